@@ -1,0 +1,36 @@
+# Two commands do everything: `make demo` and `make test`. Both make their own environment in .venv;
+# `make PYTHON=python3.12 test` picks another interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: install demo test lint types clean
+
+install: $(READY)
+
+# Reinstalled only when what is to be installed has changed.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py --out demo-output
+
+test: lint types
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+# mypy cannot follow the editable install's mapping of the root folders into the namespace; links can.
+types: $(READY)
+	mkdir -p $(VENV)/types/graftwork
+	ln -sfn $(CURDIR)/core $(CURDIR)/imaging $(CURDIR)/audio $(VENV)/types/graftwork/
+	MYPYPATH=$(VENV)/types $(BIN)/python -m mypy
+
+clean:
+	rm -rf $(VENV) demo-output

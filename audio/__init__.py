@@ -1,0 +1,1 @@
+"""Speech: clips, and the wav2vec 2.0 family of backbones."""

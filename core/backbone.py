@@ -1,0 +1,170 @@
+"""A backbone: a pretrained network seen as an ordered list of named stages. What may change in it is not decided here.
+
+Running the stages in turn equals the network's own forward. Freezing to a depth, layer-wise learning rates,
+per-stage probes and the store of activations all rest on this one idea.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from graftwork.core.errors import BackboneError
+
+
+@dataclass(frozen=True)
+class Features:
+    """What flows between stages.
+
+    `values` is a batch: images (batch, channels, height, width), volumes (batch, channels, depth, height,
+    width), token or frame sequences (batch, time, channels), waveforms (batch, time), vectors
+    (batch, channels). `lengths` (batch,), int64, counts the valid steps along time; None where every
+    example fills its row, as images do.
+    """
+
+    values: Tensor
+    lengths: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Features:
+        lengths = None if self.lengths is None else self.lengths.to(device, non_blocking=non_blocking)
+        return Features(self.values.to(device, non_blocking=non_blocking), lengths)
+
+    def pin_memory(self) -> Features:
+        """Called by torch's DataLoader, so that copies to a GPU can run beside the computation."""
+        lengths = None if self.lengths is None else self.lengths.pin_memory()
+        return Features(self.values.pin_memory(), lengths)
+
+
+class InputContract(Protocol):
+    """How a file becomes what the network was trained on. Each domain has one frozen dataclass of this shape."""
+
+    def read(self, path: str) -> Tensor:
+        """One example, float32, without a batch axis. Raises UnreadableError or ContractError, naming the file."""
+
+    def collate(self, examples: Sequence[Tensor]) -> Features:
+        """A batch of what `read` returned; examples of unequal length are padded and their lengths kept."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that say everything about the contract; two equal contracts give equal values."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a network.
+
+    `run(network, features)` computes it with the modules of `network` as they are at that moment, so that
+    copies of a network and modules replaced inside it need no new stages. `owns` names the modules or
+    parameters of `network` that belong to this stage, as dotted paths; a tensor belongs to the stage whose
+    path equals its name or is a prefix of it ending at a dot.
+    """
+
+    name: str
+    run: Callable[[nn.Module, Features], Features]
+    owns: tuple[str, ...] = ()
+
+    def holds(self, tensor_name: str) -> bool:
+        return any(tensor_name == path or tensor_name.startswith(path + ".") for path in self.owns)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network, its stages and what it was made for.
+
+    id: `source:name`, as the command line takes it.
+    network: the pretrained network, in evaluation mode, on the CPU.
+    stages: in order; the last one gives one vector an example, (batch, feature_dim).
+    contract: how its input is read.
+    feature_dim: length of that vector.
+    options: what the loader was told beside the id (image size, pooling, …): plain values, kept with adapters.
+    weights: the local file the weights came from, None for the source's own.
+    build: makes the same architecture with fresh random weights, for training from scratch; None where unknown.
+    """
+
+    id: str
+    network: nn.Module
+    stages: tuple[Stage, ...]
+    contract: InputContract
+    feature_dim: int
+    options: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    build: Callable[[], nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise BackboneError(f"{self.id}: stage names must differ, found {names}")
+        for tensor in named_tensors(self.network):
+            owners = [stage.name for stage in self.stages if stage.holds(tensor)]
+            if len(owners) != 1:
+                raise BackboneError(
+                    f"{self.id}: every tensor must belong to exactly one stage; {tensor!r} belongs to "
+                    f"{owners or 'none'} of {names}"
+                )
+
+    def run(self, features: Features, start: int = 0, stop: int | None = None) -> Features:
+        """Features after stages `start` up to, but not including, `stop` (all remaining ones by default)."""
+        for stage in self.stages[start:stop]:
+            features = stage.run(self.network, features)
+        return features
+
+    def stage_of(self, tensor_name: str) -> int:
+        """Index of the stage that a tensor of the network belongs to. Raises KeyError for an unknown name."""
+        for index, stage in enumerate(self.stages):
+            if stage.holds(tensor_name):
+                return index
+        raise KeyError(tensor_name)
+
+    def digest(self, stages: int | None = None) -> str:
+        """SHA-256 of the weights and buffers of the first `stages` stages (of all by default)."""
+        kept = self.stages[:stages]
+        tensors = named_tensors(self.network)
+        return digest({name: value for name, value in tensors.items() if any(stage.holds(name) for stage in kept)})
+
+    def copy(self) -> Backbone:
+        """The same backbone with a network of its own, so that training one does not move the other."""
+        return self.with_network(copy.deepcopy(self.network))
+
+    def with_network(self, network: nn.Module) -> Backbone:
+        """The same stages over another network of the same architecture."""
+        return Backbone(
+            self.id, network, self.stages, self.contract, self.feature_dim, self.options, self.weights, self.build
+        )
+
+
+def named_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name: everything that a saved network consists of.
+
+    A tensor that is shared under two names appears once, under the first.
+    """
+    kept = network.state_dict(keep_vars=True)
+    seen: set[int] = set()
+    unique = {}
+    for name, value in kept.items():
+        if isinstance(value, Tensor) and id(value) not in seen:
+            seen.add(id(value))
+            unique[name] = value
+    return unique
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+        total.update(value.flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def single_stage(forward: Callable[[nn.Module, Features], Features], tensor_names: Iterable[str]) -> tuple[Stage, ...]:
+    """The stages of a network whose decomposition is unknown: one, which owns everything."""
+    return (Stage("network", forward, tuple(tensor_names)),)

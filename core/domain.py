@@ -1,0 +1,55 @@
+"""What a domain package gives the core so that both command lines can share their verbs: a value, not a base class."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from graftwork.core.backbone import Backbone
+
+Augment = Callable[[Tensor, np.random.Generator], Tensor]
+"""A random change of one example as the contract's `read` returned it: same type, and reproducible from the generator."""
+
+
+@dataclass(frozen=True)
+class BackboneEntry:
+    """One row of the `backbones` table.
+
+    id: as `--backbone` takes it. parameters: number of weights, None where unknown before loading.
+    here: "yes" if loading needs no network now, "download" if it needs one, "file" if it needs `--weights`
+    or a local folder.
+    """
+
+    id: str
+    source: str
+    parameters: int | None
+    licence: str
+    here: Literal["yes", "download", "file"]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One domain package as the shared commands see it.
+
+    name: "imaging" or "audio". example: what one row is called, "scan" or "clip".
+    suffixes: file endings, lower case with the dot, that a folder per class is searched for.
+    load_backbone: `load_backbone(id, *, weights=None, **options)`, options as in `parameters`.
+    list_backbones: rows for ids that contain a text (all for "").
+    augment: the random change used when augmentation is on.
+    parameters: the domain's own options of `train`, as Typer reads them from a signature.
+    """
+
+    name: str
+    example: str
+    suffixes: tuple[str, ...]
+    default_backbone: str
+    load_backbone: Callable[..., Backbone]
+    list_backbones: Callable[[str], list[BackboneEntry]]
+    augment: Augment
+    parameters: tuple[inspect.Parameter, ...]

@@ -1,0 +1,1 @@
+"""Medical images: 2D pictures, CT and MR volumes, and the backbones for them."""
