@@ -1,0 +1,79 @@
+"""What is in a file, as a digest: two rows with the same digest hold the same example, whatever they are called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.errors import UnreadableError
+
+ROW_MARK = ".npz#"
+"""Separates a MedMNIST archive from the row in it: `file.npz#train/17` is row 17 of `train_images`."""
+
+_BLOCK_BYTES = 1 << 20
+
+
+def split_row_path(path: str) -> tuple[str, str, int] | None:
+    """`("file.npz", "train", 17)` for `file.npz#train/17`, None for the path of an ordinary file.
+
+    Raises UnreadableError where the part behind the mark is not `part/row`.
+    """
+    archive, mark, row = path.rpartition(ROW_MARK)
+    if not mark:
+        return None
+    part, _, number = row.partition("/")
+    if not number.isdigit():
+        raise UnreadableError(f"{path}: expected a row such as {archive}.npz#train/17")
+    return f"{archive}.npz", part, int(number)
+
+
+def content_digests(paths: Sequence[str]) -> list[str]:
+    """SHA-256 of every file's bytes, or of the row's bytes for rows of an archive, in the order given.
+
+    Raises UnreadableError for the first file that cannot be read.
+    """
+    archives: dict[tuple[str, str], NDArray[np.generic]] = {}
+    digests = []
+    for path in paths:
+        row = split_row_path(path)
+        if row is None:
+            digests.append(_file_digest(path))
+            continue
+        archive, part, number = row
+        if (archive, part) not in archives:
+            archives[archive, part] = _images(archive, part)
+        images = archives[archive, part]
+        if number >= len(images):
+            raise UnreadableError(f"{path}: the archive has {len(images)} rows in {part}_images")
+        digests.append(hashlib.sha256(np.ascontiguousarray(images[number]).tobytes()).hexdigest())
+    return digests
+
+
+def example_exists(path: str) -> bool:
+    """Whether the file, or for a row of an archive its archive, is there."""
+    row = split_row_path(path)
+    return os.path.isfile(path if row is None else row[0])
+
+
+def _file_digest(path: str) -> str:
+    total = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                total.update(block)
+    except OSError as error:
+        raise UnreadableError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return total.hexdigest()
+
+
+def _images(archive: str, part: str) -> NDArray[np.generic]:
+    try:
+        with np.load(archive, allow_pickle=False) as arrays:
+            images: NDArray[np.generic] = arrays[f"{part}_images"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UnreadableError(f"{archive}: cannot read {part}_images ({error})") from error
+    return images

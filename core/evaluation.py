@@ -1,0 +1,149 @@
+"""What a set of predictions is worth: every number with an interval, resampled by group where there are groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core import metrics
+from graftwork.core.bootstrap import LEVEL, RESAMPLES, Interval, Metrics, bootstrap
+from graftwork.core.calibration import expected_calibration_error
+from graftwork.core.manifest import Task
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one set of predictions.
+
+    metrics: name to value and interval. confusion: (classes, classes) counts, truth down, prediction
+    across; None unless the task is single labels. groups: how many were resampled, None without groups.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    rows: int
+    groups: int | None
+    metrics: dict[str, Interval]
+    confusion: NDArray[np.int64] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an undefined metric is None."""
+        numbers: dict[str, Any] = {
+            name: {part: _plain(getattr(interval, part)) for part in ("value", "low", "high")}
+            for name, interval in self.metrics.items()
+        }
+        resampled = "rows" if self.groups is None else "groups"
+        about = {"rows": self.rows, "groups": self.groups, "interval": f"{LEVEL:.0%} percentile bootstrap over {resampled}"}
+        if self.confusion is not None:
+            about |= {"classes": list(self.classes), "confusion": self.confusion.tolist()}
+        return numbers | {"about": about}
+
+    def __str__(self) -> str:
+        resampled = f"{self.rows} rows" if self.groups is None else f"{self.rows} rows in {self.groups} groups"
+        width = max(map(len, self.metrics))
+        lines = [f"{resampled}, {LEVEL:.0%} intervals"]
+        return "\n".join(lines + [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()])
+
+
+def evaluate_predictions(
+    task: Task,
+    classes: Sequence[str],
+    truth: NDArray[np.generic],
+    predictions: Floats,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """The evaluation of predictions against the truth.
+
+    truth: (rows,) class indices, (rows, labels) 0/1, or (rows,) numbers. predictions: (rows, classes)
+    probabilities, (rows, labels) probabilities, or (rows,) numbers.
+    """
+    expected = np.asarray(predictions, dtype=np.float64)
+    if task == "regression":
+        measured = _regression(np.asarray(truth, dtype=np.float64), expected.reshape(len(expected)))
+    elif task == "multi-label":
+        measured = _multi_label(np.asarray(truth, dtype=np.float64), expected)
+    else:
+        measured = _single_label(np.asarray(truth, dtype=np.int64), expected)
+    intervals = bootstrap(measured, len(expected), groups, resamples=resamples, seed=seed)
+    matrix = None
+    if task == "single-label":
+        counts = metrics.confusion(
+            np.asarray(truth, dtype=np.int64), expected.argmax(1), len(classes), np.ones((1, len(expected)))
+        )
+        matrix = counts[0].astype(np.int64)
+    return Evaluation(
+        task, tuple(classes), len(expected), None if groups is None else len(set(groups)), intervals, matrix
+    )
+
+
+def _single_label(truth: NDArray[np.int64], predicted: Floats) -> Metrics:
+    """Two classes: AUROC and average precision of the second; more: the mean over classes, one against the rest."""
+    classes = predicted.shape[1]
+    guess = predicted.argmax(1)
+    onehot = np.eye(classes)[truth]
+    correct, confidence = (guess == truth).astype(np.float64), predicted.max(1)
+    scored = [1] if classes == 2 else range(classes)
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        matrix = metrics.confusion(truth, guess, classes, weights)
+        ranked = [metrics.ranking(truth == k, predicted[:, k], weights) for k in scored]
+        return {
+            "auroc": metrics.macro([auroc for auroc, _ in ranked]),
+            "average_precision": metrics.macro([precision for _, precision in ranked]),
+            "accuracy": metrics.accuracy(matrix),
+            "balanced_accuracy": metrics.balanced_accuracy(matrix),
+            "f1": metrics.f1(matrix),
+            "brier": metrics.brier(onehot, predicted, weights),
+            "ece": expected_calibration_error(correct, confidence, weights),
+        }
+
+    return measure
+
+
+def _multi_label(truth: Floats, predicted: Floats) -> Metrics:
+    """The mean over labels of each label's own metric; accuracy is the share of right cells."""
+    labels = range(truth.shape[1])
+    guess = (predicted >= 0.5).astype(np.int64)
+    positive = truth > 0.5
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        matrices = [metrics.confusion(positive[:, k].astype(np.int64), guess[:, k], 2, weights) for k in labels]
+        ranked = [metrics.ranking(positive[:, k], predicted[:, k], weights) for k in labels]
+        return {
+            "auroc": metrics.macro([auroc for auroc, _ in ranked]),
+            "average_precision": metrics.macro([precision for _, precision in ranked]),
+            "accuracy": metrics.macro([metrics.accuracy(matrix) for matrix in matrices]),
+            "balanced_accuracy": metrics.macro([metrics.balanced_accuracy(matrix) for matrix in matrices]),
+            "f1": metrics.macro([metrics.positive_f1(matrix) for matrix in matrices]),
+            "brier": metrics.brier(truth, predicted, weights) / truth.shape[1],
+            "ece": metrics.macro(
+                [expected_calibration_error(truth[:, k], predicted[:, k], weights) for k in labels]
+            ),
+        }
+
+    return measure
+
+
+def _regression(truth: Floats, guess: Floats) -> Metrics:
+    def measure(weights: Floats) -> dict[str, Floats]:
+        return {
+            "mae": metrics.mean_absolute_error(truth, guess, weights),
+            "rmse": metrics.root_mean_squared_error(truth, guess, weights),
+            "r2": metrics.r2(truth, guess, weights),
+        }
+
+    return measure
+
+
+def _plain(number: float) -> float | None:
+    return None if math.isnan(number) else number

@@ -1,0 +1,57 @@
+"""The part that is always new: a linear layer or a small perceptron on the backbone's vector."""
+
+from __future__ import annotations
+
+from typing import Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from graftwork.core.errors import SettingsError
+from graftwork.core.manifest import Task
+
+HeadKind = Literal["linear", "mlp"]
+HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
+
+MLP_WIDTH = 256
+
+
+class Head(nn.Module):
+    """Standardises the vector, applies the layers, and brings the result to the target's scale.
+
+    (batch, feature_dim) -> (batch, outputs): logits for labels, the number itself for regression.
+    `centre` and `spread` (feature_dim,) are the training features' mean and deviation where they are
+    known; `shift` and `scale` (outputs,) the training target's. All four are buffers: set once, saved
+    with the adapter.
+    """
+
+    def __init__(self, feature_dim: int, outputs: int, kind: HeadKind = "linear", dropout: float = 0.0) -> None:
+        super().__init__()
+        if kind not in HEADS:
+            raise SettingsError(f"head: expected one of {', '.join(HEADS)}, found {kind!r}")
+        if kind == "linear":
+            layers: list[nn.Module] = [nn.Dropout(dropout), nn.Linear(feature_dim, outputs)]
+        else:
+            layers = [nn.Linear(feature_dim, MLP_WIDTH), nn.GELU(), nn.Dropout(dropout), nn.Linear(MLP_WIDTH, outputs)]
+        self.layers = nn.Sequential(*layers)
+        self.register_buffer("centre", torch.zeros(feature_dim))
+        self.register_buffer("spread", torch.ones(feature_dim))
+        self.register_buffer("shift", torch.zeros(outputs))
+        self.register_buffer("scale", torch.ones(outputs))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        centre, spread = cast(Tensor, self.centre), cast(Tensor, self.spread)
+        result = self.layers((vectors - centre) / spread)
+        return cast(Tensor, result * cast(Tensor, self.scale) + cast(Tensor, self.shift))
+
+
+def output_count(task: Task, classes: tuple[str, ...]) -> int:
+    """Width of the head's output: one a class or label column, one for a number."""
+    return 1 if task == "regression" else len(classes)
+
+
+def probabilities(task: Task, outputs: Tensor) -> Tensor:
+    """Head outputs (batch, outputs) as probabilities (softmax, or a sigmoid per label), or the numbers as they are."""
+    if task == "single-label":
+        return outputs.softmax(1)
+    return outputs.sigmoid() if task == "multi-label" else outputs

@@ -1,0 +1,111 @@
+"""What to learn from: one row per example, validated before anything is trained. Reading tables is `tables`' matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.content import content_digests
+from graftwork.core.errors import SettingsError
+from graftwork.core.splits import allocate, fold_numbers, join_units, strata
+
+Task = Literal["single-label", "multi-label", "regression"]
+TASKS: tuple[Task, ...] = get_args(Task)
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Examples and what is known of them; all sequences have one entry a row.
+
+    source: the file or folder it was read from. paths: files, absolute, or rows such as `set.npz#train/17`.
+    values: (rows,) int64 indices into `classes` for single labels; (rows, columns) float 0 or 1 for several
+    labels; (rows,) float for a number. classes: names of the classes, or of the label columns, or () for a
+    number. groups: patient or speaker. parts: "train", "val" or "test" where the source says so.
+    rows: number in the source, as a spreadsheet counts them.
+    """
+
+    source: str
+    paths: tuple[str, ...]
+    task: Task
+    target: str
+    classes: tuple[str, ...]
+    values: NDArray[np.generic]
+    groups: tuple[str, ...] | None = None
+    parts: tuple[str, ...] | None = None
+    rows: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def targets(self) -> NDArray[np.generic]:
+        """What the source says of every row: class names (rows,), 0/1 (rows, columns), or numbers (rows,)."""
+        if self.task == "single-label":
+            return np.array(self.classes, dtype=object)[np.asarray(self.values, dtype=np.int64)]
+        return self.values
+
+    def subset(self, index: Sequence[int] | NDArray[np.generic]) -> Manifest:
+        """The rows at `index` (numbers, or a mask), in that order; classes stay those of the whole."""
+        chosen = np.asarray(index)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in chosen),
+            values=self.values[chosen],
+            groups=None if self.groups is None else tuple(self.groups[i] for i in chosen),
+            parts=None if self.parts is None else tuple(self.parts[i] for i in chosen),
+            rows=tuple(self.rows[i] for i in chosen) if self.rows else (),
+        )
+
+    def units(self) -> NDArray[np.int64]:
+        """Number (rows,) of what must not be separated: a group, and files with the same content."""
+        return join_units(content_digests(self.paths), self.groups)
+
+    def folds(self, count: int, seed: int = 0) -> list[tuple[Manifest, Manifest]]:
+        """`count` pairs (train, test) whose test parts are disjoint and together the whole.
+
+        Raises SettingsError where there are fewer groups than folds.
+        """
+        number = fold_numbers(strata(self.values, self.task), self.units(), count, seed)
+        return [(self.subset(number != fold), self.subset(number == fold)) for fold in range(count)]
+
+    def split(
+        self, seed: int = 0, *, val_fraction: float = 0.2, test_fraction: float = 0.2
+    ) -> tuple[Manifest, Manifest, Manifest]:
+        """(train, val, test), by the source's own split column where there is one, else drawn from `seed`.
+
+        A split column without "val" rows has `val_fraction` of its training rows set aside. Groups, and files
+        with the same content, are never separated by a drawn split. Raises SettingsError for fractions that
+        leave a part empty.
+        """
+        if self.parts is None:
+            train, val, test = self._drawn((1 - val_fraction - test_fraction, val_fraction, test_fraction), seed)
+            return train, val, test
+        own = np.array(self.parts)
+        train, val, test = (self.subset(own == part) for part in PARTS)
+        if not len(val) and val_fraction > 0:
+            train, val = train._drawn((1 - val_fraction, val_fraction), seed)
+        return train, val, test
+
+    def shared_content(self) -> list[tuple[int, int]]:
+        """Pairs of row indices in different parts of the source's own split whose files hold the same bytes."""
+        if self.parts is None:
+            return []
+        first: dict[str, list[int]] = {}
+        for index, digest in enumerate(content_digests(self.paths)):
+            first.setdefault(digest, []).append(index)
+        parts = self.parts
+        return [(a, b) for same in first.values() for a in same for b in same if a < b and parts[a] != parts[b]]
+
+    def _drawn(self, fractions: Sequence[float], seed: int) -> list[Manifest]:
+        if min(fractions) < 0 or fractions[0] <= 0:
+            raise SettingsError(
+                f"val and test fractions must be at least 0 and leave rows to train on, found {list(fractions[1:])}"
+            )
+        part = allocate(strata(self.values, self.task), self.units(), fractions, seed)
+        return [self.subset(part == number) for number in range(len(fractions))]

@@ -1,0 +1,98 @@
+"""Which rows go together and which part each goes to. Groups are never separated, and every part resembles the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.errors import SettingsError
+
+QUANTILE_BINS = 10
+
+
+def join_units(*keys: Sequence[Hashable] | None) -> NDArray[np.int64]:
+    """Unit number (rows,) such that rows that share a value in any of `keys` share a unit.
+
+    Keys that are None are passed over; at least one must be given. Two scans of one patient are one unit,
+    and so are two patients that share a file with the same content.
+    """
+    given = [key for key in keys if key is not None]
+    parent = list(range(len(given[0])))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for key in given:
+        first: dict[Hashable, int] = {}
+        for row, value in enumerate(key):
+            parent[root(row)] = root(first.setdefault(value, row))
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(root(row), len(numbers)) for row in range(len(parent))], dtype=np.int64)
+
+
+def strata(targets: NDArray[np.generic], task: str) -> NDArray[np.float64]:
+    """What every part should hold its share of, (rows, strata), one or more ones a row.
+
+    Classes for single labels, the positive columns for several labels, deciles for a number.
+    """
+    if task == "multi-label":
+        return np.asarray(targets, dtype=np.float64)
+    if task == "regression":
+        values = np.asarray(targets, dtype=np.float64)
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, QUANTILE_BINS + 1)[1:-1]))
+        codes = np.searchsorted(edges, values, side="right")
+    else:
+        codes = np.asarray(targets, dtype=np.int64)
+    return np.eye(int(codes.max()) + 1)[codes]
+
+
+def allocate(
+    kinds: NDArray[np.float64], units: NDArray[np.int64], fractions: Sequence[float], seed: int
+) -> NDArray[np.int64]:
+    """Part number (rows,) for every row; part p gets about `fractions[p]` of the rows and of every stratum.
+
+    kinds: (rows, strata) as `strata` gives them. units: (rows,) rows that must stay together.
+    Whole units are placed greedily, the largest first and in an order drawn from `seed`, each where it
+    brings the parts closest to their share (the idea of Sechidis et al. 2011, iterative stratification,
+    with units in place of rows). Raises SettingsError if a part with a positive fraction would be empty.
+    """
+    count = int(units.max()) + 1
+    wanted = sum(fraction > 0 for fraction in fractions)
+    if count < wanted:
+        raise SettingsError(
+            f"{wanted} parts need at least {wanted} groups of rows that may be separated, found {count}: "
+            "use fewer folds, or a split column"
+        )
+    contents = np.zeros((count, kinds.shape[1] + 1))
+    np.add.at(contents, units, np.column_stack([kinds, np.ones(len(units))]))
+    totals = np.maximum(contents.sum(0), 1.0)
+    goal = np.outer(np.asarray(fractions, dtype=np.float64), totals)
+    filled = np.zeros_like(goal)
+    shuffled = np.random.default_rng(seed).permutation(count)
+    order = shuffled[np.argsort(-contents[shuffled, -1], kind="stable")]
+    part_of = np.zeros(count, dtype=np.int64)
+    open_parts = np.flatnonzero(np.asarray(fractions) > 0)
+    for place, unit in enumerate(order):
+        content = contents[unit]
+        empty = open_parts[filled[open_parts, -1] == 0]
+        # The last units must go to parts that are still empty, or a part would stay without rows.
+        choices = empty if len(empty) >= count - place else open_parts
+        cost = ((content * (content + 2 * (filled[choices] - goal[choices]))) / totals).sum(1)
+        part = choices[int(np.argmin(cost))]
+        filled[part] += content
+        part_of[unit] = part
+    return part_of[units]
+
+
+def fold_numbers(
+    kinds: NDArray[np.float64], units: NDArray[np.int64], folds: int, seed: int
+) -> NDArray[np.int64]:
+    """Fold (rows,), 0 to `folds` - 1, of about equal size and make-up. Raises SettingsError for under two folds."""
+    if folds < 2:
+        raise SettingsError(f"folds: expected at least 2, found {folds}")
+    return allocate(kinds, units, [1 / folds] * folds, seed)

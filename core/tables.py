@@ -1,0 +1,299 @@
+"""Reads a manifest from CSV, TSV, Parquet, a folder per class or a MedMNIST archive, and reports every problem at once."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.content import example_exists
+from graftwork.core.errors import ManifestError, Problem
+from graftwork.core.manifest import PARTS, TASKS, Manifest, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+              "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
+TRUTH = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
+HEADER_ROWS = 2
+"""Added to a zero-based row to get the number a spreadsheet shows: one for the header, one to count from 1."""
+
+
+def read_manifest(
+    source: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    group: str | None = None,
+    split: str | None = "split",
+    task: Task | None = None,
+    classes: Sequence[str] | None = None,
+    suffixes: Sequence[str] = (),
+) -> Manifest:
+    """A validated manifest.
+
+    source: a .csv, .tsv or .parquet table with a column `path` (relative to the table's folder), a folder
+    with one folder per class (searched for `suffixes`; below `train`, `val` and `test` folders if there
+    are any), or a MedMNIST .npz.
+    target: the column to learn, `label` by default; several columns of 0 and 1, separated by commas, are
+    several labels. group: the column of the patient or speaker, `group` by default where there is one.
+    split: the column that says train, val or test, used where it exists; None ignores it.
+    task: guessed by default: several columns are several labels, a column of numbers that are not all whole
+    is a number, anything else single labels. classes: labels allowed, for a manifest that is to be judged by
+    a model that exists; others are reported.
+
+    Raises ManifestError with everything that is wrong.
+    """
+    path = Path(source).expanduser()
+    if task is not None and task not in TASKS:
+        raise ManifestError(str(source), [Problem(f"task: expected one of {', '.join(TASKS)}, found {task!r}")])
+    if not path.exists():
+        raise ManifestError(str(source), [Problem("no such file or folder")])
+    if path.suffix == ".npz":
+        table = _archive_table(path)
+        target = target or ("label" if "label" in table else ",".join(c for c in table if c.startswith("label")))
+    elif path.is_dir():
+        table = _folder_table(path, suffixes)
+    else:
+        table = _read_table(path)
+    return _validated(_Rows(path, table), target, group, split, task, classes)
+
+
+def read_paths(source: str | os.PathLike[str]) -> list[str]:
+    """The `path` column of a table alone, for examples whose target nobody knows. Raises ManifestError."""
+    rows = _Rows(Path(source), _read_table(Path(source)))
+    paths = rows.paths()
+    rows.stop_if_wrong()
+    return paths
+
+
+class _Rows:
+    """A table of text and the problems found in it so far."""
+
+    def __init__(self, source: Path, table: pd.DataFrame) -> None:
+        self.source = source
+        self.table = table
+        self.problems: list[Problem] = []
+
+    def note(self, message: str, index: int | None = None, column: str | None = None) -> None:
+        self.problems.append(Problem(message, None if index is None else index + HEADER_ROWS, column))
+
+    def column(self, name: str, what: str) -> list[str] | None:
+        """The cells of a column, reported where it or a cell of it is missing."""
+        if name not in self.table:
+            self.note(f"no column {name!r} for the {what}; there are {', '.join(map(repr, self.table.columns))}")
+            return None
+        cells = [str(cell).strip() for cell in self.table[name]]
+        for index, cell in enumerate(cells):
+            if not cell:
+                self.note("empty", index, name)
+        return cells
+
+    def paths(self) -> list[str]:
+        cells = self.column("path", "files")
+        if cells is None:
+            return []
+        root = self.source if self.source.is_dir() else self.source.parent
+        paths = [os.path.abspath(root / os.path.expanduser(cell)) for cell in cells]
+        seen: dict[str, int] = {}
+        for index, (cell, path) in enumerate(zip(cells, paths, strict=True)):
+            if not cell:
+                continue
+            if path in seen:
+                self.note(f"{cell!r} is listed twice, first in row {seen[path] + HEADER_ROWS}", index, "path")
+            elif not example_exists(path):
+                self.note(f"no such file: {cell!r} (looked for {path})", index, "path")
+            seen.setdefault(path, index)
+        return paths
+
+    def stop_if_wrong(self) -> None:
+        if self.problems:
+            raise ManifestError(str(self.source), sorted(self.problems, key=lambda p: (p.row or 0)))
+
+
+def _validated(
+    rows: _Rows,
+    target: str | None,
+    group: str | None,
+    split: str | None,
+    task: Task | None,
+    classes: Sequence[str] | None,
+) -> Manifest:
+    if not len(rows.table):
+        raise ManifestError(str(rows.source), [Problem("there are no rows")])
+    paths = rows.paths()
+    names = [name.strip() for name in (target or "label").split(",")]
+    columns = [rows.column(name, "target (choose another with --target)") for name in names]
+    groups = None
+    if group is not None or "group" in rows.table:
+        groups = rows.column(group or "group", "groups")
+    parts = _parts(rows, split) if split is not None and split in rows.table else None
+    if group is not None and group in names:
+        rows.note(f"{group!r} is both the target and the group: every group would be a class of its own")
+    known = [cells for cells in columns if cells is not None]
+    if len(known) < len(columns):
+        rows.stop_if_wrong()
+    task = task or _guessed_task(known)
+    found, values = _target_values(rows, names, known, task, classes)
+    if parts is not None:
+        _check_parts(rows, parts, groups, None if task != "single-label" else known[0])
+    rows.stop_if_wrong()
+    numbers = tuple(range(HEADER_ROWS, len(paths) + HEADER_ROWS))
+    return Manifest(
+        str(rows.source), tuple(paths), task, ",".join(names), found, values,
+        None if groups is None else tuple(groups), None if parts is None else tuple(parts), numbers,
+    )  # fmt: skip
+
+
+def _guessed_task(columns: list[list[str]]) -> Task:
+    if len(columns) > 1:
+        return "multi-label"
+    numbers = [_number(cell) for cell in columns[0] if cell]
+    whole = [number for number in numbers if number is not None and number == int(number)]
+    return "regression" if None not in numbers and len(whole) < len(numbers) else "single-label"
+
+
+def _target_values(
+    rows: _Rows, names: list[str], columns: list[list[str]], task: Task, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], NDArray[np.generic]]:
+    if task == "single-label":
+        if len(columns) > 1:
+            rows.note(f"single labels need one target column, found {len(columns)}: {', '.join(names)}")
+        return _labels(rows, names[0], columns[0], classes)
+    if task == "regression":
+        numbers = [_number(cell) for cell in columns[0]]
+        for index, (cell, number) in enumerate(zip(columns[0], numbers, strict=True)):
+            if cell and number is None:
+                rows.note(f"expected a finite number, found {cell!r}", index, names[0])
+        return (), np.array([math.nan if number is None else number for number in numbers])
+    table = np.zeros((len(columns[0]), len(columns)))
+    for place, (name, cells) in enumerate(zip(names, columns, strict=True)):
+        for index, cell in enumerate(cells):
+            if cell and cell.lower() not in TRUTH:
+                rows.note(f"expected 0 or 1, found {cell!r}", index, name)
+            table[index, place] = TRUTH.get(cell.lower(), math.nan)
+    if classes is not None and list(classes) != names:
+        rows.note(f"expected the label columns {', '.join(classes)}, found {', '.join(names)}")
+    return tuple(names), table
+
+
+def _labels(
+    rows: _Rows, name: str, cells: list[str], classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], NDArray[np.generic]]:
+    found = sorted({cell for cell in cells if cell}, key=_label_order)
+    if classes is None:
+        if len(found) == 1:
+            rows.note(f"every row has the label {found[0]!r}: at least two classes are needed", None, name)
+        classes = found
+    number = {label: index for index, label in enumerate(classes)}
+    for index, cell in enumerate(cells):
+        if cell and cell not in number:
+            rows.note(f"unknown label {cell!r}; the classes are {', '.join(map(repr, classes))}", index, name)
+    return tuple(classes), np.array([number.get(cell, -1) for cell in cells], dtype=np.int64)
+
+
+def _parts(rows: _Rows, split: str) -> list[str] | None:
+    cells = rows.column(split, "split")
+    if cells is None:
+        return None
+    for index, cell in enumerate(cells):
+        if cell and cell.lower() not in PART_NAMES:
+            rows.note(f"expected train, val or test, found {cell!r}", index, split)
+    return [PART_NAMES.get(cell.lower(), "") for cell in cells]
+
+
+def _check_parts(
+    rows: _Rows, parts: list[str], groups: list[str] | None, labels: list[str] | None
+) -> None:
+    if "train" not in parts:
+        rows.note("the split column names no row for training")
+    if groups is not None:
+        seen: dict[str, dict[str, int]] = {}
+        for index, (name, part) in enumerate(zip(groups, parts, strict=True)):
+            if name and part:
+                seen.setdefault(name, {}).setdefault(part, index)
+        for name, first in seen.items():
+            if len(first) > 1:
+                places = ", ".join(f"{part!r} (row {index + HEADER_ROWS})" for part, index in first.items())
+                rows.note(f"group {name!r} is in several parts of the split: {places}")
+    if labels is not None:
+        trained = {label for label, part in zip(labels, parts, strict=True) if part == "train"}
+        for label in sorted(set(labels) - trained - {""}):
+            rows.note(f"label {label!r} has no row for training")
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+            return table.astype(object).where(table.notna(), "").astype(str)
+        with open(path, encoding="utf-8-sig") as file:
+            header = file.readline()
+        separator = "\t" if "\t" in header else ";" if ";" in header and "," not in header else ","
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError(str(path), [Problem(f"is not UTF-8 text ({error}); a CSV or TSV table is expected")]) from error
+    except (OSError, ValueError) as error:
+        # pandas' parser errors and pyarrow's are ValueErrors; their text names the line.
+        raise ManifestError(str(path), [Problem(f"cannot be read as a table: {error}")]) from error
+
+
+def _folder_table(folder: Path, suffixes: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    def examples(root: Path) -> list[tuple[str, str]]:
+        labels = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+        return [(str(file.relative_to(folder)), label.name) for label in labels
+                for file in sorted(label.rglob("*")) if file.name.lower().endswith(tuple(suffixes)) and file.is_file()]  # fmt: skip
+
+    parts = [child for child in sorted(folder.iterdir()) if child.is_dir() and child.name.lower() in PART_NAMES]
+    if any(PART_NAMES[part.name.lower()] == "train" for part in parts):
+        found = [(path, label, part.name) for part in parts for path, label in examples(part)]
+        return pd.DataFrame(found, columns=["path", "label", "split"])
+    table = pd.DataFrame(examples(folder), columns=["path", "label"])
+    if not len(table):
+        endings = ", ".join(suffixes)
+        raise ManifestError(str(folder), [Problem(f"expected one folder per class with files ending in {endings}")])
+    return table
+
+
+def _archive_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    tables = []
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for part in PARTS:
+                if f"{part}_labels" not in arrays:
+                    continue
+                labels = np.asarray(arrays[f"{part}_labels"])
+                labels = labels.reshape(len(labels), -1)
+                names = ["label"] if labels.shape[1] == 1 else [f"label{i}" for i in range(labels.shape[1])]
+                table = pd.DataFrame(labels.astype(str), columns=names)
+                table.insert(0, "path", [f"{path.name}#{part}/{row}" for row in range(len(labels))])
+                tables.append(table.assign(split=part))
+    except (OSError, ValueError, EOFError) as error:
+        raise ManifestError(str(path), [Problem(f"cannot be read as an archive of arrays: {error}")]) from error
+    if not tables:
+        raise ManifestError(str(path), [Problem("expected arrays train_images, train_labels, … as MedMNIST has them")])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _label_order(label: str) -> tuple[int, float, str]:
+    number = _number(label)
+    return (1, 0.0, label) if number is None else (0, number, label)
