@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def content_digests(paths: Sequence[str]) -> list[str]:
     for path in paths:
         row = split_row_path(path)
         if row is None:
-            digests.append(_file_digest(path))
+            digests.append(_digest_of_file(path))
             continue
         archive, part, number = row
         if (archive, part) not in archives:
@@ -59,14 +60,21 @@ def example_exists(path: str) -> bool:
     return os.path.isfile(path if row is None else row[0])
 
 
-def _file_digest(path: str) -> str:
-    total = hashlib.sha256()
+def _digest_of_file(path: str) -> str:
     try:
-        with open(path, "rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                total.update(block)
+        state = os.stat(path)
+        return _digest_of_state(path, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+@lru_cache(maxsize=1 << 18)
+def _digest_of_state(path: str, mtime_ns: int, size: int) -> str:
+    """Remembered for as long as the file has this time and size: folds ask for the same files again and again."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            total.update(block)
     return total.hexdigest()
 
 

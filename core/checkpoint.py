@@ -1,0 +1,119 @@
+"""The state of an unfinished run in one file without pickle: weights, best weights, optimiser, and where it stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from graftwork.core.errors import OutputError
+from graftwork.core.files import whole_file
+from graftwork.core.graft import Graft
+
+NAME = "checkpoint.safetensors"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands.
+
+    epoch, batch: the next batch to train on. update: updates made so far. loss_sum, loss_weight: of the
+    epoch so far. best_epoch: -1 before the first validation. best_key: what `best_epoch` is judged by.
+    stale: epochs since then. history: rows of the finished epochs.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    update: int = 0
+    loss_sum: float = 0.0
+    loss_weight: float = 0.0
+    best_epoch: int = -1
+    best_key: tuple[float, float] = (float("-inf"), float("-inf"))
+    stale: int = 0
+    history: tuple[dict[str, float | None], ...] = ()
+
+
+def save_checkpoint(
+    folder: Path,
+    settings: dict[str, Any],
+    position: Position,
+    graft: Graft,
+    best: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Replaces the folder's checkpoint. settings: what the run depends on; a resume must be given the same."""
+    tensors = {f"now.{name}": value.detach() for name, value in graft.learnt().items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    for name, parameter in _optimised(optimiser).items():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser.{key}.{name}"] = torch.as_tensor(value)
+    state = {"schema": SCHEMA, "settings": settings, "position": _position_json(position)}
+    with whole_file(folder / NAME) as beside:
+        save_file(
+            {name: value.cpu().contiguous().clone() for name, value in tensors.items()},
+            beside,
+            metadata={"state": json.dumps(state, sort_keys=True)},
+        )
+
+
+def load_checkpoint(
+    folder: Path, settings: dict[str, Any], graft: Graft, optimiser: torch.optim.Optimizer
+) -> tuple[Position, dict[str, Tensor]]:
+    """Puts graft and optimiser back to where they were; returns the position and the best weights so far.
+
+    Raises OutputError if there is no checkpoint, or if it belongs to a run with other settings.
+    """
+    path = folder / NAME
+    if not path.exists():
+        raise OutputError(f"{folder}: nothing to resume, there is no {NAME}")
+    with safe_open(path, framework="pt") as file:
+        state = json.loads((file.metadata() or {}).get("state", "{}"))
+        if state.get("schema") != SCHEMA:
+            raise OutputError(f"{path}: schema {state.get('schema')!r}, this version reads {SCHEMA}; start afresh")
+        wanted = json.loads(json.dumps(settings))
+        changed = sorted(key for key in wanted.keys() | state["settings"].keys()
+                         if wanted.get(key) != state["settings"].get(key))  # fmt: skip
+        if changed:
+            raise OutputError(f"{path}: the interrupted run had another {', '.join(changed)}; resume with the same")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    graft.restore(_under(tensors, "now."))
+    slots = _under(tensors, "optimiser.")
+    for name, parameter in _optimised(optimiser).items():
+        own = {key.removesuffix(f".{name}"): value for key, value in slots.items() if key.endswith(f".{name}")}
+        own = {key: value for key, value in own.items() if "." not in key}
+        if own:
+            optimiser.state[parameter] = {
+                key: value if key == "step" and not parameter.is_cuda else value.to(parameter.device)
+                for key, value in own.items()
+            }
+    saved = state["position"]
+    position = Position(**saved | {"best_key": tuple(float(part) for part in saved["best_key"]),
+                                   "history": tuple(saved["history"])})  # fmt: skip
+    return position, _under(tensors, "best.")
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """The run is finished; what it learnt is in its adapter."""
+    (folder / NAME).unlink(missing_ok=True)
+
+
+def _optimised(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {name: parameter for group in optimiser.param_groups
+            for name, parameter in zip(group["tensors"], group["params"], strict=True)}  # fmt: skip
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _position_json(position: Position) -> dict[str, Any]:
+    fields = {name: getattr(position, name) for name in Position.__dataclass_fields__}
+    # repr keeps infinities and every digit, which JSON does not promise.
+    return fields | {"best_key": [repr(part) for part in position.best_key], "history": list(position.history)}

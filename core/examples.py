@@ -1,0 +1,191 @@
+"""The examples of a manifest as tensors: read once, kept in memory where they fit, read again where they do not."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from graftwork.core.backbone import Features, InputContract
+from graftwork.core.domain import Augment
+from graftwork.core.errors import ContractError, TrainingError, UnreadableError
+from graftwork.core.manifest import Manifest
+from graftwork.core.progress import progress
+
+log = logging.getLogger(__name__)
+
+MEMORY_SHARE = 0.25
+"""Share of the free memory that examples may fill."""
+
+_READ_AHEAD = 64
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An example that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A manifest with its tensors.
+
+    tensors: one a row as the contract's `read` gave it, or None where they did not fit in memory.
+    left_out: rows of the source that could not be read and are not in the manifest any more.
+    """
+
+    manifest: Manifest
+    contract: InputContract
+    tensors: tuple[Tensor, ...] | None
+    left_out: tuple[Unreadable, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def subset(self, index: Sequence[int] | NDArray[np.generic]) -> Examples:
+        """The rows at `index`, sharing their tensors."""
+        chosen = np.asarray(index, dtype=np.int64)
+        tensors = None if self.tensors is None else tuple(self.tensors[i] for i in chosen)
+        return replace(self, manifest=self.manifest.subset(chosen), tensors=tensors)
+
+    def tensor(self, row: int) -> Tensor:
+        return self.contract.read(self.manifest.paths[row]) if self.tensors is None else self.tensors[row]
+
+
+def read_examples(
+    manifest: Manifest,
+    contract: InputContract,
+    *,
+    unreadable: Literal["stop", "skip"] = "stop",
+    memory_limit_bytes: int | None = None,
+) -> Examples:
+    """Reads every example once, so that everything wrong with them is known before anything is trained.
+
+    unreadable: "stop" raises UnreadableError that lists all examples that cannot be read, or do not fit
+    the contract; "skip" leaves them out and lists them in the result.
+    memory_limit_bytes: most that may be kept, a quarter of the free memory by default.
+    """
+    limit = psutil.virtual_memory().available * MEMORY_SHARE if memory_limit_bytes is None else memory_limit_bytes
+    kept: list[Tensor] = []
+    good: list[int] = []
+    failures: list[Unreadable] = []
+    used = 0
+    for row, (path, result) in enumerate(read_many(contract, manifest.paths, "reading")):
+        if isinstance(result, Exception):
+            failures.append(Unreadable(path, str(result)))
+            continue
+        good.append(row)
+        used += result.numel() * result.element_size()
+        if used <= limit:
+            kept.append(result)
+        else:
+            kept.clear()
+    if failures and unreadable == "stop":
+        raise UnreadableError(unreadable_report(failures))
+    if not good:
+        raise TrainingError(f"{manifest.source}: none of the {len(manifest)} examples can be used")
+    if used > limit:
+        log.info("examples need %.0f MB, more than the %.0f MB allowed: files are read anew each time", used / 1e6, limit / 1e6)
+    for failure in failures:
+        log.warning("left out: %s", failure.reason)
+    return Examples(
+        manifest.subset(good) if failures else manifest, contract, None if used > limit else tuple(kept), tuple(failures)
+    )
+
+
+def read_many(
+    contract: InputContract, paths: Sequence[str], description: str
+) -> Iterator[tuple[str, Tensor | UnreadableError | ContractError]]:
+    """Every path with its tensor, or with the error that it raised, in order; reads some files ahead."""
+
+    def read(path: str) -> Tensor | UnreadableError | ContractError:
+        try:
+            return contract.read(path)
+        except (UnreadableError, ContractError) as error:
+            return error
+
+    with progress(description, len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(paths), _READ_AHEAD):
+            block = paths[start : start + _READ_AHEAD]
+            for path, result in zip(block, pool.map(read, block), strict=True):
+                advance(1, "")
+                yield path, result
+
+
+def unreadable_report(failures: Sequence[Unreadable]) -> str:
+    """One message for everything that cannot be read."""
+    shown = [f"  {failure.reason}" for failure in failures[:50]]
+    more = [f"  … and {len(failures) - 50} more"] if len(failures) > 50 else []
+    count = f"{len(failures)} example{'s' if len(failures) != 1 else ''} cannot be used"
+    return "\n".join([f"{count} (--skip-unreadable leaves them out):", *shown, *more])
+
+
+class _Rows(Dataset[Tensor]):
+    """What torch's DataLoader sees. The generator of a row's augmentation depends on (seed, epoch, row) alone."""
+
+    def __init__(self, examples: Examples, augment: Augment | None, seed: int, epoch: int) -> None:
+        self.examples = examples
+        self.augment = augment
+        self.seed = seed
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, row: int) -> Tensor:
+        tensor = self.examples.tensor(row)
+        if self.augment is None:
+            return tensor
+        return self.augment(tensor, np.random.default_rng((self.seed, self.epoch, row)))
+
+
+def epoch_batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Row numbers of every batch of an epoch: each row once, in an order drawn from (seed, epoch).
+
+    Sizes differ by at most one, so that no batch is left with the single row that BatchNorm cannot train on.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(rows)
+    return np.array_split(order, -(-rows // batch_size))
+
+
+def load_batches(
+    examples: Examples,
+    batches: Sequence[Sequence[int]],
+    *,
+    augment: Augment | None = None,
+    seed: int = 0,
+    epoch: int = 0,
+    workers: int = 0,
+    pin: bool = False,
+) -> Iterator[Features]:
+    """The batches of row numbers as features, in order.
+
+    Worker processes are used only where there is something to do besides stacking tensors in memory.
+    """
+    idle = examples.tensors is not None and augment is None
+    collate: Callable[[Sequence[Tensor]], Features] = examples.contract.collate
+    loader: DataLoader[Tensor] = DataLoader(
+        _Rows(examples, augment, seed, epoch),
+        batch_sampler=[[int(row) for row in batch] for batch in batches],
+        collate_fn=collate,
+        num_workers=0 if idle or len(batches) < 2 else workers,
+        pin_memory=pin,
+        worker_init_fn=_one_thread,
+    )
+    yield from loader  # type: ignore[misc]  # the collate function decides the type, the stub says Tensor
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

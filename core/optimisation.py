@@ -1,0 +1,89 @@
+"""The optimiser, its learning rates over time, and the loss. All groups are built at the start; phases only switch them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from graftwork.core.graft import Graft
+from graftwork.core.manifest import Manifest, Task
+from graftwork.core.recipe import Recipe
+from graftwork.core.strategies import Plan
+
+
+def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over the plan's rate groups, which keep their names; fused on a GPU."""
+    parameters = dict(graft.named_parameters())
+    groups = [
+        {
+            "params": [parameters[name] for name in group.tensors],
+            "name": group.name,
+            "tensors": group.tensors,
+            "scale": group.scale,
+            "weight_decay": recipe.weight_decay if group.decay else 0.0,
+        }
+        for group in graft.plan.groups
+    ]
+    fused = next(graft.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=fused)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, plan: Plan, recipe: Recipe, update: int, updates: int) -> float:
+    """Sets every group's rate for update number `update` of `updates`, and drops gradients of groups that wait.
+
+    Returns the head's rate.
+    """
+    done = update / updates
+    active = [phase for phase in plan.phases if phase.start <= done][-1].groups
+    rate = recipe.learning_rate * rate_factor(update, updates, recipe.warmup)
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["scale"]
+        if group["name"] not in active:
+            for parameter in group["params"]:
+                parameter.grad = None
+    return rate
+
+
+def rate_factor(update: int, updates: int, warmup: float) -> float:
+    """Linear rise over the first `warmup` of the updates, then half a cosine down to zero (Loshchilov, Hutter 2017)."""
+    rising = max(1, round(warmup * updates)) if warmup else 0
+    if update < rising:
+        return (update + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, updates - rising)))
+
+
+def target_tensor(manifest: Manifest) -> Tensor:
+    """Targets as the loss takes them: int64 (rows,), float32 (rows, labels), or float32 (rows, 1)."""
+    if manifest.task == "single-label":
+        return torch.as_tensor(np.asarray(manifest.values, dtype=np.int64))
+    values = np.asarray(manifest.values, dtype=np.float32)
+    return torch.as_tensor(values.reshape(len(values), -1))
+
+
+def row_weights(manifest: Manifest, recipe: Recipe) -> NDArray[np.float64]:
+    """How much each training row counts (rows,), mean 1: its class' inverse frequency if the recipe balances classes."""
+    if recipe.class_weights == "none" or manifest.task != "single-label":
+        return np.ones(len(manifest))
+    labels = np.asarray(manifest.values, dtype=np.int64)
+    counts = np.bincount(labels, minlength=len(manifest.classes))
+    present = (counts > 0).sum()
+    weights: NDArray[np.float64] = len(labels) / (present * counts[labels])
+    return weights
+
+
+def summed_loss(task: Task, outputs: Tensor, targets: Tensor, weights: Tensor, spread: Tensor) -> Tensor:
+    """Sum over rows of weight times loss: cross-entropy, binary cross-entropy averaged over labels, or the
+    squared error in units of the target's `spread`."""
+    outputs = outputs.float()
+    if task == "single-label":
+        losses = F.cross_entropy(outputs, targets, reduction="none")
+    elif task == "multi-label":
+        losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(1)
+    else:
+        losses = ((outputs - targets) / spread).square().mean(1)
+    return (losses * weights).sum()

@@ -1,0 +1,165 @@
+"""The linear probe is a convex problem: solved by scikit-learn on the frozen vectors, not by epochs."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graftwork.core.errors import TrainingError
+from graftwork.core.heads import Head
+from graftwork.core.manifest import Manifest
+from graftwork.core.splits import fold_numbers, strata
+
+STRENGTHS = tuple(10.0 ** np.arange(-5.0, 3.0))
+"""Inverse L2 strengths, on standardised features, from the strongest regularisation to the weakest."""
+
+FOLDS = 5
+ABSENT = -1e4
+"""Logit of a class that has no training row: its probability is zero."""
+
+Floats = NDArray[np.float64]
+Linear = tuple[Floats, Floats]
+"""Weights (outputs, features) and biases (outputs,)."""
+
+
+@dataclass(frozen=True)
+class ProbeFit:
+    """Inverse L2 strength chosen for each problem that was solved: one, or one a label column."""
+
+    strengths: tuple[float, ...]
+
+
+def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, balanced: bool, seed: int) -> ProbeFit:
+    """Sets the head to the best linear map of the vectors (rows, feature_dim) onto the manifest's targets.
+
+    Logistic regression for labels, ridge regression for numbers, on features standardised over these rows;
+    the L2 strength is the one with the best held-out score in cross-validation that keeps groups together.
+    balanced: weigh classes by inverse frequency. Raises TrainingError if fewer than two classes have rows.
+    """
+    centre, spread = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
+    spread[spread < 1e-6 * max(float(spread.max()), 1e-30)] = 1.0
+    data, rotation = _rotated((vectors - centre) / spread)
+    targets = np.asarray(manifest.values)
+    units = manifest.units()
+    folds = fold_numbers(strata(targets, manifest.task), units, min(FOLDS, int(units.max()) + 1), seed)
+    if manifest.task == "regression":
+        solved = [_choose(data, targets, folds, _Ridge())]
+    elif manifest.task == "multi-label":
+        solved = [_choose(data, column.astype(np.int64), folds, _Logistic(2, balanced)) for column in targets.T]
+    else:
+        solved = [_choose(data, targets, folds, _Logistic(len(manifest.classes), balanced))]
+    weight, bias = _stacked([linear for linear, _ in solved], manifest.task == "multi-label")
+    layer = head.layers[-1]
+    with torch.no_grad():
+        head.get_buffer("centre").copy_(torch.as_tensor(centre))
+        head.get_buffer("spread").copy_(torch.as_tensor(spread))
+        layer.get_parameter("weight").copy_(torch.as_tensor(weight @ rotation))
+        layer.get_parameter("bias").copy_(torch.as_tensor(bias))
+    return ProbeFit(tuple(strength for _, strength in solved))
+
+
+@dataclass(frozen=True)
+class _Logistic:
+    classes: int
+    balanced: bool
+
+    def fit(self, data: Floats, labels: NDArray[Any], strength: float, start: Linear | None) -> Linear:
+        """Logits for every class; those without rows get `ABSENT`."""
+        from sklearn.linear_model import LogisticRegression
+
+        present = np.unique(labels)
+        if len(present) < 2:
+            raise TrainingError(f"a probe needs rows of at least two classes to train on, found {len(present)}")
+        weights = np.ones(len(labels))
+        if self.balanced:
+            weights = len(labels) / (len(present) * np.bincount(labels)[labels])
+        model = LogisticRegression(C=strength, max_iter=2000, warm_start=start is not None)
+        if start is not None:
+            rows = present[1:] if len(present) == 2 else present
+            model.classes_, model.coef_, model.intercept_ = present, start[0][rows], start[1][rows]
+        model.fit(data, labels, sample_weight=weights)
+        weight, bias = np.zeros((self.classes, data.shape[1])), np.full(self.classes, ABSENT)
+        if len(present) == 2:
+            bias[present[0]] = 0.0
+            weight[present[1]], bias[present[1]] = model.coef_[0], model.intercept_[0]
+        else:
+            weight[present], bias[present] = model.coef_, model.intercept_
+        return weight, bias
+
+    def score(self, data: Floats, labels: NDArray[Any], linear: Linear) -> float:
+        """Mean log-likelihood of the rows whose class the model knows."""
+        from scipy.special import log_softmax
+
+        known = linear[1][labels] > ABSENT
+        likelihood = log_softmax(data @ linear[0].T + linear[1], axis=1)[np.arange(len(labels)), labels]
+        return float(likelihood[known].mean()) if known.any() else 0.0
+
+
+@dataclass(frozen=True)
+class _Ridge:
+    def fit(self, data: Floats, values: NDArray[Any], strength: float, start: Linear | None) -> Linear:
+        from sklearn.linear_model import Ridge
+
+        model = Ridge(alpha=1 / strength).fit(data, values)
+        return model.coef_[None], np.array([model.intercept_])
+
+    def score(self, data: Floats, values: NDArray[Any], linear: Linear) -> float:
+        return -float(np.mean((data @ linear[0][0] + linear[1][0] - values) ** 2))
+
+
+def _choose(
+    data: Floats, targets: NDArray[Any], folds: NDArray[np.int64], problem: _Logistic | _Ridge
+) -> tuple[Linear, float]:
+    """The solution on all rows at the strength with the best mean held-out score.
+
+    The strengths are tried from the strongest regularisation on, each solution starting from the one
+    before, until the score has fallen twice: weaker ones overfit more and take longest.
+    """
+    numbers = [fold for fold in range(int(folds.max()) + 1) if _learnable(targets[folds != fold], problem)]
+    starts: dict[int, Linear] = {}
+    best, strength, falls = -np.inf, STRENGTHS[0], 0
+    with warnings.catch_warnings():
+        # Separable classes have no finite optimum at weak strengths; held-out scores decide, not convergence.
+        warnings.filterwarnings("ignore", message="lbfgs failed to converge")
+        for candidate in STRENGTHS:
+            scores = []
+            for fold in numbers:
+                inside, outside = folds != fold, folds == fold
+                starts[fold] = problem.fit(data[inside], targets[inside], candidate, starts.get(fold))
+                scores.append(problem.score(data[outside], targets[outside], starts[fold]))
+            score = float(np.mean(scores)) if scores else -np.inf
+            falls = falls + 1 if score <= best else 0
+            if score > best:
+                best, strength = score, candidate
+            if falls == 2:
+                break
+        return problem.fit(data, targets, strength, None), strength
+
+
+def _learnable(targets: NDArray[Any], problem: _Logistic | _Ridge) -> bool:
+    return isinstance(problem, _Ridge) or len(np.unique(targets)) > 1
+
+
+def _rotated(data: Floats) -> tuple[Floats, Floats]:
+    """Data in the coordinates of its own row space, and the rotation back, (columns kept, features).
+
+    With fewer rows than features this is exact for an L2 penalty and makes the problem as small as it is.
+    """
+    rows, features = data.shape
+    if rows >= features:
+        return data, np.eye(features)
+    left, scale, right = np.linalg.svd(data, full_matrices=False)
+    return left * scale, right
+
+
+def _stacked(solutions: list[Linear], multi_label: bool) -> Linear:
+    """One linear map; of a two-class problem per label only the second class' logit is kept."""
+    if not multi_label:
+        return solutions[0]
+    weight = np.stack([weight[1] - weight[0] for weight, _ in solutions])
+    return weight, np.array([bias[1] - bias[0] for _, bias in solutions])

@@ -1,0 +1,165 @@
+"""Where and how numbers are computed: device, precision, processes. Accelerate is known here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from graftwork.core.backbone import Features
+from graftwork.core.errors import SettingsError
+from graftwork.core.recipe import Recipe
+
+_ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One process' share of the computation; one process of one is the ordinary case."""
+
+    accelerator: Any
+    device: torch.device
+    precision: str
+    channels_last: bool
+    workers: int
+
+    @property
+    def pins(self) -> bool:
+        """Whether batches are made in page-locked memory, so that copies to the device need no waiting."""
+        return self.device.type == "cuda"
+
+    @property
+    def rank(self) -> int:
+        return int(self.accelerator.process_index)
+
+    @property
+    def processes(self) -> int:
+        return int(self.accelerator.num_processes)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return cast(AbstractContextManager[None], self.accelerator.autocast())
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """The module on the device, its filters in the memory format of the run."""
+        module.to(self.device)
+        if self.channels_last:
+            for layer in module.modules():
+                if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+                    layer.to(memory_format=torch.channels_last)
+                elif isinstance(layer, (nn.Conv3d, nn.ConvTranspose3d)):
+                    layer.to(memory_format=torch.channels_last_3d)
+        return module
+
+    def send(self, features: Features) -> Features:
+        """A batch on the device, without waiting for the copy, images and volumes in the run's memory format."""
+        sent = features.to(self.device, non_blocking=True)
+        if not self.channels_last or sent.values.dim() not in (4, 5):
+            return sent
+        layout = torch.channels_last if sent.values.dim() == 4 else torch.channels_last_3d
+        return Features(sent.values.contiguous(memory_format=layout), sent.lengths)
+
+    def wrap(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
+        """Model and optimiser as several processes and mixed precision need them."""
+        prepared = self.accelerator.prepare(model, optimiser)
+        return prepared[0], prepared[1]
+
+    def backward(self, loss: Tensor) -> None:
+        self.accelerator.backward(loss)
+
+    def without_sync(self, model: nn.Module) -> AbstractContextManager[None]:
+        """No exchange of gradients inside: for all but the last pass of an update."""
+        return cast(AbstractContextManager[None], self.accelerator.no_sync(model)) if self.processes > 1 else nullcontext()
+
+    def clip(self, parameters: Sequence[Tensor], norm: float) -> None:
+        if norm > 0:
+            self.accelerator.clip_grad_norm_(parameters, norm)
+
+    def share(self, index: Sequence[int]) -> Sequence[int]:
+        """This process' part of a batch of row numbers."""
+        return index[self.rank :: self.processes]
+
+    def total(self, value: float) -> float:
+        """Sum of a number over the processes."""
+        if self.processes == 1:
+            return value
+        summed = self.accelerator.reduce(torch.tensor(value, device=self.device, dtype=torch.float32), "sum")
+        return float(summed)
+
+    def gather(self, rows: Sequence[int], values: Tensor, count: int) -> Tensor:
+        """Values (count, …) in the order of the row numbers, every row once, on every process, on the CPU."""
+        if self.processes > 1:
+            from accelerate.utils import gather_object
+
+            pieces = gather_object([(list(rows), values.cpu())])
+            rows = [row for piece in pieces for row in piece[0]]
+            values = torch.cat([piece[1] for piece in pieces])
+        ordered = torch.empty((count, *values.shape[1:]), dtype=values.dtype)
+        ordered[torch.as_tensor(rows, dtype=torch.long)] = values.cpu()
+        return ordered
+
+
+def start_runtime(recipe: Recipe) -> Runtime:
+    """The runtime a recipe asks for. Raises SettingsError for a device or precision that is not there."""
+    # Accelerate asks this variable for its own bar and for nothing else we use.
+    os.environ.setdefault("ACCELERATE_DISABLE_RICH", "1")
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    device = choose_device(recipe.device)
+    precision = choose_precision(recipe.precision, device)
+    if device.type == "cuda":
+        # Equal commands write equal bytes; kernels without a deterministic form only warn.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    # Accelerate remembers the precision of its first use for the whole process; every run chooses its own.
+    AcceleratorState._reset_state(int(os.environ.get("WORLD_SIZE", "1")) == 1)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=_ACCELERATE_NAMES[precision])
+    if device.type == "cuda" and device.index is None:
+        device = accelerator.device
+    return Runtime(accelerator, device, precision, recipe.memory_format == "channels-last", recipe.workers)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a CUDA device where there is one. Raises SettingsError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingsError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"device {name!r} is not there; found {torch.cuda.device_count()} CUDA devices")
+    if device.type not in ("cpu", "cuda"):
+        raise SettingsError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:N")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """ "fp32", "bf16" or "fp16". Raises SettingsError for fp16 on a CPU, where training in it does not work."""
+    if name == "auto":
+        if device.type == "cpu":
+            return "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if name == "fp16" and device.type == "cpu":
+        raise SettingsError("precision fp16 needs a GPU; on a CPU use fp32 or bf16")
+    return name
+
+
+def seed_everything(*numbers: int) -> None:
+    """Seeds torch's generators from any numbers, such as (seed, epoch, step): no state has to be saved to resume."""
+    import numpy as np
+
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024
