@@ -45,8 +45,10 @@ def precompute(
 ) -> Examples | None:
     """The examples after stages 0 up to `stop`, float32 in memory; None, with a message, where they would not fit.
 
-    The stages run in evaluation mode without a graph. Batches hold examples of similar length.
+    Examples that have been that far already are returned as they are. The stages run in evaluation mode without a graph. Batches hold examples of similar length.
     """
+    if examples.stage >= stop:
+        return examples
     order = sorted(range(len(examples)), key=lambda row: _length(examples, row))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     limit = psutil.virtual_memory().available * MEMORY_SHARE
@@ -71,7 +73,8 @@ def precompute(
                 )  # fmt: skip
                 return None
     return replace(
-        examples, contract=StoredFeatures(ragged), tensors=tuple(found[row] for row in range(len(examples)))
+        examples, contract=StoredFeatures(ragged), tensors=tuple(found[row] for row in range(len(examples))),
+        stage=stop,
     )
 
 

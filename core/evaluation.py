@@ -68,13 +68,7 @@ def evaluate_predictions(
     probabilities, (rows, labels) probabilities, or (rows,) numbers.
     """
     expected = np.asarray(predictions, dtype=np.float64)
-    if task == "regression":
-        measured = _regression(np.asarray(truth, dtype=np.float64), expected.reshape(len(expected)))
-    elif task == "multi-label":
-        measured = _multi_label(np.asarray(truth, dtype=np.float64), expected)
-    else:
-        measured = _single_label(np.asarray(truth, dtype=np.int64), expected)
-    intervals = bootstrap(measured, len(expected), groups, resamples=resamples, seed=seed)
+    intervals = bootstrap(_measures(task, truth, expected), len(expected), groups, resamples=resamples, seed=seed)
     matrix = None
     if task == "single-label":
         counts = metrics.confusion(
@@ -84,6 +78,20 @@ def evaluate_predictions(
     return Evaluation(
         task, tuple(classes), len(expected), None if groups is None else len(set(groups)), intervals, matrix
     )
+
+
+def point_metrics(task: Task, truth: NDArray[np.generic], predictions: Floats) -> dict[str, float]:
+    """The same metrics without intervals; NaN where the rows do not define one."""
+    measured = _measures(task, truth, np.asarray(predictions, dtype=np.float64))
+    return {name: float(value[0]) for name, value in measured(np.ones((1, len(predictions)))).items()}
+
+
+def _measures(task: Task, truth: NDArray[np.generic], predictions: Floats) -> Metrics:
+    if task == "regression":
+        return _regression(np.asarray(truth, dtype=np.float64), predictions.reshape(len(predictions)))
+    if task == "multi-label":
+        return _multi_label(np.asarray(truth, dtype=np.float64), predictions)
+    return _single_label(np.asarray(truth, dtype=np.int64), predictions)
 
 
 def _single_label(truth: NDArray[np.int64], predicted: Floats) -> Metrics:

@@ -44,12 +44,14 @@ class Examples:
 
     tensors: one a row as the contract's `read` gave it, or None where they did not fit in memory.
     left_out: rows of the source that could not be read and are not in the manifest any more.
+    stage: how many stages of a backbone the tensors have been through; 0 for what was read from files.
     """
 
     manifest: Manifest
     contract: InputContract
     tensors: tuple[Tensor, ...] | None
     left_out: tuple[Unreadable, ...] = ()
+    stage: int = 0
 
     def __len__(self) -> int:
         return len(self.manifest)

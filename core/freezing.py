@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graftwork.core.backbone import digest
 from graftwork.core.errors import FreezingError
 from graftwork.core.graft import Graft
 
@@ -20,23 +19,19 @@ class FreezingProof:
     after: str
 
 
-def frozen_state(graft: Graft) -> dict[str, str]:
-    """SHA-256 of every tensor and buffer that must not change in this graft, by name."""
-    return {name: digest({name: value}) for name, value in graft.frozen().items()}
-
-
 def prove_frozen(before: Mapping[str, str], graft: Graft) -> FreezingProof:
     """The proof for the record. Raises FreezingError that names the tensors that changed."""
-    after = frozen_state(graft)
+    after = graft.frozen_digests()
     moved = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if moved:
         raise FreezingError(
             f"{len(moved)} frozen tensors changed during training, among them {', '.join(moved[:5])}: "
             "the result is not kept"
         )
-    return FreezingProof(len(after), _whole(before), _whole(after))
+    return FreezingProof(len(after), whole_digest(before), whole_digest(after))
 
 
-def _whole(state: Mapping[str, str]) -> str:
+def whole_digest(state: Mapping[str, str]) -> str:
+    """One SHA-256 over the names and digests of many tensors."""
     lines = "\n".join(f"{name} {value}" for name, value in sorted(state.items()))
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Features, named_tensors
+from graftwork.core.backbone import Backbone, Features, digest, named_tensors
 from graftwork.core.errors import AdapterError
 from graftwork.core.heads import Head
 from graftwork.core.strategies import Plan
@@ -72,6 +72,10 @@ class Graft(nn.Module):
             for name, value in named_tensors(self.backbone).items()
             if f"backbone.{name}" not in learnt
         }
+
+    def frozen_digests(self) -> dict[str, str]:
+        """SHA-256 of every frozen tensor by name."""
+        return {name: digest({name: value}) for name, value in self.frozen().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Copies learnt tensors back in. Raises AdapterError if names or shapes differ from what this graft learns."""

@@ -27,6 +27,8 @@ class Head(nn.Module):
 
     def __init__(self, feature_dim: int, outputs: int, kind: HeadKind = "linear", dropout: float = 0.0) -> None:
         super().__init__()
+        self.kind = kind
+        self.outputs = outputs
         if kind not in HEADS:
             raise SettingsError(f"head: expected one of {', '.join(HEADS)}, found {kind!r}")
         if kind == "linear":

@@ -10,6 +10,7 @@ from torch import nn
 
 from graftwork.core.backbone import Backbone, named_tensors
 from graftwork.core.errors import SettingsError
+from graftwork.core.heads import Head
 
 STRATEGIES = {
     "probe": "a linear head on frozen features, solved exactly (one pass over the data)",
@@ -89,7 +90,7 @@ def parse_strategy(text: str) -> Strategy:
     return Strategy(name, int(argument))
 
 
-def make_plan(strategy: Strategy, backbone: Backbone, head: nn.Module) -> Plan:
+def make_plan(strategy: Strategy, backbone: Backbone, head: Head) -> Plan:
     """What `strategy` means for this backbone under this head.
 
     Raises SettingsError if the backbone cannot carry it.
@@ -116,7 +117,7 @@ def make_plan(strategy: Strategy, backbone: Backbone, head: nn.Module) -> Plan:
         groups=groups,
         phases=(Phase(0.0, tuple(group.name for group in groups)),),
         start="random" if scratch else "pretrained",
-        solver="convex" if strategy.name == "probe" else "gradient",
+        solver="convex" if strategy.name == "probe" and head.kind == "linear" else "gradient",
     )
 
 

@@ -1,0 +1,44 @@
+"""The course of a training run, epoch by epoch: as rows, as a CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from graftwork.core.files import whole_file
+
+HistoryRow = dict[str, float | None]
+"""`epoch`, `learning_rate`, `train_loss`, and with a validation part `val_loss` and the metric that is watched."""
+
+
+def write_history(folder: Path, rows: Sequence[HistoryRow]) -> None:
+    """Writes `history.csv` and `loss.png` where there are rows; a probe that is solved has none."""
+    if not rows:
+        return
+    with whole_file(folder / "history.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    _draw(folder / "loss.png", rows)
+
+
+def _draw(path: Path, rows: Sequence[HistoryRow]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in rows]
+    for name in ("train_loss", "val_loss"):
+        if name in rows[0]:
+            axes.plot(epochs, [row[name] for row in rows], label=name.replace("_", " "))
+    axes.set(xlabel="epoch", ylabel="loss")
+    watched = [name for name in rows[0] if name not in ("epoch", "learning_rate", "train_loss", "val_loss")]
+    for name in watched:
+        right = axes.twinx()
+        right.plot(epochs, [row[name] for row in rows], color="tab:green", linestyle="--", label=name)
+        right.set_ylabel(name.replace("_", " "))
+    figure.legend(loc="outside upper center", ncols=3)
+    with whole_file(path) as beside:
+        # Without metadata the same curve is the same bytes.
+        figure.savefig(beside, format="png", dpi=120, metadata={"Software": None})

@@ -1,0 +1,42 @@
+"""Predictions of a graft for many examples: batch by batch, each row once, in the order of the rows."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graftwork.core.examples import Examples, load_batches
+from graftwork.core.graft import Graft
+from graftwork.core.heads import probabilities
+from graftwork.core.manifest import Task
+from graftwork.core.progress import progress
+from graftwork.core.runtime import Runtime
+
+
+def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, batch_size: int, description: str = "") -> Tensor:
+    """Head outputs (rows, outputs), float32 on the CPU; the graft is left in evaluation mode.
+
+    With several processes each computes its share and all get everything. A description shows a bar.
+    """
+    graft.train(False)
+    rows = runtime.share(range(len(examples)))
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    found = [torch.empty((0, graft.head.outputs))]
+    loaded = load_batches(examples, batches, workers=runtime.workers, pin=runtime.pins)
+    with progress(description, len(rows) if description else 0) as advance:
+        for batch in loaded:
+            with torch.inference_mode(), runtime.autocast():
+                outputs = graft(runtime.send(batch), examples.stage)
+            found.append(outputs.float().cpu())
+            advance(len(outputs), "")
+    return runtime.gather(rows, torch.cat(found), len(examples))
+
+
+def as_predictions(task: Task, outputs: Tensor) -> NDArray[np.float64]:
+    """Outputs as what `evaluate_predictions` takes: probabilities (rows, classes), or numbers (rows,)."""
+    values = probabilities(task, outputs.double()).numpy()
+    return cast(NDArray[np.float64], values[:, 0] if task == "regression" else values)

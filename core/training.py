@@ -1,0 +1,202 @@
+"""The gradient loop: epochs, batches, updates, validation, early stopping, checkpoints. It reads from top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from graftwork.core.checkpoint import Position, load_checkpoint, save_checkpoint
+from graftwork.core.domain import Augment
+from graftwork.core.errors import TrainingError
+from graftwork.core.evaluation import point_metrics
+from graftwork.core.examples import Examples, epoch_batches, load_batches
+from graftwork.core.graft import Graft
+from graftwork.core.history import HistoryRow
+from graftwork.core.optimisation import build_optimiser, row_weights, set_rates, summed_loss, target_tensor
+from graftwork.core.prediction import as_predictions, graft_outputs
+from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import Runtime, seed_everything
+
+log = logging.getLogger(__name__)
+
+OnEpoch = Callable[[HistoryRow], None]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where an unfinished run is kept and how often within an epoch; settings tell one run from another."""
+
+    folder: Path
+    settings: dict[str, Any]
+    every_seconds: float
+    resume: bool
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What stays the same from the first batch to the last."""
+
+    graft: Graft
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    stepper: Any
+    rows: Examples
+    targets: Tensor
+    weights: NDArray[np.float64]
+    augment: Augment | None
+    recipe: Recipe
+    runtime: Runtime
+
+
+def train(
+    graft: Graft,
+    rows: Examples,
+    val: Examples | None,
+    *,
+    recipe: Recipe,
+    runtime: Runtime,
+    augment: Augment | None,
+    checkpoints: Checkpoints | None,
+    on_epoch: OnEpoch,
+) -> tuple[tuple[HistoryRow, ...], int]:
+    """Trains the graft in place and leaves it with its best weights; returns the course and the best epoch (from 1).
+
+    rows, val: examples, or activations of stages below the graft's frontier. Without `val` the last epoch is
+    the best. Raises TrainingError if the loss is not finite, OutputError if a checkpoint does not belong here.
+    """
+    runtime.place(graft)
+    optimiser = build_optimiser(graft, recipe)
+    compiled: Any = torch.compile(graft) if recipe.compile else graft
+    model, stepper = runtime.wrap(compiled, optimiser)
+    course = _Course(graft, model, optimiser, stepper, rows, target_tensor(rows.manifest),
+                     row_weights(rows.manifest, recipe), augment, recipe, runtime)  # fmt: skip
+    position, best = Position(), dict[str, Tensor]()
+    if checkpoints is not None and checkpoints.resume:
+        position, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser)
+        log.info("resuming in epoch %d at batch %d", position.epoch + 1, position.batch + 1)
+
+    def keep(now: Position) -> None:
+        if checkpoints is not None and runtime.rank == 0:
+            save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser)
+
+    while position.epoch < recipe.epochs and position.stale < recipe.patience:
+        position = _epoch(course, position, keep, checkpoints.every_seconds if checkpoints else math.inf)
+        row: HistoryRow = {
+            "epoch": position.epoch + 1,
+            "learning_rate": optimiser.param_groups[0]["lr"],
+            "train_loss": position.loss_sum / position.loss_weight,
+        }
+        key = (0.0, float(position.epoch))
+        if val is not None:
+            key = _validate(course, val, row)
+        if key > position.best_key:
+            best = {name: value.detach().cpu().clone() for name, value in graft.learnt().items()}
+            position = replace(position, best_epoch=position.epoch, best_key=key, stale=0)
+        else:
+            position = replace(position, stale=position.stale + 1)
+        position = replace(position, epoch=position.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
+                           history=(*position.history, row))  # fmt: skip
+        on_epoch(row)
+        keep(position)
+    graft.restore(best)
+    return position.history, position.best_epoch + 1
+
+
+def _epoch(course: _Course, position: Position, keep: Callable[[Position], None], every_seconds: float) -> Position:
+    """One epoch from the position's batch on; the result's loss sums are the whole epoch's."""
+    recipe, runtime = course.recipe, course.runtime
+    batches = epoch_batches(len(course.rows), recipe.batch_size, recipe.seed, position.epoch)
+    updates = -(-len(batches) // recipe.accumulate) * recipe.epochs
+    ahead = batches[position.batch :]
+    shares = [runtime.share(batch.tolist()) for batch in ahead]
+    loaded = load_batches(course.rows, shares, augment=course.augment, seed=recipe.seed, epoch=position.epoch,
+                          workers=runtime.workers, pin=runtime.pins)  # fmt: skip
+    pending: deque[tuple[int, Tensor]] = deque()
+    saved = time.monotonic()
+    course.graft.train(True)
+    with progress(f"epoch {position.epoch + 1} of {recipe.epochs}", len(batches)) as advance:
+        advance(position.batch, "")
+        for share, features in zip(shares, loaded, strict=True):
+            number = position.batch
+            first = number - number % recipe.accumulate
+            window = batches[first : first + recipe.accumulate]
+            last = number == first + len(window) - 1
+            # Randomness depends on where the run stands, not on what ran before: a resumed run repeats it.
+            seed_everything(recipe.seed, position.epoch, number, runtime.rank)
+            with nullcontext() if last else runtime.without_sync(course.model):
+                loss = _loss(course, features, share)
+                # Processes average their gradients, so each one's sum counts as often as there are processes.
+                runtime.backward(loss * (runtime.processes / course.weights[np.concatenate(window)].sum()))
+            pending.append((number, loss.detach()))
+            position = replace(position, batch=number + 1, loss_weight=position.loss_weight + course.weights[batches[number]].sum())  # fmt: skip
+            if last:
+                runtime.clip(list(course.graft.parameters()), recipe.clip_norm)
+                set_rates(course.optimiser, course.graft.plan, recipe, position.update, updates)
+                course.stepper.step()
+                course.stepper.zero_grad()
+                position = replace(position, update=position.update + 1)
+            # The loss of the batch before is looked at while the device works on this one.
+            position = _settle(course, position, pending, batches, leave=1)
+            advance(1, f"loss {position.loss_sum / max(position.loss_weight, 1e-9):.3f}")
+            if last and time.monotonic() - saved >= every_seconds:
+                position = _settle(course, position, pending, batches, leave=0)
+                keep(position)
+                saved = time.monotonic()
+    return _settle(course, position, pending, batches, leave=0)
+
+
+def _loss(course: _Course, features: Any, share: Any) -> Tensor:
+    """Sum of the weighted losses of this process' rows of a batch."""
+    runtime, head = course.runtime, course.graft.head
+    index = torch.as_tensor(share)
+    targets = course.targets[index].to(runtime.device, non_blocking=True)
+    weights = torch.as_tensor(course.weights[share], dtype=torch.float32).to(runtime.device, non_blocking=True)
+    with runtime.autocast():
+        outputs = course.model(runtime.send(features), course.rows.stage)
+    return summed_loss(course.rows.manifest.task, outputs, targets, weights, head.get_buffer("scale"))
+
+
+def _settle(
+    course: _Course, position: Position, pending: deque[tuple[int, Tensor]], batches: list[NDArray[np.int64]], leave: int
+) -> Position:
+    """Adds up the losses that are known, all but `leave`. Raises TrainingError for one that is not finite."""
+    while len(pending) > leave:
+        number, loss = pending.popleft()
+        value = course.runtime.total(float(loss))
+        if not math.isfinite(value):
+            files = "\n".join(f"  {course.rows.manifest.paths[row]}" for row in batches[number])
+            raise TrainingError(
+                f"the loss is {value} in epoch {position.epoch + 1}, batch {number + 1}: lower --learning-rate, use "
+                f"--precision fp32, or look at the files of that batch:\n{files}"
+            )
+        position = replace(position, loss_sum=position.loss_sum + value)
+    return position
+
+
+def _validate(course: _Course, val: Examples, row: HistoryRow) -> tuple[float, float]:
+    """Adds the validation loss and the watched metric to the row; returns what epochs are compared by.
+
+    The metric decides, and the loss between equal metrics. Where the rows do not define the metric, as with
+    one class only, the loss decides alone.
+    """
+    task = val.manifest.task
+    outputs = graft_outputs(course.graft, val, course.runtime, course.recipe.batch_size)
+    spread = course.graft.head.get_buffer("scale").cpu()
+    loss = float(summed_loss(task, outputs, target_tensor(val.manifest), torch.ones(len(val)), spread)) / len(val)
+    name = "r2" if task == "regression" else "auroc"
+    metric = point_metrics(task, np.asarray(val.manifest.values), as_predictions(task, outputs))[name]
+    row |= {"val_loss": loss, f"val_{name}": None if math.isnan(metric) else metric}
+    return (0.0 if math.isnan(metric) else metric, -loss if math.isfinite(loss) else -math.inf)
