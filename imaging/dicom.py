@@ -38,7 +38,15 @@ def read_dicom(path: str) -> Scan:
     try:
         stored = pixel_array(dataset)
         values = _values(dataset, stored)
-    except (OSError, EOFError, ValueError, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        AttributeError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
         raise UnreadableError(f"{path}: its pixels cannot be decoded: {error}") from error
     rgb = int(dataset.get("SamplesPerPixel", 1)) == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR"
     spacing = _spacing_mm(dataset, frames=values.ndim == 4)

@@ -63,8 +63,8 @@ def _values(picture: Image) -> tuple[NDArray[np.float32], tuple[float, float] | 
         picture = picture.convert("LA")
     if picture.mode in GREY:
         return np.asarray(picture).astype(np.float32)[None], GREY[picture.mode]
-    values = np.asarray(picture).astype(np.float32)
+    values: NDArray[np.float32] = np.asarray(picture).astype(np.float32)
     if picture.mode in ("LA", "RGBA"):
-        values = values[..., :-1] * (values[..., -1:] / 255)
+        values = values[..., :-1] * (values[..., -1:] / np.float32(255))
     # A view: torch resizes channels-last memory as fast, and copying a large picture takes longer than decoding it.
     return values.transpose(2, 0, 1), BYTE

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError
 from graftwork.imaging import hub
 from graftwork.imaging.channels import adapt_statistics
@@ -87,7 +88,9 @@ def own_weights(name: str) -> dict[str, Tensor]:
         # All classes and channels as published, so that timm's own loading is strict and converts old layouts.
         source = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(file)})
     except (RuntimeError, ValueError, KeyError, OSError) as error:
-        raise DownloadError(f"{backbone}: {file} cannot be loaded; delete it to fetch it again: {error}") from error
+        raise DownloadError(
+            f"{backbone}: {file} cannot be loaded; delete it to fetch it again: {error}"
+        ) from error
     return dict(source.state_dict())
 
 
@@ -102,22 +105,25 @@ def _config(name: str) -> Any:
     """timm's description of a network and its weights. Raises BackboneError with the nearest names."""
     import timm
 
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    if config is None:
-        architecture, _, tag = name.partition(".")
-        if timm.is_model(architecture):
-            if not tag:
-                return timm.models.PretrainedCfg(input_size=(3, 224, 224))
-            known = [full for full in timm.list_pretrained(architecture) if full.startswith(architecture + ".")]
-            hint = f"its weights are {', '.join(known) or 'not published'}"
-        else:
-            near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
-            hint = f"nearest: {', '.join(near)}" if near else "nothing is near"
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
+        hint = f"nearest: {', '.join(near)}" if near else "nothing is near"
         raise BackboneError(f"timm:{name} is unknown; {hint}. `backbones TEXT` lists what contains a text.")
-    return config
+    known = [
+        full for full in timm.list_pretrained(f"{architecture}.*") if full.startswith(f"{architecture}.")
+    ]
+    if tag and name not in known:
+        raise BackboneError(
+            f"timm:{name} is unknown; weights of {architecture}: {', '.join(known) or 'none'}"
+        )
+    # Networks that timm publishes no weights for may lack a description; timm then uses the same defaults.
+    return timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg(input_size=(3, 224, 224))
 
 
-def _contract(config: Any, image_size: int | None, channels: int | None, intensity: str | None) -> ImageContract:
+def _contract(
+    config: Any, image_size: int | None, channels: int | None, intensity: str | None
+) -> ImageContract:
     own_channels, *own_size = config.input_size
     channels = own_channels if channels is None else channels
     mean, std = config.mean, config.std
@@ -146,9 +152,11 @@ def _set_input_size(network: nn.Module, name: str, config: Any, size: tuple[int,
         return
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
     if patch is not None and any(length % step for length, step in zip(size, patch, strict=True)):
-        raise SettingsError(f"timm:{name}: image size {size[0]} is not a multiple of its patches of {patch[0]} pixels")
+        raise SettingsError(
+            f"timm:{name}: image size {size[0]} is not a multiple of its patches of {patch[0]} pixels"
+        )
     if hasattr(network, "set_input_size"):
-        network.set_input_size(img_size=tuple(size))
+        network.set_input_size(img_size=tuple(size))  # type: ignore[operator]
     elif config.fixed_input_size:
         fixed = " x ".join(str(length) for length in config.input_size[1:])
         raise SettingsError(f"timm:{name} takes images of {fixed} pixels only; leave the image size out")
@@ -163,7 +171,9 @@ def _feature_dim(network: nn.Module, stages: tuple[Stage, ...], contract: ImageC
         for stage in stages:
             features = stage.run(network, features)
     if features.values.ndim != 2:
-        raise BackboneError(f"its features have shape {tuple(features.values.shape)}; one vector an image is expected")
+        raise BackboneError(
+            f"its features have shape {tuple(features.values.shape)}; one vector an image is expected"
+        )
     return int(features.values.shape[1])
 
 
@@ -171,3 +181,15 @@ def _tensor_names(modules: str | tuple[str, ...] | None) -> list[str]:
     """Names of weight and bias of the modules that timm's description names, one or several."""
     names = (modules,) if isinstance(modules, str) else (modules or ())
     return [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
+
+
+def timm_entry(name: str) -> BackboneEntry:
+    """A row of the table of backbones; the parameters are not known before the network is built."""
+    config = _config(name)
+    here: Literal["yes", "download", "file"] = "file"
+    if config.hf_hub_id:
+        names = (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES
+        here = "yes" if hub.cached_file(config.hf_hub_id, names) else "download"
+    elif config.url:
+        here = "yes" if hub.cached_address(config.url) else "download"
+    return BackboneEntry(f"timm:{name}", "timm", None, config.license or "", here)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ def timm_stages(network: nn.Module) -> tuple[Stage, ...]:
     from timm.models.swin_transformer import SwinTransformer
     from timm.models.vision_transformer import VisionTransformer
 
-    families: dict[type[nn.Module], Callable[[nn.Module], list[Stage]]] = {
+    families: dict[Any, Callable[[nn.Module], list[Stage]]] = {
         ResNet: resnet_stages,
         DenseNet: densenet_stages,
         EfficientNet: efficientnet_stages,
@@ -72,7 +73,11 @@ def densenet_stages(network: nn.Module) -> list[Stage]:
 
 
 def efficientnet_stages(network: nn.Module) -> list[Stage]:
-    return [through("stem", "conv_stem", "bn1"), *numbered(network, "blocks"), through("conv_head", "conv_head", "bn2")]
+    return [
+        through("stem", "conv_stem", "bn1"),
+        *numbered(network, "blocks"),
+        through("conv_head", "conv_head", "bn2"),
+    ]
 
 
 def mobilenetv3_stages(network: nn.Module) -> list[Stage]:
@@ -90,7 +95,16 @@ def swin_stages(network: nn.Module) -> list[Stage]:
 
 def vit_stages(network: nn.Module) -> list[Stage]:
     """Tokens (batch, tokens, channels) flow from "embed" on; the final norm goes with the last block."""
-    tokens = ("patch_embed", "cls_token", "dist_token", "reg_token", "pos_embed", "pos_drop", "patch_drop", "norm_pre")
+    tokens = (
+        "patch_embed",
+        "cls_token",
+        "dist_token",
+        "reg_token",
+        "pos_embed",
+        "pos_drop",
+        "patch_drop",
+        "norm_pre",
+    )
     return [Stage("embed", _embed_tokens, tokens), *numbered(network, "blocks", then=("norm",))]
 
 
