@@ -1,1 +1,49 @@
-"""Medical images: 2D pictures, CT and MR volumes, and the backbones for them."""
+"""Medical images: 2D pictures, CT and MR volumes, and the backbones for them. Names are loaded when first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graftwork.imaging.augmentation import augment
+    from graftwork.imaging.backbones import list_backbones, load_backbone
+    from graftwork.imaging.contract import ImageContract
+    from graftwork.imaging.custom import backbone_from_module
+    from graftwork.imaging.domain import DOMAIN
+    from graftwork.imaging.scan import SUFFIXES, Scan, read_scan
+
+__all__ = [
+    "DOMAIN",
+    "SUFFIXES",
+    "ImageContract",
+    "Scan",
+    "augment",
+    "backbone_from_module",
+    "list_backbones",
+    "load_backbone",
+    "read_scan",
+]
+
+_HOMES = {
+    "DOMAIN": "domain",
+    "SUFFIXES": "scan",
+    "ImageContract": "contract",
+    "Scan": "scan",
+    "augment": "augmentation",
+    "backbone_from_module": "custom",
+    "list_backbones": "backbones",
+    "load_backbone": "backbones",
+    "read_scan": "scan",
+}
+"""Where each public name lives: torch alone takes seconds, and asking for help should not."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,62 @@
+"""Random changes of an image that leave its finding as it is, with MONAI's transforms."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+TURN = math.radians(10)
+
+
+def augment(example: Tensor, generator: np.random.Generator) -> Tensor:
+    """One example as the contract read it, changed at random: same shape, float32, same result for the same generator.
+
+    example: (channels, height, width) or (channels, depth, height, width), normalised, so that 1 is about one
+    standard deviation. The changes: a flip along width, half the time; a turn by up to 10 degrees and a zoom
+    of 0.9 to 1.1, borders repeated; intensities scaled by up to 10 % and shifted by up to 0.1; sometimes
+    slight noise or smoothing.
+
+    Width is left to right in RAS volumes and in upright pictures: the mirrored body is plausible. Upside down is
+    not, so no other axis is flipped. Leave augmentation off where the label is a side.
+    """
+    transform = _transform(example.ndim - 1)
+    transform.set_random_state(seed=int(generator.integers(2**32)))
+    changed: Tensor = transform(example)
+    # MONAI gives a tensor that carries metadata; a plain one is what went in.
+    return torch.as_tensor(
+        changed.as_tensor() if hasattr(changed, "as_tensor") else changed, dtype=torch.float32
+    )
+
+
+# Building the transforms takes longer than applying them; their random state is set anew for every example.
+@functools.lru_cache(maxsize=2)
+def _transform(spatial_dims: int) -> Any:
+    from monai.transforms import (
+        Compose,
+        RandFlip,
+        RandGaussianNoise,
+        RandGaussianSmooth,
+        RandRotate,
+        RandScaleIntensity,
+        RandShiftIntensity,
+        RandZoom,
+    )
+
+    turns = {"range_x": TURN} if spatial_dims == 2 else {"range_x": TURN, "range_y": TURN, "range_z": TURN}
+    sigma = (0.25, 0.75)
+    return Compose(
+        [
+            RandFlip(prob=0.5, spatial_axis=spatial_dims - 1),
+            RandRotate(prob=0.5, **turns, padding_mode="border"),
+            RandZoom(prob=0.3, min_zoom=0.9, max_zoom=1.1, padding_mode="edge"),
+            RandScaleIntensity(prob=0.5, factors=0.1),
+            RandShiftIntensity(prob=0.5, offsets=0.1),
+            RandGaussianNoise(prob=0.2, std=0.05),
+            RandGaussianSmooth(prob=0.1, sigma_x=sigma, sigma_y=sigma, sigma_z=sigma),
+        ]
+    )

@@ -1,0 +1,73 @@
+"""Backbones by id, `source:name`: which source serves it, and what there is. The sources live in their own files."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from graftwork.core.backbone import Backbone
+from graftwork.core.domain import BackboneEntry
+from graftwork.core.errors import BackboneError
+from graftwork.imaging import hub
+from graftwork.imaging.catalogue import CATALOGUE, Known
+
+SOURCES = ("timm", "monai", "medicalnet")
+
+
+def load_backbone(
+    id: str,
+    *,
+    weights: str | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    intensity: str | None = None,
+) -> Backbone:
+    """A pretrained image network by its id, on the CPU, in evaluation mode.
+
+    id: `timm:NAME` (2D, ImageNet and more), `monai:NAME-2d`, `monai:NAME-3d`, or `medicalnet:NAME` (3D).
+    weights: a local file (.safetensors, .pt, .pth, .bin, .ckpt); "random" for random initialisation from
+        torch's generator; by default the source's own, from the local cache or downloaded.
+    image_size: pixels or voxels along each axis; by default what the network was trained on.
+    channels: of the input; other numbers than the pretrained one sum or repeat the first filters.
+    intensity: how values are scaled, as `intensity.parse_intensity` reads it; by default "auto", for
+        medicalnet "zscore".
+
+    Raises BackboneError for an unknown id or weights that do not fit, DownloadError where weights cannot be
+    fetched, UnreadableError for a damaged weights file, SettingsError for options that cannot work.
+    """
+    source, _, name = id.partition(":")
+    if source == "timm":
+        from graftwork.imaging.timm_backbones import load_timm as load
+    elif source == "monai":
+        from graftwork.imaging.monai_backbones import load_monai as load
+    elif source == "medicalnet":
+        from graftwork.imaging.monai_backbones import load_medicalnet as load
+    else:
+        raise BackboneError(
+            f"{id!r} is not a backbone id; expected SOURCE:NAME with the source {', '.join(SOURCES)}, "
+            f"for example timm:{id if id and ':' not in id else 'mobilenetv2_100'}"
+        )
+    return load(name, weights=weights, image_size=image_size, channels=channels, intensity=intensity)
+
+
+def list_backbones(text: str = "") -> list[BackboneEntry]:
+    """Backbones whose id contains a text: for "" the well-known ones, otherwise also every timm network that matches.
+
+    Whether weights are here is looked up in the local caches; the network is not used.
+    """
+    wanted = text.strip().lower()
+    rows = [_entry(known) for known in CATALOGUE if wanted in known.id]
+    if not wanted:
+        return rows
+    from graftwork.imaging.timm_backbones import timm_entry, timm_names
+
+    listed = {row.id for row in rows}
+    names = timm_names(wanted.removeprefix("timm:"))
+    return rows + [timm_entry(name) for name in names if f"timm:{name}" not in listed]
+
+
+def _entry(known: Known) -> BackboneEntry:
+    here: Literal["yes", "download", "file"] = "file"
+    if known.repository:
+        here = "yes" if hub.cached_file(known.repository, known.files) else "download"
+    source = known.id.partition(":")[0]
+    return BackboneEntry(known.id, source, known.parameters, known.licence, here, known.note)

@@ -1,0 +1,77 @@
+"""Imaging as the shared commands see it. Importing this loads no network library."""
+
+from __future__ import annotations
+
+from inspect import Parameter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graftwork.core.domain import BackboneEntry, Domain
+from graftwork.imaging.scan import SUFFIXES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from graftwork.core.backbone import Backbone
+
+
+def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
+    from graftwork.imaging.backbones import load_backbone
+
+    return load_backbone(id, weights=weights, **options)
+
+
+def _list_backbones(text: str) -> list[BackboneEntry]:
+    from graftwork.imaging.backbones import list_backbones
+
+    return list_backbones(text)
+
+
+def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
+    from graftwork.imaging.augmentation import augment
+
+    return augment(example, generator)
+
+
+IMAGE_SIZE = Annotated[
+    int | None,
+    typer.Option(
+        "--image-size",
+        help="Pixels (voxels in 3D) along each side that scans are resized to; by default what the backbone was "
+        "trained on. Smaller is faster; vision transformers need a multiple of their patch size.",
+    ),
+]
+CHANNELS = Annotated[
+    int | None,
+    typer.Option(
+        "--channels",
+        help="Input channels; by default what the backbone was trained on. Grey scans are repeated for 3 channels; "
+        "for other numbers the pretrained first filters are summed or repeated.",
+    ),
+]
+INTENSITY = Annotated[
+    str | None,
+    typer.Option(
+        "--intensity",
+        help="How values are scaled: auto (8/16-bit pictures by their full range, NIfTI, DICOM and float TIFF by "
+        "quantiles), range, quantile, quantile:LOW:HIGH in per cent, window:LOW:HIGH (CT, in HU), zscore. "
+        "Default: auto; zscore for medicalnet.",
+    ),
+]
+
+DOMAIN = Domain(
+    name="imaging",
+    example="scan",
+    suffixes=SUFFIXES,
+    default_backbone="timm:mobilenetv2_100",
+    load_backbone=_load_backbone,
+    list_backbones=_list_backbones,
+    augment=_augment,
+    parameters=(
+        Parameter("image_size", Parameter.KEYWORD_ONLY, default=None, annotation=IMAGE_SIZE),
+        Parameter("channels", Parameter.KEYWORD_ONLY, default=None, annotation=CHANNELS),
+        Parameter("intensity", Parameter.KEYWORD_ONLY, default=None, annotation=INTENSITY),
+    ),
+)

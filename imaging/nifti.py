@@ -1,0 +1,71 @@
+"""NIfTI files as scans, turned to one orientation."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.errors import UnreadableError
+from graftwork.imaging.scan import Scan
+
+
+def read_nifti(path: str) -> Scan:
+    """A .nii or .nii.gz file as (channels, depth, height, width), or (channels, height, width) if it has two axes.
+
+    Where the header gives an orientation, voxels are put in RAS order: width runs to the patient's right,
+    height to anterior, depth to superior. Where it gives none (both codes are 0) they stay as stored, and
+    `affine` is None. A fourth axis, or a fifth behind a time axis of one, becomes the channels. One slice along
+    any axis is still a volume here; the contract decides whether it may count as 2D. The header's slope and
+    intercept are applied. Raises UnreadableError for a damaged file or other numbers of axes.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        image = nibabel.load(path)
+        oriented = _has_orientation(image.header)
+        if oriented and image.ndim >= 3:
+            image = nibabel.as_closest_canonical(image)
+        values = _stored_values(image)
+    except (OSError, EOFError, ValueError, TypeError, zlib.error, ImageFileError, HeaderDataError) as error:
+        # nibabel raises each of these for files that are cut short or whose header makes no sense.
+        raise UnreadableError(f"{path}: cannot be read as NIfTI: {error or type(error).__name__}") from error
+    spatial = min(image.ndim, 3)
+    zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:spatial])
+    known = all(np.isfinite(zoom) and zoom > 0 for zoom in zooms)
+    return Scan(
+        _channels_first(values, path),
+        path,
+        spacing_mm=tuple(reversed(zooms)) if known else None,
+        affine=np.asarray(image.affine, dtype=np.float64) if oriented else None,
+    )
+
+
+def _has_orientation(header: Any) -> bool:
+    """nibabel makes up an affine where both codes are 0 ("unknown"); Analyze headers have no codes at all."""
+    return any(int(header[code]) > 0 for code in ("sform_code", "qform_code") if code in header)
+
+
+def _stored_values(image: Any) -> NDArray[np.float32]:
+    fields = image.get_data_dtype().names
+    if fields is None:
+        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+    stored = np.asarray(image.dataobj)
+    return np.stack([stored[field].astype(np.float32) for field in fields], axis=-1)
+
+
+def _channels_first(values: NDArray[np.float32], path: str) -> NDArray[np.float32]:
+    """From NIfTI's (x, y, z, …) to (channels, depth, height, width)."""
+    if values.ndim == 5 and values.shape[3] == 1:
+        values = values[:, :, :, 0]
+    if values.ndim in (2, 3):
+        values = values.T[None]
+    elif values.ndim == 4:
+        values = values.T
+    else:
+        raise UnreadableError(f"{path}: has shape {values.shape}; two, three or four axes are expected")
+    return np.ascontiguousarray(values)

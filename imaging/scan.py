@@ -1,0 +1,93 @@
+"""A scan: the values of one file with what the file says about their geometry. The formats live in their own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.errors import UnreadableError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+NIFTI = (".nii", ".nii.gz")
+DICOM = (".dcm", ".dicom")
+SUFFIXES = (*PICTURES, *NIFTI, *DICOM)
+"""File endings, lower case, that a folder of scans is searched for; rows of an .npz are named one by one instead."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One picture, slice or volume.
+
+    values: float32, (channels, height, width) or (channels, depth, height, width), in the file's own units:
+        grey levels, Hounsfield units where a CT file rescales to them, arbitrary units for MR.
+    path: where it came from, as it was asked for.
+    spacing_mm: millimetres between neighbours along each spatial axis, in the order of `values`; None where
+        the file does not say.
+    affine: (4, 4), from the index (width, height, depth) of a voxel to millimetres towards right, anterior
+        and superior; None where the file has none. Never invented.
+    full_range: the lowest and highest value the file's type can hold, for 8- and 16-bit pictures; None for
+        measurements, whose type says nothing about their range.
+    rgb: whether the three channels are red, green and blue, rather than three measurements.
+    """
+
+    values: NDArray[np.float32]
+    path: str
+    spacing_mm: tuple[float, ...] | None = None
+    affine: NDArray[np.float64] | None = None
+    full_range: tuple[float, float] | None = None
+    rgb: bool = False
+
+    @property
+    def channels(self) -> int:
+        return int(self.values.shape[0])
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        return tuple(int(length) for length in self.values.shape[1:])
+
+
+def read_scan(path: str) -> Scan:
+    """The scan in a file: PNG, JPEG, BMP, TIFF, NIfTI, DICOM, or `FILE.npz#SPLIT/ROW` for a row of MedMNIST's layout.
+
+    The format follows the ending; a file with another ending, or with none as hospital exports often have,
+    is read as DICOM if it carries the DICOM mark. Raises UnreadableError where the file is missing, damaged
+    or of another format, and MissingPackageError where a package is needed to decompress it.
+    """
+    file, _, row = path.rpartition("#")
+    if file.lower().endswith(".npz"):
+        from graftwork.imaging.npz import read_npz_row
+
+        return read_npz_row(file, row)
+    place = Path(path)
+    if not place.is_file():
+        raise UnreadableError(f"{path}: {'is a folder, not a file' if place.is_dir() else 'no such file'}")
+    if place.stat().st_size == 0:
+        raise UnreadableError(f"{path}: the file is empty")
+    name = place.name.lower()
+    if name.endswith(PICTURES):
+        from graftwork.imaging.pixels import read_picture
+
+        return read_picture(path)
+    if name.endswith(NIFTI):
+        from graftwork.imaging.nifti import read_nifti
+
+        return read_nifti(path)
+    if name.endswith(DICOM) or _has_dicom_mark(place):
+        from graftwork.imaging.dicom import read_dicom
+
+        return read_dicom(path)
+    if name.endswith(".npz"):
+        raise UnreadableError(f"{path}: an .npz holds many images; name one as {path}#train/0")
+    raise UnreadableError(
+        f"{path}: unknown format; readable are {', '.join(SUFFIXES)}, DICOM files of any name, and rows of an "
+        ".npz as FILE.npz#SPLIT/ROW"
+    )
+
+
+def _has_dicom_mark(place: Path) -> bool:
+    """Whether the four letters stand where part 10 of the DICOM standard puts them, after 128 free bytes."""
+    with place.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
