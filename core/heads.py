@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from graftwork.core.errors import SettingsError
 from graftwork.core.manifest import Task
-
-HeadKind = Literal["linear", "mlp"]
-HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
+from graftwork.core.recipe import HeadKind
 
 MLP_WIDTH = 256
 
@@ -29,8 +27,8 @@ class Head(nn.Module):
         super().__init__()
         self.kind = kind
         self.outputs = outputs
-        if kind not in HEADS:
-            raise SettingsError(f"head: expected one of {', '.join(HEADS)}, found {kind!r}")
+        if kind not in get_args(HeadKind):
+            raise SettingsError(f"head: expected one of {', '.join(get_args(HeadKind))}, found {kind!r}")
         if kind == "linear":
             layers: list[nn.Module] = [nn.Dropout(dropout), nn.Linear(feature_dim, outputs)]
         else:

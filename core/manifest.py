@@ -66,12 +66,16 @@ class Manifest:
         """Number (rows,) of what must not be separated: a group, and files with the same content."""
         return join_units(content_digests(self.paths), self.groups)
 
+    def fold_numbers(self, count: int, seed: int = 0) -> NDArray[np.int64]:
+        """Fold (rows,), 0 to `count` - 1, of every row. Raises SettingsError for fewer groups than folds."""
+        return fold_numbers(strata(self.values, self.task), self.units(), count, seed)
+
     def folds(self, count: int, seed: int = 0) -> list[tuple[Manifest, Manifest]]:
         """`count` pairs (train, test) whose test parts are disjoint and together the whole.
 
         Raises SettingsError where there are fewer groups than folds.
         """
-        number = fold_numbers(strata(self.values, self.task), self.units(), count, seed)
+        number = self.fold_numbers(count, seed)
         return [(self.subset(number != fold), self.subset(number == fold)) for fold in range(count)]
 
     def split(

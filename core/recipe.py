@@ -6,12 +6,21 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.heads import HEADS, HeadKind
 
+HeadKind = Literal["linear", "mlp"]
 ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemoryFormat = Literal["channels-last", "contiguous"]
 Augmentation = Literal["auto", "on", "off"]
+
+
+STRATEGIES = {
+    "probe": "a linear head on frozen features, solved exactly (one pass over the data)",
+    "partial:N": "the head and the last N stages with weights; everything below stays frozen",
+    "full": "the head and every tensor, from the pretrained weights",
+    "scratch": "the head and every tensor, from random weights: the baseline without transfer",
+}
+"""Name and meaning of every strategy, as `--help` and errors list them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Recipe:
             "seed": self.seed >= 0,
             "workers": self.workers >= 0,
             "class_weights": self.class_weights in get_args(ClassWeights),
-            "head": self.head in HEADS,
+            "head": self.head in get_args(HeadKind),
             "precision": self.precision in get_args(Precision),
             "memory_format": self.memory_format in get_args(MemoryFormat),
             "augment": self.augment in get_args(Augmentation),

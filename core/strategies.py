@@ -11,14 +11,7 @@ from torch import nn
 from graftwork.core.backbone import Backbone, named_tensors
 from graftwork.core.errors import SettingsError
 from graftwork.core.heads import Head
-
-STRATEGIES = {
-    "probe": "a linear head on frozen features, solved exactly (one pass over the data)",
-    "partial:N": "the head and the last N stages with weights; everything below stays frozen",
-    "full": "the head and every tensor, from the pretrained weights",
-    "scratch": "the head and every tensor, from random weights: the baseline without transfer",
-}
-"""Name and meaning of every strategy, as `--help` and errors list them."""
+from graftwork.core.recipe import STRATEGIES
 
 BACKBONE_RATE = 0.1
 """Learning rate of pretrained tensors relative to the fresh head's."""

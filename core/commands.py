@@ -1,0 +1,227 @@
+"""The verbs both command lines share: backbones, check, train, evaluate, predict. Results on stdout, the rest on stderr."""
+
+# Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from graftwork.core import options as o
+from graftwork.core.domain import Domain
+from graftwork.core.errors import GraftworkError
+
+Verb = Callable[..., None]
+
+USER_ERROR, FAULT, INTERRUPTED = 2, 1, 130
+
+
+def build_app(domain: Domain) -> typer.Typer:
+    """The command line of one domain."""
+    app = typer.Typer(
+        name=f"graftwork-{domain.name}",
+        help=f"Graft a small trained part onto a frozen pretrained backbone, for {domain.name}. "
+        "Begin with `check`, then `train`, `evaluate` and `predict`. `--debug` shows where an error came from.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        add_completion=False,
+    )
+    for verb in (_backbones, _check, _train, _evaluate, _predict):
+        name, command, text = verb(domain)
+        app.command(name, help=text, no_args_is_help=name != "backbones")(command)
+    return app
+
+
+def run_app(domain: Domain) -> None:
+    """Runs the command line and exits: 0 done, 2 for what the user can mend, 1 for a fault of the program."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("graftwork").addHandler(handler)
+    logging.getLogger("graftwork").setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        build_app(domain)(arguments)
+    except GraftworkError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted; train goes on from its last checkpoint with --resume", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _backbones(domain: Domain) -> tuple[str, Verb, str]:
+    def backbones(**options: Any) -> None:
+        rows = domain.list_backbones(options["text"] or "")
+        if options["json"]:
+            print(json.dumps([vars(row) for row in rows], indent=2))
+            return
+        columns = ["id", "parameters", "licence", "weights here", "note"]
+        _table(columns, [(row.id, _millions(row.parameters), row.licence, row.here, row.note) for row in rows])
+
+    text = o.Parameter("text", o.Parameter.POSITIONAL_OR_KEYWORD, default=None,
+                       annotation=o.Annotated[str | None, typer.Argument(help="Only ids that contain this.")])  # fmt: skip
+    return (
+        "backbones",
+        o.with_parameters(backbones, text, o.JSON),
+        "List the backbones that can be loaded, their size and licence, and whether their weights are here.\n\n"
+        f"Example: `graftwork-{domain.name} backbones {domain.default_backbone.split(':')[0]}`",
+    )
+
+
+def _check(domain: Domain) -> tuple[str, Verb, str]:
+    def check(**options: Any) -> None:
+        from graftwork.core.overview import overview
+        from graftwork.core.tables import read_manifest
+
+        manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
+                                 task=options["task"], suffixes=domain.suffixes)  # fmt: skip
+        found = overview(manifest)
+        if options["json"]:
+            print(json.dumps(found.to_json(), indent=2))
+        else:
+            print(found)
+
+    return (
+        "check",
+        o.with_parameters(check, MANIFEST, o.TARGET, o.GROUP, o.TASK, o.JSON),
+        "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
+        f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",
+    )
+
+
+def _train(domain: Domain) -> tuple[str, Verb, str]:
+    own = {parameter.name for parameter in domain.parameters}
+
+    def train(**options: Any) -> None:
+        from graftwork.core.study import Study, run_study
+
+        study = Study(
+            domain=domain,
+            manifest=options["manifest"],
+            out=Path(options["out"]),
+            backbone=options["backbone"],
+            weights=options["weights"],
+            strategy=options["strategy"],
+            data={name: options[name] for name in (parameter.name for parameter in o.DATA)},
+            input={name: options[name] for name in own},
+            recipe={parameter.name: options[parameter.name] for parameter in o.recipe_options()},
+            resume=options["resume"],
+        )
+        outcome = run_study(study)
+        if options["json"]:
+            print((study.out / "metrics.json").read_text(encoding="utf-8"), end="")
+            return
+        for judged in outcome.judged:
+            print(f"{judged.part}: {judged.evaluation}\n")
+        print(f"adapter, predictions and pictures: {study.out}")
+
+    return (
+        "train",
+        o.with_parameters(
+            train,
+            MANIFEST,
+            o.option("out", str, o.Parameter.empty, "Folder for the adapter, the numbers and the pictures."),
+            o.option("backbone", str, domain.default_backbone, "Backbone id, as `backbones` lists them."),
+            o.WEIGHTS,
+            o.option("strategy", str, "probe", "What may change: " + "; ".join(f"{k}: {v}" for k, v in o.STRATEGIES.items())),
+            *o.DATA,
+            *domain.parameters,
+            *o.recipe_options(),
+            o.option("resume", bool, False, "Go on with the unfinished run in --out."),
+            o.JSON,
+        ),
+        "Adapt a backbone to the examples of a manifest and say, with intervals, what the result is worth.\n\n"
+        "The manifest is a CSV, TSV or Parquet table with a column `path` and a target, or a folder per class. "
+        "Without `--folds` or a split column, validation and test parts are drawn; groups stay together.\n\n"
+        f"Example: `graftwork-{domain.name} train {domain.example}s.csv --backbone {domain.default_backbone} "
+        "--strategy probe --folds 5 --out runs/first`",
+    )
+
+
+def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
+    def evaluate(**options: Any) -> None:
+        from graftwork.core.study import evaluate_run
+
+        judged, left_out = evaluate_run(domain, **options)
+        if options["json"]:
+            extra = {"left_out": [vars(one) for one in left_out]}
+            print(json.dumps({judged.part: judged.evaluation.to_json()} | extra, indent=2, sort_keys=True))
+        else:
+            print(judged.evaluation)
+
+    return (
+        "evaluate",
+        o.with_parameters(
+            evaluate,
+            RUN,
+            MANIFEST,
+            o.WEIGHTS,
+            o.option("part", str | None, None, "Only rows whose split column says this: train, val or test."),
+            o.option("target", str | None, None, "Column of the truth; by default the one it was trained on."),
+            o.GROUP,
+            o.SKIP_UNREADABLE,
+            o.option("out", str | None, None, "Folder for metrics, predictions and pictures; by default nothing is written."),
+            o.BATCH_SIZE,
+            o.DEVICE,
+            o.JSON,
+        ),
+        "Judge an adapter on the examples of a manifest.\n\n"
+        f"Example: `graftwork-{domain.name} evaluate runs/first test.csv`",
+    )
+
+
+def _predict(domain: Domain) -> tuple[str, Verb, str]:
+    def predict(**options: Any) -> None:
+        from graftwork.core.study import predict_files
+
+        table = predict_files(domain, **options)
+        if options["json"]:
+            print(table.to_json(orient="records", indent=2))
+        elif options["out"] is None:
+            print(table.to_csv(index=False, float_format="%.9g"), end="")
+        else:
+            print(f"{len(table)} predictions: {options['out']}")
+
+    return (
+        "predict",
+        o.with_parameters(
+            predict,
+            RUN,
+            o.argument("inputs", list[str], "Files, patterns such as 'new/*.png', or a table with a column `path`."),
+            o.WEIGHTS,
+            o.option("out", str | None, None, "CSV file to write; by default the table goes to stdout."),
+            o.SKIP_UNREADABLE,
+            o.BATCH_SIZE,
+            o.DEVICE,
+            o.JSON,
+        ),
+        "Predict new files: one CSV row each, with a probability per class. The adapter's own input contract is "
+        f"applied.\n\nExample: `graftwork-{domain.name} predict runs/first new/* --out predictions.csv`",
+    )
+
+
+def _table(columns: list[str], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    # Piped output has no width of its own: rows stay whole for grep.
+    Console(width=None if console.is_terminal else 200).print(table)
+
+
+def _millions(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:.1f} M"
+
+
+MANIFEST = o.argument("manifest", str, "CSV, TSV or Parquet table, folder per class, or MedMNIST .npz.")
+RUN = o.argument("run", str, "Folder that train wrote.")

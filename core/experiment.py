@@ -1,0 +1,172 @@
+"""How a `train` is judged: on a part that training never saw, or fold by fold, and what is kept at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.adapter import Adapter
+from graftwork.core.backbone import Backbone
+from graftwork.core.domain import Augment
+from graftwork.core.errors import SettingsError
+from graftwork.core.evaluation import Evaluation, evaluate_predictions
+from graftwork.core.examples import Examples
+from graftwork.core.files import write_json
+from graftwork.core.finetuning import Run, finetune, frozen_vectors
+from graftwork.core.history import write_history
+from graftwork.core.manifest import PARTS, Manifest
+from graftwork.core.prediction import as_predictions, graft_outputs
+from graftwork.core.recipe import Recipe
+from graftwork.core.run_folder import Judged
+from graftwork.core.runtime import start_runtime
+from graftwork.core.strategies import Strategy
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is tried: a strategy on a backbone by a recipe. folder: where checkpoints and histories go."""
+
+    backbone: Backbone
+    strategy: Strategy
+    recipe: Recipe
+    augment: Augment
+    folder: Path
+    resume: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """judged: the parts with their predictions, the test last. run: the one whose adapter is kept."""
+
+    judged: tuple[Judged, ...]
+    run: Run
+
+
+def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto") -> NDArray[np.float64]:
+    """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order."""
+    runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
+    runtime.place(adapter.graft)
+    outputs = graft_outputs(adapter.graft, examples, runtime, batch_size, "predicting")
+    adapter.graft.to("cpu")
+    return as_predictions(adapter.task, outputs)
+
+
+def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 16, device: str = "auto") -> Evaluation:
+    """What the adapter is worth on these rows, every number with its interval."""
+    from graftwork.core.examples import read_examples
+
+    examples = data if isinstance(data, Examples) else read_examples(data, adapter.backbone.contract)
+    predictions = predict(adapter, examples, batch_size=batch_size, device=device)
+    return judge("test", examples.manifest, predictions).evaluation
+
+
+def judge(
+    part: str, manifest: Manifest, predictions: NDArray[np.float64], folds: NDArray[np.int64] | None = None
+) -> Judged:
+    """Predictions with their evaluation, resampled by group where the manifest has groups."""
+    evaluation = evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups)
+    return Judged(part, manifest, predictions, evaluation, folds)
+
+
+def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, test_fraction: float) -> Outcome:
+    """Trains on the training part, with the validation part choosing the epoch; judges val and test.
+
+    Raises SettingsError where neither part has rows.
+    """
+    recipe = experiment.recipe
+    parts = _part_rows(examples.manifest, recipe.seed, val_fraction, test_fraction)
+    if not len(parts["test"]) and not len(parts["val"]):
+        raise SettingsError("neither a test nor a validation part: give --test-fraction, --folds or a split column")
+    ready = _prepared(experiment, examples)
+    run = _run(experiment, ready.subset(parts["train"]), ready.subset(parts["val"]), experiment.folder)
+    judged = []
+    for part in ("val", "test"):
+        if len(parts[part]):
+            rows = ready.subset(parts[part])
+            judged.append(judge(part, rows.manifest, predict(run.adapter, rows, batch_size=recipe.batch_size, device=recipe.device)))
+    return Outcome(tuple(judged), run)
+
+
+def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_fraction: float) -> Outcome:
+    """Judges every row by a model that did not see its fold, then trains on everything.
+
+    Within each fold a validation part is set aside from the training rows to choose the epoch; the final run
+    has none and takes the median of the folds' best epochs.
+    """
+    recipe, manifest = experiment.recipe, examples.manifest
+    number = manifest.fold_numbers(folds, recipe.seed)
+    ready = _prepared(experiment, examples)
+    predictions, best = None, []
+    for fold in range(folds):
+        inside, outside = np.flatnonzero(number != fold), np.flatnonzero(number == fold)
+        result = _fold(experiment, ready, inside, outside, val_fraction, experiment.folder / "folds" / str(fold + 1))
+        log.info("fold %d of %d done", fold + 1, folds)
+        values = np.asarray(result["predictions"], dtype=np.float64)
+        predictions = np.zeros((len(manifest), *values.shape[1:])) if predictions is None else predictions
+        predictions[outside] = values
+        best.append(result["best_epoch"])
+    final = experiment
+    if None not in best:
+        epochs = max(1, round(float(np.median(best))))
+        final = replace(experiment, recipe=replace(recipe, epochs=epochs))
+        log.info("training on all rows for %d epochs, the median of the folds' best", epochs)
+    run = _run(final, ready, None, experiment.folder)
+    return Outcome((judge("test", manifest, np.asarray(predictions), number),), run)
+
+
+def _fold(
+    experiment: Experiment,
+    ready: Examples,
+    inside: NDArray[np.int64],
+    outside: NDArray[np.int64],
+    val_fraction: float,
+    folder: Path,
+) -> dict[str, Any]:
+    """Best epoch, freezing proof and predictions of one fold; read from its file where a resumed run has it."""
+    path = folder / "fold.json"
+    if experiment.resume and path.exists():
+        done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return done
+    recipe = experiment.recipe
+    rows, val = ready.subset(inside), None
+    if experiment.strategy.name != "probe" and val_fraction > 0:
+        parts = _part_rows(replace(rows.manifest, parts=None), recipe.seed, val_fraction, 0.0)
+        rows, val = rows.subset(parts["train"]), rows.subset(parts["val"])
+    run = _run(experiment, rows, val, folder)
+    found = predict(run.adapter, ready.subset(outside), batch_size=recipe.batch_size, device=recipe.device)
+    result = {"best_epoch": run.best_epoch, "frozen": dataclasses.asdict(run.proof), "predictions": found.tolist()}
+    write_json(path, result)
+    return result
+
+
+def _run(experiment: Experiment, rows: Examples, val: Examples | None, folder: Path) -> Run:
+    from graftwork.core.checkpoint import NAME
+
+    run = finetune(
+        experiment.backbone, rows, val, strategy=experiment.strategy, recipe=experiment.recipe,
+        augment=experiment.augment, checkpoints=folder, resume=experiment.resume and (folder / NAME).exists(),
+    )  # fmt: skip
+    write_history(folder, run.history)
+    return run
+
+
+def _prepared(experiment: Experiment, examples: Examples) -> Examples:
+    """For a probe the frozen vectors, computed once for all folds and parts."""
+    if experiment.strategy.name == "probe" and experiment.recipe.augment != "on":
+        return frozen_vectors(experiment.backbone, examples, experiment.recipe)
+    return examples
+
+
+def _part_rows(manifest: Manifest, seed: int, val_fraction: float, test_fraction: float) -> dict[str, NDArray[np.int64]]:
+    numbered = replace(manifest, rows=tuple(range(len(manifest))))
+    parts = numbered.split(seed, val_fraction=val_fraction, test_fraction=test_fraction)
+    return {name: np.asarray(part.rows, dtype=np.int64) for name, part in zip(PARTS, parts, strict=True)}

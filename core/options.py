@@ -1,0 +1,96 @@
+"""The options of the shared commands, as literal tables: both command lines take their flags from here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from inspect import Parameter, Signature
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+from graftwork.core.recipe import STRATEGIES as STRATEGIES
+from graftwork.core.recipe import Recipe
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def option(name: str, kind: Any, default: Any, help: str, *, panel: str | None = None, show: bool = True) -> Parameter:
+    """One `--name` option with its type, default and help text."""
+    flag = "--" + name.replace("_", "-")
+    flags = [f"{flag}/--no-{flag[2:]}"] if kind is bool and default is True else [flag]
+    declared = typer.Option(*flags, help=help, rich_help_panel=panel, show_default=show)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared])
+
+
+def argument(name: str, kind: Any, help: str) -> Parameter:
+    """One positional argument."""
+    return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[kind, typer.Argument(help=help)])
+
+
+TASK = option("task", Literal["single-label", "multi-label", "regression"] | None, None,
+              "What the target is. By default several columns are several labels, a column of numbers that are "
+              "not all whole is a number, anything else single labels.")  # fmt: skip
+TARGET = option("target", str | None, None, "Column to learn, 'label' by default; several columns of 0 and 1, "
+                "separated by commas, are several labels.")  # fmt: skip
+GROUP = option("group", str | None, None, "Column of the patient or speaker, 'group' by default where there is one: "
+               "rows of a group are never separated, and intervals resample groups.")  # fmt: skip
+WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights.")
+JSON = option("json", bool, False, "Print the result as JSON.")
+DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")
+BATCH_SIZE = option("batch_size", int, 16, "Examples computed at once.")
+SKIP_UNREADABLE = option("skip_unreadable", bool, False, "Leave out files that cannot be read, and list them in the "
+                         "result; without it they stop the command.")  # fmt: skip
+
+DATA = (
+    TARGET,
+    GROUP,
+    TASK,
+    option("folds", int | None, None, "Judge by cross-validation with N folds, then train on everything. A split "
+           "column is ignored."),
+    option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, where no split column names it."),
+    option("test_fraction", float, 0.2, "Share of the rows kept for the test, where no split column names it."),
+    SKIP_UNREADABLE,
+)  # fmt: skip
+
+RECIPE_HELP = {
+    "epochs": "Passes over the training rows at most. With --folds the final adapter is trained for the median of "
+    "the folds' best epochs.",
+    "batch_size": "Rows per forward pass.",
+    "accumulate": "Forward passes per update.",
+    "learning_rate": "Rate of the head after warm-up; pretrained tensors learn at a tenth of it.",
+    "weight_decay": "AdamW's, on matrices and filters.",
+    "warmup": "Share of the updates over which the rate rises.",
+    "clip_norm": "Largest norm of the gradient; 0 for no clipping.",
+    "patience": "Epochs without a better validation metric before training stops.",
+    "class_weights": "'balanced' weighs rows by the inverse frequency of their class.",
+    "head": "A linear layer or a small perceptron.",
+    "dropout": "In front of the head's last layer.",
+    "augment": "Random changes of the training examples; auto: on where the whole backbone is trained.",
+    "seed": "Of splits, initial weights, order and augmentation.",
+    "device": "auto, cpu, cuda, cuda:1, …",
+    "precision": "auto: bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU.",
+    "memory_format": "Layout of images and filters in memory.",
+    "compile": "Compile the network with torch.compile: worth it on long runs.",
+    "workers": "Processes that read files that do not fit in memory.",
+}
+
+
+def recipe_options() -> tuple[Parameter, ...]:
+    """One option for every field of the recipe, with its type and default."""
+    import typing
+
+    kinds = typing.get_type_hints(Recipe)
+    return tuple(
+        option(field.name, kinds[field.name], field.default, RECIPE_HELP[field.name], panel="Training")
+        for field in dataclasses.fields(Recipe)
+    )
+
+
+def with_parameters(command: Command, *parameters: Parameter) -> Command:
+    """The command with this signature, by which Typer makes its flags; it receives them as keywords."""
+    positional = [p for p in parameters if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    keywords = [p for p in parameters if p.kind is Parameter.KEYWORD_ONLY]
+    command.__signature__ = Signature([*positional, *keywords])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command

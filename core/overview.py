@@ -1,0 +1,89 @@
+"""What a manifest holds, before anything is trained: counts, balance, groups, and files with the same content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graftwork.core.content import content_digests
+from graftwork.core.manifest import PARTS, Manifest
+
+
+@dataclass(frozen=True)
+class Overview:
+    """classes: rows of every class or positive rows of every label, in all and by part. groups: how many, and
+    the smallest and largest. same_content: sets of rows whose files hold the same bytes; conflicts: those sets
+    whose targets differ; leaks: pairs in different parts."""
+
+    manifest: Manifest
+    classes: dict[str, dict[str, int]]
+    range: tuple[float, float, float] | None
+    groups: dict[str, int] | None
+    classes_per_group: float | None
+    same_content: int
+    conflicts: int
+    leaks: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "manifest"}
+        return {"source": self.manifest.source, "rows": len(self.manifest), "task": self.manifest.task,
+                "target": self.manifest.target} | fields  # fmt: skip
+
+    def __str__(self) -> str:
+        manifest = self.manifest
+        lines = [f"{manifest.source}: {len(manifest)} rows, {manifest.task} target {manifest.target!r}"]
+        if self.range is not None:
+            lines.append("  from {:g} to {:g}, mean {:g}".format(*self.range))
+        width = max(map(len, self.classes), default=0)
+        for name, counts in self.classes.items():
+            parts = "  ".join(f"{part} {counts[part]}" for part in PARTS if part in counts)
+            share = counts["all"] / len(manifest)
+            lines.append(f"  {name:<{width}}  {counts['all']:>6}  {share:6.1%}  {'█' * round(30 * share):<30}  {parts}".rstrip())
+        if self.groups is not None:
+            lines.append("{count} groups of {smallest} to {largest} rows".format(**self.groups))
+            if self.classes_per_group == 1 and len(self.classes) > 1:
+                lines.append("  each group has one class only: judge with group-disjoint folds (--group, --folds), or "
+                             "the model may learn the groups")  # fmt: skip
+        if self.same_content:
+            lines.append(f"{self.same_content} sets of rows hold the same file content: drawn splits and folds keep them together")
+        if self.conflicts:
+            lines.append(f"  {self.conflicts} of these sets have different targets")
+        if self.leaks:
+            lines.append(f"  {self.leaks} pairs lie in different parts of the split column: test numbers may flatter")
+        return "\n".join(lines)
+
+
+def overview(manifest: Manifest) -> Overview:
+    """Counts everything; reads the bytes of every file once, without decoding them."""
+    digests = content_digests(manifest.paths)
+    same: dict[str, list[int]] = {}
+    for row, value in enumerate(digests):
+        same.setdefault(value, []).append(row)
+    sets = [rows for rows in same.values() if len(rows) > 1]
+    values = np.asarray(manifest.values)
+    conflicts = sum(any(not np.array_equal(values[row], values[rows[0]]) for row in rows) for rows in sets)
+    groups = per_group = None
+    if manifest.groups is not None:
+        counts = Counter(manifest.groups)
+        groups = {"count": len(counts), "smallest": min(counts.values()), "largest": max(counts.values())}
+        pairs = {(group, str(value)) for group, value in zip(manifest.groups, values.tolist(), strict=True)}
+        per_group = len(pairs) / len(counts)
+    number = (float(values.min()), float(values.max()), float(values.mean())) if manifest.task == "regression" else None
+    return Overview(manifest, _class_counts(manifest), number, groups, per_group, len(sets), conflicts, len(manifest.shared_content()))
+
+
+def _class_counts(manifest: Manifest) -> dict[str, dict[str, int]]:
+    values = np.asarray(manifest.values)
+    found = {}
+    for place, name in enumerate(manifest.classes):
+        members = values == place if manifest.task == "single-label" else values[:, place] > 0.5
+        counts = {"all": int(members.sum())}
+        if manifest.parts is not None:
+            own = np.array(manifest.parts)
+            counts |= {part: int((members & (own == part)).sum()) for part in PARTS if (own == part).any()}
+        found[name] = counts
+    return found

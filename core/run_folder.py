@@ -1,0 +1,113 @@
+"""The folder of a run: whether it may be written to, and everything that is written into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.errors import OutputError
+from graftwork.core.evaluation import Evaluation
+from graftwork.core.files import whole_file, write_json
+from graftwork.core.manifest import Manifest, Task
+
+RUN = "run.json"
+FINISHED, UNFINISHED = "finished", "unfinished"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows with what was predicted for them.
+
+    part: "test" or "val". predictions: (rows, classes) probabilities, (rows, labels), or (rows,) numbers.
+    folds: the fold of every row, None without cross-validation.
+    """
+
+    part: str
+    manifest: Manifest
+    predictions: NDArray[np.float64]
+    evaluation: Evaluation
+    folds: NDArray[np.int64] | None = None
+
+
+def claim_folder(folder: Path, resume: bool) -> None:
+    """Checks that a run may write here; makes nothing. Raises OutputError for another run's folder or a file."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: --out must be a folder, this is a file")
+    state = _state(folder)
+    if resume:
+        if state == UNFINISHED:
+            return
+        found = "a finished run" if state == FINISHED else "no run"
+        raise OutputError(f"{folder}: --resume goes on with an unfinished run, found {found}")
+    if state == FINISHED:
+        raise OutputError(f"{folder}: holds a finished run; name another --out, or delete it first")
+    if state == UNFINISHED:
+        raise OutputError(f"{folder}: holds an unfinished run; go on with --resume, name another --out, or delete it")
+    if folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder}: is not empty; name another --out")
+
+
+def mark(folder: Path, record: dict[str, Any], state: str) -> None:
+    """Writes the run's record with its state."""
+    write_json(folder / RUN, {**record, "state": state})
+
+
+def write_judged(folder: Path, judged: Sequence[Judged], extra: dict[str, Any]) -> None:
+    """Writes `metrics.json`, `predictions.csv` and the pictures of the last part given (the test's)."""
+    from graftwork.core.pictures import draw_evaluation
+
+    write_json(folder / "metrics.json", {part.part: part.evaluation.to_json() for part in judged} | extra)
+    write_predictions(folder / "predictions.csv", judged)
+    if judged:
+        draw_evaluation(folder, judged[-1])
+
+
+def write_predictions(path: Path, judged: Sequence[Judged]) -> None:
+    """One CSV row for every judged example: path, row, part, fold, group, target, prediction and probabilities."""
+    import pandas as pd
+
+    tables = []
+    for part in judged:
+        manifest = part.manifest
+        table = pd.DataFrame({"path": list(manifest.paths), "row": list(manifest.rows or range(len(manifest)))})
+        table["part"] = part.part
+        if part.folds is not None:
+            table["fold"] = part.folds + 1
+        if manifest.groups is not None:
+            table["group"] = list(manifest.groups)
+        if manifest.task == "multi-label":
+            for place, name in enumerate(manifest.classes):
+                table[f"target_{name}"] = np.asarray(manifest.values)[:, place]
+        else:
+            table["target"] = list(manifest.targets)
+        columns = prediction_columns(manifest.task, manifest.classes, part.predictions)
+        tables.append(table.assign(**columns))
+    if tables:
+        with whole_file(path) as beside:
+            pd.concat(tables, ignore_index=True).to_csv(beside, index=False, float_format="%.9g")
+
+
+def prediction_columns(task: Task, classes: Sequence[str], predictions: NDArray[np.float64]) -> dict[str, Any]:
+    """Named columns: `prediction`, and a `probability_<class>` for every class or label."""
+    if task == "regression":
+        return {"prediction": predictions.reshape(len(predictions))}
+    columns: dict[str, Any] = {f"probability_{name}": predictions[:, place] for place, name in enumerate(classes)}
+    if task == "single-label":
+        columns = {"prediction": [classes[k] for k in predictions.argmax(1)]} | columns
+    return columns
+
+
+def _state(folder: Path) -> str | None:
+    try:
+        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{folder / RUN}: cannot be read ({error}); name another --out") from error
+    return str(record.get("state"))

@@ -1,0 +1,196 @@
+"""The verbs with files around them: from a manifest on disk to a run's folder, and from a run's folder to predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graftwork.core.adapter import load_adapter, read_record
+from graftwork.core.backbone import Backbone
+from graftwork.core.content import ROW_MARK, example_exists
+from graftwork.core.domain import Domain
+from graftwork.core.errors import ManifestError, Problem, SettingsError, UnreadableError
+from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unreadable_report
+from graftwork.core.experiment import Experiment, Outcome, cross_validate, hold_out, judge, predict
+from graftwork.core.files import whole_file
+from graftwork.core.manifest import Manifest
+from graftwork.core.recipe import Recipe
+from graftwork.core.run_folder import (
+    FINISHED, UNFINISHED, Judged, claim_folder, mark, prediction_columns, write_judged,
+)  # fmt: skip
+from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb
+from graftwork.core.strategies import parse_strategy
+from graftwork.core.tables import read_manifest, read_paths
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One `train` as it was asked for; `data`, `input` and `recipe` hold options by name."""
+
+    domain: Domain
+    manifest: str
+    out: Path
+    backbone: str
+    weights: str | None
+    strategy: str
+    data: dict[str, Any]
+    input: dict[str, Any]
+    recipe: dict[str, Any]
+    resume: bool
+
+
+def run_study(study: Study) -> Outcome:
+    """Trains, judges, and writes the run's folder. Nothing is written before everything has been read and checked."""
+    started = time.monotonic()
+    strategy = parse_strategy(study.strategy)
+    recipe = Recipe(**study.recipe)
+    choose_precision(recipe.precision, choose_device(recipe.device))
+    claim_folder(study.out, study.resume)
+    manifest = _read(study)
+    backbone = study.domain.load_backbone(study.backbone, weights=study.weights, **_given(study.input))
+    unreadable = "skip" if study.data["skip_unreadable"] else "stop"
+    examples = read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
+    record = _record(study, backbone, examples)
+    mark(study.out, record, UNFINISHED)
+    experiment = Experiment(backbone, strategy, recipe, study.domain.augment, study.out, study.resume)
+    folds, val_fraction = study.data["folds"], study.data["val_fraction"]
+    if folds is not None:
+        outcome = cross_validate(experiment, examples, folds, val_fraction)
+    else:
+        outcome = hold_out(experiment, examples, val_fraction, study.data["test_fraction"])
+    notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
+             "shared_between_parts": len(examples.manifest.shared_content())}  # fmt: skip
+    write_judged(study.out, outcome.judged, notes)
+    outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
+    mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
+    log.info("%.1f s, peak memory %.0f MB", time.monotonic() - started, peak_memory_mb())
+    return outcome
+
+
+def evaluate_run(
+    domain: Domain, run: str, manifest: str, *, weights: str | None, part: str | None, target: str | None,
+    group: str | None, skip_unreadable: bool, out: str | None, batch_size: int, device: str, json: bool,
+) -> tuple[Judged, tuple[Unreadable, ...]]:  # fmt: skip
+    """What the adapter of a run is worth on a manifest, and the examples that were left out on request."""
+    record = read_record(Path(run))
+    if out is not None:
+        claim_folder(Path(out), resume=False)
+    rows = read_manifest(
+        manifest, target=target or record["target"], group=group, task=record["task"],
+        classes=record["classes"] or None, suffixes=domain.suffixes, split=None if part is None else "split",
+    )  # fmt: skip
+    if part is not None:
+        rows = rows.subset(np.array([own == part for own in rows.parts or ()] or [False] * len(rows)))
+        if not len(rows):
+            raise ManifestError(manifest, [Problem(f"no row of the split column says {part!r}")])
+    adapter = load_adapter(run, domain.load_backbone, weights)
+    unreadable = "skip" if skip_unreadable else "stop"
+    examples = read_examples(rows, adapter.backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
+    judged = judge("test", examples.manifest, predict(adapter, examples, batch_size=batch_size, device=device))
+    if out is not None:
+        write_judged(Path(out), [judged], {"left_out": [dataclasses.asdict(one) for one in examples.left_out]})
+    return judged, examples.left_out
+
+
+def predict_files(
+    domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
+    batch_size: int, device: str, json: bool,
+) -> pd.DataFrame:  # fmt: skip
+    """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead."""
+    import pandas as pd
+
+    record = read_record(Path(run))
+    paths = find_inputs(inputs)
+    adapter = load_adapter(run, domain.load_backbone, weights)
+    read = list(read_many(adapter.backbone.contract, paths, "reading"))
+    failures = [Unreadable(path, str(result)) for path, result in read if isinstance(result, Exception)]
+    if failures and not skip_unreadable:
+        raise UnreadableError(unreadable_report(failures))
+    good = [(path, result) for path, result in read if not isinstance(result, Exception)]
+    table = pd.DataFrame({"path": [path for path, _ in good]})
+    if good:
+        classes = tuple(record["classes"])
+        blank = Manifest("", tuple(path for path, _ in good), adapter.task, record["target"], classes, np.zeros(len(good)))
+        examples = Examples(blank, adapter.backbone.contract, tuple(tensor for _, tensor in good))
+        predictions = predict(adapter, examples, batch_size=batch_size, device=device)
+        table = table.assign(**prediction_columns(adapter.task, classes, predictions))
+    if failures:
+        rows = pd.DataFrame({"path": [one.path for one in failures], "error": [one.reason for one in failures]})
+        order = {path: place for place, path in enumerate(paths)}
+        table = pd.concat([table, rows]).sort_values("path", key=lambda column: column.map(order), ignore_index=True)
+        log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(paths))
+    if out is not None:
+        with whole_file(Path(out)) as beside:
+            table.to_csv(beside, index=False, float_format="%.9g")
+    return table
+
+
+def find_inputs(inputs: Sequence[str]) -> list[str]:
+    """Absolute paths of what the user named: files, patterns, tables with a column `path`. Raises UnreadableError
+    that lists what was not found."""
+    paths: list[str] = []
+    missing = []
+    for name in inputs:
+        expanded = os.path.expanduser(name)
+        if expanded.lower().endswith(TABLES) and os.path.isfile(expanded):
+            paths += read_paths(expanded)
+        elif example_exists(expanded):
+            mark_place = expanded.find(ROW_MARK)
+            head = expanded if mark_place < 0 else expanded[:mark_place]
+            paths.append(os.path.abspath(head) + expanded[len(head) :])
+        else:
+            found = sorted(os.path.abspath(path) for path in glob.glob(expanded, recursive=True) if os.path.isfile(path))
+            missing += [] if found else [name]
+            paths += found
+    if missing:
+        raise UnreadableError(f"no such file, and no file matches: {', '.join(missing)}")
+    return list(dict.fromkeys(paths))
+
+
+def _read(study: Study) -> Manifest:
+    """The manifest as the study needs it; a split column and folds exclude each other."""
+    data = study.data
+    if data["folds"] is not None and data["folds"] < 2:
+        raise SettingsError(f"--folds: expected at least 2, found {data['folds']}")
+    manifest = read_manifest(
+        study.manifest, target=data["target"], group=data["group"], task=data["task"],
+        split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
+    )  # fmt: skip
+    shared = manifest.shared_content()
+    if shared:
+        log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
+                    len(shared))  # fmt: skip
+    return manifest
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _record(study: Study, backbone: Backbone, examples: Examples) -> dict[str, Any]:
+    """What was asked for, without where it is written or how long it took: equal commands give equal bytes."""
+    return {
+        "manifest": examples.manifest.source,
+        "rows": len(examples),
+        "backbone": {"id": backbone.id, "digest": backbone.digest(), "weights": backbone.weights},
+        "strategy": study.strategy,
+        "data": study.data,
+        "input": backbone.contract.to_json(),
+        "recipe": study.recipe,
+    }
