@@ -1,4 +1,4 @@
-"""Tiny networks with the published models' geometry (400 samples a frame, hop 320), and clips under a second."""
+"""Tiny networks with the published models' geometry (400 samples, hop 320), and clips under a second."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from graftwork.audio import new_backbone
 from graftwork.core.backbone import Backbone
 
@@ -94,4 +95,4 @@ def tone(seconds: float, rate_hz: int = 16000, hz: float = 440.0) -> np.ndarray:
 
 
 def relative_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+    return float(((found - expected).norm() / expected.norm()).detach())

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from graftwork.audio import AudioContract
 from graftwork.core.errors import ContractError, SettingsError
 

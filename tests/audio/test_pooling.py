@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from graftwork.audio.pooling import pool, pooled_dim
 
 SEED = 0

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
 from graftwork.audio.contract import AudioContract
 from graftwork.audio.wav2vec2 import group_norm_over_clips
 from graftwork.audio.wavlm import GatedAttention
 from graftwork.core.backbone import Backbone, Features, named_tensors
-from torch import nn
 
 from .conftest import CONFIGS, relative_difference, with_lively_norms
 
@@ -159,7 +160,9 @@ def test_every_path_that_a_stage_owns_exists(backbone: Backbone) -> None:
             assert isinstance(backbone.network.get_submodule(path), nn.Module)
 
 
-def test_stages_run_a_copy_with_the_modules_of_the_copy(base_backbone: Backbone, clips: list[torch.Tensor]) -> None:
+def test_stages_run_a_copy_with_the_modules_of_the_copy(
+    base_backbone: Backbone, clips: list[torch.Tensor]
+) -> None:
     twin = base_backbone.copy()
     with torch.no_grad():
         nn.init.zeros_(twin.network.encoder.transformer.layers[2].final_layer_norm.weight)
@@ -229,7 +232,9 @@ def test_layer_drop_does_not_fire_in_a_layer_kept_in_evaluation(clips: list[torc
 def test_full_rows_skip_the_mask(base_backbone: Backbone, clips: list[torch.Tensor]) -> None:
     masks = []
     layer = base_backbone.network.encoder.transformer.layers[0]
-    layer.register_forward_pre_hook(lambda module, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True)
+    layer.register_forward_pre_hook(
+        lambda module, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
+    )
     contract = base_backbone.contract
     base_backbone.run(contract.collate([clips[0], clips[0]]))
     base_backbone.run(Features(clips[0][None]))
@@ -296,5 +301,5 @@ def test_the_contract_knows_the_receptive_field(backbone: Backbone) -> None:
     assert backbone.contract.shortest_samples == 400
     frames = backbone.run(Features(torch.randn(1, 400)), stop=1).values
     assert frames.shape[1] == 1
-    with pytest.raises(RuntimeError, match="[Kk]ernel size"):
+    with pytest.raises(RuntimeError, match=r"[Kk]ernel size"):
         backbone.run(Features(torch.randn(1, 399)), stop=1)

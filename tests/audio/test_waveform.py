@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from scipy.signal import resample_poly
+
 from graftwork.audio import read_waveform
 from graftwork.audio.waveform import SUFFIXES
 from graftwork.core.errors import SettingsError, UnreadableError
-from scipy.signal import resample_poly
 
 from .conftest import tone
 
@@ -32,7 +33,11 @@ def test_pcm_files_give_the_samples_that_soundfile_gives(write_sound: Write) -> 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_listed_suffix_is_decoded(write_sound: Write, suffix: str) -> None:
     # Opus knows only a few rates, and soundfile takes no format from these two endings.
-    formats = {".opus": {"format": "OGG", "subtype": "OPUS"}, ".oga": {"format": "OGG"}, ".aif": {"format": "AIFF"}}
+    formats = {
+        ".opus": {"format": "OGG", "subtype": "OPUS"},
+        ".oga": {"format": "OGG"},
+        ".aif": {"format": "AIFF"},
+    }
     path = write_sound(f"a{suffix}", tone(0.5), **formats.get(suffix, {}))
     read = read_waveform(path, 16000)
     middle = read[2000:6000]
@@ -88,7 +93,7 @@ def test_a_crop_must_be_longer_than_nothing(tmp_path: Path) -> None:
         read_waveform(tmp_path / "a.wav", 16000, max_seconds=0)
 
 
-def fails(path: Path, *words: str, **options: float) -> None:
+def check_refused(path: Path, *words: str, **options: float) -> None:
     with pytest.raises(UnreadableError) as caught:
         read_waveform(path, 16000, **options)
     for word in (str(path), *words):
@@ -98,30 +103,30 @@ def fails(path: Path, *words: str, **options: float) -> None:
 def test_a_missing_file_a_folder_and_an_empty_file_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "zero.wav").touch()
-    fails(tmp_path / "none.wav", "no such file")
-    fails(tmp_path / "folder.wav", "is a folder")
-    fails(tmp_path / "zero.wav", "0 bytes")
+    check_refused(tmp_path / "none.wav", "no such file")
+    check_refused(tmp_path / "folder.wav", "is a folder")
+    check_refused(tmp_path / "zero.wav", "0 bytes")
 
 
 def test_a_file_without_samples_is_refused(write_sound: Write) -> None:
-    fails(write_sound("a.wav", np.zeros(0)), "no samples")
+    check_refused(write_sound("a.wav", np.zeros(0)), "no samples")
 
 
 def test_silence_and_a_constant_offset_are_refused(write_sound: Write) -> None:
-    fails(write_sound("a.wav", np.zeros(1000)), "silence")
-    fails(write_sound("b.wav", np.full(1000, 0.25)), "silence")
+    check_refused(write_sound("a.wav", np.zeros(1000)), "silence")
+    check_refused(write_sound("b.wav", np.full(1000, 0.25)), "silence")
 
 
 def test_silence_in_the_cropped_part_says_so(write_sound: Write) -> None:
     samples = np.zeros(16000)
     samples[:10] = 0.5
-    fails(write_sound("a.wav", samples), "silence in the middle 0.1 s", max_seconds=0.1)
+    check_refused(write_sound("a.wav", samples), "silence in the middle 0.1 s", max_seconds=0.1)
 
 
 def test_samples_that_are_not_finite_are_counted(write_sound: Write) -> None:
     samples = tone(0.1)
     samples[[3, 7]] = np.nan, np.inf
-    fails(write_sound("a.wav", samples, subtype="FLOAT"), "2 of 1600 samples are NaN or infinite")
+    check_refused(write_sound("a.wav", samples, subtype="FLOAT"), "2 of 1600 samples are NaN or infinite")
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
@@ -129,7 +134,7 @@ def test_a_truncated_file_is_refused(write_sound: Write, name: str) -> None:
     path = write_sound(name, np.random.default_rng(SEED).uniform(-1, 1, 16000))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    fails(path, "truncated")
+    check_refused(path, "truncated")
 
 
 def test_a_wav_cut_after_an_extra_chunk_is_still_recognised(write_sound: Write) -> None:
@@ -137,7 +142,7 @@ def test_a_wav_cut_after_an_extra_chunk_is_still_recognised(write_sound: Write) 
     extra = b"LIST" + struct.pack("<I", 5) + b"hello\0"  # an odd length is followed by one byte of padding
     path = write_sound("b.wav", tone(0.1))
     path.write_bytes(content[:36] + extra + content[36:-100])
-    fails(path, "truncated", "3200 bytes")
+    check_refused(path, "truncated", "3200 bytes")
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
@@ -147,7 +152,7 @@ def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_read(write_sound: Wri
     content[40:44] = struct.pack("<I", size)
     path.write_bytes(content)
     if size == 0:
-        fails(path, "no samples")
+        check_refused(path, "no samples")
     else:
         assert len(read_waveform(path, 16000)) == 1600
 
@@ -155,10 +160,10 @@ def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_read(write_sound: Wri
 def test_something_else_under_the_name_of_a_sound_is_refused_with_the_known_formats(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_text("path,label\n")
-    fails(path, "not a readable sound file", ".flac")
+    check_refused(path, "not a readable sound file", ".flac")
 
 
 def test_m4a_says_how_to_convert_it(tmp_path: Path) -> None:
     path = tmp_path / "a.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(200))
-    fails(path, "FFmpeg", "ffmpeg -i 'a.m4a' 'a.flac'")
+    check_refused(path, "FFmpeg", "ffmpeg -i 'a.m4a' 'a.flac'")
