@@ -265,6 +265,6 @@ def write_checkpoint(
         (made / "preprocessor_config.json").write_text(
             json.dumps(preprocessor, indent=2) + "\n", encoding="utf-8"
         )
-        # transformers refuses files that do not name their framework.
+        # transformers 4 refuses files that do not name their framework.
         save_file(huggingface_names(tensors), made / "model.safetensors", metadata={"format": "pt"})
         made.replace(folder)

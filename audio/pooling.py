@@ -22,8 +22,11 @@ def pool(frames: Tensor, lengths: Tensor | None, pooling: Pooling) -> Tensor:
     """frames (batch, time, channels), lengths (batch,) or None for full rows -> (batch, pooled_dim).
 
     The standard deviation is the population's (divided by the number of frames n, not n - 1):
-    sqrt(mean((x - mean)^2) + 1e-8). A clip of one frame has 1e-4 there, with a gradient of zero.
+    sqrt(mean((x - mean)^2) + 1e-8). A clip of one frame has 1e-4 there, with a gradient of zero. Half
+    precision, which cannot even count to a few hundred frames, is summed in single and returned as it came.
     """
+    given = frames.dtype
+    frames = frames.to(torch.promote_types(given, torch.float32))
     if lengths is None:
         mean = frames.mean(dim=1)
         deviation = frames - mean[:, None]
@@ -36,5 +39,5 @@ def pool(frames: Tensor, lengths: Tensor | None, pooling: Pooling) -> Tensor:
         deviation = (frames - mean[:, None]).masked_fill(padding, 0.0)
         variance = deviation.square().sum(dim=1) / count
     if pooling == "mean":
-        return mean
-    return torch.cat([mean, torch.sqrt(variance + VARIANCE_FLOOR)], dim=1)
+        return mean.to(given)
+    return torch.cat([mean, torch.sqrt(variance + VARIANCE_FLOOR)], dim=1).to(given)

@@ -155,8 +155,6 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None
         )
     single = {name: value.to(torch.float32).contiguous() for name, value in tensors.items()}
     network.load_state_dict(single, strict=True, assign=True)
-    # What is assigned keeps the flag it came with, and tensors from a file come without.
-    network.requires_grad_(True)
 
 
 def _nearest(name: str, known: Mapping[str, Tensor]) -> str:

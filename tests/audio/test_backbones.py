@@ -8,6 +8,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -272,6 +273,8 @@ def test_a_saved_backbone_loads_again_exactly_here_and_in_transformers(
     assert torch.equal(again.run(batch).values, backbone.run(batch).values)
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["saved"]
 
+    with safe_open(tmp_path / "deep" / "saved" / "model.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}  # transformers 4 refuses a file without
     other = transformers.AutoModel.from_pretrained(tmp_path / "deep" / "saved").eval()
     expected = other(clips[0][None]).last_hidden_state
     torch.testing.assert_close(

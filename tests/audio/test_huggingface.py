@@ -97,9 +97,10 @@ def test_half_precision_checkpoints_become_single(tmp_path: Path) -> None:
     assert all(parameter.requires_grad for parameter in backbone.network.parameters())
 
 
+@pytest.mark.parametrize("change", [{"feat_proj_layer_norm": False}, {"layer_norm_eps": 0.5}])
 @torch.no_grad()
-def test_a_projection_without_norm_as_in_distilhubert(tmp_path: Path) -> None:
-    original = transformers_model({**CONFIGS["hubert group norm"], "feat_proj_layer_norm": False})
+def test_rarer_settings_as_in_distilhubert(change: dict[str, Any], tmp_path: Path) -> None:
+    original = transformers_model({**CONFIGS["hubert group norm"], **change})
     original.save_pretrained(tmp_path)
     clip = torch.randn(1, 4000, generator=torch.Generator().manual_seed(SEED))
     found = load_backbone(f"hf:{tmp_path}").run(Features(clip), stop=-1).values

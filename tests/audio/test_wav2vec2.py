@@ -36,6 +36,15 @@ def test_every_stage_gives_a_clip_the_same_in_a_batch_as_alone(
             assert relative_difference(own, one.values[0]) < TOLERANCE, f"{stage.name}, clip {row}"
 
 
+@torch.no_grad()
+def test_cnn_frames_beyond_a_clip_are_zero(backbone: Backbone, clips: list[torch.Tensor]) -> None:
+    frames = backbone.run(backbone.contract.collate(clips), stop=1)
+    assert frames.lengths is not None
+    for row, length in enumerate(frames.lengths.tolist()):
+        assert frames.values[row, :length].abs().sum(1).gt(0).all()
+        assert not frames.values[row, length:].any()
+
+
 @pytest.mark.parametrize("pooling", ["mean", "mean+std"])
 @torch.no_grad()
 def test_the_vector_of_a_clip_does_not_depend_on_its_batch(
@@ -137,6 +146,24 @@ def test_group_norm_over_clips_equals_group_norm_of_each_clip() -> None:
         torch.testing.assert_close(found[row, :, :length], norm(x[row : row + 1, :, :length])[0])
 
 
+@pytest.mark.parametrize("how", ["autocast", "bfloat16"])
+@torch.no_grad()
+def test_half_precision_runs_and_ignores_padding(
+    how: str, backbone: Backbone, clips: list[torch.Tensor]
+) -> None:
+    expected = backbone.run(backbone.contract.collate(clips)).values
+    batch = backbone.contract.collate(clips)
+    if how == "autocast":
+        with torch.autocast("cpu", torch.bfloat16):
+            found = backbone.run(batch).values
+    else:
+        backbone.network.bfloat16()
+        found = backbone.run(Features(batch.values.bfloat16(), batch.lengths)).values
+        assert found.dtype == torch.bfloat16
+    # Eight bits of mantissa through thirteen layers with random weights.
+    assert relative_difference(found.float(), expected) < 0.05
+
+
 def test_group_norm_with_several_channels_a_group_is_refused() -> None:
     with pytest.raises(ValueError, match="one channel a group"):
         group_norm_over_clips(nn.GroupNorm(2, 4), torch.zeros(1, 4, 3), torch.tensor([2]))
@@ -205,6 +232,18 @@ def test_evaluation_is_deterministic_and_training_drops(clips: list[torch.Tensor
             torch.testing.assert_close(backbone.run(batch).values, backbone.run(batch).values, rtol=0, atol=0)
             backbone.network.train()
             assert not torch.equal(backbone.run(batch).values, backbone.run(batch).values)
+
+
+@torch.no_grad()
+def test_dropout_in_the_projection_follows_its_own_mode(clips: list[torch.Tensor]) -> None:
+    backbone = with_lively_norms(
+        {**CONFIGS["wav2vec2 group norm"], "hidden_dropout": 0.5, "feat_proj_dropout": 0.0}
+    )
+    frames = backbone.run(Features(clips[0][None]), stop=1)
+    for path in backbone.stages[1].owns:
+        backbone.network.get_submodule(path).train()
+    share = (backbone.run(frames, start=1, stop=2).values == 0).float().mean()
+    assert float(share) == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_dropped_layer_passes_its_input_on_and_still_gives_gradients(clips: list[torch.Tensor]) -> None:
