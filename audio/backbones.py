@@ -1,0 +1,177 @@
+"""Speech backbones by id: `torchaudio:NAME`, `hf:ID_OR_FOLDER`; listing them, making and saving one's own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import nn
+
+from graftwork.audio import bundles, huggingface
+from graftwork.audio.architecture import Architecture, empty_network, random_network
+from graftwork.audio.contract import AudioContract
+from graftwork.audio.pooling import Pooling, pooled_dim
+from graftwork.audio.wav2vec2 import speech_stages
+from graftwork.audio.weights import fill, read_weights, translate
+from graftwork.core.backbone import Backbone
+from graftwork.core.domain import BackboneEntry
+from graftwork.core.errors import BackboneError, SettingsError
+
+RANDOM = "random"
+"""As `weights`: no pretrained weights but fresh ones, drawn from torch's global random state."""
+
+DEFAULT_POOLING: Pooling = "mean"
+
+
+def load_backbone(
+    id: str,
+    *,
+    weights: str | Path | None = None,
+    max_seconds: float | None = None,
+    pooling: str | None = None,
+) -> Backbone:
+    """A pretrained speech network by id, in evaluation mode on the CPU.
+
+    id: `torchaudio:NAME` (see `list_backbones`), or `hf:` with a local folder or an id of the Hugging Face
+    hub, of the families wav2vec2, hubert and wavlm.
+    weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
+    used instead of the source's own; or "random".
+    max_seconds: longer clips are cropped to their middle. pooling: "mean" (default) or "mean+std" over time.
+
+    Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
+    SettingsError, UnreadableError.
+    """
+    source, _, name = id.partition(":")
+    if source == "torchaudio" and name in bundles.BUNDLES:
+        architecture, normalised = bundles.architecture_of(name)
+        rate = 16000
+    elif source == "hf" and name:
+        folder = huggingface.checkpoint_folder(name)
+        architecture = huggingface.architecture_from_config(huggingface.read_json(folder / "config.json"), id)
+        rate, normalised = huggingface.input_settings(folder)
+    else:
+        raise BackboneError(_unknown(id))
+    contract = _contract(architecture, rate, normalised, max_seconds)
+    if weights == RANDOM:
+        network = random_network(architecture)
+    else:
+        if weights is not None:
+            file = Path(weights)
+        else:
+            file = bundles.fetch(name) if source == "torchaudio" else huggingface.weights_file(folder)
+        network = _pretrained(architecture, file)
+    return _backbone(id, network, architecture, contract, pooling, None if weights is None else str(weights))
+
+
+def new_backbone(
+    config: Mapping[str, Any], *, max_seconds: float | None = None, pooling: str | None = None
+) -> Backbone:
+    """A network with random weights, of a shape in the words of a Hugging Face config.json.
+
+    config: needs `model_type` ("wav2vec2", "hubert" or "wavlm"); every other key has that format's default,
+    which is the base model. `sampling_rate` (16000) and `do_normalize` (True) describe the input.
+    """
+    architecture = huggingface.architecture_from_config(config, "config")
+    rate, normalised = int(config.get("sampling_rate", 16000)), bool(config.get("do_normalize", True))
+    contract = _contract(architecture, rate, normalised, max_seconds)
+    return _backbone("hf:new", random_network(architecture), architecture, contract, pooling, RANDOM)
+
+
+def save_backbone(backbone: Backbone, folder: str | Path) -> str:
+    """Write a backbone as a Hugging Face folder, which `hf:FOLDER` loads again; returns that id.
+
+    Raises BackboneError where the network's tensors are no longer those of its architecture (as with LoRA
+    parts that are not merged), OutputError where the folder is not empty.
+    """
+    architecture: Architecture | None = getattr(backbone.network, "architecture", None)
+    if architecture is None or not isinstance(backbone.contract, AudioContract):
+        raise BackboneError(f"{backbone.id}: only speech backbones made here can be saved as a folder")
+    with torch.device("meta"):
+        expected = empty_network(architecture).state_dict().keys()
+    extra = sorted(backbone.network.state_dict().keys() ^ expected)
+    if extra:
+        raise BackboneError(
+            f"{backbone.id}: the network has changed, {len(extra)} tensors differ from its architecture "
+            f"(first: {extra[0]}); merge what was grafted onto it before saving"
+        )
+    huggingface.write_checkpoint(backbone.network, architecture, backbone.contract, Path(folder))
+    return f"hf:{folder}"
+
+
+def list_backbones(text: str = "") -> list[BackboneEntry]:
+    """The known backbones whose id contains `text`, in any case; without importing torchaudio."""
+    rows = [
+        BackboneEntry(
+            id=f"torchaudio:{name}",
+            source="torchaudio",
+            parameters=bundle.parameters,
+            licence=bundle.licence,
+            here="yes" if bundles.cached_file(name).is_file() else "download",
+            note=bundle.note,
+        )
+        for name, bundle in bundles.BUNDLES.items()
+    ]
+    rows.append(
+        BackboneEntry(
+            id="hf:ID_OR_FOLDER",
+            source="hf",
+            parameters=None,
+            licence="see the checkpoint",
+            here="download",
+            note="any wav2vec2, hubert or wavlm checkpoint of the Hugging Face hub, or in a local folder",
+        )
+    )
+    return [row for row in rows if text.lower() in row.id.lower()]
+
+
+def _contract(
+    architecture: Architecture, rate_hz: int, normalised: bool, max_seconds: float | None
+) -> AudioContract:
+    return AudioContract(
+        rate_hz, "clip" if normalised else "none", architecture.shortest_samples(), max_seconds
+    )
+
+
+def _pretrained(architecture: Architecture, file: Path) -> nn.Module:
+    tensors = translate(read_weights(file))
+    # On the meta device nothing is drawn at random only to be overwritten.
+    with torch.device("meta"):
+        network = empty_network(architecture)
+    fill(network, tensors, str(file))
+    return network
+
+
+def _backbone(
+    id: str,
+    network: nn.Module,
+    architecture: Architecture,
+    contract: AudioContract,
+    pooling: str | None,
+    weights: str | None,
+) -> Backbone:
+    chosen = next((known for known in get_args(Pooling) if known == (pooling or DEFAULT_POOLING)), None)
+    if chosen is None:
+        raise SettingsError(f"pooling must be one of {', '.join(get_args(Pooling))}, found {pooling!r}")
+    return Backbone(
+        id=id,
+        network=network,
+        stages=speech_stages(architecture.layers, norm_first=architecture.norm_first, pooling=chosen),
+        contract=contract,
+        feature_dim=pooled_dim(architecture.hidden, chosen),
+        options={"max_seconds": contract.max_seconds, "pooling": chosen},
+        weights=weights,
+        build=partial(random_network, architecture),
+    )
+
+
+def _unknown(id: str) -> str:
+    known = [f"torchaudio:{name}" for name in bundles.BUNDLES]
+    folded = {name.lower(): name for name in known}
+    wanted = id.lower() if ":" in id else f"torchaudio:{id.lower()}"
+    near = [folded[name] for name in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.6)]
+    advice = f"nearest: {', '.join(near)}" if near else "expected torchaudio:NAME or hf:ID_OR_FOLDER"
+    return f"unknown speech backbone {id!r}; {advice}; `graftwork-audio backbones` lists all"

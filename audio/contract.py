@@ -1,0 +1,104 @@
+"""What an audio backbone takes: sample rate, normalisation, shortest and longest clip."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from graftwork.audio.waveform import read_waveform
+from graftwork.core.backbone import Features
+from graftwork.core.errors import ContractError, SettingsError
+
+Normalisation = Literal["clip", "none"]
+
+
+@dataclass(frozen=True)
+class AudioContract:
+    """How a sound file becomes what a network of the wav2vec 2.0 family was trained on.
+
+    sample_rate_hz: files of another rate are resampled.
+    normalise: "clip" brings every clip to zero mean and unit variance over its own samples, before any
+    padding; "none" leaves the amplitude as it was recorded.
+    shortest_samples: what the network needs for one frame; a shorter clip gets zeros at its end.
+    max_seconds: a longer clip is cropped to its middle; None keeps everything.
+    """
+
+    sample_rate_hz: int = 16000
+    normalise: Normalisation = "none"
+    shortest_samples: int = 400
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.normalise not in get_args(Normalisation):
+            raise SettingsError(
+                f"normalise must be one of {get_args(Normalisation)}, found {self.normalise!r}"
+            )
+        if self.sample_rate_hz <= 0 or self.shortest_samples <= 0:
+            raise SettingsError(
+                f"sample_rate_hz and shortest_samples must be above 0, found {self.sample_rate_hz} "
+                f"and {self.shortest_samples}"
+            )
+        if (
+            self.max_seconds is not None
+            and not self.max_seconds * self.sample_rate_hz >= self.shortest_samples
+        ):
+            raise SettingsError(
+                f"max_seconds must be at least {self.shortest_samples / self.sample_rate_hz:g} s, the "
+                f"shortest clip that the network takes; found {self.max_seconds}"
+            )
+
+    def read(self, path: str | Path) -> Tensor:
+        """One clip: (samples,), float32, cropped, resampled, normalised and long enough for one frame.
+
+        Raises UnreadableError, naming the file.
+        """
+        samples = read_waveform(path, self.sample_rate_hz, self.max_seconds)
+        if self.max_seconds is not None:
+            # Rounding in the resampler may leave one sample too many.
+            samples = samples[: round(self.max_seconds * self.sample_rate_hz)]
+        if self.normalise == "clip":
+            samples = normalise_clip(samples)
+        missing = self.shortest_samples - len(samples)
+        return torch.nn.functional.pad(samples, (0, missing)) if missing > 0 else samples
+
+    def collate(self, examples: Sequence[Tensor]) -> Features:
+        """Clips (samples,) as one batch: values (batch, time) with zeros after each clip, and their lengths.
+
+        Raises ContractError for an example that is not one-dimensional or is shorter than `shortest_samples`.
+        """
+        for index, example in enumerate(examples):
+            if example.ndim != 1 or len(example) < self.shortest_samples:
+                raise ContractError(
+                    f"example {index} of the batch: expected (samples,) with at least "
+                    f"{self.shortest_samples} samples, found shape {tuple(example.shape)}"
+                )
+        lengths = torch.tensor([len(example) for example in examples], dtype=torch.int64)
+        return Features(pad_sequence(list(examples), batch_first=True), lengths)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> AudioContract:
+        """The contract that `to_json` described. Raises ContractError for missing or unknown entries."""
+        expected = {field.name for field in dataclasses.fields(cls)}
+        if set(values) != expected:
+            raise ContractError(
+                f"an audio contract has the entries {sorted(expected)}, found {sorted(values)}"
+            )
+        return cls(**values)
+
+
+def normalise_clip(samples: Tensor) -> Tensor:
+    """Zero mean and unit variance over all of `samples` (samples,).
+
+    The variance is the population's, with the 1e-7 that Hugging Face's Wav2Vec2FeatureExtractor adds.
+    """
+    return (samples - samples.mean()) / torch.sqrt(samples.var(unbiased=False) + 1e-7)

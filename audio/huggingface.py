@@ -1,0 +1,270 @@
+"""Checkpoints in Hugging Face's layout, read and written without transformers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from graftwork.audio.architecture import Architecture
+from graftwork.audio.contract import AudioContract
+from graftwork.audio.weights import huggingface_names
+from graftwork.core.errors import (
+    BackboneError,
+    DownloadError,
+    MissingPackageError,
+    OutputError,
+    UnreadableError,
+)
+
+FAMILIES = ("wav2vec2", "hubert", "wavlm")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+TIMEOUT_S = 10
+
+# What the formats mean by a key that is left out: the defaults of transformers' configuration classes.
+DEFAULTS: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "hidden_dropout": 0.1,
+    "activation_dropout": 0.1,
+    "attention_dropout": 0.1,
+    "feat_proj_dropout": 0.0,
+    "feat_proj_layer_norm": True,
+    "layerdrop": 0.1,
+    "layer_norm_eps": 1e-5,
+    "feat_extract_norm": "group",
+    "conv_dim": (512,) * 7,
+    "conv_stride": (5, 2, 2, 2, 2, 2, 2),
+    "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
+    "conv_bias": False,
+    "num_conv_pos_embeddings": 128,
+    "num_conv_pos_embedding_groups": 16,
+    "do_stable_layer_norm": False,
+    "num_buckets": 320,
+    "max_bucket_distance": 800,
+}
+
+UNSUPPORTED = {
+    "add_adapter": (False, "convolutions that shorten the output (add_adapter)"),
+    "adapter_attn_dim": (None, "adapters for single languages (adapter_attn_dim)"),
+    "conv_pos_batch_norm": (False, "a batch norm in the positional convolution (conv_pos_batch_norm)"),
+    "hidden_act": ("gelu", "another activation than gelu (hidden_act)"),
+    "feat_extract_activation": ("gelu", "another activation than gelu (feat_extract_activation)"),
+}
+"""Settings that change the computation in a way no stage knows: the one value that works, and the meaning."""
+
+
+def architecture_from_config(config: Mapping[str, Any], source: str) -> Architecture:
+    """The network's shape from the content of config.json. Raises BackboneError for what is not supported."""
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise BackboneError(f"{source}: model_type must be one of {', '.join(FAMILIES)}, found {family!r}")
+    for key, (works, meaning) in UNSUPPORTED.items():
+        if config.get(key, works) != works:
+            raise BackboneError(
+                f"{source}: {meaning} is not supported, found {config[key]!r}; use another checkpoint"
+            )
+    value = {**DEFAULTS, **{key: config[key] for key in DEFAULTS if key in config}}
+    convolutions = [value["conv_dim"], value["conv_kernel"], value["conv_stride"]]
+    if len({len(column) for column in convolutions}) != 1:
+        raise BackboneError(
+            f"{source}: conv_dim, conv_kernel and conv_stride must be of one length, found "
+            f"{', '.join(str(len(column)) for column in convolutions)}"
+        )
+    if value["feat_extract_norm"] not in ("group", "layer"):
+        raise BackboneError(
+            f"{source}: feat_extract_norm must be 'group' or 'layer', found {value['feat_extract_norm']!r}"
+        )
+    return Architecture(
+        family=family,
+        cnn_norm=value["feat_extract_norm"],
+        cnn_layers=tuple((int(c), int(k), int(s)) for c, k, s in zip(*convolutions, strict=True)),
+        cnn_bias=value["conv_bias"],
+        hidden=value["hidden_size"],
+        layers=value["num_hidden_layers"],
+        heads=value["num_attention_heads"],
+        feed_forward=value["intermediate_size"],
+        position_kernel=value["num_conv_pos_embeddings"],
+        position_groups=value["num_conv_pos_embedding_groups"],
+        norm_first=value["do_stable_layer_norm"],
+        projection_norm=value["feat_proj_layer_norm"],
+        norm_eps=value["layer_norm_eps"],
+        projection_dropout=value["feat_proj_dropout"],
+        attention_dropout=value["attention_dropout"],
+        activation_dropout=value["activation_dropout"],
+        hidden_dropout=value["hidden_dropout"],
+        layer_drop=value["layerdrop"],
+        buckets=value["num_buckets"],
+        max_distance=value["max_bucket_distance"],
+    )
+
+
+def config_of(architecture: Architecture) -> dict[str, Any]:
+    """The inverse of `architecture_from_config`: what config.json says of a network of this shape."""
+    classes = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
+    channels, kernels, strides = zip(*architecture.cnn_layers, strict=True)
+    return {
+        "architectures": [classes[architecture.family]],
+        "model_type": architecture.family,
+        "feat_extract_norm": architecture.cnn_norm,
+        "conv_dim": list(channels),
+        "conv_kernel": list(kernels),
+        "conv_stride": list(strides),
+        "conv_bias": architecture.cnn_bias,
+        "num_feat_extract_layers": len(architecture.cnn_layers),
+        "hidden_size": architecture.hidden,
+        "num_hidden_layers": architecture.layers,
+        "num_attention_heads": architecture.heads,
+        "intermediate_size": architecture.feed_forward,
+        "num_conv_pos_embeddings": architecture.position_kernel,
+        "num_conv_pos_embedding_groups": architecture.position_groups,
+        "do_stable_layer_norm": architecture.norm_first,
+        "feat_proj_layer_norm": architecture.projection_norm,
+        "layer_norm_eps": architecture.norm_eps,
+        "feat_proj_dropout": architecture.projection_dropout,
+        "attention_dropout": architecture.attention_dropout,
+        "activation_dropout": architecture.activation_dropout,
+        "hidden_dropout": architecture.hidden_dropout,
+        "layerdrop": architecture.layer_drop,
+        "hidden_act": "gelu",
+        "feat_extract_activation": "gelu",
+        "num_buckets": architecture.buckets,
+        "max_bucket_distance": architecture.max_distance,
+    }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises UnreadableError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnreadableError(f"{path}: not a readable JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise UnreadableError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def input_settings(folder: Path) -> tuple[int, bool]:
+    """Sample rate in Hz, and whether clips are normalised, from preprocessor_config.json.
+
+    Where the file or an entry is missing: 16000 and True, as in transformers' Wav2Vec2FeatureExtractor.
+    """
+    file = folder / "preprocessor_config.json"
+    settings = read_json(file) if file.is_file() else {}
+    return int(settings.get("sampling_rate", 16000)), bool(settings.get("do_normalize", True))
+
+
+def checkpoint_folder(name: str) -> Path:
+    """The folder of a checkpoint: `name` itself where it is a local folder, or the hub's cache.
+
+    A hub checkpoint that is in the cache is taken as it is, without asking the hub for a newer one. Raises
+    BackboneError for a folder without config.json or an id the hub does not know, DownloadError without a
+    network, MissingPackageError without huggingface_hub.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
+            raise BackboneError(f"hf:{name}: the folder has no config.json, found {found}")
+        return folder
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise BackboneError(f"hf:{name}: no such folder")
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ImportError as error:
+        raise MissingPackageError(
+            f"hf:{name} is not a local folder; fetching it needs huggingface_hub: pip install huggingface_hub"
+        ) from error
+    # The hub's HTTP library changes with its version; that library's errors are the base of the hub's own.
+    no_connection: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__bases__)
+    wanted = ["config.json", "preprocessor_config.json"]
+    try:
+        cached = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
+        if (cached / "config.json").is_file() and any((cached / file).is_file() for file in WEIGHT_FILES):
+            return cached
+    except errors.LocalEntryNotFoundError:
+        pass  # not in the cache: fetched below
+    except errors.HFValidationError as error:
+        raise BackboneError(f"hf:{name}: neither a local folder nor an id of the hub ({error})") from error
+    try:
+        # Asked first, because a download would try for half a minute before it gives up on a dead network.
+        there = huggingface_hub.HfApi().model_info(name, timeout=TIMEOUT_S)
+        files = {entry.rfilename for entry in there.siblings or ()}
+        wanted += [file for file in WEIGHT_FILES if file in files][:1]
+        return Path(huggingface_hub.snapshot_download(name, revision=there.sha, allow_patterns=wanted))
+    except errors.RepositoryNotFoundError as error:
+        raise BackboneError(
+            f"hf:{name}: the hub has no such checkpoint, or not for you; check the id, or give a local folder"
+        ) from error
+    except no_connection as error:
+        raise DownloadError(_offline(name, error)) from error
+
+
+def _offline(name: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"hf:{name} needs config.json and {' or '.join(WEIGHT_FILES)}, which could not be fetched from "
+        f"https://huggingface.co/{name} ({reason}). Fetch them where there is a network, put them into "
+        "a folder and give hf:FOLDER"
+    )
+
+
+def weights_file(folder: Path) -> Path:
+    """The file of weights in a checkpoint folder. Raises BackboneError where there is none."""
+    for file in WEIGHT_FILES:
+        if (folder / file).is_file():
+            return folder / file
+    parts = sorted(file.name for file in folder.glob("*.index.json"))
+    reason = (
+        f"its weights are split over several files ({parts[0]}), which is not supported; save them as one"
+        if parts
+        else f"expected {' or '.join(WEIGHT_FILES)}, found neither; add one, or give --weights FILE"
+    )
+    raise BackboneError(f"{folder}: {reason}")
+
+
+def write_checkpoint(
+    network: nn.Module, architecture: Architecture, contract: AudioContract, folder: Path
+) -> None:
+    """A folder that `checkpoint_folder` and transformers' own classes read. It appears whole or not at all.
+
+    Raises OutputError where the folder exists already and is not empty.
+    """
+    from safetensors.torch import save_file
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(
+            f"{folder}: exists already and is not an empty folder; choose another, or remove it"
+        )
+    preprocessor = {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "do_normalize": contract.normalise == "clip",
+        "sampling_rate": contract.sample_rate_hz,
+        "return_attention_mask": architecture.cnn_norm == "layer",
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
+        made = Path(beside) / "checkpoint"
+        made.mkdir()
+        (made / "config.json").write_text(
+            json.dumps(config_of(architecture), indent=2) + "\n", encoding="utf-8"
+        )
+        (made / "preprocessor_config.json").write_text(
+            json.dumps(preprocessor, indent=2) + "\n", encoding="utf-8"
+        )
+        # transformers 4 refuses files that do not name their framework.
+        save_file(huggingface_names(tensors), made / "model.safetensors", metadata={"format": "pt"})
+        made.replace(folder)

@@ -1,0 +1,141 @@
+"""A sound file becomes a waveform: decoding, mixing to one channel, cropping, resampling.
+
+What a backbone wants beyond that is the contract's business.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graftwork.core.errors import MissingPackageError, SettingsError, UnreadableError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
+"""File endings that soundfile decodes by itself; a folder per class is searched for these."""
+
+NEEDS_FFMPEG = (".m4a", ".mp4", ".aac", ".m4b", ".3gp", ".wma", ".webm")
+
+
+def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
+    """The sound in a file: (samples,), float32, one channel (the average of all), at `sample_rate_hz`.
+
+    With `max_seconds`, a longer file is cropped to its middle, and only that part is read. Integer formats
+    come in the range -1 to 1.
+
+    Raises UnreadableError for a file that is missing, not a known sound format, truncated, empty, silent or
+    holds values that are not finite; MissingPackageError without soundfile or torchaudio.
+    """
+    if max_seconds is not None and not max_seconds > 0:
+        raise SettingsError(f"max_seconds must be above 0, found {max_seconds}")
+    samples, rate = _decode(Path(path), max_seconds)
+    mono = samples.mean(dim=1)
+    if not bool(torch.isfinite(mono).all()):
+        bad = int((~torch.isfinite(mono)).sum())
+        raise UnreadableError(
+            f"{path}: {bad} of {len(mono)} samples are NaN or infinite; export it again, or remove its row"
+        )
+    # A constant signal is silence with an offset: normalised, nothing but rounding would be left of it.
+    if bool((mono == mono[0]).all()):
+        where = "" if max_seconds is None else f" in the middle {max_seconds} s"
+        raise UnreadableError(f"{path}: nothing but silence{where}; check the recording, or remove its row")
+    if rate == sample_rate_hz:
+        return mono
+    resampled: Tensor = _resampler(rate, sample_rate_hz)(mono)
+    return resampled
+
+
+def _decode(path: Path, max_seconds: float | None) -> tuple[Tensor, int]:
+    """Samples (frames, channels), float32, and the file's own sample rate."""
+    try:
+        import soundfile
+    except ImportError as error:
+        raise MissingPackageError(
+            f"reading {path} needs soundfile: pip install 'graftwork[audio]'"
+        ) from error
+    if not path.is_file():
+        raise UnreadableError(
+            f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; "
+            "check the path (relative ones count from the manifest's folder)"
+        )
+    if path.stat().st_size == 0:
+        raise UnreadableError(f"{path}: the file is empty (0 bytes); copy it again, or remove its row")
+    try:
+        with soundfile.SoundFile(path) as sound:
+            _refuse_truncated_wav(path)
+            return _read_frames(path, sound, max_seconds), int(sound.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise UnreadableError(f"{path}: {_why_unreadable(path, str(error.error_string))}") from error
+
+
+def _read_frames(path: Path, sound: Any, max_seconds: float | None) -> Tensor:
+    claimed = int(sound.frames)
+    if claimed == 0:
+        raise UnreadableError(f"{path}: holds no samples (0 s); record or export it again, or remove its row")
+    wanted = claimed
+    if max_seconds is not None:
+        wanted = min(claimed, max(1, math.ceil(max_seconds * sound.samplerate)))
+        if wanted < claimed:
+            sound.seek((claimed - wanted) // 2)
+    samples = sound.read(wanted, dtype="float32", always_2d=True)
+    if len(samples) < wanted:
+        raise UnreadableError(
+            f"{path}: truncated: its header claims {claimed} frames ({claimed / sound.samplerate:.2f} s), "
+            f"{wanted - len(samples)} of the {wanted} asked for are missing; copy it again"
+        )
+    return torch.from_numpy(samples)
+
+
+def _refuse_truncated_wav(path: Path) -> None:
+    """libsndfile quietly shortens a WAV whose data chunk ends early, so the chunk sizes are compared here.
+
+    Sizes of 0 and 0xFFFFFFFF are what programs write that stream to a pipe: these say nothing.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return
+        position = 12
+        while position + 8 <= size:
+            file.seek(position)
+            name, length = struct.unpack("<4sI", file.read(8))
+            available = size - position - 8
+            if name == b"data":
+                if length not in (0, 0xFFFFFFFF) and length > available:
+                    raise UnreadableError(
+                        f"{path}: truncated: its header claims {length} bytes of sound, {available} are "
+                        "there; copy it again"
+                    )
+                return
+            position += 8 + length + length % 2
+
+
+def _why_unreadable(path: Path, reason: str) -> str:
+    if path.suffix.lower() in NEEDS_FFMPEG:
+        return (
+            f"{path.suffix} cannot be decoded here; convert it once with FFmpeg: "
+            f"ffmpeg -i '{path.name}' '{path.stem}.flac'"
+        )
+    return (
+        f"not a readable sound file ({reason.rstrip('.')}); it may be truncated or of another format "
+        f"than its name says; known are {', '.join(SUFFIXES)}"
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _resampler(from_hz: int, to_hz: int) -> Callable[[Tensor], Tensor]:
+    """Kept per pair of rates, because making the filter costs more than applying it to a short clip."""
+    try:
+        import torchaudio
+    except ImportError as error:
+        raise MissingPackageError(
+            f"resampling {from_hz} Hz to {to_hz} Hz needs torchaudio: pip install 'graftwork[audio]'"
+        ) from error
+    resample: Callable[[Tensor], Tensor] = torchaudio.transforms.Resample(from_hz, to_hz)
+    return resample

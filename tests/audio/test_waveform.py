@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from scipy.signal import resample_poly
+
+from graftwork.audio import read_waveform
+from graftwork.audio.waveform import SUFFIXES
+from graftwork.core.errors import SettingsError, UnreadableError
+
+from .conftest import tone
+
+Write = Callable[..., Path]
+SEED = 0
+
+
+def test_pcm_files_give_the_samples_that_soundfile_gives(write_sound: Write) -> None:
+    samples = np.random.default_rng(SEED).uniform(-1, 1, 1600)
+    for name in ("a.wav", "a.flac", "a.aiff"):
+        path = write_sound(name, samples)
+        expected, _ = soundfile.read(path, dtype="float32")
+        read = read_waveform(path, 16000)
+        assert read.dtype == torch.float32
+        assert torch.equal(read, torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_listed_suffix_is_decoded(write_sound: Write, suffix: str) -> None:
+    # Opus knows only a few rates, and soundfile takes no format from these two endings.
+    formats = {
+        ".opus": {"format": "OGG", "subtype": "OPUS"},
+        ".oga": {"format": "OGG"},
+        ".aif": {"format": "AIFF"},
+    }
+    path = write_sound(f"a{suffix}", tone(0.5), **formats.get(suffix, {}))
+    read = read_waveform(path, 16000)
+    middle = read[2000:6000]
+    assert float(middle.square().mean().sqrt()) == pytest.approx(0.5 / 2**0.5, rel=0.1)
+
+
+def test_channels_are_averaged(write_sound: Write) -> None:
+    left, right = tone(0.1), tone(0.1, hz=300.0)
+    path = write_sound("stereo.wav", np.stack([left, right], axis=1), subtype="FLOAT")
+    torch.testing.assert_close(read_waveform(path, 16000), torch.from_numpy((left + right) / 2))
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 22050, 44100, 48000])
+def test_resampling_keeps_a_tone_and_agrees_with_scipy(write_sound: Write, rate_hz: int) -> None:
+    samples = tone(0.5, rate_hz)
+    read = read_waveform(write_sound("a.wav", samples, rate_hz, subtype="FLOAT"), 16000)
+    assert len(read) == 8000
+    expected = resample_poly(samples, 16000, rate_hz)
+    inner = slice(800, -800)  # the two filters treat the edges differently
+    assert np.abs(read.numpy()[inner] - expected[inner]).max() < 2e-3
+    assert np.abs(read.numpy()[inner] - tone(0.5)[inner]).max() < 2e-3
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_the_middle_is_what_a_crop_keeps(write_sound: Write, name: str) -> None:
+    path = write_sound(name, np.random.default_rng(SEED).uniform(-0.5, 0.5, 16001))
+    whole = read_waveform(path, 16000)
+    cropped = read_waveform(path, 16000, max_seconds=0.25)
+    start = (len(whole) - 4000) // 2
+    torch.testing.assert_close(cropped, whole[start : start + 4000], atol=1e-4, rtol=0)
+
+
+def test_a_crop_reads_only_its_own_frames(write_sound: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_sound("long.wav", tone(2.0))
+    asked = []
+    original = soundfile.SoundFile.read
+
+    def counted(self: soundfile.SoundFile, frames: int = -1, **options: object) -> np.ndarray:
+        asked.append(frames)
+        return original(self, frames, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    read_waveform(path, 16000, max_seconds=0.1)
+    assert asked == [1600]
+
+
+def test_a_clip_shorter_than_the_crop_is_kept_whole(write_sound: Write) -> None:
+    assert len(read_waveform(write_sound("a.wav", tone(0.1)), 16000, max_seconds=60)) == 1600
+
+
+def test_a_crop_must_be_longer_than_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="above 0, found 0"):
+        read_waveform(tmp_path / "a.wav", 16000, max_seconds=0)
+
+
+def check_refused(path: Path, *words: str, **options: float) -> None:
+    with pytest.raises(UnreadableError) as caught:
+        read_waveform(path, 16000, **options)
+    for word in (str(path), *words):
+        assert word in str(caught.value)
+
+
+def test_a_missing_file_a_folder_and_an_empty_file_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "zero.wav").touch()
+    check_refused(tmp_path / "none.wav", "no such file")
+    check_refused(tmp_path / "folder.wav", "is a folder")
+    check_refused(tmp_path / "zero.wav", "0 bytes")
+
+
+def test_a_file_without_samples_is_refused(write_sound: Write) -> None:
+    check_refused(write_sound("a.wav", np.zeros(0)), "no samples")
+
+
+def test_silence_and_a_constant_offset_are_refused(write_sound: Write) -> None:
+    check_refused(write_sound("a.wav", np.zeros(1000)), "silence")
+    check_refused(write_sound("b.wav", np.full(1000, 0.25)), "silence")
+
+
+def test_silence_in_the_cropped_part_says_so(write_sound: Write) -> None:
+    samples = np.zeros(16000)
+    samples[:10] = 0.5
+    check_refused(write_sound("a.wav", samples), "silence in the middle 0.1 s", max_seconds=0.1)
+
+
+def test_samples_that_are_not_finite_are_counted(write_sound: Write) -> None:
+    samples = tone(0.1)
+    samples[[3, 7]] = np.nan, np.inf
+    check_refused(write_sound("a.wav", samples, subtype="FLOAT"), "2 of 1600 samples are NaN or infinite")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_a_truncated_file_is_refused(write_sound: Write, name: str) -> None:
+    path = write_sound(name, np.random.default_rng(SEED).uniform(-1, 1, 16000))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    check_refused(path, "truncated")
+
+
+def test_a_wav_cut_after_an_extra_chunk_is_still_recognised(write_sound: Write) -> None:
+    content = write_sound("a.wav", tone(0.1)).read_bytes()
+    extra = b"LIST" + struct.pack("<I", 5) + b"hello\0"  # an odd length is followed by one byte of padding
+    path = write_sound("b.wav", tone(0.1))
+    path.write_bytes(content[:36] + extra + content[36:-100])
+    check_refused(path, "truncated", "3200 bytes")
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_read(write_sound: Write, size: int) -> None:
+    path = write_sound("a.wav", tone(0.1))
+    content = bytearray(path.read_bytes())
+    content[40:44] = struct.pack("<I", size)
+    path.write_bytes(content)
+    if size == 0:
+        check_refused(path, "no samples")
+    else:
+        assert len(read_waveform(path, 16000)) == 1600
+
+
+def test_something_else_under_the_name_of_a_sound_is_refused_with_the_known_formats(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_text("path,label\n")
+    check_refused(path, "not a readable sound file", ".flac")
+
+
+def test_m4a_says_how_to_convert_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.m4a"
+    path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(200))
+    check_refused(path, "FFmpeg", "ffmpeg -i 'a.m4a' 'a.flac'")
