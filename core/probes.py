@@ -41,18 +41,22 @@ def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, b
     the L2 strength is the one with the best held-out score in cross-validation that keeps groups together.
     balanced: weigh classes by inverse frequency. Raises TrainingError if fewer than two classes have rows.
     """
+    from threadpoolctl import threadpool_limits
+
     centre, spread = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
     spread[spread < 1e-6 * max(float(spread.max()), 1e-30)] = 1.0
-    data, rotation = _rotated((vectors - centre) / spread)
     targets = np.asarray(manifest.values)
     units = manifest.units()
     folds = fold_numbers(strata(targets, manifest.task), units, min(FOLDS, int(units.max()) + 1), seed)
-    if manifest.task == "regression":
-        solved = [_choose(data, targets, folds, _Ridge())]
-    elif manifest.task == "multi-label":
-        solved = [_choose(data, column.astype(np.int64), folds, _Logistic(2, balanced)) for column in targets.T]
-    else:
-        solved = [_choose(data, targets, folds, _Logistic(len(manifest.classes), balanced))]
+    # Many small products: several threads spend more time waiting for each other than computing.
+    with threadpool_limits(1, user_api="blas"):
+        data, rotation = _rotated((vectors - centre) / spread)
+        if manifest.task == "regression":
+            solved = [_choose(data, targets, folds, _Ridge())]
+        elif manifest.task == "multi-label":
+            solved = [_choose(data, column.astype(np.int64), folds, _Logistic(2, balanced)) for column in targets.T]
+        else:
+            solved = [_choose(data, targets, folds, _Logistic(len(manifest.classes), balanced))]
     weight, bias = _stacked([linear for linear, _ in solved], manifest.task == "multi-label")
     layer = head.layers[-1]
     with torch.no_grad():
@@ -153,8 +157,8 @@ def _rotated(data: Floats) -> tuple[Floats, Floats]:
     rows, features = data.shape
     if rows >= features:
         return data, np.eye(features)
-    left, scale, right = np.linalg.svd(data, full_matrices=False)
-    return left * scale, right
+    basis, coordinates = np.linalg.qr(data.T)
+    return coordinates.T, basis.T
 
 
 def _stacked(solutions: list[Linear], multi_label: bool) -> Linear:
