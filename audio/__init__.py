@@ -9,23 +9,31 @@ if TYPE_CHECKING:
     from graftwork.audio.augmentation import augment
     from graftwork.audio.backbones import list_backbones, load_backbone, new_backbone, save_backbone
     from graftwork.audio.contract import AudioContract
+    from graftwork.audio.classifier import ClipClassifier
     from graftwork.audio.domain import DOMAIN
+    from graftwork.audio.manifest import load_adapter, read_manifest
     from graftwork.audio.waveform import SUFFIXES, read_waveform
 
 __all__ = [
     "DOMAIN",
     "SUFFIXES",
     "AudioContract",
+    "ClipClassifier",
     "augment",
     "list_backbones",
+    "load_adapter",
     "load_backbone",
     "new_backbone",
+    "read_manifest",
     "read_waveform",
     "save_backbone",
 ]
 
 _HOMES = {
+    "ClipClassifier": "classifier",
     "DOMAIN": "domain",
+    "load_adapter": "manifest",
+    "read_manifest": "manifest",
     "SUFFIXES": "waveform",
     "AudioContract": "contract",
     "augment": "augmentation",

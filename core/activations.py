@@ -40,10 +40,8 @@ class StoredFeatures:
         return {"ragged": self.ragged}
 
 
-def precompute(
-    backbone: Backbone, examples: Examples, stop: int, runtime: Runtime, batch_size: int
-) -> Examples | None:
-    """The examples after stages 0 up to `stop`, float32 in memory; None, with a message, where they would not fit.
+def precompute(backbone: Backbone, examples: Examples, stop: int, runtime: Runtime, batch_size: int) -> Examples | None:
+    """The examples after stages 0 up to `stop`, float32 in memory; None, and a message, if they do not fit.
 
     Examples that have been that far already are returned as they are. The stages run in evaluation mode without a graph. Batches hold examples of similar length.
     """
@@ -73,7 +71,9 @@ def precompute(
                 )  # fmt: skip
                 return None
     return replace(
-        examples, contract=StoredFeatures(ragged), tensors=tuple(found[row] for row in range(len(examples))),
+        examples,
+        contract=StoredFeatures(ragged),
+        tensors=tuple(found[row] for row in range(len(examples))),
         stage=stop,
     )
 

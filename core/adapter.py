@@ -24,6 +24,7 @@ from graftwork.core.graft import Graft
 from graftwork.core.heads import Head, output_count
 from graftwork.core.manifest import Manifest, Task
 from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import seed_everything
 from graftwork.core.strategies import make_plan, parse_strategy
 
 SCHEMA = 1
@@ -64,7 +65,7 @@ def make_adapter(
 ) -> Adapter:
     """The adapter of a graft that has been trained on the manifest's rows."""
     backbone = graft.stages
-    counted = {"backbone": sum(p.numel() for p in graft.backbone.parameters()),
+    counted = {"all": sum(p.numel() for p in graft.parameters()),
                "trained": sum(p.numel() for p in graft.parameters() if p.requires_grad)}  # fmt: skip
     record = {
         "schema": SCHEMA,
@@ -87,14 +88,16 @@ def make_adapter(
             "best_epoch": best_epoch,
             "frozen": dataclasses.asdict(proof),
         },
-        "made_with": {"graftwork": _version("graftwork"), "torch": torch.__version__, "python": platform.python_version()},
+        "made_with": {
+            "graftwork": _version("graftwork"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
     return Adapter(graft, record)
 
 
-def load_adapter(
-    folder: str | Path, load_backbone: Callable[..., Backbone], weights: str | None = None
-) -> Adapter:
+def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], weights: str | None = None) -> Adapter:
     """The adapter of that folder on its backbone, ready to predict.
 
     load_backbone: the domain's. weights: where the backbone's local weights are now, if they were local and
@@ -111,6 +114,8 @@ def load_adapter(
     # A run that learnt every tensor carries them all: the pretrained ones are not needed again.
     self_contained = record["training"]["frozen"]["tensors"] == 0
     source = "random" if self_contained else weights or about["weights"]
+    # A backbone that was frozen at random weights is drawn again from the run's seed.
+    seed_everything(record["training"]["recipe"]["seed"])
     backbone = load_backbone(about["id"], weights=source, **about["options"])
     if backbone.contract.to_json() != record["input"]:
         raise AdapterError(f"{folder}: {about['id']} now expects another input than the adapter was trained with")
@@ -127,6 +132,7 @@ def load_adapter(
         )
     graft.restore(tensors)
     return Adapter(graft, record)
+
 
 def read_record(folder: Path) -> dict[str, Any]:
     """The content of `adapter.json`. Raises AdapterError if it is missing, broken or of another schema."""
@@ -156,8 +162,9 @@ def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:
         "|---|---|",
         f"| backbone | `{about['id']}`, frozen part SHA-256 `{about['frozen_digest'][:16]}…` |",
         f"| strategy | `{record['strategy']}` |",
-        f"| trained | {parameters['trained']:,} of {parameters['backbone']:,} backbone and head parameters |",
-        f"| training rows | {training['rows']}" + (f" in {training['groups']} groups |" if training["groups"] else " |"),
+        f"| trained | {parameters['trained']:,} of {parameters['all']:,} parameters |",
+        f"| training rows | {training['rows']}"
+        + (f" in {training['groups']} groups |" if training["groups"] else " |"),
         f"| input | `{json.dumps(record['input'], sort_keys=True)}` |",
         f"| made with | graftwork {record['made_with']['graftwork']}, torch {record['made_with']['torch']} |",
         "",

@@ -136,7 +136,14 @@ class Backbone:
     def with_network(self, network: nn.Module) -> Backbone:
         """The same stages over another network of the same architecture."""
         return Backbone(
-            self.id, network, self.stages, self.contract, self.feature_dim, self.options, self.weights, self.build
+            self.id,
+            network,
+            self.stages,
+            self.contract,
+            self.feature_dim,
+            self.options,
+            self.weights,
+            self.build,
         )
 
 

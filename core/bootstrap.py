@@ -32,9 +32,7 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def draws(
-    rows: int, groups: Sequence[Hashable] | None, resamples: int, seed: int, chunk: int
-) -> Iterator[Floats]:
+def draws(rows: int, groups: Sequence[Hashable] | None, resamples: int, seed: int, chunk: int) -> Iterator[Floats]:
     """Counts (up to `chunk`, rows), `resamples` rows in all: how often each row is drawn, with replacement.
 
     With groups, as many groups are drawn as there are, and a row counts as often as its group.

@@ -26,7 +26,7 @@ def expected_calibration_error(correct: Floats, confidence: Floats, weights: Flo
 def bin_members(confidence: Floats) -> Floats:
     """One-hot bin of every confidence, (rows, bins)."""
     places = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    return cast(Floats, np.eye(BINS)[places])
+    return np.eye(BINS)[places]
 
 
 def reliability(correct: Floats, confidence: Floats) -> tuple[Floats, Floats, Floats]:
@@ -34,4 +34,8 @@ def reliability(correct: Floats, confidence: Floats) -> tuple[Floats, Floats, Fl
     members = bin_members(confidence)
     counts = members.sum(0)
     filled = counts > 0
-    return ((confidence @ members)[filled] / counts[filled], (correct @ members)[filled] / counts[filled], counts[filled])
+    return (
+        (confidence @ members)[filled] / counts[filled],
+        (correct @ members)[filled] / counts[filled],
+        counts[filled],
+    )

@@ -116,4 +116,7 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _position_json(position: Position) -> dict[str, Any]:
     fields = {name: getattr(position, name) for name in Position.__dataclass_fields__}
     # repr keeps infinities and every digit, which JSON does not promise.
-    return fields | {"best_key": [repr(part) for part in position.best_key], "history": list(position.history)}
+    return fields | {
+        "best_key": [repr(part) for part in position.best_key],
+        "history": list(position.history),
+    }

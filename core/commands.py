@@ -1,18 +1,20 @@
-"""The verbs both command lines share: backbones, check, train, evaluate, predict. Results on stdout, the rest on stderr."""
+"""The verbs both command lines share: backbones, check, train, evaluate, predict. Only results go to stdout."""
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
 import json
 import logging
 import sys
 from collections.abc import Callable
+from inspect import Parameter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from graftwork.core import options as o
 from graftwork.core.domain import Domain
 from graftwork.core.errors import GraftworkError
+from graftwork.core.recipe import STRATEGIES
 
 Verb = Callable[..., None]
 
@@ -65,8 +67,8 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
         columns = ["id", "parameters", "licence", "weights here", "note"]
         _table(columns, [(row.id, _millions(row.parameters), row.licence, row.here, row.note) for row in rows])
 
-    text = o.Parameter("text", o.Parameter.POSITIONAL_OR_KEYWORD, default=None,
-                       annotation=o.Annotated[str | None, typer.Argument(help="Only ids that contain this.")])  # fmt: skip
+    kind = Annotated[str | None, typer.Argument(help="Only ids that contain this.")]
+    text = Parameter("text", Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
     return (
         "backbones",
         o.with_parameters(backbones, text, o.JSON),
@@ -127,10 +129,15 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
         o.with_parameters(
             train,
             MANIFEST,
-            o.option("out", str, o.Parameter.empty, "Folder for the adapter, the numbers and the pictures."),
+            o.option("out", str, Parameter.empty, "Folder for the adapter, the numbers and the pictures."),
             o.option("backbone", str, domain.default_backbone, "Backbone id, as `backbones` lists them."),
             o.WEIGHTS,
-            o.option("strategy", str, "probe", "What may change: " + "; ".join(f"{k}: {v}" for k, v in o.STRATEGIES.items())),
+            o.option(
+                "strategy",
+                str,
+                "probe",
+                "What may change: " + "; ".join(f"{k}: {v}" for k, v in STRATEGIES.items()),
+            ),
             *o.DATA,
             *domain.parameters,
             *o.recipe_options(),
@@ -167,7 +174,12 @@ def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
             o.option("target", str | None, None, "Column of the truth; by default the one it was trained on."),
             o.GROUP,
             o.SKIP_UNREADABLE,
-            o.option("out", str | None, None, "Folder for metrics, predictions and pictures; by default nothing is written."),
+            o.option(
+                "out",
+                str | None,
+                None,
+                "Folder for metrics, predictions and pictures; by default nothing is written.",
+            ),
             o.BATCH_SIZE,
             o.DEVICE,
             o.JSON,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from graftwork.core.backbone import Backbone
 
 Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
-"""A random change of one example as the contract's `read` returned it: same type, and reproducible from the generator."""
+"""A random change of one example as the contract's `read` returned it, reproducible from the generator."""
 
 
 @dataclass(frozen=True)

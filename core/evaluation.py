@@ -40,7 +40,11 @@ class Evaluation:
             for name, interval in self.metrics.items()
         }
         resampled = "rows" if self.groups is None else "groups"
-        about = {"rows": self.rows, "groups": self.groups, "interval": f"{LEVEL:.0%} percentile bootstrap over {resampled}"}
+        about: dict[str, Any] = {
+            "rows": self.rows,
+            "groups": self.groups,
+            "interval": f"{LEVEL:.0%} percentile bootstrap over {resampled}",
+        }
         if self.confusion is not None:
             about |= {"classes": list(self.classes), "confusion": self.confusion.tolist()}
         return numbers | {"about": about}
@@ -134,9 +138,7 @@ def _multi_label(truth: Floats, predicted: Floats) -> Metrics:
             "balanced_accuracy": metrics.macro([metrics.balanced_accuracy(matrix) for matrix in matrices]),
             "f1": metrics.macro([metrics.positive_f1(matrix) for matrix in matrices]),
             "brier": metrics.brier(truth, predicted, weights) / truth.shape[1],
-            "ece": metrics.macro(
-                [expected_calibration_error(truth[:, k], predicted[:, k], weights) for k in labels]
-            ),
+            "ece": metrics.macro([expected_calibration_error(truth[:, k], predicted[:, k], weights) for k in labels]),
         }
 
     return measure

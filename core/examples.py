@@ -99,11 +99,18 @@ def read_examples(
     if not good:
         raise TrainingError(f"{manifest.source}: none of the {len(manifest)} examples can be used")
     if used > limit:
-        log.info("examples need %.0f MB, more than the %.0f MB allowed: files are read anew each time", used / 1e6, limit / 1e6)
+        log.info(
+            "examples need %.0f MB, more than the %.0f MB allowed: files are read anew each time",
+            used / 1e6,
+            limit / 1e6,
+        )
     for failure in failures:
         log.warning("left out: %s", failure.reason)
     return Examples(
-        manifest.subset(good) if failures else manifest, contract, None if used > limit else tuple(kept), tuple(failures)
+        manifest.subset(good) if failures else manifest,
+        contract,
+        None if used > limit else tuple(kept),
+        tuple(failures),
     )
 
 
@@ -186,7 +193,7 @@ def load_batches(
         pin_memory=pin,
         worker_init_fn=_one_thread,
     )
-    yield from loader  # type: ignore[misc]  # the collate function decides the type, the stub says Tensor
+    yield from loader
 
 
 def _one_thread(_: int) -> None:

@@ -92,7 +92,13 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
     for part in ("val", "test"):
         if len(parts[part]):
             rows = ready.subset(parts[part])
-            judged.append(judge(part, rows.manifest, predict(run.adapter, rows, batch_size=recipe.batch_size, device=recipe.device)))
+            judged.append(
+                judge(
+                    part,
+                    rows.manifest,
+                    predict(run.adapter, rows, batch_size=recipe.batch_size, device=recipe.device),
+                )
+            )
     return Outcome(tuple(judged), run)
 
 
@@ -143,7 +149,11 @@ def _fold(
         rows, val = rows.subset(parts["train"]), rows.subset(parts["val"])
     run = _run(experiment, rows, val, folder)
     found = predict(run.adapter, ready.subset(outside), batch_size=recipe.batch_size, device=recipe.device)
-    result = {"best_epoch": run.best_epoch, "frozen": dataclasses.asdict(run.proof), "predictions": found.tolist()}
+    result = {
+        "best_epoch": run.best_epoch,
+        "frozen": dataclasses.asdict(run.proof),
+        "predictions": found.tolist(),
+    }
     write_json(path, result)
     return result
 
@@ -166,7 +176,9 @@ def _prepared(experiment: Experiment, examples: Examples) -> Examples:
     return examples
 
 
-def _part_rows(manifest: Manifest, seed: int, val_fraction: float, test_fraction: float) -> dict[str, NDArray[np.int64]]:
+def _part_rows(
+    manifest: Manifest, seed: int, val_fraction: float, test_fraction: float
+) -> dict[str, NDArray[np.int64]]:
     numbered = replace(manifest, rows=tuple(range(len(manifest))))
     parts = numbered.split(seed, val_fraction=val_fraction, test_fraction=test_fraction)
     return {name: np.asarray(part.rows, dtype=np.int64) for name, part in zip(PARTS, parts, strict=True)}

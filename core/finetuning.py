@@ -155,7 +155,12 @@ def _examples(data: Manifest | Examples, backbone: Backbone) -> Examples:
 
 
 def _settings(
-    backbone: Backbone, rows: Examples, val: Examples | None, strategy: Strategy, recipe: Recipe, augment: Augment | None
+    backbone: Backbone,
+    rows: Examples,
+    val: Examples | None,
+    strategy: Strategy,
+    recipe: Recipe,
+    augment: Augment | None,
 ) -> dict[str, Any]:
     """What a resumed run must share with the interrupted one."""
     return {

@@ -1,4 +1,4 @@
-"""A backbone with a head on it: the module that is trained. It knows what is frozen, so that `.train()` cannot undo it."""
+"""A backbone with a head on it: the module that is trained. It knows what is frozen: `.train()` cannot undo it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,12 @@ class Head(nn.Module):
         if kind == "linear":
             layers: list[nn.Module] = [nn.Dropout(dropout), nn.Linear(feature_dim, outputs)]
         else:
-            layers = [nn.Linear(feature_dim, MLP_WIDTH), nn.GELU(), nn.Dropout(dropout), nn.Linear(MLP_WIDTH, outputs)]
+            layers = [
+                nn.Linear(feature_dim, MLP_WIDTH),
+                nn.GELU(),
+                nn.Dropout(dropout),
+                nn.Linear(MLP_WIDTH, outputs),
+            ]
         self.layers = nn.Sequential(*layers)
         self.register_buffer("centre", torch.zeros(feature_dim))
         self.register_buffer("spread", torch.ones(feature_dim))

@@ -28,17 +28,22 @@ def _draw(path: Path, rows: Sequence[HistoryRow]) -> None:
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    epochs = [row["epoch"] for row in rows]
+    epochs = _numbers(rows, "epoch")
     for name in ("train_loss", "val_loss"):
         if name in rows[0]:
-            axes.plot(epochs, [row[name] for row in rows], label=name.replace("_", " "))
+            axes.plot(epochs, _numbers(rows, name), label=name.replace("_", " "))
     axes.set(xlabel="epoch", ylabel="loss")
     watched = [name for name in rows[0] if name not in ("epoch", "learning_rate", "train_loss", "val_loss")]
     for name in watched:
         right = axes.twinx()
-        right.plot(epochs, [row[name] for row in rows], color="tab:green", linestyle="--", label=name)
+        right.plot(epochs, _numbers(rows, name), color="tab:green", linestyle="--", label=name)
         right.set_ylabel(name.replace("_", " "))
     figure.legend(loc="outside upper center", ncols=3)
     with whole_file(path) as beside:
         # Without metadata the same curve is the same bytes.
         figure.savefig(beside, format="png", dpi=120, metadata={"Software": None})
+
+
+def _numbers(rows: Sequence[HistoryRow], name: str) -> list[float]:
+    """A column; NaN, which is not drawn, where an epoch has no value."""
+    return [float("nan") if (value := row[name]) is None else value for row in rows]

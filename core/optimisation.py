@@ -1,4 +1,4 @@
-"""The optimiser, its learning rates over time, and the loss. All groups are built at the start; phases only switch them."""
+"""The optimiser, its learning rates over time, and the loss. Groups are built at the start; phases switch them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def target_tensor(manifest: Manifest) -> Tensor:
 
 
 def row_weights(manifest: Manifest, recipe: Recipe) -> NDArray[np.float64]:
-    """How much each training row counts (rows,), mean 1: its class' inverse frequency if the recipe balances classes."""
+    """How much each training row counts (rows,), mean 1: its class' inverse frequency if asked for."""
     if recipe.class_weights == "none" or manifest.task != "single-label":
         return np.ones(len(manifest))
     labels = np.asarray(manifest.values, dtype=np.int64)

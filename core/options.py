@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from graftwork.core.recipe import STRATEGIES as STRATEGIES
 from graftwork.core.recipe import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -48,7 +47,7 @@ DATA = (
     TASK,
     option("folds", int | None, None, "Judge by cross-validation with N folds, then train on everything. A split "
            "column is ignored."),
-    option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, where no split column names it."),
+    option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, if no split column names it."),
     option("test_fraction", float, 0.2, "Share of the rows kept for the test, where no split column names it."),
     SKIP_UNREADABLE,
 )  # fmt: skip

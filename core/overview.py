@@ -42,14 +42,18 @@ class Overview:
         for name, counts in self.classes.items():
             parts = "  ".join(f"{part} {counts[part]}" for part in PARTS if part in counts)
             share = counts["all"] / len(manifest)
-            lines.append(f"  {name:<{width}}  {counts['all']:>6}  {share:6.1%}  {'█' * round(30 * share):<30}  {parts}".rstrip())
+            lines.append(
+                f"  {name:<{width}}  {counts['all']:>6}  {share:6.1%}  {'█' * round(30 * share):<30}  {parts}".rstrip()
+            )
         if self.groups is not None:
             lines.append("{count} groups of {smallest} to {largest} rows".format(**self.groups))
             if self.classes_per_group == 1 and len(self.classes) > 1:
                 lines.append("  each group has one class only: judge with group-disjoint folds (--group, --folds), or "
                              "the model may learn the groups")  # fmt: skip
         if self.same_content:
-            lines.append(f"{self.same_content} sets of rows hold the same file content: drawn splits and folds keep them together")
+            lines.append(
+                f"{self.same_content} sets of rows hold the same file content: drawn splits keep them together"
+            )
         if self.conflicts:
             lines.append(f"  {self.conflicts} of these sets have different targets")
         if self.leaks:
@@ -73,7 +77,16 @@ def overview(manifest: Manifest) -> Overview:
         pairs = {(group, str(value)) for group, value in zip(manifest.groups, values.tolist(), strict=True)}
         per_group = len(pairs) / len(counts)
     number = (float(values.min()), float(values.max()), float(values.mean())) if manifest.task == "regression" else None
-    return Overview(manifest, _class_counts(manifest), number, groups, per_group, len(sets), conflicts, len(manifest.shared_content()))
+    return Overview(
+        manifest,
+        _class_counts(manifest),
+        number,
+        groups,
+        per_group,
+        len(sets),
+        conflicts,
+        len(manifest.shared_content()),
+    )
 
 
 def _class_counts(manifest: Manifest) -> dict[str, dict[str, int]]:

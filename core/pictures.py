@@ -30,7 +30,12 @@ def draw_evaluation(folder: Path, judged: Judged) -> None:
     values = np.asarray(manifest.values)
     if manifest.task == "regression":
         figure = Figure(figsize=(5, 5), layout="constrained")
-        draw_numbers(figure.subplots(), values.astype(np.float64), predictions.reshape(len(predictions)), manifest.target)
+        draw_numbers(
+            figure.subplots(),
+            values.astype(np.float64),
+            predictions.reshape(len(predictions)),
+            manifest.target,
+        )
     else:
         single = manifest.task == "single-label"
         figure = Figure(figsize=(13.5 if single else 9, 4.5), layout="constrained")
@@ -81,7 +86,14 @@ def draw_confusion(axes: Axes, matrix: NDArray[np.int64], classes: tuple[str, ..
     axes.set(xlabel="predicted", ylabel="true", title="confusion")
     if len(classes) <= 20:
         for i, j in np.ndindex(matrix.shape):
-            axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color="white" if share[i, j] > 0.5 else "black")
+            axes.text(
+                j,
+                i,
+                str(matrix[i, j]),
+                ha="center",
+                va="center",
+                color="white" if share[i, j] > 0.5 else "black",
+            )
 
 
 def draw_numbers(axes: Axes, truth: Floats, predicted: Floats, name: str) -> None:

@@ -75,7 +75,9 @@ class Runtime:
 
     def without_sync(self, model: nn.Module) -> AbstractContextManager[None]:
         """No exchange of gradients inside: for all but the last pass of an update."""
-        return cast(AbstractContextManager[None], self.accelerator.no_sync(model)) if self.processes > 1 else nullcontext()
+        return (
+            cast(AbstractContextManager[None], self.accelerator.no_sync(model)) if self.processes > 1 else nullcontext()
+        )
 
     def clip(self, parameters: Sequence[Tensor], norm: float) -> None:
         if norm > 0:

@@ -1,4 +1,4 @@
-"""Which rows go together and which part each goes to. Groups are never separated, and every part resembles the whole."""
+"""Which rows go together and which part each goes to. Groups are never separated; every part resembles the whole."""
 
 from __future__ import annotations
 
@@ -89,9 +89,7 @@ def allocate(
     return part_of[units]
 
 
-def fold_numbers(
-    kinds: NDArray[np.float64], units: NDArray[np.int64], folds: int, seed: int
-) -> NDArray[np.int64]:
+def fold_numbers(kinds: NDArray[np.float64], units: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
     """Fold (rows,), 0 to `folds` - 1, of about equal size and make-up. Raises SettingsError for under two folds."""
     if folds < 2:
         raise SettingsError(f"folds: expected at least 2, found {folds}")

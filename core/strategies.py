@@ -122,9 +122,7 @@ def head_tensors(head: nn.Module) -> tuple[str, ...]:
 def _last_stages(backbone: Backbone, depth: int) -> tuple[int, ...]:
     """The last `depth` stages that hold weights, and all that come after the first of them."""
     parameters = dict(backbone.network.named_parameters())
-    weighty = [
-        index for index, stage in enumerate(backbone.stages) if any(stage.holds(name) for name in parameters)
-    ]
+    weighty = [index for index, stage in enumerate(backbone.stages) if any(stage.holds(name) for name in parameters)]
     if depth > len(weighty):
         names = ", ".join(backbone.stages[index].name for index in weighty)
         raise SettingsError(f"partial:{depth}: {backbone.id} has {len(weighty)} stages with weights: {names}")
@@ -134,7 +132,10 @@ def _last_stages(backbone: Backbone, depth: int) -> tuple[int, ...]:
 def _rate_groups(part: str, module: nn.Module, names: Iterable[str], scale: float) -> list[RateGroup]:
     """Weights decay; biases and the scales of normalisation layers, which are vectors, do not."""
     shapes = {name: value.dim() for name, value in named_tensors(module).items()}
-    split = {True: [name for name in names if shapes[name] > 1], False: [name for name in names if shapes[name] <= 1]}
+    split = {
+        True: [name for name in names if shapes[name] > 1],
+        False: [name for name in names if shapes[name] <= 1],
+    }
     return [
         RateGroup(part if decay else f"{part}, no decay", tuple(f"{part}.{name}" for name in members), scale, decay)
         for decay, members in split.items()

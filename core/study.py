@@ -1,4 +1,4 @@
-"""The verbs with files around them: from a manifest on disk to a run's folder, and from a run's folder to predictions."""
+"""The verbs with files around them: from a manifest to a run's folder, and from a run's folder to predictions."""
 
 from __future__ import annotations
 
@@ -25,9 +25,15 @@ from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import (
-    FINISHED, UNFINISHED, Judged, claim_folder, mark, prediction_columns, write_judged,
+    FINISHED,
+    UNFINISHED,
+    Judged,
+    claim_folder,
+    mark,
+    prediction_columns,
+    write_judged,
 )  # fmt: skip
-from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb
+from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest, read_paths
 
@@ -63,6 +69,7 @@ def run_study(study: Study) -> Outcome:
     choose_precision(recipe.precision, choose_device(recipe.device))
     claim_folder(study.out, study.resume)
     manifest = _read(study)
+    seed_everything(recipe.seed)  # weights may be asked for at random
     backbone = study.domain.load_backbone(study.backbone, weights=study.weights, **_given(study.input))
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
     examples = read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
@@ -126,7 +133,9 @@ def predict_files(
     table = pd.DataFrame({"path": [path for path, _ in good]})
     if good:
         classes = tuple(record["classes"])
-        blank = Manifest("", tuple(path for path, _ in good), adapter.task, record["target"], classes, np.zeros(len(good)))
+        blank = Manifest(
+            "", tuple(path for path, _ in good), adapter.task, record["target"], classes, np.zeros(len(good))
+        )
         examples = Examples(blank, adapter.backbone.contract, tuple(tensor for _, tensor in good))
         predictions = predict(adapter, examples, batch_size=batch_size, device=device)
         table = table.assign(**prediction_columns(adapter.task, classes, predictions))
@@ -155,7 +164,9 @@ def find_inputs(inputs: Sequence[str]) -> list[str]:
             head = expanded if mark_place < 0 else expanded[:mark_place]
             paths.append(os.path.abspath(head) + expanded[len(head) :])
         else:
-            found = sorted(os.path.abspath(path) for path in glob.glob(expanded, recursive=True) if os.path.isfile(path))
+            found = sorted(
+                os.path.abspath(path) for path in glob.glob(expanded, recursive=True) if os.path.isfile(path)
+            )
             missing += [] if found else [name]
             paths += found
     if missing:

@@ -1,4 +1,4 @@
-"""Reads a manifest from CSV, TSV, Parquet, a folder per class or a MedMNIST archive, and reports every problem at once."""
+"""Reads a manifest from a table, a folder per class or a MedMNIST archive, and reports every problem at once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def read_manifest(
         raise ManifestError(str(source), [Problem("no such file or folder")])
     if path.suffix == ".npz":
         table = _archive_table(path)
-        target = target or ("label" if "label" in table else ",".join(c for c in table if c.startswith("label")))
+        target = target or (
+            "label" if "label" in table else ",".join(str(c) for c in table.columns if str(c).startswith("label"))
+        )
     elif path.is_dir():
         table = _folder_table(path, suffixes)
     else:
@@ -113,7 +115,7 @@ class _Rows:
 
     def stop_if_wrong(self) -> None:
         if self.problems:
-            raise ManifestError(str(self.source), sorted(self.problems, key=lambda p: (p.row or 0)))
+            raise ManifestError(str(self.source), sorted(self.problems, key=lambda p: p.row or 0))
 
 
 def _validated(
@@ -207,9 +209,7 @@ def _parts(rows: _Rows, split: str) -> list[str] | None:
     return [PART_NAMES.get(cell.lower(), "") for cell in cells]
 
 
-def _check_parts(
-    rows: _Rows, parts: list[str], groups: list[str] | None, labels: list[str] | None
-) -> None:
+def _check_parts(rows: _Rows, parts: list[str], groups: list[str] | None, labels: list[str] | None) -> None:
     if "train" not in parts:
         rows.note("the split column names no row for training")
     if groups is not None:
@@ -239,7 +239,9 @@ def _read_table(path: Path) -> pd.DataFrame:
         separator = "\t" if "\t" in header else ";" if ";" in header and "," not in header else ","
         return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ManifestError(str(path), [Problem(f"is not UTF-8 text ({error}); a CSV or TSV table is expected")]) from error
+        raise ManifestError(
+            str(path), [Problem(f"is not UTF-8 text ({error}); a CSV or TSV table is expected")]
+        ) from error
     except (OSError, ValueError) as error:
         # pandas' parser errors and pyarrow's are ValueErrors; their text names the line.
         raise ManifestError(str(path), [Problem(f"cannot be read as a table: {error}")]) from error
@@ -250,8 +252,9 @@ def _folder_table(folder: Path, suffixes: Sequence[str]) -> pd.DataFrame:
 
     def examples(root: Path) -> list[tuple[str, str]]:
         labels = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-        return [(str(file.relative_to(folder)), label.name) for label in labels
-                for file in sorted(label.rglob("*")) if file.name.lower().endswith(tuple(suffixes)) and file.is_file()]  # fmt: skip
+        files = [(file, label.name) for label in labels for file in sorted(label.rglob("*")) if file.is_file()]
+        return [(str(file.relative_to(folder)), label) for file, label in files
+                if file.name.lower().endswith(tuple(suffixes))]  # fmt: skip
 
     parts = [child for child in sorted(folder.iterdir()) if child.is_dir() and child.name.lower() in PART_NAMES]
     if any(PART_NAMES[part.name.lower()] == "train" for part in parts):

@@ -141,7 +141,8 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
                 # Processes average their gradients, so each one's sum counts as often as there are processes.
                 runtime.backward(loss * (runtime.processes / course.weights[np.concatenate(window)].sum()))
             pending.append((number, loss.detach()))
-            position = replace(position, batch=number + 1, loss_weight=position.loss_weight + course.weights[batches[number]].sum())  # fmt: skip
+            seen = position.loss_weight + float(course.weights[batches[number]].sum())
+            position = replace(position, batch=number + 1, loss_weight=seen)
             if last:
                 runtime.clip(list(course.graft.parameters()), recipe.clip_norm)
                 set_rates(course.optimiser, course.graft.plan, recipe, position.update, updates)
@@ -170,7 +171,11 @@ def _loss(course: _Course, features: Any, share: Any) -> Tensor:
 
 
 def _settle(
-    course: _Course, position: Position, pending: deque[tuple[int, Tensor]], batches: list[NDArray[np.int64]], leave: int
+    course: _Course,
+    position: Position,
+    pending: deque[tuple[int, Tensor]],
+    batches: list[NDArray[np.int64]],
+    leave: int,
 ) -> Position:
     """Adds up the losses that are known, all but `leave`. Raises TrainingError for one that is not finite."""
     while len(pending) > leave:

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from graftwork.imaging.backbones import list_backbones, load_backbone
     from graftwork.imaging.contract import ImageContract
     from graftwork.imaging.custom import backbone_from_module
+    from graftwork.imaging.classifier import ImageClassifier
     from graftwork.imaging.domain import DOMAIN
+    from graftwork.imaging.manifest import load_adapter, read_manifest
     from graftwork.imaging.scan import SUFFIXES, Scan, read_scan
 
 __all__ = [
@@ -18,15 +20,21 @@ __all__ = [
     "SUFFIXES",
     "ImageContract",
     "Scan",
+    "ImageClassifier",
     "augment",
     "backbone_from_module",
     "list_backbones",
+    "load_adapter",
     "load_backbone",
+    "read_manifest",
     "read_scan",
 ]
 
 _HOMES = {
+    "ImageClassifier": "classifier",
     "DOMAIN": "domain",
+    "load_adapter": "manifest",
+    "read_manifest": "manifest",
     "SUFFIXES": "scan",
     "ImageContract": "contract",
     "Scan": "scan",

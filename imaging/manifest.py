@@ -1,0 +1,33 @@
+"""Manifests of scans and adapters for them: the core's own, told which files and backbones this domain has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from graftwork.imaging.backbones import load_backbone
+from graftwork.imaging.domain import DOMAIN
+from graftwork.core import adapter, tables
+from graftwork.core.adapter import Adapter
+from graftwork.core.manifest import Manifest, Task
+
+
+def read_manifest(
+    source: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    group: str | None = None,
+    split: str | None = "split",
+    task: Task | None = None,
+    classes: Sequence[str] | None = None,
+) -> Manifest:
+    """A validated manifest of scans; see `graftwork.core.read_manifest`."""
+    return tables.read_manifest(
+        source, target=target, group=group, split=split, task=task, classes=classes, suffixes=DOMAIN.suffixes
+    )
+
+
+def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:
+    """The adapter of that folder on its backbone; see `graftwork.core.load_adapter`."""
+    return adapter.load_adapter(folder, load_backbone, weights)
