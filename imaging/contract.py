@@ -92,9 +92,10 @@ class ImageContract:
     def from_json(cls, plain: dict[str, Any]) -> ImageContract:
         """The contract that `to_json` described. Raises SettingsError where fields are missing or unknown."""
         try:
-            return cls(
-                **{name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
-            )
+            fields: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
+            }
+            return cls(**fields)
         except TypeError as error:
             raise SettingsError(f"not an image contract: {error}") from None
 

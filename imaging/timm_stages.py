@@ -39,7 +39,7 @@ def timm_stages(network: nn.Module) -> tuple[Stage, ...]:
         SwinTransformer: swin_stages,
     }
     for family, stages_of in families.items():
-        if type(network).forward_features is family.forward_features:
+        if getattr(type(network), "forward_features", None) is family.forward_features:
             return (*stages_of(network), pool_stage(network, POOL_OWNERS[family.__name__]))
     # Which tensors belong to an unknown head cannot be told; owned by the network they are at worst computed anew.
     return (Stage("network", _forward_features, tuple(named_tensors(network))), Stage("pool", _forward_head))
