@@ -173,3 +173,14 @@ def test_a_batch_is_the_stack_of_its_examples(write_png, rng):
     batch = PLAIN.collate(examples)
     assert batch.lengths is None
     assert torch.equal(batch.values, torch.stack(examples))
+
+
+def test_measured_channels_are_scaled_one_by_one_and_colours_together(rng):
+    values = (
+        rng.random((3, 20, 20)).astype(np.float32) * np.array([1, 10, 100], dtype=np.float32)[:, None, None]
+    )
+    rule = parse_intensity("quantile:0:100")
+    apart = scale_intensity(Scan(values, "m"), rule).max(axis=(1, 2))
+    together = scale_intensity(Scan(values, "p", rgb=True), rule).max(axis=(1, 2))
+    np.testing.assert_allclose(apart, 1)
+    np.testing.assert_allclose(together, [0.01, 0.1, 1], rtol=0.05)
