@@ -10,7 +10,8 @@ import torch
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-torch.set_num_threads(2)
+# Two threads wait for each other at every small operation when the machine is busy.
+torch.set_num_threads(1)
 
 
 @pytest.fixture
