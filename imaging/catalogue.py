@@ -1,4 +1,4 @@
-"""The well-known backbones, as a table that can be read without loading a library. Tests compare it with timm and MONAI."""
+"""The well-known backbones, as a table that can be read without loading a library. Tests compare it with timm."""
 
 from __future__ import annotations
 

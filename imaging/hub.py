@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face hub and by address: what is here already, and fetching what is not. Fails fast offline."""
+"""Weights on the Hugging Face hub and by address: what is here already, and fetching what is not."""
 
 from __future__ import annotations
 

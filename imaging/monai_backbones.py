@@ -42,7 +42,7 @@ class Architecture:
 def load_monai(
     name: str, *, weights: str | None, image_size: int | None, channels: int | None, intensity: str | None
 ) -> Backbone:
-    """A network by its name in MONAI and its dimensions: `resnet18-3d`, `densenet121-2d`, `efficientnet-b0-2d`, `vit-3d`.
+    """A MONAI network with its dimensions: `resnet18-3d`, `densenet121-2d`, `efficientnet-b0-2d`, `vit-3d`.
 
     One input channel and intensities in [0, 1] unless told otherwise. MONAI publishes no weights for these:
     they come from a file, or are random. Raises BackboneError otherwise, or for an unknown name.

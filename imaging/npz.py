@@ -1,4 +1,4 @@
-"""Rows of an .npz in MedMNIST's layout as scans: `{train,val,test}_images` beside `…_labels`. Labels are not read here."""
+"""Rows of an .npz in MedMNIST's layout as scans: `{train,val,test}_images` beside `…_labels`."""
 
 from __future__ import annotations
 
