@@ -26,6 +26,8 @@ class Bundle:
     note: str
 
 
+# torchaudio and the authors' repository say the first; the cards on the Hugging Face hub point to the second.
+WAVLM_LICENCE = "MIT (hub card: CC BY-SA 3.0)"
 BASE, LARGE, LARGE_LV60K = 94_370_944, 315_427_968, 315_437_696
 
 BUNDLES = {
@@ -58,9 +60,9 @@ BUNDLES = {
     "HUBERT_ASR_XLARGE": Bundle(
         "hubert_fairseq_xlarge_ll60k_asr_ls960.pth", 962_492_544, "MIT", "English, tuned to transcribe"
     ),
-    "WAVLM_BASE": Bundle("wavlm_base.pth", 94_381_168, "MIT", "English, 960 h"),
-    "WAVLM_BASE_PLUS": Bundle("wavlm_base_plus.pth", 94_381_168, "MIT", "English, 94 000 h"),
-    "WAVLM_LARGE": Bundle("wavlm_large.pth", 315_452_096, "MIT", "English, 94 000 h"),
+    "WAVLM_BASE": Bundle("wavlm_base.pth", 94_381_168, WAVLM_LICENCE, "English, 960 h"),
+    "WAVLM_BASE_PLUS": Bundle("wavlm_base_plus.pth", 94_381_168, WAVLM_LICENCE, "English, 94 000 h"),
+    "WAVLM_LARGE": Bundle("wavlm_large.pth", 315_452_096, WAVLM_LICENCE, "English, 94 000 h"),
 }
 """By the name torchaudio has for them. Licences as torchaudio's documentation states them."""
 
