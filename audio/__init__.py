@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from graftwork.audio.augmentation import augment
     from graftwork.audio.backbones import list_backbones, load_backbone, new_backbone, save_backbone
-    from graftwork.audio.contract import AudioContract
     from graftwork.audio.classifier import ClipClassifier
+    from graftwork.audio.contract import AudioContract
     from graftwork.audio.domain import DOMAIN
+    from graftwork.audio.formats import SUFFIXES
     from graftwork.audio.manifest import load_adapter, read_manifest
-    from graftwork.audio.waveform import SUFFIXES, read_waveform
+    from graftwork.audio.waveform import read_waveform
 
 __all__ = [
     "DOMAIN",
@@ -34,7 +35,7 @@ _HOMES = {
     "DOMAIN": "domain",
     "load_adapter": "manifest",
     "read_manifest": "manifest",
-    "SUFFIXES": "waveform",
+    "SUFFIXES": "formats",
     "AudioContract": "contract",
     "augment": "augmentation",
     "list_backbones": "backbones",

@@ -87,9 +87,7 @@ def empty_network(architecture: Architecture) -> nn.Module:
     try:
         from torchaudio.models import wav2vec2_model
     except ImportError as error:
-        raise MissingPackageError(
-            "audio backbones need torchaudio: pip install 'graftwork[audio]'"
-        ) from error
+        raise MissingPackageError("audio backbones need torchaudio: pip install 'graftwork[audio]'") from error
     from graftwork.audio.wavlm import GatedAttention
 
     if architecture.hidden % architecture.heads:

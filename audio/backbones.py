@@ -128,12 +128,8 @@ def list_backbones(text: str = "") -> list[BackboneEntry]:
     return [row for row in rows if text.lower() in row.id.lower()]
 
 
-def _contract(
-    architecture: Architecture, rate_hz: int, normalised: bool, max_seconds: float | None
-) -> AudioContract:
-    return AudioContract(
-        rate_hz, "clip" if normalised else "none", architecture.shortest_samples(), max_seconds
-    )
+def _contract(architecture: Architecture, rate_hz: int, normalised: bool, max_seconds: float | None) -> AudioContract:
+    return AudioContract(rate_hz, "clip" if normalised else "none", architecture.shortest_samples(), max_seconds)
 
 
 def _pretrained(architecture: Architecture, file: Path) -> nn.Module:

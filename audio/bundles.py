@@ -33,12 +33,8 @@ BASE, LARGE, LARGE_LV60K = 94_370_944, 315_427_968, 315_437_696
 BUNDLES = {
     "WAV2VEC2_BASE": Bundle("wav2vec2_fairseq_base_ls960.pth", BASE, "MIT", "English, 960 h"),
     "WAV2VEC2_LARGE": Bundle("wav2vec2_fairseq_large_ls960.pth", LARGE, "MIT", "English, 960 h"),
-    "WAV2VEC2_LARGE_LV60K": Bundle(
-        "wav2vec2_fairseq_large_lv60k.pth", LARGE_LV60K, "MIT", "English, 60 000 h"
-    ),
-    "WAV2VEC2_XLSR53": Bundle(
-        "wav2vec2_fairseq_large_xlsr53.pth", LARGE_LV60K, "MIT", "53 languages, 56 000 h"
-    ),
+    "WAV2VEC2_LARGE_LV60K": Bundle("wav2vec2_fairseq_large_lv60k.pth", LARGE_LV60K, "MIT", "English, 60 000 h"),
+    "WAV2VEC2_XLSR53": Bundle("wav2vec2_fairseq_large_xlsr53.pth", LARGE_LV60K, "MIT", "53 languages, 56 000 h"),
     "WAV2VEC2_XLSR_300M": Bundle("wav2vec2_xlsr_300m.pth", LARGE_LV60K, "MIT", "128 languages, 436 000 h"),
     "WAV2VEC2_XLSR_1B": Bundle("wav2vec2_xlsr_1b.pth", 962_496_128, "MIT", "128 languages, 436 000 h"),
     "WAV2VEC2_XLSR_2B": Bundle("wav2vec2_xlsr_2b.pth", 2_159_257_728, "MIT", "128 languages, 436 000 h"),
@@ -77,9 +73,7 @@ def architecture_of(name: str) -> tuple[Architecture, bool]:
     try:
         import torchaudio
     except ImportError as error:
-        raise MissingPackageError(
-            "audio backbones need torchaudio: pip install 'graftwork[audio]'"
-        ) from error
+        raise MissingPackageError("audio backbones need torchaudio: pip install 'graftwork[audio]'") from error
     bundle = getattr(torchaudio.pipelines, name)
     return from_torchaudio(bundle._model_type, bundle._params), bool(bundle._normalize_waveform)
 

@@ -53,9 +53,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         recipe = self.recipe or Recipe()
         seed_everything(recipe.seed)  # weights may be asked for at random
-        loaded = load_backbone(
-            self.backbone, weights=self.weights, max_seconds=self.max_seconds, pooling=self.pooling
-        )
+        loaded = load_backbone(self.backbone, weights=self.weights, max_seconds=self.max_seconds, pooling=self.pooling)
         self.adapter_, self.classes_ = fit_adapter(
             loaded,
             X,

@@ -37,18 +37,13 @@ class AudioContract:
 
     def __post_init__(self) -> None:
         if self.normalise not in get_args(Normalisation):
-            raise SettingsError(
-                f"normalise must be one of {get_args(Normalisation)}, found {self.normalise!r}"
-            )
+            raise SettingsError(f"normalise must be one of {get_args(Normalisation)}, found {self.normalise!r}")
         if self.sample_rate_hz <= 0 or self.shortest_samples <= 0:
             raise SettingsError(
                 f"sample_rate_hz and shortest_samples must be above 0, found {self.sample_rate_hz} "
                 f"and {self.shortest_samples}"
             )
-        if (
-            self.max_seconds is not None
-            and not self.max_seconds * self.sample_rate_hz >= self.shortest_samples
-        ):
+        if self.max_seconds is not None and not self.max_seconds * self.sample_rate_hz >= self.shortest_samples:
             raise SettingsError(
                 f"max_seconds must be at least {self.shortest_samples / self.sample_rate_hz:g} s, the "
                 f"shortest clip that the network takes; found {self.max_seconds}"
@@ -90,9 +85,7 @@ class AudioContract:
         """The contract that `to_json` described. Raises ContractError for missing or unknown entries."""
         expected = {field.name for field in dataclasses.fields(cls)}
         if set(values) != expected:
-            raise ContractError(
-                f"an audio contract has the entries {sorted(expected)}, found {sorted(values)}"
-            )
+            raise ContractError(f"an audio contract has the entries {sorted(expected)}, found {sorted(values)}")
         return cls(**values)
 
 

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graftwork.audio.augmentation import augment
-from graftwork.audio.backbones import list_backbones, load_backbone
-from graftwork.audio.waveform import SUFFIXES
-from graftwork.core.domain import Domain
+from graftwork.audio.formats import SUFFIXES
+from graftwork.core.domain import BackboneEntry, Domain
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from graftwork.core.backbone import Backbone
+
+
+def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
+    from graftwork.audio.backbones import load_backbone
+
+    return load_backbone(id, weights=weights, **options)
+
+
+def _list_backbones(text: str) -> list[BackboneEntry]:
+    from graftwork.audio.backbones import list_backbones
+
+    return list_backbones(text)
+
+
+def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
+    from graftwork.audio.augmentation import augment
+
+    return augment(example, generator)
+
 
 MaxSeconds = Annotated[
     float | None,
@@ -36,9 +59,9 @@ DOMAIN = Domain(
     example="clip",
     suffixes=SUFFIXES,
     default_backbone="torchaudio:WAV2VEC2_BASE",
-    load_backbone=load_backbone,
-    list_backbones=list_backbones,
-    augment=augment,
+    load_backbone=_load_backbone,
+    list_backbones=_list_backbones,
+    augment=_augment,
     parameters=(
         inspect.Parameter("max_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=MaxSeconds),
         inspect.Parameter("pooling", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),

@@ -69,9 +69,7 @@ def architecture_from_config(config: Mapping[str, Any], source: str) -> Architec
         raise BackboneError(f"{source}: model_type must be one of {', '.join(FAMILIES)}, found {family!r}")
     for key, (works, meaning) in UNSUPPORTED.items():
         if config.get(key, works) != works:
-            raise BackboneError(
-                f"{source}: {meaning} is not supported, found {config[key]!r}; use another checkpoint"
-            )
+            raise BackboneError(f"{source}: {meaning} is not supported, found {config[key]!r}; use another checkpoint")
     value = {**DEFAULTS, **{key: config[key] for key in DEFAULTS if key in config}}
     convolutions = [value["conv_dim"], value["conv_kernel"], value["conv_stride"]]
     if len({len(column) for column in convolutions}) != 1:
@@ -232,9 +230,7 @@ def weights_file(folder: Path) -> Path:
     raise BackboneError(f"{folder}: {reason}")
 
 
-def write_checkpoint(
-    network: nn.Module, architecture: Architecture, contract: AudioContract, folder: Path
-) -> None:
+def write_checkpoint(network: nn.Module, architecture: Architecture, contract: AudioContract, folder: Path) -> None:
     """A folder that `checkpoint_folder` and transformers' own classes read. It appears whole or not at all.
 
     Raises OutputError where the folder exists already and is not empty.
@@ -242,9 +238,7 @@ def write_checkpoint(
     from safetensors.torch import save_file
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(
-            f"{folder}: exists already and is not an empty folder; choose another, or remove it"
-        )
+        raise OutputError(f"{folder}: exists already and is not an empty folder; choose another, or remove it")
     preprocessor = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
@@ -259,12 +253,8 @@ def write_checkpoint(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
         made = Path(beside) / "checkpoint"
         made.mkdir()
-        (made / "config.json").write_text(
-            json.dumps(config_of(architecture), indent=2) + "\n", encoding="utf-8"
-        )
-        (made / "preprocessor_config.json").write_text(
-            json.dumps(preprocessor, indent=2) + "\n", encoding="utf-8"
-        )
+        (made / "config.json").write_text(json.dumps(config_of(architecture), indent=2) + "\n", encoding="utf-8")
+        (made / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n", encoding="utf-8")
         # transformers 4 refuses files that do not name their framework.
         save_file(huggingface_names(tensors), made / "model.safetensors", metadata={"format": "pt"})
         made.replace(folder)

@@ -15,12 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graftwork.audio.formats import NEEDS_FFMPEG, SUFFIXES
 from graftwork.core.errors import MissingPackageError, SettingsError, UnreadableError
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
-"""File endings that soundfile decodes by itself; a folder per class is searched for these."""
-
-NEEDS_FFMPEG = (".m4a", ".mp4", ".aac", ".m4b", ".3gp", ".wma", ".webm")
 
 
 def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
@@ -56,9 +52,7 @@ def _decode(path: Path, max_seconds: float | None) -> tuple[Tensor, int]:
     try:
         import soundfile
     except ImportError as error:
-        raise MissingPackageError(
-            f"reading {path} needs soundfile: pip install 'graftwork[audio]'"
-        ) from error
+        raise MissingPackageError(f"reading {path} needs soundfile: pip install 'graftwork[audio]'") from error
     if not path.is_file():
         raise UnreadableError(
             f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; "

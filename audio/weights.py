@@ -53,9 +53,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise UnreadableError(
-                f"{path}: not a complete safetensors file ({error}); fetch it again"
-            ) from error
+            raise UnreadableError(f"{path}: not a complete safetensors file ({error}); fetch it again") from error
     try:
         # mmap would hold the file open, and old (non-zip) checkpoints do not support it.
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -67,9 +65,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UnreadableError(
-            f"{path}: expected a state_dict (names and tensors), found {type(content).__name__}"
-        )
+        raise UnreadableError(f"{path}: expected a state_dict (names and tensors), found {type(content).__name__}")
     return dict(content)
 
 
@@ -79,9 +75,7 @@ def translate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     What LEFT_OUT lists is dropped; a name without a rule is kept as it is, so that filling a network with it
     fails.
     """
-    backbone_prefix = next(
-        (prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in tensors)), ""
-    )
+    backbone_prefix = next((prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in tensors)), "")
     translated = {}
     for name, value in tensors.items():
         own = name.startswith(backbone_prefix)
@@ -142,8 +136,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None
         for name in expected.keys() - tensors.keys()
     ]
     problems += [
-        f"{name}: not part of this network, found shape {tuple(tensors[name].shape)}"
-        + _nearest(name, expected)
+        f"{name}: not part of this network, found shape {tuple(tensors[name].shape)}" + _nearest(name, expected)
         for name in tensors.keys() - expected.keys()
     ]
     if problems:

@@ -43,7 +43,8 @@ class StoredFeatures:
 def precompute(backbone: Backbone, examples: Examples, stop: int, runtime: Runtime, batch_size: int) -> Examples | None:
     """The examples after stages 0 up to `stop`, float32 in memory; None, and a message, if they do not fit.
 
-    Examples that have been that far already are returned as they are. The stages run in evaluation mode without a graph. Batches hold examples of similar length.
+    Examples that have been that far already are returned as they are. The stages run in evaluation mode without
+    a graph. Batches hold examples of similar length.
     """
     if examples.stage >= stop:
         return examples

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graftwork.imaging.augmentation import augment
     from graftwork.imaging.backbones import list_backbones, load_backbone
+    from graftwork.imaging.classifier import ImageClassifier
     from graftwork.imaging.contract import ImageContract
     from graftwork.imaging.custom import backbone_from_module
-    from graftwork.imaging.classifier import ImageClassifier
     from graftwork.imaging.domain import DOMAIN
     from graftwork.imaging.manifest import load_adapter, read_manifest
     from graftwork.imaging.scan import SUFFIXES, Scan, read_scan
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DOMAIN",
     "SUFFIXES",
+    "ImageClassifier",
     "ImageContract",
     "Scan",
-    "ImageClassifier",
     "augment",
     "backbone_from_module",
     "list_backbones",

@@ -28,9 +28,7 @@ def augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     transform.set_random_state(seed=int(generator.integers(2**32)))
     changed: Tensor = transform(example)
     # MONAI gives a tensor that carries metadata; a plain one is what went in.
-    return torch.as_tensor(
-        changed.as_tensor() if hasattr(changed, "as_tensor") else changed, dtype=torch.float32
-    )
+    return torch.as_tensor(changed.as_tensor() if hasattr(changed, "as_tensor") else changed, dtype=torch.float32)
 
 
 # Building the transforms takes longer than applying them; their random state is set anew for every example.

@@ -23,23 +23,17 @@ class Known:
 
 def _timm(name: str, parameters: int, weights: str, size: int, licence: str = "apache-2.0") -> Known:
     files = ("model.safetensors", "pytorch_model.bin")
-    return Known(
-        f"timm:{name}", parameters, licence, f"timm/{name}.{weights}", files, f"2D, {size} px, {weights}"
-    )
+    return Known(f"timm:{name}", parameters, licence, f"timm/{name}.{weights}", files, f"2D, {size} px, {weights}")
 
 
 def _monai(name: str, parameters: int) -> Known:
-    return Known(
-        f"monai:{name}", parameters, "", None, (), f"{name[-2:].upper()}, 1 channel, no published weights"
-    )
+    return Known(f"monai:{name}", parameters, "", None, (), f"{name[-2:].upper()}, 1 channel, no published weights")
 
 
 def _medicalnet(depth: int, parameters: int) -> Known:
     files = (f"resnet_{depth}_23dataset.pth", f"resnet_{depth}.pth")
     repository = f"TencentMedicalNet/MedicalNet-Resnet{depth}"
-    return Known(
-        f"medicalnet:resnet{depth}", parameters, "mit", repository, files, "3D, 1 channel, 23 CT and MR sets"
-    )
+    return Known(f"medicalnet:resnet{depth}", parameters, "mit", repository, files, "3D, 1 channel, 23 CT and MR sets")
 
 
 CATALOGUE = (

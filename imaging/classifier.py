@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from graftwork.imaging.augmentation import augment
-from graftwork.imaging.backbones import load_backbone
 from graftwork.core.estimator import fit_adapter, predict_paths
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import seed_everything
+from graftwork.imaging.augmentation import augment
+from graftwork.imaging.backbones import load_backbone
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """Classifies pictures and volumes by a graft on a pretrained backbone.
 
-    backbone, weights, image_size, channels, intensity: as `graftwork.imaging.load_backbone` takes them. strategy: what may change.
-    recipe: how to train, None for the defaults; its seed makes results repeatable. val_fraction: share of the
+    backbone, weights, image_size, channels, intensity: as `graftwork.imaging.load_backbone` takes them.
+    strategy: what may change. recipe: how to train, None for the defaults; its seed makes results repeatable. val_fraction: share of the
     rows that chooses the best epoch, for strategies that train in epochs.
 
     After `fit`: `classes_` (sorted labels), `adapter_` (a core Adapter, which can be saved).

@@ -1,7 +1,7 @@
 """The command line `graftwork-imaging`: the shared verbs, told about this domain."""
 
-from graftwork.imaging.domain import DOMAIN
 from graftwork.core.commands import run_app
+from graftwork.imaging.domain import DOMAIN
 
 
 def main() -> None:

@@ -75,18 +75,14 @@ class ImageContract:
             )
         values = resize(values, self.size)
         shape = (self.channels, *[1] * self.spatial_dims)
-        return (values - values.new_tensor(self.mean).reshape(shape)) / values.new_tensor(self.std).reshape(
-            shape
-        )
+        return (values - values.new_tensor(self.mean).reshape(shape)) / values.new_tensor(self.std).reshape(shape)
 
     def collate(self, examples: Sequence[Tensor]) -> Features:
         """(batch, channels, *size); all examples have one size, so `lengths` is None."""
         return Features(torch.stack(list(examples)))
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
-        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> ImageContract:
@@ -126,9 +122,7 @@ class ImageContract:
             count = int(scan.values.size - np.isfinite(scan.values).sum())
             raise UnreadableError(f"{scan.path}: {count} of {scan.values.size} values are not finite numbers")
         if low == high:
-            raise UnreadableError(
-                f"{scan.path}: every value is {low:g}: an empty image has nothing to learn from"
-            )
+            raise UnreadableError(f"{scan.path}: every value is {low:g}: an empty image has nothing to learn from")
 
 
 def resize(values: Tensor, size: Sequence[int]) -> Tensor:
@@ -146,9 +140,7 @@ def resize(values: Tensor, size: Sequence[int]) -> Tensor:
     slices = values.reshape(1, channels * depth, height, width)
     slices = functional.interpolate(slices, size=(size[1], size[2]), mode="bilinear", antialias=True)
     columns = slices.reshape(1, channels, depth, size[1] * size[2])
-    columns = functional.interpolate(
-        columns, size=(size[0], size[1] * size[2]), mode="bilinear", antialias=True
-    )
+    columns = functional.interpolate(columns, size=(size[0], size[1] * size[2]), mode="bilinear", antialias=True)
     return columns.reshape(channels, *size)
 
 

@@ -49,9 +49,7 @@ def parse_intensity(text: str) -> Intensity:
     try:
         low, high = float(numbers[0]), float(numbers[1])
     except ValueError:
-        raise SettingsError(
-            f"intensity {text!r}: {':'.join(numbers)} are not two numbers; expected {FORMS}"
-        ) from None
+        raise SettingsError(f"intensity {text!r}: {':'.join(numbers)} are not two numbers; expected {FORMS}") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise SettingsError(f"intensity {text!r}: LOW must be below HIGH, and both finite")
     if kind == "quantile" and not (low >= 0 and high <= 100):
@@ -78,11 +76,7 @@ def scale_intensity(scan: Scan, intensity: Intensity) -> NDArray[np.float32]:
         return _unit(scan.values, *scan.full_range)
     if kind == "window":
         return np.clip(_unit(scan.values, intensity.low, intensity.high), 0, 1)
-    groups = (
-        [scan.values]
-        if scan.rgb
-        else [scan.values[channel : channel + 1] for channel in range(scan.channels)]
-    )
+    groups = [scan.values] if scan.rgb else [scan.values[channel : channel + 1] for channel in range(scan.channels)]
     scaled = [_zscore(group) if kind == "zscore" else _quantile(group, intensity) for group in groups]
     return scaled[0] if len(scaled) == 1 else np.concatenate(scaled)
 
@@ -109,7 +103,5 @@ def _quantile(values: NDArray[np.float32], intensity: Intensity) -> NDArray[np.f
 def _zscore(values: NDArray[np.float32]) -> NDArray[np.float32]:
     # float64: a million float32 values far from zero lose the digits the standard deviation is made of.
     mean, deviation = values.mean(dtype=np.float64), values.std(dtype=np.float64)
-    scaled: NDArray[np.float32] = ((values - np.float32(mean)) / np.float32(deviation or 1.0)).astype(
-        np.float32
-    )
+    scaled: NDArray[np.float32] = ((values - np.float32(mean)) / np.float32(deviation or 1.0)).astype(np.float32)
     return scaled

@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork.imaging.backbones import load_backbone
-from graftwork.imaging.domain import DOMAIN
 from graftwork.core import adapter, tables
 from graftwork.core.adapter import Adapter
 from graftwork.core.manifest import Manifest, Task
+from graftwork.imaging.backbones import load_backbone
+from graftwork.imaging.domain import DOMAIN
 
 
 def read_manifest(

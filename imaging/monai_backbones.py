@@ -50,9 +50,7 @@ def load_monai(
     known = monai_names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
-        raise BackboneError(
-            f"monai:{name} is unknown; {'nearest' if near else 'known'}: {', '.join(near or known)}"
-        )
+        raise BackboneError(f"monai:{name} is unknown; {'nearest' if near else 'known'}: {', '.join(near or known)}")
     if weights is None:
         raise BackboneError(
             f"monai:{name}: no pretrained weights are published for it; give a file with weights= (--weights FILE), "
@@ -149,9 +147,7 @@ def _load(
     )
 
 
-def build_monai(
-    architecture: Architecture, spatial_dims: int, channels: int, size: tuple[int, ...]
-) -> nn.Module:
+def build_monai(architecture: Architecture, spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
     """The architecture with fresh random weights from torch's generator, without a classifier, for evaluation."""
     network = architecture.create(spatial_dims, channels, size)
     owner, _, child = architecture.classifier.rpartition(".")
@@ -161,33 +157,25 @@ def build_monai(
     return network.eval()
 
 
-def _resnet(
-    name: str, layout: dict[str, Any], spatial_dims: int, channels: int, size: tuple[int, ...]
-) -> nn.Module:
+def _resnet(name: str, layout: dict[str, Any], spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
     from monai.networks.nets import resnet
 
     create = getattr(resnet, name)
-    network: nn.Module = create(
-        spatial_dims=spatial_dims, n_input_channels=channels, feed_forward=False, **layout
-    )
+    network: nn.Module = create(spatial_dims=spatial_dims, n_input_channels=channels, feed_forward=False, **layout)
     return network
 
 
 def _densenet(name: str, spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
     from monai.networks.nets import densenet
 
-    network: nn.Module = getattr(densenet, name)(
-        spatial_dims=spatial_dims, in_channels=channels, out_channels=1
-    )
+    network: nn.Module = getattr(densenet, name)(spatial_dims=spatial_dims, in_channels=channels, out_channels=1)
     return network
 
 
 def _efficientnet(name: str, spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
     from monai.networks.nets import EfficientNetBN
 
-    network: nn.Module = EfficientNetBN(
-        name, pretrained=False, spatial_dims=spatial_dims, in_channels=channels
-    )
+    network: nn.Module = EfficientNetBN(name, pretrained=False, spatial_dims=spatial_dims, in_channels=channels)
     return network
 
 
@@ -197,9 +185,7 @@ def _vit(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
     if importlib.util.find_spec("einops") is None:
         raise MissingPackageError("monai:vit needs the package einops: pip install einops")
     if any(length % VIT_PATCH for length in size):
-        raise SettingsError(
-            f"monai:vit: image size {size[0]} is not a multiple of its patches of {VIT_PATCH}"
-        )
+        raise SettingsError(f"monai:vit: image size {size[0]} is not a multiple of its patches of {VIT_PATCH}")
     network: nn.Module = ViT(channels, size, VIT_PATCH, spatial_dims=spatial_dims)
     return network
 
@@ -254,9 +240,7 @@ def _resnet_of(name: str, feature_dim: int, **layout: Any) -> Architecture:
 
 
 def _densenet_of(name: str, feature_dim: int) -> Architecture:
-    return Architecture(
-        partial(_densenet, name), feature_dim, _densenet_stages, "class_layers.out", "features.conv0"
-    )
+    return Architecture(partial(_densenet, name), feature_dim, _densenet_stages, "class_layers.out", "features.conv0")
 
 
 def _efficientnet_of(name: str, feature_dim: int) -> Architecture:

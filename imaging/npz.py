@@ -35,9 +35,7 @@ def read_npz_row(file: str, row: str) -> Scan:
     status = place.stat()
     images = _images(file, f"{split}_images", status.st_mtime_ns, status.st_size)
     if int(number) >= len(images):
-        raise UnreadableError(
-            f"{path}: row {number} of {split}_images, which has rows 0 to {len(images) - 1}"
-        )
+        raise UnreadableError(f"{path}: row {number} of {split}_images, which has rows 0 to {len(images) - 1}")
     image = images[int(number)]
     rgb = image.ndim == 3 and image.shape[-1] == 3
     if image.ndim == 3 and image.shape[-1] in (1, 3):
@@ -64,7 +62,5 @@ def _images(file: str, name: str, changed_ns: int, size: int) -> NDArray[Any]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableError(f"{file}: cannot be read as an .npz file: {error}") from error
     if images.dtype.kind not in "buif" or images.ndim < 3:
-        raise UnreadableError(
-            f"{file}: {name} has type {images.dtype} and shape {images.shape}; images are expected"
-        )
+        raise UnreadableError(f"{file}: {name} has type {images.dtype} and shape {images.shape}; images are expected")
     return images

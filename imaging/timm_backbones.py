@@ -88,9 +88,7 @@ def own_weights(name: str) -> dict[str, Tensor]:
         # All classes and channels as published, so that timm's own loading is strict and converts old layouts.
         source = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(file)})
     except (RuntimeError, ValueError, KeyError, OSError) as error:
-        raise DownloadError(
-            f"{backbone}: {file} cannot be loaded; delete it to fetch it again: {error}"
-        ) from error
+        raise DownloadError(f"{backbone}: {file} cannot be loaded; delete it to fetch it again: {error}") from error
     return dict(source.state_dict())
 
 
@@ -110,20 +108,14 @@ def _config(name: str) -> Any:
         near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
         hint = f"nearest: {', '.join(near)}" if near else "nothing is near"
         raise BackboneError(f"timm:{name} is unknown; {hint}. `backbones TEXT` lists what contains a text.")
-    known = [
-        full for full in timm.list_pretrained(f"{architecture}.*") if full.startswith(f"{architecture}.")
-    ]
+    known = [full for full in timm.list_pretrained(f"{architecture}.*") if full.startswith(f"{architecture}.")]
     if tag and name not in known:
-        raise BackboneError(
-            f"timm:{name} is unknown; weights of {architecture}: {', '.join(known) or 'none'}"
-        )
+        raise BackboneError(f"timm:{name} is unknown; weights of {architecture}: {', '.join(known) or 'none'}")
     # Networks that timm publishes no weights for may lack a description; timm then uses the same defaults.
     return timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg(input_size=(3, 224, 224))
 
 
-def _contract(
-    config: Any, image_size: int | None, channels: int | None, intensity: str | None
-) -> ImageContract:
+def _contract(config: Any, image_size: int | None, channels: int | None, intensity: str | None) -> ImageContract:
     own_channels, *own_size = config.input_size
     channels = own_channels if channels is None else channels
     mean, std = config.mean, config.std
@@ -152,9 +144,7 @@ def _set_input_size(network: nn.Module, name: str, config: Any, size: tuple[int,
         return
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
     if patch is not None and any(length % step for length, step in zip(size, patch, strict=True)):
-        raise SettingsError(
-            f"timm:{name}: image size {size[0]} is not a multiple of its patches of {patch[0]} pixels"
-        )
+        raise SettingsError(f"timm:{name}: image size {size[0]} is not a multiple of its patches of {patch[0]} pixels")
     if hasattr(network, "set_input_size"):
         network.set_input_size(img_size=tuple(size))  # type: ignore[operator]
     elif config.fixed_input_size:
@@ -171,9 +161,7 @@ def _feature_dim(network: nn.Module, stages: tuple[Stage, ...], contract: ImageC
         for stage in stages:
             features = stage.run(network, features)
     if features.values.ndim != 2:
-        raise BackboneError(
-            f"its features have shape {tuple(features.values.shape)}; one vector an image is expected"
-        )
+        raise BackboneError(f"its features have shape {tuple(features.values.shape)}; one vector an image is expected")
     return int(features.values.shape[1])
 
 

@@ -31,9 +31,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
     if not place.is_file():
         raise UnreadableError(f"{path}: no such weights file")
     if place.suffix.lower() not in SUFFIXES:
-        raise BackboneError(
-            f"{path}: weights are read from {', '.join(SUFFIXES)}, found {place.suffix or 'no ending'}"
-        )
+        raise BackboneError(f"{path}: weights are read from {', '.join(SUFFIXES)}, found {place.suffix or 'no ending'}")
     content: Any = _read_safetensors(path) if place.suffix.lower() == ".safetensors" else _read_pickled(path)
     if isinstance(content, nn.Module):
         raise BackboneError(f"{path}: holds a whole module; save its state_dict() instead")

@@ -212,9 +212,7 @@ def test_a_broken_download_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(DownloadError, match="after 4 of 10 bytes"):
         bundles.fetch("WAVLM_BASE")
     assert list((tmp_path / "checkpoints").iterdir()) == []
-    monkeypatch.setattr(
-        torch.hub, "download_url_to_file", lambda url, file: Path(file).write_bytes(b"1" * 10)
-    )
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, file: Path(file).write_bytes(b"1" * 10))
     assert bundles.fetch("WAVLM_BASE").read_bytes() == b"1" * 10
 
 
@@ -277,9 +275,7 @@ def test_a_saved_backbone_loads_again_exactly_here_and_in_transformers(
         assert file.metadata() == {"format": "pt"}  # transformers 4 refuses a file without
     other = transformers.AutoModel.from_pretrained(tmp_path / "deep" / "saved").eval()
     expected = other(clips[0][None]).last_hidden_state
-    torch.testing.assert_close(
-        backbone.run(Features(clips[0][None]), stop=-1).values, expected, rtol=1e-3, atol=1e-4
-    )
+    torch.testing.assert_close(backbone.run(Features(clips[0][None]), stop=-1).values, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_saving_does_not_overwrite(base_backbone: Backbone, tmp_path: Path) -> None:

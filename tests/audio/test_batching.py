@@ -30,9 +30,7 @@ def test_batches_follow_seed_and_epoch() -> None:
     assert first == length_buckets(LENGTHS, TOTAL, seed=1, epoch=2)
     for seed, epoch in ((1, 3), (2, 2)):
         other = length_buckets(LENGTHS, TOTAL, seed=seed, epoch=epoch)
-        assert {tuple(batch) for batch in other}.isdisjoint(
-            {tuple(batch) for batch in first if len(batch) > 3}
-        )
+        assert {tuple(batch) for batch in other}.isdisjoint({tuple(batch) for batch in first if len(batch) > 3})
 
 
 def test_a_clip_longer_than_the_limit_is_alone() -> None:

@@ -15,9 +15,7 @@ from graftwork.audio import DOMAIN, SUFFIXES
 def imported_by(code: str, *names: str) -> str:
     """Which of these modules a fresh interpreter holds after running the code."""
     ask = f"import sys; {code}; print([name for name in {names} if name in sys.modules])"
-    return subprocess.run(
-        [sys.executable, "-c", ask], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    return subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -37,17 +37,13 @@ def transformers_model(config: dict[str, Any], kind: str = "Model") -> Any:
 
 
 @torch.no_grad()
-def test_a_folder_saved_by_transformers_gives_its_hidden_states(
-    config: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_folder_saved_by_transformers_gives_its_hidden_states(config: dict[str, Any], tmp_path: Path) -> None:
     original = transformers_model(config)
     original.save_pretrained(tmp_path)
     backbone = load_backbone(f"hf:{tmp_path}")
     clip = torch.randn(1, 8000, generator=torch.Generator().manual_seed(SEED))
     expected = original(clip, output_hidden_states=True)
-    assert (
-        relative_difference(backbone.run(Features(clip), stop=-1).values, expected.last_hidden_state) < 1e-5
-    )
+    assert relative_difference(backbone.run(Features(clip), stop=-1).values, expected.last_hidden_state) < 1e-5
     # Between the stages too: hidden_states[i] is what layer i gave.
     for stop in (3, 4):
         found = backbone.run(Features(clip), stop=stop).values
@@ -66,9 +62,7 @@ def test_heads_of_larger_models_are_left_out(name: str, kind: str, tmp_path: Pat
 
 
 def test_pretraining_parts_are_left_out(tmp_path: Path) -> None:
-    original = transformers_model(
-        {**CONFIGS["wav2vec2 layer norm"], "num_codevectors_per_group": 8}, "ForPreTraining"
-    )
+    original = transformers_model({**CONFIGS["wav2vec2 layer norm"], "num_codevectors_per_group": 8}, "ForPreTraining")
     assert any(name.startswith("quantizer.") for name in original.state_dict())
     original.save_pretrained(tmp_path)
     load_backbone(f"hf:{tmp_path}")
@@ -186,9 +180,7 @@ def test_without_a_network_the_message_says_what_to_fetch(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(hub, "snapshot_download", raise_not_cached)
     monkeypatch.setattr(hub.HfApi, "model_info", unreachable)
-    with pytest.raises(
-        DownloadError, match=r"config\.json .*huggingface\.co/a/b .*Name or service .*hf:FOLDER"
-    ):
+    with pytest.raises(DownloadError, match=r"config\.json .*huggingface\.co/a/b .*Name or service .*hf:FOLDER"):
         load_backbone("hf:a/b")
 
 
@@ -198,9 +190,7 @@ def raise_not_cached(*args: object, **options: object) -> None:
     raise LocalEntryNotFoundError("not cached")
 
 
-def test_a_cached_checkpoint_is_used_without_asking_the_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cached_checkpoint_is_used_without_asking_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = pytest.importorskip("huggingface_hub", reason="the hub's client is optional")
     transformers_model(CONFIGS["wav2vec2 group norm"]).save_pretrained(tmp_path)
     asked = []

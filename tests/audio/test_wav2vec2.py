@@ -21,9 +21,7 @@ SEED = 0
 
 
 @torch.no_grad()
-def test_every_stage_gives_a_clip_the_same_in_a_batch_as_alone(
-    backbone: Backbone, clips: list[torch.Tensor]
-) -> None:
+def test_every_stage_gives_a_clip_the_same_in_a_batch_as_alone(backbone: Backbone, clips: list[torch.Tensor]) -> None:
     batch = backbone.contract.collate(clips)
     alone = [Features(clip[None]) for clip in clips]
     for stage in backbone.stages[:-1]:
@@ -148,9 +146,7 @@ def test_group_norm_over_clips_equals_group_norm_of_each_clip() -> None:
 
 @pytest.mark.parametrize("how", ["autocast", "bfloat16"])
 @torch.no_grad()
-def test_half_precision_runs_and_ignores_padding(
-    how: str, backbone: Backbone, clips: list[torch.Tensor]
-) -> None:
+def test_half_precision_runs_and_ignores_padding(how: str, backbone: Backbone, clips: list[torch.Tensor]) -> None:
     expected = backbone.run(backbone.contract.collate(clips)).values
     batch = backbone.contract.collate(clips)
     if how == "autocast":
@@ -187,9 +183,7 @@ def test_every_path_that_a_stage_owns_exists(backbone: Backbone) -> None:
             assert isinstance(backbone.network.get_submodule(path), nn.Module)
 
 
-def test_stages_run_a_copy_with_the_modules_of_the_copy(
-    base_backbone: Backbone, clips: list[torch.Tensor]
-) -> None:
+def test_stages_run_a_copy_with_the_modules_of_the_copy(base_backbone: Backbone, clips: list[torch.Tensor]) -> None:
     twin = base_backbone.copy()
     with torch.no_grad():
         nn.init.zeros_(twin.network.encoder.transformer.layers[2].final_layer_norm.weight)
@@ -236,9 +230,7 @@ def test_evaluation_is_deterministic_and_training_drops(clips: list[torch.Tensor
 
 @torch.no_grad()
 def test_dropout_in_the_projection_follows_its_own_mode(clips: list[torch.Tensor]) -> None:
-    backbone = with_lively_norms(
-        {**CONFIGS["wav2vec2 group norm"], "hidden_dropout": 0.5, "feat_proj_dropout": 0.0}
-    )
+    backbone = with_lively_norms({**CONFIGS["wav2vec2 group norm"], "hidden_dropout": 0.5, "feat_proj_dropout": 0.0})
     frames = backbone.run(Features(clips[0][None]), stop=1)
     for path in backbone.stages[1].owns:
         backbone.network.get_submodule(path).train()

@@ -251,9 +251,7 @@ def test_files_that_hold_no_tensors_say_so(tmp_path, saved):
 @torch.inference_mode()
 def test_medicalnet_files_with_their_prefix_load_strictly(tmp_path):
     first = load_backbone("medicalnet:resnet10", weights="random", image_size=32)
-    kept = {
-        f"module.{name}": value for name, value in first.network.state_dict().items() if "tracked" not in name
-    }
+    kept = {f"module.{name}": value for name, value in first.network.state_dict().items() if "tracked" not in name}
     torch.save({"state_dict": kept}, tmp_path / "resnet_10.pth")
     second = load_backbone("medicalnet:resnet10", weights=str(tmp_path / "resnet_10.pth"), image_size=32)
     assert first.digest() == second.digest()
@@ -265,16 +263,12 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
     monkeypatch.setattr("graftwork.imaging.hub.cached_file", lambda repository, names: None)
-    monkeypatch.setattr(
-        "urllib.request.urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no network"))
-    )
+    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
 
 
 @pytest.mark.parametrize("name", ["timm:mobilenetv2_100", "medicalnet:resnet18"])
 def test_without_a_network_the_message_says_what_was_tried_and_how_to_go_on(offline, name):
-    with pytest.raises(
-        DownloadError, match=r"(?s)could not be downloaded.*huggingface.*no network.*--weights FILE"
-    ):
+    with pytest.raises(DownloadError, match=r"(?s)could not be downloaded.*huggingface.*no network.*--weights FILE"):
         load_backbone(name)
 
 
@@ -353,8 +347,7 @@ def test_augmentation_is_decided_by_its_generator_alone(shape):
     assert not torch.equal(seen[0], seen[1])
     assert torch.equal(example, before)
     assert all(
-        type(result) is torch.Tensor and result.shape == shape and result.dtype == torch.float32
-        for result in seen
+        type(result) is torch.Tensor and result.shape == shape and result.dtype == torch.float32 for result in seen
     )
 
 
@@ -371,10 +364,7 @@ def test_asking_for_the_options_loads_no_network_library():
         "print(sorted({'torch', 'timm', 'monai', 'nibabel', 'pydicom'} & set(sys.modules)))"
     )
     assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "[]"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
 
 

@@ -57,9 +57,9 @@ def test_a_volume_is_resized_by_the_same_filter_along_each_axis(rng):
 
 def test_mean_and_std_are_applied_channel_by_channel(write_png, rng):
     picture = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    expected = (picture.transpose(2, 0, 1) / 255 - np.array(COLOUR.mean)[:, None, None]) / np.array(
-        COLOUR.std
-    )[:, None, None]
+    expected = (picture.transpose(2, 0, 1) / 255 - np.array(COLOUR.mean)[:, None, None]) / np.array(COLOUR.std)[
+        :, None, None
+    ]
     np.testing.assert_allclose(COLOUR.read(write_png(picture)), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -176,9 +176,7 @@ def test_a_batch_is_the_stack_of_its_examples(write_png, rng):
 
 
 def test_measured_channels_are_scaled_one_by_one_and_colours_together(rng):
-    values = (
-        rng.random((3, 20, 20)).astype(np.float32) * np.array([1, 10, 100], dtype=np.float32)[:, None, None]
-    )
+    values = rng.random((3, 20, 20)).astype(np.float32) * np.array([1, 10, 100], dtype=np.float32)[:, None, None]
     rule = parse_intensity("quantile:0:100")
     apart = scale_intensity(Scan(values, "m"), rule).max(axis=(1, 2))
     together = scale_intensity(Scan(values, "p", rgb=True), rule).max(axis=(1, 2))

@@ -135,9 +135,7 @@ def test_npz_rows_that_do_not_exist_say_what_does(tmp_path, row, message):
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "SAR", "PIL"])
 def test_nifti_in_any_orientation_gives_the_same_scan(tmp_path, rng, codes):
-    canonical = nibabel.Nifti1Image(
-        rng.normal(size=(3, 4, 5)).astype(np.float32), np.diag([2.0, 3.0, 4.0, 1.0])
-    )
+    canonical = nibabel.Nifti1Image(rng.normal(size=(3, 4, 5)).astype(np.float32), np.diag([2.0, 3.0, 4.0, 1.0]))
     transform = nibabel.orientations.ornt_transform(
         nibabel.io_orientation(canonical.affine), nibabel.orientations.axcodes2ornt(codes)
     )
@@ -195,9 +193,7 @@ def test_dicom_frames_become_depth_in_their_order(write_dicom, rng):
 
 def test_dicom_colour_is_red_green_blue(write_dicom, rng):
     stored = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    scan = read_scan(
-        write_dicom(stored, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
-    )
+    scan = read_scan(write_dicom(stored, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0))
     np.testing.assert_array_equal(scan.values, stored.transpose(2, 0, 1))
     assert scan.rgb
 

@@ -1,0 +1,33 @@
+"""Settings that every test shares."""
+
+import os
+
+# Before torch and BLAS are loaded: small tensors gain nothing from threads, and two test processes share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("GRAFTWORK_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data sets, where there is one."""
+    if not DATA.is_dir():
+        pytest.skip(f"real data is not here: {DATA} (set GRAFTWORK_DATA)")
+    return DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
