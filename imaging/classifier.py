@@ -21,8 +21,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     """Classifies pictures and volumes by a graft on a pretrained backbone.
 
     backbone, weights, image_size, channels, intensity: as `graftwork.imaging.load_backbone` takes them.
-    strategy: what may change. recipe: how to train, None for the defaults; its seed makes results repeatable. val_fraction: share of the
-    rows that chooses the best epoch, for strategies that train in epochs.
+    strategy: what may change. recipe: how to train, None for the defaults; its seed makes results repeatable.
+    val_fraction: share of the rows that chooses the best epoch, for strategies that train in epochs.
 
     After `fit`: `classes_` (sorted labels), `adapter_` (a core Adapter, which can be saved).
     """
