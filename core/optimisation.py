@@ -17,7 +17,7 @@ from graftwork.core.strategies import Plan
 
 
 def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over the plan's rate groups, which keep their names; fused on a GPU."""
+    """AdamW over the plan's rate groups, which keep their names; one fused kernel for all tensors of a group."""
     parameters = dict(graft.named_parameters())
     groups = [
         {
@@ -29,8 +29,7 @@ def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
         }
         for group in graft.plan.groups
     ]
-    fused = next(graft.parameters()).is_cuda
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=fused)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, plan: Plan, recipe: Recipe, update: int, updates: int) -> float:
