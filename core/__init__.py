@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graftwork.core.adapter import Adapter, load_adapter
     from graftwork.core.backbone import Backbone, Features, InputContract, Stage
-    from graftwork.core.evaluation import Evaluation, evaluate_predictions
+    from graftwork.core.evaluation import Evaluation, compare_predictions, evaluate_predictions
     from graftwork.core.examples import Examples, read_examples
     from graftwork.core.experiment import evaluate, predict
     from graftwork.core.finetuning import Run, finetune
@@ -25,6 +25,7 @@ _HOMES = {
     "InputContract": "backbone",
     "Stage": "backbone",
     "Evaluation": "evaluation",
+    "compare_predictions": "evaluation",
     "evaluate_predictions": "evaluation",
     "Examples": "examples",
     "read_examples": "examples",
@@ -55,6 +56,7 @@ __all__ = [
     "Run",
     "Stage",
     "Strategy",
+    "compare_predictions",
     "evaluate",
     "evaluate_predictions",
     "finetune",

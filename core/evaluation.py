@@ -84,6 +84,30 @@ def evaluate_predictions(
     )
 
 
+def compare_predictions(
+    task: Task,
+    truth: NDArray[np.generic],
+    predictions: Floats,
+    reference: Floats,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """By how much every metric of `predictions` exceeds that of `reference` on the same rows.
+
+    The bootstrap is paired: both are measured on the same draws, so what the rows do to both cancels.
+    """
+    first = _measures(task, truth, np.asarray(predictions, dtype=np.float64))
+    second = _measures(task, truth, np.asarray(reference, dtype=np.float64))
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        baseline = second(weights)
+        return {name: value - baseline[name] for name, value in first(weights).items()}
+
+    return bootstrap(measure, len(predictions), groups, resamples=resamples, seed=seed)
+
+
 def point_metrics(task: Task, truth: NDArray[np.generic], predictions: Floats) -> dict[str, float]:
     """The same metrics without intervals; NaN where the rows do not define one."""
     measured = _measures(task, truth, np.asarray(predictions, dtype=np.float64))
