@@ -1,0 +1,107 @@
+"""The README's commands and snippets, run as they stand, on generated files and with a stand-in for the hub's cache."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from graftwork import audio
+
+README = Path(__file__).parent.parent / "README.md"
+SPEECH = {
+    "model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "intermediate_size": 16, "conv_dim": [8, 8], "conv_kernel": [40, 10], "conv_stride": [40, 8],
+    "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2,
+}  # fmt: skip
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the files that the README speaks of, and a hub cache with random weights."""
+    folder = tmp_path_factory.mktemp("readme")
+    generator = np.random.default_rng(0)
+    for table, count in (("scans", 24), ("test", 12)):
+        rows = ["path,label,group"]
+        for number in range(count):
+            label = number % 2
+            pixels = generator.integers(0, 120, (40, 40)) + 100 * label * (np.arange(40) > 20)
+            name = f"{table}-files/{number}.png"
+            (folder / name).parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+            rows.append(f"{name},{('healthy', 'tumour')[label]},patient-{table}-{number // 2}")
+        (folder / f"{table}.csv").write_text("\n".join(rows))
+    (folder / "new").mkdir()
+    Image.fromarray(generator.integers(0, 255, (40, 40)).astype(np.uint8)).save(folder / "new" / "1.png")
+    rows = ["path,accent,speaker"]
+    for number in range(24):
+        accent, speaker = number % 2, number % 8
+        sound = np.sin(np.arange(6000) * (0.05 + 0.1 * accent)) + generator.normal(0, 0.3, 6000)
+        soundfile.write(folder / f"clip{number}.wav", 0.2 * sound, 16000)
+        rows.append(f"clip{number}.wav,{('north', 'south')[accent]},speaker-{speaker}")
+    (folder / "clips.csv").write_text("\n".join(rows))
+    soundfile.write(folder / "new.wav", 0.2 * generator.normal(0, 1, 6000), 16000)
+    fill_cache(folder / "hub")
+    return folder
+
+
+def fill_cache(hub: Path) -> None:
+    """What a download of the two backbones would leave behind, with random weights in it."""
+    torch.manual_seed(0)
+    network = timm.create_model("mobilenetv2_100")
+    scans = hub / "models--timm--mobilenetv2_100.ra_in1k"
+    clips = hub / "models--facebook--wav2vec2-base"
+    for repository in (scans, clips):
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text("0" * 40)
+        (repository / "snapshots").mkdir()
+    (scans / "snapshots" / ("0" * 40)).mkdir()
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(weights, scans / "snapshots" / ("0" * 40) / "model.safetensors")
+    audio.save_backbone(audio.new_backbone(SPEECH), clips / "snapshots" / ("0" * 40))
+
+
+def run(command: list[str] | str, folder: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    settings = {**os.environ, "PATH": path, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=settings, shell=isinstance(command, str), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow(reason="runs whole commands, each in a process of its own")
+def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
+    shown = {line: run(line, place) for block in blocks("sh") for line in block.splitlines() if line}
+    assert len(shown) == 7
+    assert all("auroc" in out for line, out in shown.items() if " train " in line or " evaluate " in line)
+    assert (place / "predictions.csv").read_text().startswith("path,prediction,probability_healthy,probability_tumour")
+    assert (place / "runs" / "tumour" / "evaluation.png").stat().st_size > 1000
+
+
+@pytest.mark.slow(reason="loads every package, in a process of its own")
+@pytest.mark.parametrize("number", range(2))
+def test_the_snippets_run(number: int, place: Path) -> None:
+    code = blocks("python")[number]
+    assert ("auroc" if "evaluate" in code else "0.") in run([sys.executable, "-c", code], place)
+    assert len(blocks("python")) == 2
+
+
+def test_the_strategies_named_are_the_ones_there_are() -> None:
+    from graftwork.core.recipe import STRATEGIES
+
+    named = re.findall(r"^\| `([a-z]+(?::N)?)` \| ", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert named == list(STRATEGIES)
