@@ -198,7 +198,7 @@ def checkpoint_folder(name: str) -> Path:
         there = huggingface_hub.HfApi().model_info(name, timeout=TIMEOUT_S)
         files = {entry.rfilename for entry in there.siblings or ()}
         wanted += [file for file in WEIGHT_FILES if file in files][:1]
-        return Path(huggingface_hub.snapshot_download(name, revision=there.sha, allow_patterns=wanted))
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
     except errors.RepositoryNotFoundError as error:
         raise BackboneError(
             f"hf:{name}: the hub has no such checkpoint, or not for you; check the id, or give a local folder"
@@ -208,10 +208,12 @@ def checkpoint_folder(name: str) -> Path:
 
 
 def _offline(name: str, error: Exception) -> str:
+    from huggingface_hub import constants
+
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
         f"hf:{name} needs config.json and {' or '.join(WEIGHT_FILES)}, which could not be fetched from "
-        f"https://huggingface.co/{name} ({reason}). Fetch them where there is a network, put them into "
+        f"{constants.ENDPOINT}/{name} ({reason}). Fetch them where there is a network, put them into "
         "a folder and give hf:FOLDER"
     )
 

@@ -127,7 +127,7 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
     pending: deque[tuple[int, Tensor]] = deque()
     saved = time.monotonic()
     course.graft.train(True)
-    with progress(f"epoch {position.epoch + 1} of {recipe.epochs}", len(batches)) as advance:
+    with progress(f"epoch {position.epoch + 1} of {recipe.epochs}{_latest(position)}", len(batches)) as advance:
         advance(position.batch, "")
         for share, features in zip(shares, loaded, strict=True):
             number = position.batch
@@ -157,6 +157,14 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
                 keep(position)
                 saved = time.monotonic()
     return _settle(course, position, pending, batches, leave=0)
+
+
+def _latest(position: Position) -> str:
+    """The metric of the epoch before, for the bar."""
+    row = position.history[-1] if position.history else {}
+    return "".join(
+        f", {name} {value:.3f}" for name, value in row.items() if name.startswith("val_") and value is not None
+    )
 
 
 def _loss(course: _Course, features: Any, share: Any) -> Tensor:
