@@ -50,8 +50,8 @@ def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, b
     units = manifest.units()
     if not units.max():
         raise TrainingError(
-            f"a probe needs at least two groups of rows to choose its regularisation by, found one of {len(units)} rows "
-            "(files with the same content count as one)"
+            f"a probe needs at least two groups of rows to choose its regularisation by, found one "
+            f"of {len(units)} rows (files with the same content count as one)"
         )
     folds = fold_numbers(strata(targets, manifest.task), units, min(FOLDS, int(units.max()) + 1), seed)
     # Many small products: several threads spend more time waiting for each other than computing.
