@@ -44,8 +44,9 @@ def run_app(domain: Domain) -> None:
     debug = len(arguments) < len(sys.argv) - 1
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("graftwork").addHandler(handler)
-    logging.getLogger("graftwork").setLevel(logging.DEBUG if debug else logging.INFO)
+    log = logging.getLogger("graftwork")
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         build_app(domain)(arguments)
     except GraftworkError as error:
@@ -56,6 +57,8 @@ def run_app(domain: Domain) -> None:
     except KeyboardInterrupt:
         print("interrupted; train goes on from its last checkpoint with --resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    finally:
+        log.removeHandler(handler)
 
 
 def _backbones(domain: Domain) -> tuple[str, Verb, str]:
@@ -63,6 +66,9 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
         rows = domain.list_backbones(options["text"] or "")
         if options["json"]:
             print(json.dumps([vars(row) for row in rows], indent=2))
+            return
+        if not rows:
+            print(f"no backbone's id contains {options['text']!r}", file=sys.stderr)
             return
         columns = ["id", "parameters", "licence", "weights here", "note"]
         _table(columns, [(row.id, _millions(row.parameters), row.licence, row.here, row.note) for row in rows])

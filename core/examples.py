@@ -32,10 +32,14 @@ _READ_AHEAD = 64
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An example that was left out, and why."""
+    """An example that was left out, and why. row: its number in the manifest's table, None where there is none."""
 
     path: str
     reason: str
+    row: int | None = None
+
+    def __str__(self) -> str:
+        return self.reason if self.row is None else f"row {self.row}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def read_examples(
     used = 0
     for row, (path, result) in enumerate(read_many(contract, manifest.paths, "reading")):
         if isinstance(result, Exception):
-            failures.append(Unreadable(path, str(result)))
+            place = manifest.rows[row] if manifest.rows and not os.path.isdir(manifest.source) else None
+            failures.append(Unreadable(path, str(result), place))
             continue
         good.append(row)
         used += result.numel() * result.element_size()
@@ -105,7 +110,7 @@ def read_examples(
             limit / 1e6,
         )
     for failure in failures:
-        log.warning("left out: %s", failure.reason)
+        log.warning("left out: %s", failure)
     return Examples(
         manifest.subset(good) if failures else manifest,
         contract,
@@ -135,7 +140,7 @@ def read_many(
 
 def unreadable_report(failures: Sequence[Unreadable]) -> str:
     """One message for everything that cannot be read."""
-    shown = [f"  {failure.reason}" for failure in failures[:50]]
+    shown = [f"  {failure}" for failure in failures[:50]]
     more = [f"  … and {len(failures) - 50} more"] if len(failures) > 50 else []
     count = f"{len(failures)} example{'s' if len(failures) != 1 else ''} cannot be used"
     return "\n".join([f"{count} (--skip-unreadable leaves them out):", *shown, *more])

@@ -20,13 +20,14 @@ from graftwork.core.evaluation import Evaluation, evaluate_predictions
 from graftwork.core.examples import Examples
 from graftwork.core.files import write_json
 from graftwork.core.finetuning import Run, finetune, frozen_vectors
+from graftwork.core.heads import Head, output_count
 from graftwork.core.history import write_history
 from graftwork.core.manifest import PARTS, Manifest
 from graftwork.core.prediction import as_predictions, graft_outputs
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import start_runtime
-from graftwork.core.strategies import Strategy
+from graftwork.core.strategies import Strategy, make_plan
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +78,58 @@ def judge(
     return Judged(part, manifest, predictions, evaluation, folds)
 
 
+def check_experiment(
+    experiment: Experiment, manifest: Manifest, folds: int | None, val_fraction: float, test_fraction: float
+) -> None:
+    """Goes through plan and parts without training, so that what cannot work is known before a folder is made.
+
+    Raises SettingsError for a strategy that the backbone cannot carry, fractions or folds that leave a part empty,
+    and a training part with one class only.
+    """
+    for name, fraction in (("--val-fraction", val_fraction), ("--test-fraction", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise SettingsError(f"{name}: expected at least 0 and below 1, found {fraction}")
+    recipe, backbone = experiment.recipe, experiment.backbone
+    outputs = output_count(manifest.task, manifest.classes)
+    make_plan(experiment.strategy, backbone, Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout))
+    if folds is None:
+        parts = _part_rows(manifest, recipe.seed, val_fraction, test_fraction)
+        if not len(parts["test"]) and not len(parts["val"]):
+            raise SettingsError("neither a test nor a validation part: give --test-fraction, --folds or a split column")
+        _check_trainable(manifest.subset(parts["train"]), "the training part")
+        return
+    number = manifest.fold_numbers(folds, recipe.seed)
+    for fold in range(folds):
+        rows = manifest.subset(number != fold)
+        if _sets_aside(experiment, val_fraction):
+            rows = rows.subset(_part_rows(replace(rows, parts=None), recipe.seed, val_fraction, 0.0)["train"])
+        _check_trainable(rows, f"fold {fold + 1} of {folds}: the training part")
+
+
+def _check_trainable(rows: Manifest, what: str) -> None:
+    if rows.task != "single-label":
+        return
+    found = np.unique(rows.values)
+    if len(found) < 2:
+        raise SettingsError(
+            f"{what} has rows of one class only, {rows.classes[int(found[0])]!r} ({len(rows)} rows): rows of a group, "
+            "and files with the same content, stay together, so every class needs more groups than there are parts"
+        )
+
+
+def _sets_aside(experiment: Experiment, val_fraction: float) -> bool:
+    """Whether a fold's training rows give up a validation part; a probe has no epochs to choose from."""
+    return experiment.strategy.name != "probe" and val_fraction > 0
+
+
 def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, test_fraction: float) -> Outcome:
     """Trains on the training part, with the validation part choosing the epoch; judges val and test.
 
-    Raises SettingsError where neither part has rows.
+    Raises SettingsError for what cannot work.
     """
+    check_experiment(experiment, examples.manifest, None, val_fraction, test_fraction)
     recipe = experiment.recipe
     parts = _part_rows(examples.manifest, recipe.seed, val_fraction, test_fraction)
-    if not len(parts["test"]) and not len(parts["val"]):
-        raise SettingsError("neither a test nor a validation part: give --test-fraction, --folds or a split column")
     ready = _prepared(experiment, examples)
     run = _run(experiment, ready.subset(parts["train"]), ready.subset(parts["val"]), experiment.folder)
     judged = []
@@ -106,8 +150,9 @@ def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_f
     """Judges every row by a model that did not see its fold, then trains on everything.
 
     Within each fold a validation part is set aside from the training rows to choose the epoch; the final run
-    has none and takes the median of the folds' best epochs.
+    has none and takes the median of the folds' best epochs. Raises SettingsError for what cannot work.
     """
+    check_experiment(experiment, examples.manifest, folds, val_fraction, 0.0)
     recipe, manifest = experiment.recipe, examples.manifest
     number = manifest.fold_numbers(folds, recipe.seed)
     ready = _prepared(experiment, examples)
@@ -144,7 +189,7 @@ def _fold(
         return done
     recipe = experiment.recipe
     rows, val = ready.subset(inside), None
-    if experiment.strategy.name != "probe" and val_fraction > 0:
+    if _sets_aside(experiment, val_fraction):
         parts = _part_rows(replace(rows.manifest, parts=None), recipe.seed, val_fraction, 0.0)
         rows, val = rows.subset(parts["train"]), rows.subset(parts["val"])
     run = _run(experiment, rows, val, folder)

@@ -10,20 +10,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from graftwork.core.errors import OutputError
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; renamed to `path` if the block ends well, removed if it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    beside = Path(name)
+    """A temporary path in the same folder; renamed to `path` if the block ends well, removed if it does not.
+
+    Raises OutputError where the file cannot be written.
+    """
+    beside = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        beside = Path(name)
         yield beside
         os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes private files; results are as open as the user's others
         os.replace(beside, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); name another --out") from error
     finally:
-        beside.unlink(missing_ok=True)
+        if beside is not None:
+            beside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

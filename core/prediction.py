@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork.core.errors import TrainingError
 from graftwork.core.examples import Examples, load_batches
 from graftwork.core.graft import Graft
 from graftwork.core.heads import probabilities
@@ -21,6 +22,7 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, batch_size
     """Head outputs (rows, outputs), float32 on the CPU; the graft is left in evaluation mode.
 
     With several processes each computes its share and all get everything. A description shows a bar.
+    Raises TrainingError for an output that is not finite.
     """
     graft.train(False)
     rows = runtime.share(range(len(examples)))
@@ -33,7 +35,14 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, batch_size
                 outputs = graft(runtime.send(batch), examples.stage)
             found.append(outputs.float().cpu())
             advance(len(outputs), "")
-    return runtime.gather(rows, torch.cat(found), len(examples))
+    gathered = runtime.gather(rows, torch.cat(found), len(examples))
+    wrong = (~gathered.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if wrong:
+        raise TrainingError(
+            f"the network's output is not finite for {len(wrong)} of {len(examples)} examples, the first is "
+            f"{examples.manifest.paths[wrong[0]]}: train with a lower --learning-rate, or with --precision fp32"
+        )
+    return gathered
 
 
 def as_predictions(task: Task, outputs: Tensor) -> NDArray[np.float64]:

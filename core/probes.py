@@ -39,7 +39,8 @@ def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, b
 
     Logistic regression for labels, ridge regression for numbers, on features standardised over these rows;
     the L2 strength is the one with the best held-out score in cross-validation that keeps groups together.
-    balanced: weigh classes by inverse frequency. Raises TrainingError if fewer than two classes have rows.
+    balanced: weigh classes by inverse frequency. Raises TrainingError if fewer than two classes have rows,
+    or if all rows are one group.
     """
     from threadpoolctl import threadpool_limits
 
@@ -47,6 +48,11 @@ def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, b
     spread[spread < 1e-6 * max(float(spread.max()), 1e-30)] = 1.0
     targets = np.asarray(manifest.values)
     units = manifest.units()
+    if not units.max():
+        raise TrainingError(
+            f"a probe needs at least two groups of rows to choose its regularisation by, found one "
+            f"of {len(units)} rows (files with the same content count as one)"
+        )
     folds = fold_numbers(strata(targets, manifest.task), units, min(FOLDS, int(units.max()) + 1), seed)
     # Many small products: several threads spend more time waiting for each other than computing.
     with threadpool_limits(1, user_api="blas"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from graftwork.core.errors import SettingsError
 
@@ -61,23 +62,31 @@ class Recipe:
 
     def __post_init__(self) -> None:
         rules = {
-            "epochs": self.epochs >= 1,
-            "batch_size": self.batch_size >= 1,
-            "accumulate": self.accumulate >= 1,
-            "learning_rate": self.learning_rate > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup": 0 <= self.warmup < 1,
-            "clip_norm": self.clip_norm >= 0,
-            "patience": self.patience >= 1,
-            "dropout": 0 <= self.dropout < 1,
-            "seed": self.seed >= 0,
-            "workers": self.workers >= 0,
-            "class_weights": self.class_weights in get_args(ClassWeights),
-            "head": self.head in get_args(HeadKind),
-            "precision": self.precision in get_args(Precision),
-            "memory_format": self.memory_format in get_args(MemoryFormat),
-            "augment": self.augment in get_args(Augmentation),
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "accumulate": (self.accumulate >= 1, "at least 1"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "a finite number of at least 0"),
+            "warmup": (0 <= self.warmup < 1, "at least 0 and below 1"),
+            "clip_norm": (self.clip_norm >= 0, "at least 0"),
+            "patience": (self.patience >= 1, "at least 1"),
+            "dropout": (0 <= self.dropout < 1, "at least 0 and below 1"),
+            "seed": (self.seed >= 0, "at least 0"),
+            "workers": (self.workers >= 0, "at least 0"),
+            "class_weights": _one_of(self.class_weights, ClassWeights),
+            "head": _one_of(self.head, HeadKind),
+            "precision": _one_of(self.precision, Precision),
+            "memory_format": _one_of(self.memory_format, MemoryFormat),
+            "augment": _one_of(self.augment, Augmentation),
         }
-        wrong = [f"{name}={getattr(self, name)!r}" for name, right in rules.items() if not right]
+        wrong = [
+            f"{name}: expected {expected}, found {getattr(self, name)!r}"
+            for name, (right, expected) in rules.items()
+            if not right
+        ]
         if wrong:
-            raise SettingsError(f"out of range or unknown: {', '.join(wrong)}; see `help(graftwork.core.Recipe)`")
+            raise SettingsError("; ".join(wrong))
+
+
+def _one_of(value: str, kind: Any) -> tuple[bool, str]:
+    return value in get_args(kind), "one of " + ", ".join(get_args(kind))

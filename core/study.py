@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork.core.adapter import load_adapter, read_record
+from graftwork.core.adapter import Adapter, load_adapter, read_record
 from graftwork.core.backbone import Backbone
 from graftwork.core.content import ROW_MARK, example_exists
 from graftwork.core.domain import Domain
-from graftwork.core.errors import ManifestError, Problem, SettingsError, UnreadableError
+from graftwork.core.errors import AdapterError, ManifestError, OutputError, Problem, SettingsError, UnreadableError
 from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unreadable_report
-from graftwork.core.experiment import Experiment, Outcome, cross_validate, hold_out, judge, predict
+from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out, judge, predict
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import Recipe
@@ -74,9 +74,10 @@ def run_study(study: Study) -> Outcome:
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
     examples = read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     record = _record(study, backbone, examples)
-    mark(study.out, record, UNFINISHED)
     experiment = Experiment(backbone, strategy, recipe, study.domain.augment, study.out, study.resume)
     folds, val_fraction = study.data["folds"], study.data["val_fraction"]
+    check_experiment(experiment, examples.manifest, folds, val_fraction, study.data["test_fraction"])
+    mark(study.out, record, UNFINISHED)
     if folds is not None:
         outcome = cross_validate(experiment, examples, folds, val_fraction)
     else:
@@ -106,7 +107,7 @@ def evaluate_run(
         rows = rows.subset(np.array([own == part for own in rows.parts or ()] or [False] * len(rows)))
         if not len(rows):
             raise ManifestError(manifest, [Problem(f"no row of the split column says {part!r}")])
-    adapter = load_adapter(run, domain.load_backbone, weights)
+    adapter = _open_adapter(domain, run, weights)
     unreadable = "skip" if skip_unreadable else "stop"
     examples = read_examples(rows, adapter.backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     judged = judge("test", examples.manifest, predict(adapter, examples, batch_size=batch_size, device=device))
@@ -123,8 +124,10 @@ def predict_files(
     import pandas as pd
 
     record = read_record(Path(run))
+    if out is not None and Path(out).is_dir():
+        raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
     paths = find_inputs(inputs)
-    adapter = load_adapter(run, domain.load_backbone, weights)
+    adapter = _open_adapter(domain, run, weights)
     read = list(read_many(adapter.backbone.contract, paths, "reading"))
     failures = [Unreadable(path, str(result)) for path, result in read if isinstance(result, Exception)]
     if failures and not skip_unreadable:
@@ -148,6 +151,16 @@ def predict_files(
         with whole_file(Path(out)) as beside:
             table.to_csv(beside, index=False, float_format="%.9g")
     return table
+
+
+def _open_adapter(domain: Domain, run: str, weights: str | None) -> Adapter:
+    """The run's adapter. Raises AdapterError for one that the other domain's command line trained."""
+    about = read_record(Path(run))["backbone"]
+    if about["options"].keys() - {parameter.name for parameter in domain.parameters}:
+        raise AdapterError(
+            f"{run}: its backbone {about['id']} is not for {domain.name}: use the command that trained it"
+        )
+    return load_adapter(run, domain.load_backbone, weights)
 
 
 def find_inputs(inputs: Sequence[str]) -> list[str]:

@@ -212,6 +212,7 @@ def _parts(rows: _Rows, split: str) -> list[str] | None:
 def _check_parts(rows: _Rows, parts: list[str], groups: list[str] | None, labels: list[str] | None) -> None:
     if "train" not in parts:
         rows.note("the split column names no row for training")
+        labels = None
     if groups is not None:
         seen: dict[str, dict[str, int]] = {}
         for index, (name, part) in enumerate(zip(groups, parts, strict=True)):

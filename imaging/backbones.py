@@ -44,7 +44,7 @@ def load_backbone(
     else:
         raise BackboneError(
             f"{id!r} is not a backbone id; expected SOURCE:NAME with the source {', '.join(SOURCES)}, "
-            f"for example timm:{id if id and ':' not in id else 'mobilenetv2_100'}"
+            f"for example timm:{id.rpartition(':')[2] or 'mobilenetv2_100'}"
         )
     return load(name, weights=weights, image_size=image_size, channels=channels, intensity=intensity)
 

@@ -50,7 +50,8 @@ def load_monai(
     known = monai_names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
-        raise BackboneError(f"monai:{name} is unknown; {'nearest' if near else 'known'}: {', '.join(near or known)}")
+        ids = ", ".join(f"monai:{one}" for one in near or known)
+        raise BackboneError(f"monai:{name} is unknown; {'nearest' if near else 'known'}: {ids}")
     if weights is None:
         raise BackboneError(
             f"monai:{name}: no pretrained weights are published for it; give a file with weights= (--weights FILE), "
@@ -79,7 +80,9 @@ def load_medicalnet(
     weights are neither here nor to be had.
     """
     if name not in MEDICALNET:
-        raise BackboneError(f"medicalnet:{name} is unknown; known: {', '.join(MEDICALNET)}")
+        raise BackboneError(
+            f"medicalnet:{name} is unknown; known: {', '.join(f'medicalnet:{one}' for one in MEDICALNET)}"
+        )
     if weights is None:
         known = next(row for row in CATALOGUE if row.id == f"medicalnet:{name}")
         file = hub.fetch_file(str(known.repository), known.files, known.id)

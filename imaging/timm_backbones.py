@@ -106,7 +106,7 @@ def _config(name: str) -> Any:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
-        hint = f"nearest: {', '.join(near)}" if near else "nothing is near"
+        hint = f"nearest: {', '.join(f'timm:{one}' for one in near)}" if near else "nothing is near"
         raise BackboneError(f"timm:{name} is unknown; {hint}. `backbones TEXT` lists what contains a text.")
     known = [full for full in timm.list_pretrained(f"{architecture}.*") if full.startswith(f"{architecture}.")]
     if tag and name not in known:
