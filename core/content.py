@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -82,6 +84,6 @@ def _images(archive: str, part: str) -> NDArray[np.generic]:
     try:
         with np.load(archive, allow_pickle=False) as arrays:
             images: NDArray[np.generic] = arrays[f"{part}_images"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableError(f"{archive}: cannot read {part}_images ({error})") from error
     return images

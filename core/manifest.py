@@ -107,7 +107,8 @@ class Manifest:
         return [(a, b) for same in first.values() for a in same for b in same if a < b and parts[a] != parts[b]]
 
     def _drawn(self, fractions: Sequence[float], seed: int) -> list[Manifest]:
-        if min(fractions) < 0 or fractions[0] <= 0:
+        # What remains of 1 - 0.7 - 0.3 is above zero in floating point.
+        if min(fractions) < 0 or fractions[0] < 1e-9:
             raise SettingsError(
                 f"val and test fractions must be at least 0 and leave rows to train on, found {list(fractions[1:])}"
             )

@@ -96,9 +96,12 @@ def root_mean_squared_error(truth: Floats, guess: Floats, weights: Floats) -> Fl
 
 def r2(truth: Floats, guess: Floats, weights: Floats) -> Floats:
     """1 - squared error / variance: 1 is perfect, 0 is as good as the mean of these rows, below 0 is worse."""
-    mean = _weighted_mean(truth, weights)
-    around_mean = weights @ truth**2 - mean**2 * weights.sum(1)
-    return 1 - _ratio(weights @ (guess - truth) ** 2, np.where(around_mean > 1e-12 * (truth**2).sum(), around_mean, 0))
+    # About their plain mean, or numbers far from zero, such as years, would lose their variance to rounding.
+    centred = truth - truth.mean()
+    mean = _weighted_mean(centred, weights)
+    around_mean = weights @ centred**2 - mean**2 * weights.sum(1)
+    rounding = 1e-12 * (centred**2).sum() + 1e-28 * (truth**2).sum()
+    return 1 - _ratio(weights @ (guess - truth) ** 2, np.where(around_mean > rounding, around_mean, 0))
 
 
 def macro(values: list[Floats]) -> Floats:

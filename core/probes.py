@@ -22,6 +22,9 @@ FOLDS = 5
 ABSENT = -1e4
 """Logit of a class that has no training row: its probability is zero."""
 
+SOLVED = 1e-6
+"""Largest gradient of the final solution; while strengths are compared, scikit-learn's 1e-4 is near enough."""
+
 Floats = NDArray[np.float64]
 Linear = tuple[Floats, Floats]
 """Weights (outputs, features) and biases (outputs,)."""
@@ -78,7 +81,9 @@ class _Logistic:
     classes: int
     balanced: bool
 
-    def fit(self, data: Floats, labels: NDArray[Any], strength: float, start: Linear | None) -> Linear:
+    def fit(
+        self, data: Floats, labels: NDArray[Any], strength: float, start: Linear | None, tolerance: float = 1e-4
+    ) -> Linear:
         """Logits for every class; those without rows get `ABSENT`."""
         from sklearn.linear_model import LogisticRegression
 
@@ -88,7 +93,7 @@ class _Logistic:
         weights = np.ones(len(labels))
         if self.balanced:
             weights = len(labels) / (len(present) * np.bincount(labels)[labels])
-        model = LogisticRegression(C=strength, max_iter=2000, warm_start=start is not None)
+        model = LogisticRegression(C=strength, tol=tolerance, max_iter=2000, warm_start=start is not None)
         if start is not None:
             rows = present[1:] if len(present) == 2 else present
             model.classes_, model.coef_, model.intercept_ = present, start[0][rows], start[1][rows]
@@ -112,7 +117,9 @@ class _Logistic:
 
 @dataclass(frozen=True)
 class _Ridge:
-    def fit(self, data: Floats, values: NDArray[Any], strength: float, start: Linear | None) -> Linear:
+    def fit(
+        self, data: Floats, values: NDArray[Any], strength: float, start: Linear | None, tolerance: float = 1e-4
+    ) -> Linear:
         from sklearn.linear_model import Ridge
 
         model = Ridge(alpha=1 / strength).fit(data, values)
@@ -148,7 +155,7 @@ def _choose(
                 best, strength = score, candidate
             if falls == 2:
                 break
-        return problem.fit(data, targets, strength, None), strength
+        return problem.fit(data, targets, strength, None, SOLVED), strength
 
 
 def _learnable(targets: NDArray[Any], problem: _Logistic | _Ridge) -> bool:

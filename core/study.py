@@ -101,7 +101,7 @@ def evaluate_run(
         claim_folder(Path(out), resume=False)
     rows = read_manifest(
         manifest, target=target or record["target"], group=group, task=record["task"],
-        classes=record["classes"] or None, suffixes=domain.suffixes, split=None if part is None else "split",
+        classes=record["classes"], suffixes=domain.suffixes, split=None if part is None else "split",
     )  # fmt: skip
     if part is not None:
         rows = rows.subset(np.array([own == part for own in rows.parts or ()] or [False] * len(rows)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +46,8 @@ def read_manifest(
     several labels. group: the column of the patient or speaker, `group` by default where there is one.
     split: the column that says train, val or test, used where it exists; None ignores it.
     task: guessed by default: several columns are several labels, a column of numbers that are not all whole
-    is a number, anything else single labels. classes: labels allowed, for a manifest that is to be judged by
-    a model that exists; others are reported.
+    is a number, anything else single labels. classes: labels allowed (none for a number), for a manifest that is
+    to be judged by a model that exists; others are reported, and no row needs to be for training.
 
     Raises ManifestError with everything that is wrong.
     """
@@ -80,10 +82,11 @@ class _Rows:
     def __init__(self, source: Path, table: pd.DataFrame) -> None:
         self.source = source
         self.table = table
+        self.numbers = [int(row) + HEADER_ROWS for row in table.index]
         self.problems: list[Problem] = []
 
     def note(self, message: str, index: int | None = None, column: str | None = None) -> None:
-        self.problems.append(Problem(message, None if index is None else index + HEADER_ROWS, column))
+        self.problems.append(Problem(message, None if index is None else self.numbers[index], column))
 
     def column(self, name: str, what: str) -> list[str] | None:
         """The cells of a column, reported where it or a cell of it is missing."""
@@ -107,7 +110,7 @@ class _Rows:
             if not cell:
                 continue
             if path in seen:
-                self.note(f"{cell!r} is listed twice, first in row {seen[path] + HEADER_ROWS}", index, "path")
+                self.note(f"{cell!r} is listed twice, first in row {self.numbers[seen[path]]}", index, "path")
             elif not example_exists(path):
                 self.note(f"no such file: {cell!r} (looked for {path})", index, "path")
             seen.setdefault(path, index)
@@ -143,12 +146,13 @@ def _validated(
     task = task or _guessed_task(known)
     found, values = _target_values(rows, names, known, task, classes)
     if parts is not None:
-        _check_parts(rows, parts, groups, None if task != "single-label" else known[0])
+        _check_parts(rows, parts, groups)
+        if classes is None:
+            _check_training(rows, parts, known[0] if task == "single-label" else None)
     rows.stop_if_wrong()
-    numbers = tuple(range(HEADER_ROWS, len(paths) + HEADER_ROWS))
     return Manifest(
         str(rows.source), tuple(paths), task, ",".join(names), found, values,
-        None if groups is None else tuple(groups), None if parts is None else tuple(parts), numbers,
+        None if groups is None else tuple(groups), None if parts is None else tuple(parts), tuple(rows.numbers),
     )  # fmt: skip
 
 
@@ -209,10 +213,7 @@ def _parts(rows: _Rows, split: str) -> list[str] | None:
     return [PART_NAMES.get(cell.lower(), "") for cell in cells]
 
 
-def _check_parts(rows: _Rows, parts: list[str], groups: list[str] | None, labels: list[str] | None) -> None:
-    if "train" not in parts:
-        rows.note("the split column names no row for training")
-        labels = None
+def _check_parts(rows: _Rows, parts: list[str], groups: list[str] | None) -> None:
     if groups is not None:
         seen: dict[str, dict[str, int]] = {}
         for index, (name, part) in enumerate(zip(groups, parts, strict=True)):
@@ -220,9 +221,14 @@ def _check_parts(rows: _Rows, parts: list[str], groups: list[str] | None, labels
                 seen.setdefault(name, {}).setdefault(part, index)
         for name, first in seen.items():
             if len(first) > 1:
-                places = ", ".join(f"{part!r} (row {index + HEADER_ROWS})" for part, index in first.items())
+                places = ", ".join(f"{part!r} (row {rows.numbers[index]})" for part, index in first.items())
                 rows.note(f"group {name!r} is in several parts of the split: {places}")
-    if labels is not None:
+
+
+def _check_training(rows: _Rows, parts: list[str], labels: list[str] | None) -> None:
+    if "train" not in parts:
+        rows.note("the split column names no row for training")
+    elif labels is not None:
         trained = {label for label, part in zip(labels, parts, strict=True) if part == "train"}
         for label in sorted(set(labels) - trained - {""}):
             rows.note(f"label {label!r} has no row for training")
@@ -238,7 +244,9 @@ def _read_table(path: Path) -> pd.DataFrame:
         with open(path, encoding="utf-8-sig") as file:
             header = file.readline()
         separator = "\t" if "\t" in header else ";" if ";" in header and "," not in header else ","
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        # Blank lines are read, so that rows keep the numbers a spreadsheet shows, and dropped below.
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+                            skip_blank_lines=False)  # fmt: skip
     except UnicodeDecodeError as error:
         raise ManifestError(
             str(path), [Problem(f"is not UTF-8 text ({error}); a CSV or TSV table is expected")]
@@ -246,6 +254,11 @@ def _read_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         # pandas' parser errors and pyarrow's are ValueErrors; their text names the line.
         raise ManifestError(str(path), [Problem(f"cannot be read as a table: {error}")]) from error
+    if not isinstance(table.index, pd.RangeIndex):
+        # pandas takes the first cells of rows that are longer than the header as names of the rows.
+        count = len(table.columns)
+        raise ManifestError(str(path), [Problem(f"rows have more cells than the {count} columns of the header")])
+    return table[(table != "").any(axis=1)]
 
 
 def _folder_table(folder: Path, suffixes: Sequence[str]) -> pd.DataFrame:
@@ -283,7 +296,7 @@ def _archive_table(path: Path) -> pd.DataFrame:
                 table = pd.DataFrame(labels.astype(str), columns=names)
                 table.insert(0, "path", [f"{path.name}#{part}/{row}" for row in range(len(labels))])
                 tables.append(table.assign(split=part))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ManifestError(str(path), [Problem(f"cannot be read as an archive of arrays: {error}")]) from error
     if not tables:
         raise ManifestError(str(path), [Problem("expected arrays train_images, train_labels, … as MedMNIST has them")])

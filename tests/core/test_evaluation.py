@@ -1,0 +1,98 @@
+"""The set of metrics for each kind of target."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import sklearn.metrics as reference
+
+from graftwork.core.evaluation import evaluate_predictions, point_metrics
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def softmax(rng, rows, classes):
+    return rng.dirichlet(np.ones(classes), rows)
+
+
+def test_three_classes_are_judged_as_scikit_learn_does(rng):
+    truth, predicted = rng.integers(0, 3, 80), softmax(rng, 80, 3)
+    found = point_metrics("single-label", truth, predicted)
+    guess = predicted.argmax(1)
+    assert found["auroc"] == pytest.approx(reference.roc_auc_score(truth, predicted, multi_class="ovr"))
+    assert found["average_precision"] == pytest.approx(
+        reference.average_precision_score(np.eye(3)[truth], predicted, average="macro")
+    )
+    assert found["accuracy"] == pytest.approx(reference.accuracy_score(truth, guess))
+    assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(truth, guess))
+    assert found["f1"] == pytest.approx(reference.f1_score(truth, guess, average="macro"))
+    assert found["brier"] == pytest.approx(((np.eye(3)[truth] - predicted) ** 2).sum(1).mean())
+
+
+def test_of_two_classes_the_second_is_ranked(rng):
+    truth, predicted = rng.integers(0, 2, 50), softmax(rng, 50, 2)
+    found = point_metrics("single-label", truth, predicted)
+    assert found["auroc"] == pytest.approx(reference.roc_auc_score(truth, predicted[:, 1]))
+    assert found["average_precision"] == pytest.approx(reference.average_precision_score(truth, predicted[:, 1]))
+
+
+def test_several_labels_are_judged_label_by_label(rng):
+    truth, predicted = rng.integers(0, 2, (60, 3)), rng.random((60, 3))
+    found = point_metrics("multi-label", truth, predicted)
+    guess = predicted >= 0.5
+    assert found["auroc"] == pytest.approx(reference.roc_auc_score(truth, predicted))
+    assert found["average_precision"] == pytest.approx(reference.average_precision_score(truth, predicted))
+    assert found["accuracy"] == pytest.approx((truth == guess).mean())
+    assert found["f1"] == pytest.approx(reference.f1_score(truth, guess, average="macro"))
+    assert found["brier"] == pytest.approx(((truth - predicted) ** 2).mean())
+    each = [reference.balanced_accuracy_score(truth[:, k], guess[:, k]) for k in range(3)]
+    assert found["balanced_accuracy"] == pytest.approx(np.mean(each))
+
+
+def test_numbers_may_come_as_a_column(rng):
+    truth, predicted = rng.normal(size=30), rng.normal(size=30)
+    found = evaluate_predictions("regression", (), truth, predicted[:, None], resamples=20)
+    assert found.metrics["r2"].value == pytest.approx(reference.r2_score(truth, predicted))
+    assert found.confusion is None
+
+
+def test_the_confusion_matrix_has_the_truth_down_and_the_prediction_across():
+    predicted = np.eye(2)[[1, 1, 0]]
+    found = evaluate_predictions("single-label", ("x", "y"), np.array([0, 1, 0]), predicted, resamples=5)
+    np.testing.assert_array_equal(found.confusion, [[1, 1], [0, 1]])
+
+
+def test_what_is_undefined_is_null_in_json(rng):
+    found = evaluate_predictions("single-label", ("x", "y"), np.zeros(9, int), softmax(rng, 9, 2), resamples=20)
+    plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert plain["auroc"] == {"value": None, "low": None, "high": None}
+    assert plain["accuracy"]["value"] == found.metrics["accuracy"].value
+    assert "auroc              undefined" in str(found)
+
+
+def test_the_numbers_are_said_with_what_was_resampled(rng):
+    truth, predicted = rng.integers(0, 2, 40), softmax(rng, 40, 2)
+    found = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.arange(40) // 4, resamples=50)
+    about = found.to_json()["about"]
+    assert (about["rows"], about["groups"], about["classes"]) == (40, 10, ["x", "y"])
+    assert about["interval"] == "95% percentile bootstrap over groups"
+    assert str(found).startswith("40 rows in 10 groups, 95% intervals\nauroc ")
+
+
+def test_predictions_are_judged_alike_in_any_order_of_the_rows(rng):
+    truth, predicted = rng.integers(0, 3, 50), softmax(rng, 50, 3)
+    order = rng.permutation(50)
+    one, other = (point_metrics("single-label", truth[i], predicted[i]) for i in (np.arange(50), order))
+    assert one == pytest.approx(other)
+
+
+def test_two_thousand_resamples_of_five_thousand_rows_take_seconds(rng):
+    truth = rng.integers(0, 2, 5000)
+    score = np.clip(rng.normal(0.4 + 0.2 * truth, 0.2), 0, 1)
+    started = time.process_time()
+    evaluate_predictions("single-label", ("x", "y"), truth, np.stack([1 - score, score], 1))
+    assert time.process_time() - started < 4

@@ -1,0 +1,90 @@
+"""What a strategy means for a backbone: exact names, the frontier, the groups."""
+
+import pytest
+from torch import nn
+
+from graftwork.core.backbone import Backbone, Stage
+from graftwork.core.errors import SettingsError
+from graftwork.core.heads import Head
+from graftwork.core.strategies import BACKBONE_RATE, Strategy, make_plan, parse_strategy
+
+STEM = {"stem.0.weight", "stem.1.weight", "stem.1.bias"}
+FIRST = {"layer1.0.weight", "layer1.1.weight", "layer1.1.bias"}
+TENTH = {"layer10.0.weight", "layer10.1.weight", "layer10.1.bias"}
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "frontier", "live", "solver"),
+    [
+        ("probe", set(), 4, (), "convex"),
+        ("partial:1", TENTH, 2, (2, 3), "gradient"),
+        ("partial:2", FIRST | TENTH, 1, (1, 2, 3), "gradient"),
+        ("partial:3", STEM | FIRST | TENTH, 0, (0, 1, 2, 3), "gradient"),
+        ("full", STEM | FIRST | TENTH, 0, (0, 1, 2, 3), "gradient"),
+        ("scratch", STEM | FIRST | TENTH, 0, (0, 1, 2, 3), "gradient"),
+    ],
+)
+def test_the_plan_names_exactly_what_may_change(backbone, text, names, frontier, live, solver):
+    head = Head(8, 3)
+    plan = make_plan(parse_strategy(text), backbone, head)
+    assert set(plan.trainable) == names
+    assert (plan.frontier, plan.live, plan.solver) == (frontier, live, solver)
+    assert plan.start == ("random" if text == "scratch" else "pretrained")
+    grouped = [name for group in plan.groups for name in group.tensors]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) == {f"backbone.{name}" for name in names} | {
+        f"head.{name}" for name, _ in head.named_parameters()
+    }
+    assert str(plan.strategy) == text
+
+
+def test_pretrained_tensors_learn_at_a_tenth_and_random_ones_at_the_whole_rate(backbone):
+    for text, scale in (("full", 0.1), ("scratch", 1.0)):
+        plan = make_plan(parse_strategy(text), backbone, Head(8, 3))
+        assert {group.scale for group in plan.groups if group.name.startswith("backbone")} == {scale}
+        assert {group.scale for group in plan.groups if group.name.startswith("head")} == {1.0}
+    assert BACKBONE_RATE == 0.1
+
+
+def test_a_probe_of_a_perceptron_has_no_single_optimum(backbone):
+    assert make_plan(Strategy("probe"), backbone, Head(8, 3, "mlp")).solver == "gradient"
+
+
+def test_stages_without_weights_do_not_count():
+    network = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+    same = lambda net, features: features  # noqa: E731
+    stages = (Stage("a", same, ("a",)), Stage("act", same), Stage("b", same, ("b",)), Stage("pool", same))
+    plan = make_plan(parse_strategy("partial:2"), Backbone("t:t", network, stages, None, 2), Head(2, 2))
+    assert (plan.frontier, plan.live) == (0, (0, 1, 2, 3))
+
+
+def test_more_stages_than_there_are_lists_them(backbone):
+    with pytest.raises(SettingsError, match=r"partial:9: tiny:net has 3 stages with weights: stem, layer1, layer10$"):
+        make_plan(parse_strategy("partial:9"), backbone, Head(8, 3))
+
+
+def test_training_from_scratch_needs_to_know_how_to_build(backbone):
+    bare = Backbone(backbone.id, backbone.network, backbone.stages, backbone.contract, 8)
+    with pytest.raises(SettingsError, match="not known how to build tiny:net afresh"):
+        make_plan(parse_strategy("scratch"), bare, Head(8, 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prob", "unknown strategy 'prob'; there are probe, partial:N, full, scratch"),
+        ("full:2", "takes no argument, found '2'"),
+        ("partial", "needs a whole number of at least 1"),
+        ("partial:0", "needs a whole number of at least 1"),
+        ("partial:two", "needs a whole number of at least 1"),
+    ],
+)
+def test_a_strategy_that_does_not_exist_says_what_does(text, message):
+    with pytest.raises(SettingsError, match=message):
+        parse_strategy(text)
+
+
+def test_making_a_plan_changes_nothing(backbone):
+    before = [parameter.requires_grad for parameter in backbone.network.parameters()]
+    make_plan(parse_strategy("probe"), backbone, Head(8, 3))
+    assert [parameter.requires_grad for parameter in backbone.network.parameters()] == before

@@ -1,0 +1,280 @@
+"""Manifests from tables, folders and archives; and every problem of one, at once."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from graftwork.core.errors import ManifestError, Problem
+from graftwork.core.tables import read_manifest, read_paths
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a table whose files a.png to f.png exist."""
+    for letter in "abcdef":
+        (tmp_path / f"{letter}.png").write_bytes(letter.encode())
+
+    def write(text, name="table.csv", encoding="utf-8"):
+        (tmp_path / name).write_text(text, encoding=encoding)
+        return tmp_path / name
+
+    return write
+
+
+def problems(source, **options):
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(source, **options)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def same(one, other):
+    assert one.paths == other.paths
+    assert (one.task, one.target, one.classes, one.groups, one.parts) == (
+        other.task, other.target, other.classes, other.groups, other.parts,
+    )  # fmt: skip
+    np.testing.assert_array_equal(one.values, other.values)
+
+
+ROWS = pd.DataFrame(
+    {"path": ["a.png", "b.png", "c.png"], "label": ["x", "y", "x"], "group": ["p1", "p2", "p3"],
+     "split": ["train", "Training", "dev"]}
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "semicolon", "bom", "parquet"])
+def test_every_kind_of_table_is_read_alike(write, tmp_path, kind):
+    reference = read_manifest(write(ROWS.to_csv(index=False)))
+    if kind == "parquet":
+        ROWS.to_parquet(tmp_path / "other.parquet")
+        found = read_manifest(tmp_path / "other.parquet")
+    else:
+        separator = {"tsv": "\t", "semicolon": ";"}.get(kind, ",")
+        encoding = "utf-8-sig" if kind == "bom" else "utf-8"
+        found = read_manifest(write(ROWS.to_csv(index=False, sep=separator), "other.csv", encoding))
+    same(found, reference)
+    assert reference.paths == tuple(str(tmp_path / name) for name in ROWS["path"])
+    assert reference.classes == ("x", "y")
+    assert list(reference.values) == [0, 1, 0]
+    assert reference.groups == ("p1", "p2", "p3")
+    assert reference.parts == ("train", "train", "val")
+    assert reference.rows == (2, 3, 4)
+
+
+def test_a_folder_per_class_is_read_as_its_table_would_be(tmp_path):
+    for name in ("b/2.PNG", "a/1.png", "a/deep/0.png", "a/notes.txt", ".hidden/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    found = read_manifest(tmp_path, suffixes=(".png",))
+    assert found.paths == tuple(str(tmp_path / name) for name in ("a/1.png", "a/deep/0.png", "b/2.PNG"))
+    assert found.targets.tolist() == ["a", "a", "b"]
+    assert found.parts is None
+
+
+def test_folders_of_parts_are_the_split(tmp_path):
+    for name in ("train/a/1.png", "train/b/2.png", "valid/a/3.png", "test/b/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    found = read_manifest(tmp_path, suffixes=(".png",))
+    parts = {path.removeprefix(f"{tmp_path}/"): part for path, part in zip(found.paths, found.parts, strict=True)}
+    assert parts == {"train/a/1.png": "train", "train/b/2.png": "train", "valid/a/3.png": "val", "test/b/4.png": "test"}
+
+
+def test_a_folder_without_examples_says_what_was_expected(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert problems(tmp_path, suffixes=(".png", ".jpg")) == [
+        "expected one folder per class with files ending in .png, .jpg"
+    ]
+
+
+def test_an_archive_in_medmnists_layout_is_read_with_its_parts(tmp_path):
+    np.savez(
+        tmp_path / "set.npz",
+        **{f"{part}_images": np.zeros((rows, 4, 4)) for part, rows in (("train", 3), ("val", 1), ("test", 2))},
+        train_labels=np.array([[2], [10], [2]], np.uint8),
+        val_labels=np.array([[10]], np.uint8),
+        test_labels=np.array([[2], [10]], np.uint8),
+    )
+    found = read_manifest(tmp_path / "set.npz")
+    assert found.classes == ("2", "10")
+    assert list(found.values) == [0, 1, 0, 1, 0, 1]
+    assert found.parts == ("train",) * 3 + ("val",) + ("test",) * 2
+    assert found.paths[3:5] == (f"{tmp_path}/set.npz#val/0", f"{tmp_path}/set.npz#test/0")
+
+
+def test_several_columns_of_an_archive_are_several_labels(tmp_path):
+    labels = np.array([[0, 1, 1], [1, 0, 1]], np.uint8)
+    np.savez(tmp_path / "set.npz", train_images=np.zeros((2, 4, 4)), train_labels=labels)
+    found = read_manifest(tmp_path / "set.npz")
+    assert (found.task, found.classes) == ("multi-label", ("label0", "label1", "label2"))
+    np.testing.assert_array_equal(found.values, labels)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"words"])
+def test_a_damaged_archive_is_a_problem_of_the_manifest(tmp_path, content):
+    (tmp_path / "set.npz").write_bytes(content)
+    assert problems(tmp_path / "set.npz")[0].startswith("cannot be read as an archive of arrays")
+
+
+def test_an_archive_without_labels_says_what_medmnist_has(tmp_path):
+    np.savez(tmp_path / "set.npz", images=np.zeros(3))
+    assert "expected arrays train_images, train_labels" in problems(tmp_path / "set.npz")[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "task"),
+    [
+        (["0.5", "1", "2"], "regression"),
+        (["1", "2", "3"], "single-label"),
+        (["1.0", "2.0", "2.0"], "single-label"),
+        (["low", "1.5", "2"], "single-label"),
+    ],
+)
+def test_the_task_is_guessed_from_the_cells(write, cells, task):
+    rows = "\n".join(f"{letter}.png,{cell}" for letter, cell in zip("abc", cells, strict=True))
+    assert read_manifest(write("path,label\n" + rows)).task == task
+
+
+def test_numbers_become_numbers(write):
+    found = read_manifest(write("path,age\na.png,30.25\nb.png,-1e3\n"), target="age")
+    assert found.classes == ()
+    np.testing.assert_array_equal(found.values, [30.25, -1000])
+    np.testing.assert_array_equal(found.targets, found.values)
+
+
+def test_a_whole_number_is_a_number_if_the_task_says_so(write):
+    found = read_manifest(write("path,age\na.png,30\nb.png,40\n"), target="age", task="regression")
+    np.testing.assert_array_equal(found.values, [30.0, 40.0])
+
+
+def test_several_target_columns_are_several_labels(write):
+    found = read_manifest(write("path,cyst,mass\na.png,1,no\nb.png,False,1.0\n"), target="cyst, mass")
+    assert (found.task, found.classes, found.target) == ("multi-label", ("cyst", "mass"), "cyst,mass")
+    np.testing.assert_array_equal(found.values, [[1, 0], [0, 1]])
+
+
+def test_classes_that_are_numbers_are_in_the_order_of_numbers(write):
+    found = read_manifest(write("path,label\na.png,10\nb.png,9\nc.png,-1\nd.png,x\n"))
+    assert found.classes == ("-1", "9", "10", "x")
+
+
+def test_everything_that_is_wrong_is_reported_at_once(write):
+    source = write(
+        "path,label,group,split\n"
+        "a.png,x,p1,train\n"  # row 2
+        "missing.png,x,p1,train\n"
+        ",y,p2,train\n"  # row 4
+        "b.png,,p2,train\n"
+        "a.png,y,p3,train\n"  # row 6
+        "c.png,y,p3,half\n"
+        "d.png,x,p1,test\n"  # row 8
+        "e.png,z,p4,val\n"
+        "f.png,y,,train\n"  # row 10
+    )
+    found = problems(source)
+    folder = source.parent
+    assert found == [
+        "group 'p1' is in several parts of the split: 'train' (row 2), 'test' (row 8)",
+        "label 'z' has no row for training",
+        f"row 3, column 'path': no such file: 'missing.png' (looked for {folder / 'missing.png'})",
+        "row 4, column 'path': empty",
+        "row 5, column 'label': empty",
+        "row 6, column 'path': 'a.png' is listed twice, first in row 2",
+        "row 7, column 'split': expected train, val or test, found 'half'",
+        "row 10, column 'group': empty",
+    ]
+    with pytest.raises(ManifestError, match=rf"^{source}: 8 problems\n  group 'p1'"):
+        read_manifest(source)
+
+
+def test_blank_lines_hold_no_example_and_do_not_shift_the_rows_numbers(write):
+    text = "path,label\n\na.png,x\n,\nb.png,y\n\n\n"
+    assert read_manifest(write(text)).rows == (3, 5)
+    assert problems(write(text + "c.png,\n")) == ["row 8, column 'label': empty"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\na.png,x,1\nb.png,y,2\n", "rows have more cells than the 2 columns of the header"),
+        ("path,label\na.png,x\nb.png,y,2\n", "cannot be read as a table: .*line 3"),
+        ("path,label\n", "there are no rows"),
+        ("", "cannot be read as a table"),
+        ("file,label\na.png,x\n", "no column 'path' for the files; there are 'file', 'label'"),
+        ("path,class\na.png,x\n", r"no column 'label' for the target .* there are 'path', 'class'"),
+        ("path,label\na.png,x\nb.png,x\n", "column 'label': every row has the label 'x'"),
+        ("path,label,split\na.png,x,test\nb.png,y,test\n", "the split column names no row for training"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(write, text, message):
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write(text))
+
+
+def test_a_short_row_is_reported_as_an_empty_cell(write):
+    assert problems(write("path,label\na.png,x\nb.png,y\nc.png\n")) == ["row 4, column 'label': empty"]
+
+
+def test_text_that_is_not_utf8_is_named_as_such(write):
+    assert "is not UTF-8 text" in problems(write("path,label\na.png,é\n", encoding="latin-1"))[0]
+
+
+def test_a_file_that_is_not_a_table_is_named(tmp_path):
+    (tmp_path / "t.parquet").write_bytes(b"nothing")
+    assert problems(tmp_path / "t.parquet")[0].startswith("cannot be read as a table")
+    assert problems(tmp_path / "none.csv") == ["no such file or folder"]
+
+
+def test_cells_that_are_no_numbers_or_truths_are_named(write):
+    source = write("path,age,cyst,mass\na.png,x,1,2\nb.png,inf,maybe,0\nc.png,1.5,0,1\n")
+    assert problems(source, target="age", task="regression") == [
+        "row 2, column 'age': expected a finite number, found 'x'",
+        "row 3, column 'age': expected a finite number, found 'inf'",
+    ]
+    assert problems(source, target="cyst,mass") == [
+        "row 2, column 'mass': expected 0 or 1, found '2'",
+        "row 3, column 'cyst': expected 0 or 1, found 'maybe'",
+    ]
+
+
+def test_options_that_contradict_each_other_are_problems(write):
+    source = write("path,label,other\na.png,x,p\nb.png,y,p\n")
+    assert "single labels need one target column" in problems(source, target="label,other", task="single-label")[0]
+    assert "'label' is both the target and the group" in problems(source, group="label")[0]
+    assert "task: expected one of" in problems(source, task="many")[0]
+
+
+def test_labels_outside_the_given_classes_are_reported_and_order_is_theirs(write):
+    source = write("path,label\na.png,x\nb.png,z\n")
+    assert problems(source, classes=("y", "x")) == [
+        "row 3, column 'label': unknown label 'z'; the classes are 'y', 'x'"
+    ]
+    assert list(read_manifest(write("path,label\na.png,x\n"), classes=("y", "x")).values) == [1]
+
+
+def test_a_part_to_be_judged_needs_no_training_rows(write):
+    """A model that exists is judged on whatever rows there are."""
+    source = write("path,label,split\na.png,x,test\nb.png,y,test\n")
+    assert read_manifest(source, classes=("x", "y")).parts == ("test", "test")
+
+
+def test_the_split_column_is_ignored_on_request(write):
+    assert read_manifest(write("path,label,split\na.png,x,?\nb.png,y,?\n"), split=None).parts is None
+
+
+def test_a_group_column_of_another_name_is_used(write):
+    found = read_manifest(write("path,label,patient\na.png,x,7\nb.png,y,7\n"), group="patient")
+    assert found.groups == ("7", "7")
+    assert "no column 'doctor' for the groups" in problems(write("path,label\na.png,x\n"), group="doctor")[0]
+
+
+def test_paths_alone_need_no_target(write, tmp_path):
+    assert read_paths(str(write("path\nb.png\na.png\n"))) == [str(tmp_path / "b.png"), str(tmp_path / "a.png")]
+    with pytest.raises(ManifestError, match=r"row 2.*no such file"):
+        read_paths(str(write("path\nz.png\n")))
+
+
+def test_the_message_shows_fifty_problems_and_counts_the_rest():
+    error = ManifestError("t.csv", [Problem("wrong", row) for row in range(60)])
+    assert str(error).count("wrong") == 50
+    assert str(error).endswith("… and 10 more")
+    assert len(error.problems) == 60
