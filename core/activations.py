@@ -70,7 +70,9 @@ def precompute(backbone: Backbone, examples: Examples, stop: int, runtime: Runti
                     "activations need about %.0f MB, more than the %.0f MB allowed: the frozen stages run anew "
                     "in every epoch", expected / 1e6, limit / 1e6,
                 )  # fmt: skip
+                runtime.release(network)
                 return None
+    runtime.release(network)
     return replace(
         examples,
         contract=StoredFeatures(ragged),

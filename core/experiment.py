@@ -57,7 +57,7 @@ def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, devic
     runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
     runtime.place(adapter.graft)
     outputs = graft_outputs(adapter.graft, examples, runtime, batch_size, "predicting")
-    adapter.graft.to("cpu")
+    runtime.release(adapter.graft)
     return as_predictions(adapter.task, outputs)
 
 
@@ -128,7 +128,10 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
     Raises SettingsError for what cannot work.
     """
     check_experiment(experiment, examples.manifest, None, val_fraction, test_fraction)
-    recipe = experiment.recipe
+    recipe, own = experiment.recipe, examples.manifest.parts
+    tested = test_fraction > 0 if own is None else "test" in own
+    if tested and recipe.head == "linear" and experiment.strategy.name == "probe":
+        val_fraction = 0.0  # a probe that is solved has no epoch to choose: all rows but the test's are for training
     parts = _part_rows(examples.manifest, recipe.seed, val_fraction, test_fraction)
     ready = _prepared(experiment, examples)
     run = _run(experiment, ready.subset(parts["train"]), ready.subset(parts["val"]), experiment.folder)

@@ -94,7 +94,7 @@ def finetune(
             rows, val = _beyond_frontier(graft, rows, val, recipe, runtime)
         history, best_epoch = train(graft, rows, val, recipe=recipe, runtime=runtime, augment=augment,
                                     checkpoints=kept, on_epoch=on_epoch or _log_epoch)  # fmt: skip
-    graft.to("cpu").train(False)
+    runtime.release(graft).train(False)
     proof = prove_frozen(before, graft)
     if checkpoints is not None and runtime.rank == 0:
         remove_checkpoint(checkpoints)

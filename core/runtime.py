@@ -57,6 +57,10 @@ class Runtime:
                     layer.to(memory_format=torch.channels_last_3d)
         return module
 
+    def release(self, module: nn.Module) -> nn.Module:
+        """The module on the CPU, in the ordinary memory format: as it was before `place`."""
+        return module.to("cpu").to(memory_format=torch.contiguous_format)
+
     def send(self, features: Features) -> Features:
         """A batch on the device, without waiting for the copy, images and volumes in the run's memory format."""
         sent = features.to(self.device, non_blocking=True)
@@ -122,7 +126,12 @@ def start_runtime(recipe: Recipe) -> Runtime:
         torch.use_deterministic_algorithms(True, warn_only=True)
     # Accelerate remembers the precision of its first use for the whole process; every run chooses its own.
     AcceleratorState._reset_state(int(os.environ.get("WORLD_SIZE", "1")) == 1)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=_ACCELERATE_NAMES[precision])
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    # `place` and `send` put everything where it belongs; Accelerate would move it to its own first device.
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision=_ACCELERATE_NAMES[precision], device_placement=False
+    )
     if device.type == "cuda" and device.index is None:
         device = accelerator.device
     return Runtime(accelerator, device, precision, recipe.memory_format == "channels-last", recipe.workers)

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".tsv", ".parquet")
+PREDICT_BLOCK = 128
+"""Files that `predict` holds in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -123,34 +125,49 @@ def predict_files(
     """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead."""
     import pandas as pd
 
-    record = read_record(Path(run))
     if out is not None and Path(out).is_dir():
         raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
     paths = find_inputs(inputs)
     adapter = _open_adapter(domain, run, weights)
-    read = list(read_many(adapter.backbone.contract, paths, "reading"))
-    failures = [Unreadable(path, str(result)) for path, result in read if isinstance(result, Exception)]
+    tables, failures = [], list[Unreadable]()
+    for start in range(0, len(paths), PREDICT_BLOCK):
+        block, failed = _predict_block(
+            adapter, paths[start : start + PREDICT_BLOCK], batch_size, device, skip_unreadable
+        )
+        tables.append(block)
+        failures += failed
     if failures and not skip_unreadable:
         raise UnreadableError(unreadable_report(failures))
-    good = [(path, result) for path, result in read if not isinstance(result, Exception)]
-    table = pd.DataFrame({"path": [path for path, _ in good]})
-    if good:
-        classes = tuple(record["classes"])
-        blank = Manifest(
-            "", tuple(path for path, _ in good), adapter.task, record["target"], classes, np.zeros(len(good))
-        )
-        examples = Examples(blank, adapter.backbone.contract, tuple(tensor for _, tensor in good))
-        predictions = predict(adapter, examples, batch_size=batch_size, device=device)
-        table = table.assign(**prediction_columns(adapter.task, classes, predictions))
     if failures:
-        rows = pd.DataFrame({"path": [one.path for one in failures], "error": [one.reason for one in failures]})
-        order = {path: place for place, path in enumerate(paths)}
-        table = pd.concat([table, rows]).sort_values("path", key=lambda column: column.map(order), ignore_index=True)
         log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(paths))
+    table = pd.concat(tables, ignore_index=True)
     if out is not None:
         with whole_file(Path(out)) as beside:
             table.to_csv(beside, index=False, float_format="%.9g")
     return table
+
+
+def _predict_block(
+    adapter: Adapter, paths: Sequence[str], batch_size: int, device: str, skip_unreadable: bool
+) -> tuple[pd.DataFrame, list[Unreadable]]:
+    """Rows for some paths, in their order, and what could not be read. Once something cannot be read and must not be
+    skipped, nothing is predicted any more: the rest is only read, so that the report is complete."""
+    import pandas as pd
+
+    read = list(read_many(adapter.backbone.contract, paths, "reading"))
+    failures = [Unreadable(path, str(result)) for path, result in read if isinstance(result, Exception)]
+    good = [(path, result) for path, result in read if not isinstance(result, Exception)]
+    table = pd.DataFrame({"path": list(paths)})
+    if good and (skip_unreadable or not failures):
+        names = tuple(path for path, _ in good)
+        blank = Manifest("", names, adapter.task, adapter.record["target"], adapter.classes, np.zeros(len(good)))
+        examples = Examples(blank, adapter.backbone.contract, tuple(tensor for _, tensor in good))
+        predictions = predict(adapter, examples, batch_size=batch_size, device=device)
+        columns = prediction_columns(adapter.task, adapter.classes, predictions)
+        table = table.merge(pd.DataFrame({"path": names}).assign(**columns), how="left", on="path")
+    if failures:
+        table["error"] = table["path"].map({one.path: one.reason for one in failures})
+    return table, failures
 
 
 def _open_adapter(domain: Domain, run: str, weights: str | None) -> Adapter:

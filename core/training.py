@@ -144,8 +144,8 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
             seen = position.loss_weight + float(course.weights[batches[number]].sum())
             position = replace(position, batch=number + 1, loss_weight=seen)
             if last:
-                runtime.clip(list(course.graft.parameters()), recipe.clip_norm)
                 set_rates(course.optimiser, course.graft.plan, recipe, position.update, updates)
+                runtime.clip(list(course.graft.parameters()), recipe.clip_norm)
                 course.stepper.step()
                 course.stepper.zero_grad()
                 position = replace(position, update=position.update + 1)
