@@ -204,6 +204,7 @@ def test_a_run_resumed_within_an_epoch_ends_with_the_same_bytes(
     resumed = finetune(backbone, rows, val, checkpoints=tmp_path, resume=True, **options)
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert whole.history == resumed.history
+    assert [list(row) for row in whole.history] == [list(row) for row in resumed.history]
 
 
 def test_a_run_with_other_settings_is_not_resumed(backbone, make_backbone, examples, recipe, tmp_path, interrupt):
