@@ -59,7 +59,7 @@ def save_checkpoint(
         save_file(
             {name: value.cpu().contiguous().clone() for name, value in tensors.items()},
             beside,
-            metadata={"state": json.dumps(state, sort_keys=True)},
+            metadata={"state": json.dumps(state)},
         )
 
 

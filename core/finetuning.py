@@ -120,7 +120,8 @@ def frozen_vectors(backbone: Backbone, examples: Examples, recipe: Recipe) -> Ex
 
     Several probes, as of cross-validation, can share them. Raises TrainingError if they do not fit in memory.
     """
-    return _all_stages(backbone, examples, recipe, start_runtime(recipe))
+    # A copy is placed on the device and in the memory format of the run; the backbone stays where it is.
+    return _all_stages(backbone.copy(), examples, recipe, start_runtime(recipe))
 
 
 def _all_stages(backbone: Backbone, examples: Examples, recipe: Recipe, runtime: Runtime) -> Examples:

@@ -53,6 +53,15 @@ def claim_folder(folder: Path, resume: bool) -> None:
         raise OutputError(f"{folder}: is not empty; name another --out")
 
 
+def check_same_run(folder: Path, record: dict[str, Any]) -> None:
+    """Raises OutputError that names what differs where the folder's unfinished run was asked for otherwise: its
+    finished folds would be taken for folds of this run. Device and workers may change."""
+    begun, asked = (_settings(one) for one in (_record(folder) or {}, json.loads(json.dumps(record))))
+    changed = sorted(name for name in begun.keys() | asked.keys() if begun.get(name) != asked.get(name))
+    if changed:
+        raise OutputError(f"{folder}: the interrupted run had another {', '.join(changed)}; resume with the same")
+
+
 def mark(folder: Path, record: dict[str, Any], state: str) -> None:
     """Writes the run's record with its state."""
     write_json(folder / RUN, {**record, "state": state})
@@ -103,11 +112,21 @@ def prediction_columns(task: Task, classes: Sequence[str], predictions: NDArray[
     return columns
 
 
+def _settings(record: dict[str, Any]) -> dict[str, Any]:
+    flat = record | record.get("recipe", {}) | record.get("data", {})
+    return {name: value for name, value in flat.items() if name not in ("state", "recipe", "data", "device", "workers")}
+
+
 def _state(folder: Path) -> str | None:
+    record = _record(folder)
+    return None if record is None else str(record.get("state"))
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise OutputError(f"{folder / RUN}: cannot be read ({error}); name another --out") from error
-    return str(record.get("state"))
+    return record

@@ -28,6 +28,7 @@ from graftwork.core.run_folder import (
     FINISHED,
     UNFINISHED,
     Judged,
+    check_same_run,
     claim_folder,
     mark,
     prediction_columns,
@@ -76,6 +77,8 @@ def run_study(study: Study) -> Outcome:
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
     examples = read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     record = _record(study, backbone, examples)
+    if study.resume:
+        check_same_run(study.out, record)
     experiment = Experiment(backbone, strategy, recipe, study.domain.augment, study.out, study.resume)
     folds, val_fraction = study.data["folds"], study.data["val_fraction"]
     check_experiment(experiment, examples.manifest, folds, val_fraction, study.data["test_fraction"])

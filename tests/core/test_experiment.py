@@ -1,0 +1,85 @@
+"""Holding out and cross-validating."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from graftwork.core.errors import SettingsError
+from graftwork.core.examples import read_examples
+from graftwork.core.experiment import Experiment, cross_validate, hold_out, predict
+from graftwork.core.finetuning import finetune
+from graftwork.core.strategies import parse_strategy
+
+
+@pytest.fixture
+def make_experiment(backbone, recipe, augment, tmp_path):
+    def make(strategy="probe", **changes):
+        return Experiment(backbone, parse_strategy(strategy), replace(recipe, **changes), augment, tmp_path, False)
+
+    return make
+
+
+@pytest.mark.parametrize("strategy", ["probe", "partial:1"])
+def test_holding_out_judges_rows_that_training_never_saw(make_experiment, examples, strategy):
+    outcome = hold_out(make_experiment(strategy), examples, 0.2, 0.2)
+    val, test = outcome.judged
+    assert (val.part, test.part) == ("val", "test")
+    split = examples.manifest.split(0)
+    assert [part.manifest.paths for part in (val, test)] == [split[1].paths, split[2].paths]
+    assert not set(val.manifest.groups) & set(test.manifest.groups)
+    trained = read_examples(split[0], make_experiment().backbone.contract)
+    chooses = read_examples(split[1], trained.contract)
+    alone = finetune(make_experiment().backbone, trained, chooses, strategy=strategy, recipe=make_experiment().recipe)
+    rows = read_examples(split[2], trained.contract)
+    np.testing.assert_allclose(test.predictions, predict(alone.adapter, rows, device="cpu"), atol=1e-6)
+
+
+def test_without_anything_held_out_nothing_can_be_judged(make_experiment, examples):
+    with pytest.raises(SettingsError, match="neither a test nor a validation part"):
+        hold_out(make_experiment(), examples, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("strategy", ["probe", "partial:1"])
+def test_pooled_predictions_are_those_of_the_folds(make_experiment, examples, tmp_path, strategy):
+    experiment = make_experiment(strategy)
+    outcome = cross_validate(experiment, examples, 3, 0.0)
+    (judged,) = outcome.judged
+    number = examples.manifest.fold_numbers(3, 0)
+    np.testing.assert_array_equal(judged.folds, number)
+    for fold in range(3):
+        inside, outside = examples.subset(np.flatnonzero(number != fold)), np.flatnonzero(number == fold)
+        run = finetune(experiment.backbone, inside, strategy=strategy, recipe=experiment.recipe)
+        alone = predict(run.adapter, examples.subset(outside), device="cpu")
+        np.testing.assert_allclose(judged.predictions[outside], alone, atol=1e-6)
+        kept = json.loads((tmp_path / "folds" / str(fold + 1) / "fold.json").read_text())
+        np.testing.assert_array_equal(kept["predictions"], judged.predictions[outside])
+        assert kept["frozen"]["before"] == kept["frozen"]["after"]
+    assert outcome.run.adapter.record["training"]["rows"] == 60
+
+
+def test_the_final_run_takes_the_median_of_the_folds_best_epochs(make_experiment, examples, tmp_path):
+    outcome = cross_validate(make_experiment("partial:1", epochs=5, learning_rate=0.03), examples, 3, 0.25)
+    best = [json.loads((tmp_path / "folds" / str(fold) / "fold.json").read_text())["best_epoch"] for fold in (1, 2, 3)]
+    assert len(outcome.run.history) == round(float(np.median(best)))
+
+
+def test_a_probe_computes_its_vectors_once_for_all_folds(make_experiment, examples):
+    experiment, calls = make_experiment(), []
+    first = experiment.backbone.stages[0]
+
+    def counted(network, features):
+        calls.append(len(features))
+        return first.run(network, features)
+
+    stages = (replace(first, run=counted), *experiment.backbone.stages[1:])
+    cross_validate(replace(experiment, backbone=replace(experiment.backbone, stages=stages)), examples, 4, 0.2)
+    assert sum(calls) == 60
+
+
+def test_predictions_do_not_depend_on_the_batches(make_experiment, examples):
+    run = hold_out(make_experiment("full"), examples, 0.2, 0.2).run
+    one, other = (predict(run.adapter, examples, batch_size=size, device="cpu") for size in (1, 32))
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    np.testing.assert_allclose(one.sum(1), 1)

@@ -1,0 +1,250 @@
+"""The gradient loop against one written by hand; interruption, repetition, early stopping."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from graftwork.core.checkpoint import NAME
+from graftwork.core.errors import OutputError, TrainingError
+from graftwork.core.examples import epoch_batches
+from graftwork.core.finetuning import finetune, new_graft
+from graftwork.core.optimisation import rate_factor
+from graftwork.core.recipe import Recipe
+from graftwork.core.strategies import parse_strategy
+
+
+def learnt(run):
+    return {name: value.detach() for name, value in run.adapter.graft.learnt().items()}
+
+
+def equal_bytes(one, other):
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def close(one, other, atol):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=atol, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_a_loop_written_by_hand_gives_the_same_weights(make_backbone, examples, weights):
+    backbone = make_backbone(dropout=0.0)
+    recipe = Recipe(epochs=3, batch_size=8, learning_rate=0.01, weight_decay=0.1, warmup=0.2, clip_norm=0.5,
+                    class_weights=weights, device="cpu", memory_format="contiguous", workers=0)  # fmt: skip
+    rows = examples.subset(range(50))
+    run = finetune(backbone, rows, strategy="full", recipe=recipe)
+
+    start = new_graft(backbone, rows.manifest, parse_strategy("full"), recipe)
+    model = nn.Sequential(start.backbone, start.head).train()
+    data, labels = torch.stack(rows.tensors), torch.as_tensor(rows.manifest.values)
+    counts = torch.bincount(labels, minlength=3)
+    factor = len(labels) / (3 * counts.double()) if weights == "balanced" else torch.ones(3, dtype=torch.float64)
+    groups = [
+        {
+            "params": [p for p in part.parameters() if (p.dim() > 1) == decays],
+            "weight_decay": 0.1 * decays,
+            "share": share,
+        }
+        for part, share in ((start.head, 1.0), (start.backbone, 0.1))
+        for decays in (True, False)
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=0.01)
+    update, updates = 0, 3 * 7
+    for epoch in range(3):
+        for batch in epoch_batches(50, 8, 0, epoch):
+            loss = nn.functional.cross_entropy(model(data[batch]), labels[batch], weight=factor.float())
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            for group in optimiser.param_groups:
+                group["lr"] = 0.01 * group["share"] * rate_factor(update, updates, 0.2)
+            optimiser.step()
+            update += 1
+    close(learnt(run), {name: value.detach() for name, value in start.learnt().items()}, 1e-6)
+
+
+def test_two_passes_an_update_equal_one_of_twice_the_rows(make_backbone, examples, recipe):
+    backbone = make_backbone(norm=False, dropout=0.0)
+    rows = examples.subset(range(48))
+    whole = finetune(backbone, rows, strategy="full", recipe=replace(recipe, batch_size=16))
+    halves = finetune(backbone, rows, strategy="full", recipe=replace(recipe, batch_size=8, accumulate=2))
+    close(learnt(whole), learnt(halves), 1e-6)
+    untrained = new_graft(backbone, rows.manifest, parse_strategy("full"), recipe).learnt()
+    assert not equal_bytes(learnt(whole), untrained)
+
+
+@pytest.mark.parametrize("strategy", ["partial:1", "full"])
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(backbone, examples, recipe, augment, strategy):
+    runs = [
+        finetune(backbone, examples, strategy=strategy, recipe=replace(recipe, seed=seed, dropout=0.3), augment=augment)
+        for seed in (0, 0, 1)
+    ]
+    assert equal_bytes(learnt(runs[0]), learnt(runs[1]))
+    assert not equal_bytes(learnt(runs[0]), learnt(runs[2]))
+    assert runs[0].history == runs[1].history
+
+
+def test_the_course_says_every_epoch(backbone, examples, recipe):
+    told = []
+    run = finetune(backbone, examples.subset(range(40)), examples.subset(range(40, 60)), strategy="partial:1",
+                   recipe=recipe, on_epoch=told.append)  # fmt: skip
+    assert tuple(told) == run.history
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert list(run.history[0]) == ["epoch", "learning_rate", "train_loss", "val_loss", "val_auroc"]
+    assert 0 <= run.history[0]["val_auroc"] <= 1
+
+
+def test_the_loss_of_the_course_is_the_mean_over_the_rows(make_backbone, examples, recipe):
+    backbone = make_backbone(norm=False, dropout=0.0)
+    still = replace(recipe, epochs=1, learning_rate=1e-12, batch_size=7)
+    run = finetune(backbone, examples, examples, strategy="full", recipe=still)
+    assert run.history[0]["train_loss"] == pytest.approx(run.history[0]["val_loss"], rel=1e-5)
+
+
+def test_training_stops_when_validation_stalls_and_keeps_the_best_weights(backbone, examples, recipe):
+    """With shuffled labels validation soon gets no better."""
+    rng = np.random.default_rng(0)
+    rows, val = examples.subset(range(30)), examples.subset(range(30, 60))
+    rows = replace(rows, manifest=replace(rows.manifest, values=rng.permutation(rows.manifest.values)))
+    longer = replace(recipe, epochs=25, patience=3, learning_rate=0.02)
+    run = finetune(backbone, rows, val, strategy="partial:1", recipe=longer)
+    keys = [(row["val_auroc"], -row["val_loss"]) for row in run.history]
+    assert run.best_epoch == keys.index(max(keys)) + 1
+    assert len(run.history) == run.best_epoch + 3 < 25
+    # The same run cut off at its best epoch (and on the same schedule) ends with the same weights.
+    seen = []
+
+    class EnoughError(Exception):
+        pass
+
+    def stop(row):
+        seen.append(row)
+        if row["epoch"] == run.best_epoch:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        finetune(backbone, rows, val, strategy="partial:1", recipe=longer, on_epoch=stop)
+    with torch.no_grad():
+        batch = val.contract.collate(val.tensors)
+        outputs = run.adapter.graft(batch)
+    loss = float(nn.functional.cross_entropy(outputs, torch.as_tensor(val.manifest.values)))
+    assert loss == pytest.approx(run.history[run.best_epoch - 1]["val_loss"], rel=1e-5)
+    assert seen == list(run.history[: run.best_epoch])
+
+
+class PowerCutError(Exception):
+    """The power goes out."""
+
+
+@pytest.fixture
+def interrupt():
+    def after(epoch):
+        def stop(row):
+            if row["epoch"] == epoch:
+                raise PowerCutError
+
+        return stop
+
+    return after
+
+
+CASES = {
+    "plain": ("full", {}),
+    "partial, dropout": ("partial:1", {"dropout": 0.4}),
+    "accumulating": ("full", {"accumulate": 3, "dropout": 0.2}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_resumed_after_an_epoch_ends_with_the_same_bytes(
+    backbone, examples, recipe, augment, tmp_path, interrupt, case
+):
+    strategy, changes = CASES[case]
+    options = {"strategy": strategy, "recipe": replace(recipe, epochs=4, **changes), "augment": augment}
+    rows, val = examples.subset(range(45)), examples.subset(range(45, 60))
+    whole = finetune(backbone, rows, val, **options)
+    with pytest.raises(PowerCutError):
+        finetune(backbone, rows, val, checkpoints=tmp_path, on_epoch=interrupt(3), **options)
+    told = []
+    resumed = finetune(backbone, rows, val, checkpoints=tmp_path, resume=True, on_epoch=told.append, **options)
+    assert [row["epoch"] for row in told] == [3, 4]  # interrupted before the third epoch was kept
+    assert equal_bytes(learnt(whole), learnt(resumed))
+    assert (whole.history, whole.best_epoch) == (resumed.history, resumed.best_epoch)
+    assert not (tmp_path / NAME).exists()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_resumed_within_an_epoch_ends_with_the_same_bytes(
+    backbone, examples, recipe, no_change, tmp_path, monkeypatch, case
+):
+    strategy, changes = CASES[case]
+    options = {"strategy": strategy, "recipe": replace(recipe, epochs=3, **changes), "augment": no_change}
+    rows, val = examples.subset(range(45)), examples.subset(range(45, 60))
+    whole = finetune(backbone, rows, val, **options)
+
+    from graftwork.core import training
+
+    save, saved = training.save_checkpoint, []
+
+    def save_and_stop(*arguments):
+        save(*arguments)
+        saved.append(arguments[2])
+        if arguments[2].epoch == 1 and arguments[2].batch > 0:
+            raise PowerCutError
+
+    monkeypatch.setattr(training, "save_checkpoint", save_and_stop)
+    with pytest.raises(PowerCutError):
+        finetune(backbone, rows, val, checkpoints=tmp_path, checkpoint_seconds=0.0, **options)
+    assert saved[-1].batch % changes.get("accumulate", 1) == 0
+    monkeypatch.setattr(training, "save_checkpoint", save)
+    resumed = finetune(backbone, rows, val, checkpoints=tmp_path, resume=True, **options)
+    assert equal_bytes(learnt(whole), learnt(resumed))
+    assert whole.history == resumed.history
+    assert [list(row) for row in whole.history] == [list(row) for row in resumed.history]
+
+
+def test_a_run_with_other_settings_is_not_resumed(backbone, make_backbone, examples, recipe, tmp_path, interrupt):
+    def go(backbone=backbone, rows=examples, strategy="partial:1", recipe=recipe, **more):
+        return finetune(backbone, rows, strategy=strategy, recipe=recipe, checkpoints=tmp_path, **more)
+
+    with pytest.raises(PowerCutError):
+        go(on_epoch=interrupt(2))
+    for changes, names in [
+        ({"recipe": replace(recipe, learning_rate=0.5, seed=3)}, "learning_rate, seed"),
+        ({"strategy": "partial:2"}, "strategy"),
+        ({"backbone": make_backbone(seed=5)}, "backbone"),
+        ({"rows": examples.subset(range(1, 60))}, "training data"),
+    ]:
+        with pytest.raises(OutputError, match=f"the interrupted run had another {names}; resume with the same"):
+            go(resume=True, **changes)
+    assert go(resume=True, recipe=replace(recipe, workers=1)).best_epoch == 2
+
+
+def test_there_must_be_something_to_resume(backbone, examples, recipe, tmp_path):
+    with pytest.raises(OutputError, match="nothing to resume"):
+        finetune(backbone, examples, strategy="full", recipe=recipe, checkpoints=tmp_path, resume=True)
+
+
+def test_a_loss_that_is_not_finite_names_epoch_batch_and_files(backbone, examples, recipe):
+    tensors = list(examples.tensors)
+    tensors[7] = torch.full((1, 8, 8), float("nan"))
+    broken = replace(examples, tensors=tuple(tensors))
+    batch = next(number for number, rows in enumerate(epoch_batches(60, 8, 0, 0)) if 7 in rows)
+    with pytest.raises(TrainingError, match=rf"the loss is nan in epoch 1, batch {batch + 1}:") as caught:
+        finetune(backbone, broken, strategy="full", recipe=recipe)
+    assert examples.manifest.paths[7] in str(caught.value)
+    assert str(caught.value).count(".npy") == len(epoch_batches(60, 8, 0, 0)[batch])
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(make_backbone, examples, recipe):
+    """Slow: a compiler runs."""
+    backbone = make_backbone(norm=False, dropout=0.0)
+    options = {"strategy": "full", "recipe": replace(recipe, epochs=1)}
+    plain = finetune(backbone, examples, **options)
+    compiled = finetune(backbone, examples, **options | {"recipe": replace(recipe, epochs=1, compile=True)})
+    close(learnt(plain), learnt(compiled), 1e-5)
