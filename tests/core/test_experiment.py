@@ -21,8 +21,19 @@ def make_experiment(backbone, recipe, augment, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("strategy", ["probe", "partial:1"])
-def test_holding_out_judges_rows_that_training_never_saw(make_experiment, examples, strategy):
+def test_a_probe_that_is_solved_trains_on_all_rows_but_the_test_ones(make_experiment, examples):
+    outcome = hold_out(make_experiment("probe"), examples, 0.2, 0.2)
+    (test,) = outcome.judged
+    train, val, held_out = examples.manifest.split(0, val_fraction=0.0)
+    assert (test.part, test.manifest.paths, len(val)) == ("test", held_out.paths, 0)
+    rows = read_examples(train, make_experiment().backbone.contract)
+    alone = finetune(make_experiment().backbone, rows, recipe=make_experiment().recipe)
+    unseen = read_examples(held_out, rows.contract)
+    np.testing.assert_allclose(test.predictions, predict(alone.adapter, unseen, device="cpu"), atol=1e-6)
+
+
+def test_holding_out_judges_rows_that_training_never_saw(make_experiment, examples):
+    strategy = "partial:1"
     outcome = hold_out(make_experiment(strategy), examples, 0.2, 0.2)
     val, test = outcome.judged
     assert (val.part, test.part) == ("val", "test")

@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from graftwork.core.errors import OutputError
 from graftwork.core.files import whole_file, write_json, write_text
 
 
@@ -18,7 +19,7 @@ def test_a_file_that_could_not_be_finished_leaves_the_old_one_and_nothing_beside
             assert path.read_text() == "old"
             raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OutputError, match="disk full"):
         fail()
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["a.txt"]

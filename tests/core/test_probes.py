@@ -131,7 +131,7 @@ def test_one_class_cannot_be_learnt(make_case):
 
 def test_rows_of_one_group_are_refused_because_nothing_can_be_held_out(make_case):
     vectors, manifest = make_case(30, 4)
-    with pytest.raises(TrainingError, match="all training rows are of one group"):
+    with pytest.raises(TrainingError, match="at least two groups of rows"):
         solved(vectors, replace(manifest, groups=("p",) * 30))
 
 

@@ -91,7 +91,7 @@ def test_a_run_interrupted_within_its_second_fold_ends_with_the_same_bytes(make_
 
 
 def test_the_numbers_are_those_of_the_predictions(make_study):
-    study = make_study("run", "probe")
+    study = make_study("run", "partial:1")
     outcome = run_study(study)
     metrics = json.loads((study.out / "metrics.json").read_text())
     table = pd.read_csv(study.out / "predictions.csv")
