@@ -253,7 +253,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         ) from error
     except (OSError, ValueError) as error:
         # pandas' parser errors and pyarrow's are ValueErrors; their text names the line.
-        raise ManifestError(str(path), [Problem(f"cannot be read as a table: {error}")]) from error
+        reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
+        raise ManifestError(str(path), [Problem(f"cannot be read as a table: {reason}")]) from error
     if not isinstance(table.index, pd.RangeIndex):
         # pandas takes the first cells of rows that are longer than the header as names of the rows.
         count = len(table.columns)

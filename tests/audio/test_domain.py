@@ -36,7 +36,7 @@ def test_every_public_name_is_where_the_table_says() -> None:
 
 
 def test_the_options_of_train_are_those_of_load_backbone() -> None:
-    known = inspect.signature(DOMAIN.load_backbone).parameters
+    known = inspect.signature(audio.load_backbone).parameters
     assert [parameter.name for parameter in DOMAIN.parameters] == ["max_seconds", "pooling"]
     for parameter in DOMAIN.parameters:
         assert known[parameter.name].default == parameter.default

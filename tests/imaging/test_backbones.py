@@ -263,6 +263,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
     monkeypatch.setattr("graftwork.imaging.hub.cached_file", lambda repository, names: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
 
 
@@ -275,11 +276,11 @@ def test_without_a_network_the_message_says_what_was_tried_and_how_to_go_on(offl
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
-        ("timm:mobilnetv2_100", {}, BackboneError, "nearest: mobilenetv2_100"),
+        ("timm:mobilnetv2_100", {}, BackboneError, "nearest: timm:mobilenetv2_100"),
         ("timm:resnet18.nope", {}, BackboneError, r"weights of resnet18: resnet18\.a1_in1k"),
-        ("monai:resnet18", {}, BackboneError, "nearest: resnet18-"),
+        ("monai:resnet18", {}, BackboneError, "nearest: monai:resnet18-"),
         ("monai:resnet18-3d", {}, BackboneError, "no pretrained weights are published.*--weights FILE"),
-        ("medicalnet:resnet7", {}, BackboneError, "known: resnet10, resnet18"),
+        ("medicalnet:resnet7", {}, BackboneError, "known: medicalnet:resnet10, medicalnet:resnet18"),
         ("resnet18", {}, BackboneError, "timm:resnet18"),
         ("timm:test_vit", {"image_size": 50}, SettingsError, "not a multiple of its patches of 16"),
         ("timm:test_vit", {"image_size": 0}, SettingsError, "1 or more"),

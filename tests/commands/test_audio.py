@@ -1,0 +1,103 @@
+"""What only the audio command line meets: recordings that cannot be used, and other ways to write a clip."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+
+@pytest.fixture
+def bench(audio_bench):
+    return audio_bench
+
+
+@pytest.fixture
+def spoiled(bench):
+    """The good rows, and behind them one of every kind of recording that cannot be used."""
+    whole = (bench.folder / "00.wav").read_bytes()
+    (bench.folder / "truncated.wav").write_bytes(whole[: len(whole) // 2])
+    (bench.folder / "words.wav").write_text("no sound")
+    (bench.folder / "empty.wav").write_bytes(b"")
+    soundfile.write(bench.folder / "none.wav", np.zeros(0), 16000)
+    soundfile.write(bench.folder / "silent.wav", np.zeros(8000), 16000)
+    noise = np.random.default_rng(0).normal(size=8000).astype(np.float32)
+    noise[5] = np.nan
+    soundfile.write(bench.folder / "holes.wav", noise, 16000, subtype="FLOAT")
+    names = ("truncated.wav", "words.wav", "empty.wav", "none.wav", "silent.wav", "holes.wav")
+    return bench.write_table([*bench.labelled(), *((name, "plain") for name in names)])
+
+
+REASONS = (
+    "truncated.wav: truncated: its header claims 12000 bytes of sound, 5978 are there",
+    "words.wav: not a readable sound file",
+    "empty.wav: the file is empty (0 bytes)",
+    "none.wav: holds no samples (0 s)",
+    "silent.wav: nothing but silence",
+    "holes.wav: 1 of 8000 samples are NaN or infinite",
+)
+
+
+def test_recordings_that_cannot_be_used_are_reported_all_at_once(bench, spoiled):
+    found = bench.train(table=spoiled)
+    assert (found.code, found.out) == (2, "")
+    lines = found.err.splitlines()
+    assert lines[0] == "error: 6 examples cannot be used (--skip-unreadable leaves them out):"
+    assert len(lines) == 7
+    for row, (line, reason) in enumerate(zip(lines[1:], REASONS, strict=True), start=26):
+        assert line.startswith(f"  row {row}: ")
+        assert reason in line
+    assert not bench.left()
+
+
+def test_recordings_that_cannot_be_used_are_left_out_and_listed_on_request(bench, spoiled):
+    done = bench.train("--folds", 2, "--skip-unreadable", table=spoiled)
+    assert done.code == 0
+    assert done.err.count("left out: row") == 6
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())
+    assert numbers["test"]["about"]["rows"] == 24
+    assert [one["row"] for one in numbers["left_out"]] == [26, 27, 28, 29, 30, 31]
+    rows = json.loads(bench.run("predict", "run", "00.wav", "silent.wav", "--skip-unreadable", "--json").out)
+    assert [row["error"] is None for row in rows] == [True, False]
+    assert rows[1]["prediction"] is None
+
+
+def test_rate_channels_and_format_of_a_recording_do_not_matter(bench):
+    assert bench.train("--folds", 2).code == 0
+    samples, _ = soundfile.read(bench.folder / "01.wav")
+    soundfile.write(bench.folder / "stereo.flac", np.column_stack([samples, samples]), 16000)
+    twice = np.interp(np.arange(2 * len(samples)) / 2, np.arange(len(samples)), samples)
+    soundfile.write(bench.folder / "fast.wav", twice, 32000)
+    found = bench.run("predict", "run", "01.wav", "stereo.flac", "fast.wav").out
+    assert [row["prediction"] for row in csv.DictReader(io.StringIO(found))] == ["marked"] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--backbone", "WAV2VEC2_BASE"), "nearest: torchaudio:WAV2VEC2_BASE"),
+        (("--backbone", "hf:./absent"), "hf:./absent: no such folder"),
+        (("--pooling", "max"), "pooling must be one of mean, mean+std, found 'max'"),
+        (("--max-seconds", "0"), "max_seconds must be at least 0.025 s"),
+    ],
+)
+def test_settings_of_speech(bench, options, said):
+    found = bench.train(*options)
+    assert found.code == 2
+    assert said in found.err
+    assert not bench.left()
+
+
+def test_a_checkpoint_of_the_hub_without_a_network(bench):
+    found = bench.train("--backbone", "hf:facebook/wav2vec2-base")
+    assert found.code == 2
+    assert "hf:facebook/wav2vec2-base needs config.json" in found.err
+    assert "give hf:FOLDER" in found.err
+    assert not bench.left()
+
+
+def test_random_weights_are_drawn_again_from_the_seed(bench):
+    assert bench.train("--weights", "random", "--folds", 2).code == 0
+    assert bench.run("predict", "run", "00.wav").code == 0

@@ -1,0 +1,137 @@
+"""What only the imaging command line meets: pictures and volumes that cannot be used, numbers and several labels."""
+
+import csv
+import io
+import json
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def bench(imaging_bench):
+    return imaging_bench
+
+
+@pytest.fixture
+def spoiled(bench):
+    """The good rows, and behind them one of every kind of picture that cannot be used."""
+    whole = (bench.folder / "00.png").read_bytes()
+    (bench.folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (bench.folder / "words.png").write_text("no picture")
+    (bench.folder / "empty.png").write_bytes(b"")
+    Image.fromarray(np.full((40, 40), 7, np.uint8)).save(bench.folder / "flat.png")
+    volume = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), bench.folder / "volume.nii.gz")
+    volume[0, 0, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(volume[:, :, :1], np.eye(4)), bench.folder / "holes.nii.gz")
+    names = ("truncated.png", "words.png", "empty.png", "flat.png", "volume.nii.gz", "holes.nii.gz")
+    return bench.write_table([*bench.labelled(), *((name, "plain") for name in names)])
+
+
+REASONS = (
+    ("row 26: ", "truncated.png: cannot be decoded: image file is truncated"),
+    ("row 27: ", "words.png: is not a picture that can be read"),
+    ("row 28: ", "empty.png: the file is empty"),
+    ("row 29: ", "flat.png: every value is 7"),
+    ("row 30: ", "volume.nii.gz: is a volume of 10 x 9 x 8 voxels (depth, height, width), and the backbone takes 2D"),
+    ("row 31: ", "holes.nii.gz: 1 of 72 values are not finite numbers"),
+)
+
+
+def test_pictures_that_cannot_be_used_are_reported_all_at_once(bench, spoiled):
+    found = bench.train(table=spoiled)
+    assert (found.code, found.out) == (2, "")
+    lines = found.err.splitlines()
+    assert lines[0] == "error: 6 examples cannot be used (--skip-unreadable leaves them out):"
+    assert len(lines) == 7
+    for line, (row, reason) in zip(lines[1:], REASONS, strict=True):
+        assert line.startswith(f"  {row}")
+        assert reason in line
+    assert not bench.left()
+
+
+def test_pictures_that_cannot_be_used_are_left_out_and_listed_on_request(bench, spoiled):
+    done = bench.train("--folds", 2, "--skip-unreadable", table=spoiled)
+    assert done.code == 0
+    assert done.err.count("left out: row") == 6
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())
+    assert numbers["test"]["about"]["rows"] == 24
+    assert [one["row"] for one in numbers["left_out"]] == [26, 27, 28, 29, 30, 31]
+    judged = bench.run("evaluate", "run", spoiled, "--skip-unreadable", "--json")
+    assert len(json.loads(judged.out)["left_out"]) == 6
+    predicted = bench.run("predict", "run", "*.png", "--skip-unreadable")
+    rows = list(csv.DictReader(io.StringIO(predicted.out)))
+    assert len(rows) == 28
+    assert len([row for row in rows if row["error"]]) == 4
+    assert bench.run("predict", "run", "*.png").code == 2
+
+
+def test_nothing_but_unreadable_pictures(bench, spoiled):
+    rows = [("truncated.png", "plain"), ("words.png", "marked")]
+    found = bench.train("--skip-unreadable", table=bench.write_table(rows))
+    assert found.code == 2
+    assert "none of the 2 examples can be used" in found.err
+    assert not bench.left()
+
+
+def test_a_picture_for_a_backbone_of_volumes(bench):
+    chosen = ("--backbone", "monai:resnet10-3d", "--weights", "random", "--image-size", "16")
+    found = bench.run("train", "table.csv", *chosen, "--out", "run")
+    assert found.code == 2
+    assert "row 2: " in found.err
+    assert "is a 2D image of 40 x 40 pixels (height, width), and the backbone takes volumes" in found.err
+    assert not bench.left()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--backbone", "resnet18"), "expected SOURCE:NAME with the source timm, monai, medicalnet"),
+        (("--backbone", "tim:resnet18"), "for example timm:resnet18"),
+        (("--image-size", "0"), "1 or more, found (0, 0)"),
+        (("--channels", "2"), "has 1 channels, and the backbone takes 2"),
+        (("--intensity", "windo"), "expected one of: auto, range, quantile"),
+    ],
+)
+def test_settings_of_images(bench, options, said):
+    found = bench.train(*options)
+    assert found.code == 2
+    assert said in found.err
+    assert not bench.left()
+
+
+@pytest.mark.parametrize("options", [("--target", "age"), ("--target", "age", "--task", "regression")])
+def test_a_column_of_numbers_is_learnt_as_a_number(bench, options):
+    assert bench.train(*options, "--folds", 3).code == 0
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    assert set(numbers) == {"mae", "rmse", "r2", "about"}
+    assert numbers["r2"]["value"] > 0.5
+    row = next(csv.DictReader(io.StringIO(bench.run("predict", "run", "01.png").out)))
+    assert set(row) == {"path", "prediction"}
+    assert float(row["prediction"]) == pytest.approx(50, abs=8)
+    assert bench.run("evaluate", "run", "table.csv").code == 0
+
+
+def test_several_columns_are_several_labels(bench):
+    assert bench.train("--target", "bright,round", "--folds", 3).code == 0
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    assert "auroc" in numbers
+    assert "confusion" not in numbers["about"]
+    row = next(csv.DictReader(io.StringIO(bench.run("predict", "run", "01.png").out)))
+    assert set(row) == {"path", "probability_bright", "probability_round"}
+    assert float(row["probability_bright"]) > 0.5
+    wrong = bench.train("--target", "bright,age", out="other")
+    assert wrong.code == 2
+    assert "row 2, column 'age': expected 0 or 1, found '20.0'" in wrong.err
+
+
+def test_a_folder_per_class_is_a_manifest(bench):
+    for name, label in bench.labelled():
+        place = bench.folder / "classes" / label
+        place.mkdir(parents=True, exist_ok=True)
+        (bench.folder / name).rename(place / name)
+    assert "24 rows" in bench.run("check", "classes").out
+    assert bench.train("--folds", 2, table="classes").code == 0
