@@ -145,6 +145,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else None
         raise AdapterError(f"{folder / RECORD}: expected schema {SCHEMA}, found {found!r}: train it anew")
+    missing = sorted({"backbone", "input", "strategy", "task", "target", "classes", "training"} - record.keys())
+    if missing:
+        raise AdapterError(f"{folder / RECORD}: incomplete, there is no {', '.join(missing)}: train it anew")
     return record
 
 

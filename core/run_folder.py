@@ -57,7 +57,7 @@ def check_same_run(folder: Path, record: dict[str, Any]) -> None:
     """Raises OutputError that names what differs where the folder's unfinished run was asked for otherwise: its
     finished folds would be taken for folds of this run. Device and workers may change."""
     begun, asked = (_settings(one) for one in (_record(folder) or {}, json.loads(json.dumps(record))))
-    changed = sorted(name for name in begun.keys() | asked.keys() if begun.get(name) != asked.get(name))
+    changed = sorted(name for name in asked if begun.get(name) != asked[name])
     if changed:
         raise OutputError(f"{folder}: the interrupted run had another {', '.join(changed)}; resume with the same")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from graftwork.core.adapter import load_adapter
+from graftwork.core.adapter import load_adapter, read_record
 from graftwork.core.errors import AdapterError
 from graftwork.core.experiment import evaluate, predict
 from graftwork.core.finetuning import finetune
@@ -140,3 +140,9 @@ def test_nothing_is_pickled(save, tmp_path):
     for name in os.listdir(tmp_path):
         content = (tmp_path / name).read_bytes()
         assert not content.startswith((b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK"))
+
+
+def test_a_record_without_its_parts_is_refused_by_their_names(tmp_path):
+    (tmp_path / "adapter.json").write_text('{"schema": 1, "task": "single-label"}')
+    with pytest.raises(AdapterError, match="there is no backbone, classes, input"):
+        read_record(tmp_path)
