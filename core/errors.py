@@ -12,7 +12,7 @@ class GraftworkError(Exception):
     """Something the user can mend: wrong input, wrong settings, a missing package or file."""
 
 
-class SettingsError(GraftworkError):
+class SettingsError(GraftworkError, ValueError):
     """An option has a value that cannot work, or two options contradict each other."""
 
 
