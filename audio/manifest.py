@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork.audio.backbones import load_backbone
 from graftwork.audio.domain import DOMAIN
 from graftwork.core import adapter, tables
 from graftwork.core.adapter import Adapter
@@ -30,4 +29,4 @@ def read_manifest(
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:
     """The adapter of that folder on its backbone; see `graftwork.core.load_adapter`."""
-    return adapter.load_adapter(folder, load_backbone, weights)
+    return adapter.open_adapter(folder, DOMAIN, weights)

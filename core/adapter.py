@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from graftwork.core.backbone import Backbone
+from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import whole_file, write_json, write_text
@@ -132,6 +133,17 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
         )
     graft.restore(tensors)
     return Adapter(graft, record)
+
+
+def open_adapter(folder: str | Path, domain: Domain, weights: str | None = None) -> Adapter:
+    """The adapter of that folder on a backbone of that domain; see `load_adapter`.
+
+    Raises AdapterError also for an adapter of the other domain.
+    """
+    about = read_record(Path(folder))["backbone"]
+    if about["options"].keys() - {parameter.name for parameter in domain.parameters}:
+        raise AdapterError(f"{folder}: its backbone {about['id']} is not for {domain.name}: use what trained it")
+    return load_adapter(folder, domain.load_backbone, weights)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

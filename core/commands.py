@@ -162,8 +162,9 @@ def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
     def evaluate(**options: Any) -> None:
         from graftwork.core.study import evaluate_run
 
+        as_json = options.pop("json")
         judged, left_out = evaluate_run(domain, **options)
-        if options["json"]:
+        if as_json:
             extra = {"left_out": [vars(one) for one in left_out]}
             print(json.dumps({judged.part: judged.evaluation.to_json()} | extra, indent=2, sort_keys=True))
         else:
@@ -199,8 +200,9 @@ def _predict(domain: Domain) -> tuple[str, Verb, str]:
     def predict(**options: Any) -> None:
         from graftwork.core.study import predict_files
 
+        as_json = options.pop("json")
         table = predict_files(domain, **options)
-        if options["json"]:
+        if as_json:
             print(table.to_json(orient="records", indent=2))
         elif options["out"] is None:
             print(table.to_csv(index=False, float_format="%.9g"), end="")

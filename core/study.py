@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork.core.adapter import Adapter, load_adapter, read_record
+from graftwork.core.adapter import Adapter, open_adapter, read_record
 from graftwork.core.backbone import Backbone
 from graftwork.core.content import ROW_MARK, example_exists
 from graftwork.core.domain import Domain
-from graftwork.core.errors import AdapterError, ManifestError, OutputError, Problem, SettingsError, UnreadableError
+from graftwork.core.errors import ManifestError, OutputError, Problem, SettingsError, UnreadableError
 from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unreadable_report
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out, judge, predict
 from graftwork.core.files import whole_file
@@ -98,7 +98,7 @@ def run_study(study: Study) -> Outcome:
 
 def evaluate_run(
     domain: Domain, run: str, manifest: str, *, weights: str | None, part: str | None, target: str | None,
-    group: str | None, skip_unreadable: bool, out: str | None, batch_size: int, device: str, json: bool,
+    group: str | None, skip_unreadable: bool, out: str | None, batch_size: int, device: str,
 ) -> tuple[Judged, tuple[Unreadable, ...]]:  # fmt: skip
     """What the adapter of a run is worth on a manifest, and the examples that were left out on request."""
     record = read_record(Path(run))
@@ -112,7 +112,7 @@ def evaluate_run(
         rows = rows.subset(np.array([own == part for own in rows.parts or ()] or [False] * len(rows)))
         if not len(rows):
             raise ManifestError(manifest, [Problem(f"no row of the split column says {part!r}")])
-    adapter = _open_adapter(domain, run, weights)
+    adapter = open_adapter(run, domain, weights)
     unreadable = "skip" if skip_unreadable else "stop"
     examples = read_examples(rows, adapter.backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     judged = judge("test", examples.manifest, predict(adapter, examples, batch_size=batch_size, device=device))
@@ -123,7 +123,7 @@ def evaluate_run(
 
 def predict_files(
     domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
-    batch_size: int, device: str, json: bool,
+    batch_size: int, device: str,
 ) -> pd.DataFrame:  # fmt: skip
     """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead."""
     import pandas as pd
@@ -131,7 +131,7 @@ def predict_files(
     if out is not None and Path(out).is_dir():
         raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
     paths = find_inputs(inputs)
-    adapter = _open_adapter(domain, run, weights)
+    adapter = open_adapter(run, domain, weights)
     tables, failures = [], list[Unreadable]()
     for start in range(0, len(paths), PREDICT_BLOCK):
         block, failed = _predict_block(
@@ -171,16 +171,6 @@ def _predict_block(
     if failures:
         table["error"] = table["path"].map({one.path: one.reason for one in failures})
     return table, failures
-
-
-def _open_adapter(domain: Domain, run: str, weights: str | None) -> Adapter:
-    """The run's adapter. Raises AdapterError for one that the other domain's command line trained."""
-    about = read_record(Path(run))["backbone"]
-    if about["options"].keys() - {parameter.name for parameter in domain.parameters}:
-        raise AdapterError(
-            f"{run}: its backbone {about['id']} is not for {domain.name}: use the command that trained it"
-        )
-    return load_adapter(run, domain.load_backbone, weights)
 
 
 def find_inputs(inputs: Sequence[str]) -> list[str]:

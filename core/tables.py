@@ -100,6 +100,7 @@ class _Rows:
         return cells
 
     def paths(self) -> list[str]:
+        """Absolute paths; files that are listed twice or are not there are reported."""
         cells = self.column("path", "files")
         if cells is None:
             return []

@@ -14,9 +14,9 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import estimator_checks as checks
 
-from graftwork import audio, core
+from graftwork import audio, core, imaging
 from graftwork.audio import ClipClassifier
-from graftwork.core.errors import SettingsError, UnreadableError
+from graftwork.core.errors import AdapterError, SettingsError, UnreadableError
 from graftwork.imaging import ImageClassifier
 
 RUN = (
@@ -190,3 +190,11 @@ def test_wrong_input_says_what_was_expected(case: Case) -> None:
         model.fit(paths, [0, 1, 0])
     with pytest.raises(ValueError, match="groups has 2 entries"):
         model.fit(paths, labels, groups=[0, 1])
+
+
+def test_an_adapter_of_the_other_domain_is_refused(case: Case, tmp_path: Path) -> None:
+    model, paths, labels, _ = case
+    model.fit(paths, labels).adapter_.save(tmp_path / "run")
+    other = audio if isinstance(model, ImageClassifier) else imaging
+    with pytest.raises(AdapterError, match="use what trained it"):
+        other.load_adapter(tmp_path / "run")

@@ -127,7 +127,7 @@ def trained(make_study):
 def judge(domain, trained):
     def judge(manifest, **changes):
         options = {"weights": None, "part": None, "target": None, "group": None, "skip_unreadable": False, "out": None,
-                   "batch_size": 16, "device": "cpu", "json": False}  # fmt: skip
+                   "batch_size": 16, "device": "cpu"}  # fmt: skip
         return evaluate_run(domain, str(trained), str(manifest), **options | changes)
 
     return judge
@@ -161,7 +161,6 @@ def guess(domain, trained):
             "skip_unreadable": False,
             "batch_size": 16,
             "device": "cpu",
-            "json": False,
         }
         return predict_files(domain, str(trained), [str(one) for one in inputs], **options | changes)
 
