@@ -1,0 +1,340 @@
+"""Named tensors on disk: the format of a store, and its writer and reader. What the tensors mean is not known here.
+
+A store is a folder. Every writer appends raw values to data files of its own, `<uuid>.bin`, and lists what is
+whole in `<uuid>.json`; so any number of processes write at the same time without locks, and readers see all of it.
+An index is the only authority: bytes that none lists do not exist.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from graftwork.core.errors import OutputError, SettingsError
+from graftwork.core.files import whole_file
+from graftwork.core.mapped import MappedTensors, Place
+
+log = logging.getLogger(__name__)
+
+StoreType = Literal["float32", "float16", "bfloat16"]
+
+SCHEMA = "graftwork-store-1"
+RECORD = "store.json"
+
+PUBLISH_SECONDS = 30.0
+"""How long a writer may keep what it added to itself: at most this much work is lost when it is killed."""
+
+FILE_BYTES = 2 * 2**30
+"""Where a writer goes on in a new data file: Linux refuses to map a file that is larger than the machine's memory."""
+
+_ALIGNMENT = 64
+_ABANDONED_SECONDS = 24 * 3600.0
+_WIDER = {"float16": "use --cache-dtype bfloat16 or float32", "bfloat16": "use --cache-dtype float32"}
+
+
+@dataclass(frozen=True)
+class Store:
+    """One folder of tensors of one dtype.
+
+    ragged: as its writers said (`Writer.ragged`), or, if none did, whether the shapes differ; None while it is empty.
+    It is what held when the store was opened.
+    """
+
+    folder: Path
+    dtype: StoreType
+    ragged: bool | None
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return _torch_dtype(self.dtype)
+
+
+def cache_folder(given: str | None) -> Path:
+    """The folder of all stores: `given`, else $GRAFTWORK_CACHE, else graftwork in $XDG_CACHE_HOME or in ~/.cache.
+
+    Raises SettingsError if it lies in a home folder and there is none.
+    """
+    try:
+        if chosen := given or os.environ.get("GRAFTWORK_CACHE"):
+            return Path(chosen).expanduser()
+        if shared := os.environ.get("XDG_CACHE_HOME"):
+            return Path(shared) / "graftwork"
+        return Path.home() / ".cache" / "graftwork"
+    except RuntimeError as error:
+        raise SettingsError("there is no home folder to keep a cache in; name a folder with --cache") from error
+
+
+def open_store(cache: Path, key: str, about: dict[str, Any], dtype: StoreType) -> Store:
+    """The store of this key, made if it is not there; its time of last use is now.
+
+    about: what the store holds, in words and numbers for people; it is not compared.
+    Raises OutputError if the folder cannot be written, or holds another format or dtype.
+    """
+    if dtype not in get_args(StoreType):
+        raise SettingsError(f"--cache-dtype {dtype!r}: expected one of {', '.join(get_args(StoreType))}")
+    folder = cache / key
+    record: Any = {"schema": SCHEMA, "about": about, "dtype": dtype}
+    try:
+        if (folder / RECORD).exists():
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    except ValueError:
+        record = None
+    found = record.get("schema") if isinstance(record, dict) else None
+    if found != SCHEMA:
+        raise OutputError(f"{folder}: expected a store of schema {SCHEMA}, found {found!r}; {_ELSEWHERE}")
+    if record.get("dtype") != dtype:
+        raise OutputError(f"{folder}: holds {record.get('dtype')}, not {dtype}; {_ELSEWHERE}")
+    # Written anew each time: this sets its time, and tells a folder or a disk that takes no more at once.
+    _write_index(folder, folder / RECORD, record)
+    _remove_abandoned(folder)
+    return Store(folder, dtype, _ragged(folder, _torch_dtype(dtype)))
+
+
+def last_use(folder: Path) -> float | None:
+    """When a store was last opened or written, in seconds since the epoch; None for a folder that is no store."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        used = (folder / RECORD).stat().st_mtime
+    except (OSError, ValueError):
+        return None
+    # Older and newer formats are stores too; a store.json of another program is not.
+    ours = isinstance(record, dict) and str(record.get("schema")).startswith("graftwork-store-")
+    return used if ours else None
+
+
+def names(store: Store) -> frozenset[str]:
+    """Names of the entries that are whole."""
+    return frozenset(_places(store.folder, store.torch_dtype))
+
+
+def read(store: Store, wanted: Sequence[str]) -> MappedTensors:
+    """The entries of these names in this order; no data is read yet.
+
+    Raises KeyError for a name that is not there, OutputError if the files cannot be mapped.
+    """
+    places = _places(store.folder, store.torch_dtype)
+    try:
+        return MappedTensors([places[name] for name in wanted], store.torch_dtype)
+    except OSError as error:
+        raise OutputError(f"{store.folder}: cannot be read ({error.strerror or error}); {_ELSEWHERE}") from error
+
+
+def writer(store: Store) -> Writer:
+    """A context in which entries are added to the store."""
+    return Writer(store)
+
+
+class Writer:
+    """Adds entries. They can be read from the next publication on, at the latest when the block ends.
+
+    ragged: set by whoever knows whether the first axes of the entries are lengths of their own, even if they
+    happen to be equal. Kept with the entries; None for not known.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.ragged: bool | None = None
+        self._store = store
+        self._file: BinaryIO | None = None
+        self._path = store.folder
+        self._end = 0
+        self._entries: dict[str, tuple[int, list[int]]] = {}
+        self._published = (0, 0)  # how many entries, and up to which byte
+        self._published_at = time.monotonic()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Appends one entry of any shape, its values converted to the store's dtype.
+
+        Raises OutputError if a finite value is too large for the dtype, or if the data cannot be written; after the
+        latter the writer is done with.
+        """
+        values = _narrowed(name, tensor, self._store)
+        try:
+            file = self._file or self._begin()
+            start = -(-self._end // _ALIGNMENT) * _ALIGNMENT
+            file.seek(start)
+            rest = memoryview(values.reshape(-1).view(torch.uint8).numpy())
+            self._end = start + len(rest)
+            while rest:
+                rest = rest[os.write(file.fileno(), rest) :]
+        except OSError as error:
+            self._abandon()
+            raise _unwritable(self._store.folder, error) from error
+        self._entries[name] = (start, list(values.shape))
+        if self._end >= FILE_BYTES:
+            self._finish()
+        elif time.monotonic() - self._published_at >= PUBLISH_SECONDS:
+            self._publish()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._finish()
+        except OutputError as failure:
+            if error is None:
+                raise
+            log.warning("%s", failure)  # the block's own error is the one to see
+
+    def _begin(self) -> BinaryIO:
+        self._path = self._store.folder / f"{uuid.uuid4().hex}.bin"
+        self._file = self._path.open("xb", buffering=0)
+        return self._file
+
+    def _finish(self) -> None:
+        if self._file is not None:
+            self._publish()
+            self._file.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._file, self._end, self._entries, self._published = None, 0, {}, (0, 0)
+
+    def _publish(self) -> None:
+        self._published_at = time.monotonic()
+        if self._file is None or len(self._entries) == self._published[0]:
+            return
+        index = {"schema": SCHEMA, "ragged": self.ragged, "entries": self._entries}
+        try:
+            os.fsync(self._file.fileno())
+            # Also fails where the whole store was removed meanwhile: an index alone would bring a ruin back.
+            os.utime(self._store.folder / RECORD)
+            _write_index(self._store.folder, self._path.with_suffix(".json"), index)
+        except OSError as error:
+            self._abandon()
+            raise _unwritable(self._store.folder, error) from error
+        except OutputError:
+            self._abandon()
+            raise
+        self._published = (len(self._entries), self._end)
+
+    def _abandon(self) -> None:
+        """Gives back the space of what was not published; what was stays. A later `add` begins a new file."""
+        if self._file is None:
+            return
+        entries, end = self._published
+        try:
+            self._file.truncate(end)
+            self._file.close()
+            if not entries:
+                self._path.unlink()
+        except OSError as error:  # no index lists the bytes, so they do no harm but to take space
+            log.warning("%s: cannot be shortened (%s)", self._path, error)
+        self._forget()
+
+
+_ELSEWHERE = "delete it or name another --cache"
+
+
+def _torch_dtype(name: StoreType) -> torch.dtype:
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    return OutputError(f"{folder}: cannot be written ({error.strerror or error}); make room or name another --cache")
+
+
+def _narrowed(name: str, tensor: Tensor, store: Store) -> Tensor:
+    """The values in the store's dtype, contiguous, on the CPU. NaN and infinities stay what they are."""
+    values = tensor.detach()
+    narrow = values.to(store.torch_dtype)
+    lost = torch.isfinite(values) & ~torch.isfinite(narrow)
+    if lost.any():
+        largest = values[lost].abs().max().item()
+        advice = _WIDER.get(store.dtype, "run without --cache")
+        raise OutputError(f"{store.folder}: {name}: {largest:g} is too large for {store.dtype}; {advice}")
+    return narrow.cpu().contiguous()
+
+
+def _write_index(folder: Path, path: Path, value: dict[str, Any]) -> None:
+    """Writes JSON that is whole even after a power cut. Plain ASCII, as names may hold bytes that are not UTF-8."""
+    try:
+        with whole_file(path) as beside, beside.open("w", encoding="ascii") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OutputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise _unwritable(folder, error.__cause__) from error.__cause__
+        raise
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes data that no index lists, and half-written indexes, once nobody can be writing them any more."""
+    for path in folder.iterdir():
+        unlisted = path.suffix == ".bin" and not path.with_suffix(".json").exists()
+        half_written = path.suffix == ".json" and path.name.startswith(".")
+        try:
+            if (unlisted or half_written) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("%s: cannot be removed (%s)", path, error)
+
+
+def _indexes(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Every data file with its index. A broken index is left out with a warning."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        if path.name == RECORD or path.name.startswith("."):
+            continue
+        try:
+            index = json.loads(path.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            log.warning("%s: left out, it cannot be read (%s)", path, error)
+            continue
+        if not isinstance(index, dict) or index.get("schema") != SCHEMA or not isinstance(index.get("entries"), dict):
+            log.warning("%s: left out, expected an index of schema %s", path, SCHEMA)
+            continue
+        found.append((path.with_suffix(".bin"), index))
+    return found
+
+
+def _places(folder: Path, dtype: torch.dtype) -> dict[str, Place]:
+    """Where every whole entry lies."""
+    places = {}
+    for data, index in _indexes(folder):
+        try:
+            size = data.stat().st_size
+        except OSError:
+            continue
+        for name, entry in index["entries"].items():
+            place = _place(data, entry)
+            if place is None:
+                log.warning("%s: entry %s left out, it is not an offset and a shape", data.with_suffix(".json"), name)
+            elif place.end(dtype) <= size:
+                places[name] = place
+    return places
+
+
+def _place(data: Path, entry: Any) -> Place | None:
+    match entry:
+        case [int(offset), [*shape]] if offset >= 0 and all(isinstance(n, int) and n >= 0 for n in shape):
+            return Place(data, offset, tuple(shape))
+    return None
+
+
+def _ragged(folder: Path, dtype: torch.dtype) -> bool | None:
+    said = [index["ragged"] for _, index in _indexes(folder) if isinstance(index.get("ragged"), bool)]
+    if said:
+        return any(said)
+    shapes = {place.shape for place in _places(folder, dtype).values()}
+    return len(shapes) > 1 if shapes else None
