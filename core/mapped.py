@@ -9,7 +9,7 @@ import math
 import mmap
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
@@ -34,8 +34,9 @@ class Place:
     shape: tuple[int, ...]
 
     def end(self, dtype: torch.dtype) -> int:
-        """The offset just behind the last value."""
-        return self.offset + math.prod(self.shape) * dtype.itemsize
+        """The size that the file must have to hold all values."""
+        count = math.prod(self.shape)
+        return self.offset + count * dtype.itemsize if count else 0
 
 
 @dataclass
@@ -43,7 +44,7 @@ class _Maps:
     """The maps of all files, and how many bytes were handed out since their pages were last given back."""
 
     by_file: dict[Path, mmap.mmap]
-    handed_out: int = field(default=0)
+    handed_out: int = 0
 
     def count(self, size: int) -> None:
         """Gives the pages back once enough was handed out: they were never changed, so they are simply read again.
@@ -64,11 +65,13 @@ class MappedTensors(Sequence[Tensor]):
     when pages are given back. They stay valid after this object is gone and after the file is unlinked.
     """
 
-    def __init__(self, places: Sequence[Place], dtype: torch.dtype) -> None:
-        """Maps the files. Raises OSError where one cannot be opened or mapped."""
-        # A file cannot be mapped if it is empty, and tensors without elements need no file.
-        files = dict.fromkeys(place.file for place in places if math.prod(place.shape))
-        self._maps = _Maps({file: _map(file) for file in files})
+    def __init__(self, places: Sequence[Place], dtype: torch.dtype, maps: _Maps | None = None) -> None:
+        """Maps the files, unless `maps` has them. Raises OSError where one cannot be opened or mapped."""
+        if maps is None:
+            # An empty file cannot be mapped, and tensors without elements need no file.
+            files = dict.fromkeys(place.file for place in places if math.prod(place.shape))
+            maps = _Maps({file: _map(file) for file in files})
+        self._maps = maps
         self._places = tuple(places)
         self._dtype = dtype
 
@@ -93,10 +96,8 @@ class MappedTensors(Sequence[Tensor]):
 
     def take(self, index: Sequence[int] | NDArray[np.generic]) -> MappedTensors:
         """The tensors at `index`, in its order, from the same maps."""
-        chosen = MappedTensors((), self._dtype)
-        chosen._maps = self._maps
-        chosen._places = tuple(self._places[i] for i in np.asarray(index, dtype=np.int64))
-        return chosen
+        places = [self._places[i] for i in np.asarray(index, dtype=np.int64)]
+        return MappedTensors(places, self._dtype, self._maps)
 
 
 def _map(file: Path) -> mmap.mmap:

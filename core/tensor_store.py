@@ -38,6 +38,7 @@ PUBLISH_SECONDS = 30.0
 FILE_BYTES = 2 * 2**30
 """Where a writer goes on in a new data file: Linux refuses to map a file that is larger than the machine's memory."""
 
+_ELSEWHERE = "delete it or name another --cache"
 _ALIGNMENT = 64
 _ABANDONED_SECONDS = 24 * 3600.0
 _WIDER = {"float16": "use --cache-dtype bfloat16 or float32", "bfloat16": "use --cache-dtype float32"}
@@ -58,21 +59,6 @@ class Store:
     @property
     def torch_dtype(self) -> torch.dtype:
         return _torch_dtype(self.dtype)
-
-
-def cache_folder(given: str | None) -> Path:
-    """The folder of all stores: `given`, else $GRAFTWORK_CACHE, else graftwork in $XDG_CACHE_HOME or in ~/.cache.
-
-    Raises SettingsError if it lies in a home folder and there is none.
-    """
-    try:
-        if chosen := given or os.environ.get("GRAFTWORK_CACHE"):
-            return Path(chosen).expanduser()
-        if shared := os.environ.get("XDG_CACHE_HOME"):
-            return Path(shared) / "graftwork"
-        return Path.home() / ".cache" / "graftwork"
-    except RuntimeError as error:
-        raise SettingsError("there is no home folder to keep a cache in; name a folder with --cache") from error
 
 
 def open_store(cache: Path, key: str, about: dict[str, Any], dtype: StoreType) -> Store:
@@ -99,7 +85,10 @@ def open_store(cache: Path, key: str, about: dict[str, Any], dtype: StoreType) -
         raise OutputError(f"{folder}: holds {record.get('dtype')}, not {dtype}; {_ELSEWHERE}")
     # Written anew each time: this sets its time, and tells a folder or a disk that takes no more at once.
     _write_index(folder, folder / RECORD, record)
-    _remove_abandoned(folder)
+    try:
+        _remove_abandoned(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     return Store(folder, dtype, _ragged(folder, _torch_dtype(dtype)))
 
 
@@ -160,15 +149,15 @@ class Writer:
     def add(self, name: str, tensor: Tensor) -> None:
         """Appends one entry of any shape, its values converted to the store's dtype.
 
-        Raises OutputError if a finite value is too large for the dtype, or if the data cannot be written; after the
-        latter the writer is done with.
+        Raises OutputError if a finite value is too large for the dtype, or if the data cannot be written. In the
+        second case everything that was not published is lost, and a later `add` begins a new file.
         """
         values = _narrowed(name, tensor, self._store)
         try:
             file = self._file or self._begin()
             start = -(-self._end // _ALIGNMENT) * _ALIGNMENT
             file.seek(start)
-            rest = memoryview(values.reshape(-1).view(torch.uint8).numpy())
+            rest = values.reshape(-1).view(torch.uint8).numpy().data
             self._end = start + len(rest)
             while rest:
                 rest = rest[os.write(file.fileno(), rest) :]
@@ -207,7 +196,7 @@ class Writer:
 
     def _publish(self) -> None:
         self._published_at = time.monotonic()
-        if self._file is None or len(self._entries) == self._published[0]:
+        if self._file is None or (len(self._entries), self._end) == self._published:
             return
         index = {"schema": SCHEMA, "ragged": self.ragged, "entries": self._entries}
         try:
@@ -224,7 +213,7 @@ class Writer:
         self._published = (len(self._entries), self._end)
 
     def _abandon(self) -> None:
-        """Gives back the space of what was not published; what was stays. A later `add` begins a new file."""
+        """Gives back the space of what was not published; what was stays."""
         if self._file is None:
             return
         entries, end = self._published
@@ -236,9 +225,6 @@ class Writer:
         except OSError as error:  # no index lists the bytes, so they do no harm but to take space
             log.warning("%s: cannot be shortened (%s)", self._path, error)
         self._forget()
-
-
-_ELSEWHERE = "delete it or name another --cache"
 
 
 def _torch_dtype(name: StoreType) -> torch.dtype:
@@ -265,7 +251,7 @@ def _write_index(folder: Path, path: Path, value: dict[str, Any]) -> None:
     """Writes JSON that is whole even after a power cut. Plain ASCII, as names may hold bytes that are not UTF-8."""
     try:
         with whole_file(path) as beside, beside.open("w", encoding="ascii") as file:
-            json.dump(value, file)
+            file.write(json.dumps(value))
             file.flush()
             os.fsync(file.fileno())
     except OutputError as error:

@@ -1,8 +1,9 @@
-"""How much room the stores of a cache take, and which of them make room for another."""
+"""The folder of all stores: where it is, how much room it takes, and which store makes room for another."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import time
@@ -22,7 +23,22 @@ IN_USE_SECONDS = 600.0
 """A store used more recently than this may be being written by another process and is not removed."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_REMOVED = ".removed-"
+_REMOVED = ".graftwork-removed-"
+
+
+def cache_folder(given: str | None) -> Path:
+    """The folder of all stores: `given`, else $GRAFTWORK_CACHE, else graftwork in $XDG_CACHE_HOME or in ~/.cache.
+
+    Raises SettingsError if it lies in a home folder and there is none.
+    """
+    try:
+        if chosen := given or os.environ.get("GRAFTWORK_CACHE"):
+            return Path(chosen).expanduser()
+        if shared := os.environ.get("XDG_CACHE_HOME"):
+            return Path(shared) / "graftwork"
+        return Path.home() / ".cache" / "graftwork"
+    except RuntimeError as error:
+        raise SettingsError("there is no home folder to keep a cache in; name a folder with --cache") from error
 
 
 def parse_size(text: str) -> int:
@@ -58,7 +74,8 @@ def make_room(cache: Path, needed: int, limit: int, keep: Path) -> bool:
     if excess > 0:
         return False
     # All of them, whatever the outcome of one: the caller hears "no" if one could not be removed.
-    return all([_remove(folder, sizes[folder]) for folder in chosen])
+    removed = [_remove(folder, sizes[folder]) for folder in chosen]
+    return all(removed)
 
 
 def _folders(cache: Path) -> list[Path]:
@@ -70,10 +87,10 @@ def _folders(cache: Path) -> list[Path]:
 
 def _size(folder: Path) -> int:
     total = 0
-    for path in folder.iterdir():
+    for path in folder.glob("*"):
         try:
             total += path.stat().st_size
-        except OSError:  # removed meanwhile
+        except FileNotFoundError:  # removed meanwhile
             continue
     return total
 
