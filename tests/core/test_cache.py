@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from graftwork.core import cache as module
 from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.errors import SettingsError
