@@ -1,0 +1,207 @@
+"""Low-rank adaptation (Hu et al. 2021, LoRA, arXiv 2106.09685): which layers get it, how it goes in and comes out.
+
+The layers themselves are PEFT's. Whether they learn, and how fast, is decided with the strategy, not here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graftwork.core.backbone import Backbone, Stage
+from graftwork.core.errors import SettingsError
+
+ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""The layers that can be adapted."""
+
+ATTENTION = ("q_proj", "v_proj", "query", "value", "qkv")
+"""What the projections of queries and values are called, apart or fused; the original adapts these two."""
+
+ADAPTER = "default"
+"""PEFT keeps adapters by name; a network has one here."""
+
+SHOWN = 20
+"""How many names an error lists."""
+
+
+def eligible_layers(network: nn.Module) -> tuple[str, ...]:
+    """Dotted names of the layers that low-rank adaptation computes exactly, in the network's order.
+
+    Linear layers and ungrouped convolutions padded with zeros, whose weight is a parameter of their own.
+    Subclasses are left out, because many of them (the output projection of PyTorch's attention, timm's
+    convolutions with padding "same") compute otherwise than by their `forward`; so are the layers of PyTorch's
+    TransformerEncoderLayer, which in evaluation reads their weights past it.
+    """
+    weights = [id(module._parameters.get("weight")) for _, module in network.named_modules(remove_duplicate=False)]
+    uses = Counter(weights)
+    past_forward = {
+        child
+        for module in network.modules()
+        if isinstance(module, nn.TransformerEncoderLayer)
+        for child in module.children()
+    }
+    return tuple(
+        name
+        for name, module in network.named_modules()
+        if name
+        and type(module) in ADAPTABLE
+        and getattr(module, "groups", 1) == 1
+        and getattr(module, "padding_mode", "zeros") == "zeros"
+        # A weight that is computed (weight norm) cannot be merged into; one that is shared would change elsewhere.
+        and module._parameters.get("weight") is not None
+        and uses[id(module._parameters["weight"])] == 1
+        and module not in past_forward
+    )
+
+
+def lora_targets(backbone: Backbone, targets: str) -> tuple[str, ...]:
+    """Names of the layers that `targets` means, in the network's order.
+
+    targets: "auto" for the attention's query and value projections, or all eligible layers where there are
+        none; "all" for all eligible layers; or a list with commas of stages (`layer4`: all its eligible
+        layers), of modules (`q_proj`: wherever a name ends so), and of modules in a stage (`layer4:q_proj`).
+        A name that is both is the stage.
+
+    Raises SettingsError for an entry that matches nothing, listing what could be matched, and for a backbone
+    without any eligible layer.
+    """
+    layers = eligible_layers(backbone.network)
+    if not layers:
+        raise SettingsError(
+            f"{backbone.id} has no layer for LoRA: it needs linear layers, or convolutions without groups"
+        )
+    if targets == "all":
+        return layers
+    if targets == "auto":
+        return tuple(layer for layer in layers if _last(layer) in ATTENTION) or layers
+    stage_of = {layer: backbone.stages[backbone.stage_of(f"{layer}.weight")].name for layer in layers}
+    chosen = set[str]()
+    for entry in (part.strip() for part in targets.split(",")):
+        stage, colon, module = entry.partition(":")
+        if colon:
+            matched = {layer for layer in layers if stage_of[layer] == stage and _last(layer) == module}
+        else:
+            matched = {layer for layer in layers if stage_of[layer] == entry}
+            matched = matched or {layer for layer in layers if _last(layer) == entry}
+        if not matched:
+            raise SettingsError(
+                f"LoRA targets: {entry!r} matches no layer of {backbone.id}; expected auto, all, or a list with "
+                f"commas of stages ({_listed(stage_of.values())}), of modules "
+                f"({_listed(_last(layer) for layer in layers)}), or STAGE:MODULE"
+            )
+        chosen |= matched
+    return tuple(layer for layer in layers if layer in chosen)
+
+
+def insert_lora(backbone: Backbone, targets: str, rank: int, alpha: float) -> tuple[Backbone, tuple[str, ...]]:
+    """Puts low-rank layers beside the layers that `targets` means; the output is the same until they are trained.
+
+    A layer with weight W then computes with W + alpha / rank * B A, where A starts at random, drawn from
+    torch's global generator, and B at zero.
+
+    backbone: its network is changed in place.
+    targets: as `lora_targets` reads it.
+    rank: of B A, at least 1. alpha: how strongly B A counts, above 0.
+
+    Returns the backbone, whose stages own what was inserted in them, and the names of the new parameters.
+    Raises SettingsError for targets, a rank or an alpha that cannot work, and where there already is LoRA.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    network = backbone.network
+    if rank < 1:
+        raise SettingsError(f"LoRA rank must be a whole number of at least 1, found {rank}")
+    if not 0 < alpha < float("inf"):
+        raise SettingsError(f"LoRA alpha must be a number above 0, found {alpha}")
+    if _lora_layers(network):
+        raise SettingsError(f"{backbone.id} already has LoRA layers; merge them first, or start from a fresh copy")
+    layers = lora_targets(backbone, targets)
+    learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    # PEFT takes a list of names for endings, which `layer1` would share with `deep.layer1`; a pattern has to
+    # match in full.
+    pattern = "|".join(re.escape(layer) for layer in layers)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, lora_dropout=0.0)  # type: ignore[arg-type]  # a float works as well
+    inject_adapter_in_model(config, network, adapter_name=ADAPTER)
+    found = _lora_layers(network)
+    if found.keys() != set(layers):
+        raise RuntimeError(f"PEFT adapted {sorted(found)} where {sorted(layers)} were meant")
+    for layer in found.values():
+        layer.train(layer.base_layer.training)
+        if hasattr(layer.base_layer, "dilation"):
+            # PEFT makes A without the dilation of the convolution that it runs beside.
+            layer.lora_A[ADAPTER].dilation = layer.base_layer.dilation
+    # PEFT freezes the rest of the network; that is for the strategy to decide.
+    for parameter, learns in learning.items():
+        parameter.requires_grad_(learns)
+    inserted = tuple(name for name, parameter in network.named_parameters() if parameter not in learning)
+    stages = tuple(_owning(stage, [layer for layer in layers if stage.holds(f"{layer}.weight")])
+                   for stage in backbone.stages)  # fmt: skip
+    return replace(backbone, stages=stages), inserted
+
+
+def merge_lora(backbone: Backbone) -> Backbone:
+    """A copy with ordinary layers again, each with the weight W + alpha / rank * B A, and the stages of before.
+
+    Raises SettingsError if there are no LoRA layers.
+    """
+    merged: nn.Module = backbone.copy().network
+    found = _lora_layers(merged)
+    if not found:
+        raise SettingsError(f"{backbone.id} has no LoRA layers to merge")
+    for name, layer in found.items():
+        base: nn.Module = layer.base_layer
+        change = low_rank_change(layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scaling[ADAPTER])
+        with torch.no_grad():
+            base.get_parameter("weight").add_(change)
+        base.train(layer.training)
+        parent, _, child = name.rpartition(".")
+        setattr(merged.get_submodule(parent), child, base)
+    if hasattr(merged, "peft_config"):
+        del merged.peft_config
+    stages = tuple(_disowning(stage, found) for stage in backbone.stages)
+    return replace(backbone, network=merged, stages=stages)
+
+
+def low_rank_change(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """What LoRA adds to a weight: scale * B A, (out, in, *kernel).
+
+    a: (rank, in) of a linear layer, (rank, in, *kernel) of a convolution in any number of dimensions.
+    b: (out, rank), or (out, rank, 1, …) of a convolution.
+    """
+    return scale * torch.einsum("ri...,or->oi...", a, b.flatten(1))
+
+
+def _lora_layers(network: nn.Module) -> dict[str, Any]:
+    """PEFT's layers by the name of the layer that each stands for."""
+    from peft.tuners.lora import LoraLayer
+
+    return {name: module for name, module in network.named_modules() if isinstance(module, LoraLayer)}
+
+
+def _owning(stage: Stage, layers: Iterable[str]) -> Stage:
+    """The stage with the adapted layers that it owned by the names of their tensors only, which are others now."""
+    added = tuple(layer for layer in layers if not stage.holds(f"{layer}.base_layer.weight"))
+    return replace(stage, owns=stage.owns + added)
+
+
+def _disowning(stage: Stage, layers: Iterable[str]) -> Stage:
+    """The reverse of `_owning`: without the layers whose tensors the stage owns by name, too."""
+    added = {layer for layer in layers if layer in stage.owns and f"{layer}.weight" in stage.owns}
+    return replace(stage, owns=tuple(path for path in stage.owns if path not in added))
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Each name once, in order, and how many were left out."""
+    distinct = list(dict.fromkeys(names))
+    more = f", … and {len(distinct) - SHOWN} more" if len(distinct) > SHOWN else ""
+    return ", ".join(distinct[:SHOWN]) + more
