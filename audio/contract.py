@@ -77,6 +77,10 @@ class AudioContract:
         lengths = torch.tensor([len(example) for example in examples], dtype=torch.int64)
         return Features(pad_sequence(list(examples), batch_first=True), lengths)
 
+    def blank(self) -> Tensor:
+        """Silence (samples,), long enough for four frames: the shortest gives a single one."""
+        return torch.zeros(4 * self.shortest_samples)
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

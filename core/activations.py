@@ -1,23 +1,45 @@
-"""What the frozen stages make of every example, computed once instead of once per epoch."""
+"""What the frozen stages make of every example, computed once instead of once per epoch, and kept on disk.
+
+An output is found again by everything that it depends on: the weights, code and settings of the stages, the input
+contract, the random change if there is one, and the content of the file. Nothing has to be asked for or cleared.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
 from graftwork.core.backbone import Backbone, Features
-from graftwork.core.examples import MEMORY_SHARE, Examples, load_batches
+from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
+from graftwork.core.content import content_digests
+from graftwork.core.domain import Augment
+from graftwork.core.errors import OutputError
+from graftwork.core.examples import Examples, RowAugment, load_batches
+from graftwork.core.prefix import Prefix
 from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
+from graftwork.core.tensor_store import Store, names, open_store, read, writer
 
 log = logging.getLogger(__name__)
+
+FREE_SHARE = 0.25
+"""Largest share of the disk (what is free, and what the cache has already) that the cache takes unasked."""
+
+VIEWS = 4
+"""Augmented views of an example, unless the recipe says how many."""
 
 
 @dataclass(frozen=True)
@@ -27,58 +49,202 @@ class StoredFeatures:
     ragged: bool
 
     def read(self, path: str) -> Tensor:
-        raise LookupError(f"{path}: activations are in memory; nothing is read from files")
+        raise LookupError(f"{path}: activations are stored; nothing is read from files")
+
+    def blank(self) -> Tensor:
+        raise LookupError("activations have no shape of their own")
 
     def collate(self, examples: Sequence[Tensor]) -> Features:
-        """Equal shapes are stacked; sequences (time, channels) of unequal length are padded with zeros."""
+        """Equal shapes are stacked; sequences (time, channels) of unequal length are padded with zeros. float32."""
         if not self.ragged:
-            return Features(torch.stack(list(examples)))
+            return Features(torch.stack(list(examples)).float())
         lengths = torch.tensor([len(example) for example in examples])
-        return Features(torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True), lengths)
+        return Features(torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True).float(), lengths)
 
     def to_json(self) -> dict[str, Any]:
         return {"ragged": self.ragged}
 
 
-def precompute(backbone: Backbone, examples: Examples, stop: int, runtime: Runtime, batch_size: int) -> Examples | None:
-    """The examples after stages 0 up to `stop`, float32 in memory; None, and a message, if they do not fit.
+@dataclass(frozen=True)
+class _Work:
+    """One pass over examples: which stages, how, and in which views."""
 
-    Examples that have been that far already are returned as they are. The stages run in evaluation mode without
-    a graph. Batches hold examples of similar length.
+    backbone: Backbone
+    examples: Examples
+    stop: int
+    runtime: Runtime
+    recipe: Recipe
+    augment: Augment | None
+    views: int
+
+
+def beyond(
+    backbone: Backbone,
+    examples: Examples,
+    stop: int,
+    runtime: Runtime,
+    recipe: Recipe,
+    augment: Augment | None = None,
+) -> Examples | None:
+    """The examples after stages 0 up to `stop`; None, and a message, where these cannot be kept.
+
+    With `augment`, every example has as many changed views as the recipe says. Examples that have been that far
+    already are returned as they are. What a store holds already is not computed again; with several processes
+    each computes its share. Vectors, after all stages, are kept in memory where there is no store.
     """
     if examples.stage >= stop:
         return examples
-    order = sorted(range(len(examples)), key=lambda row: _length(examples, row))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    limit = psutil.virtual_memory().available * MEMORY_SHARE
-    network = runtime.place(backbone.network).eval()
-    placed = backbone.with_network(network)
-    found: dict[int, Tensor] = {}
+    views = 1 if augment is None else VIEWS if recipe.views is None else recipe.views
+    work = _Work(backbone, examples, stop, runtime, recipe, augment, max(views, 1))
+    if recipe.views != 0 and examples.stage == 0:
+        found = _from_store(work)
+        if found is not None:
+            return found
+    if stop < len(backbone.stages):
+        if recipe.views != 0:
+            log.info("the %d frozen stages run anew in every epoch", stop)
+        return None
+    return _in_memory(work)
+
+
+def vectors(examples: Examples) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Examples that have been through all stages, as one table (rows, feature_dim)."""
+    return torch.stack(list(examples.tensors or ())).float().numpy()
+
+
+def all_views(examples: Examples) -> Examples:
+    """One row for every view of every example."""
+    rows = np.repeat(np.arange(len(examples)), examples.views)
+    return replace(examples, manifest=examples.manifest.subset(rows), views=1)
+
+
+def prefix_key(backbone: Backbone, stop: int, runtime: Runtime, recipe: Recipe, augment: Augment | None) -> str:
+    """SHA-256 over everything, but the file, that the output of the first `stop` stages depends on."""
+    stages = backbone.stages[:stop]
+    about = {
+        "weights": backbone.digest(stop),
+        "stages": [(stage.name, stage.owns, _code(stage.run)) for stage in stages],
+        "modules": [
+            (name, repr(module) if not list(module.children()) else "", _code(type(module).forward))
+            for name, module in backbone.network.named_modules()
+            if any(stage.holds(name) for stage in stages)
+        ],
+        "network": _code(type(backbone.network).forward),
+        "contract": [type(backbone.contract).__qualname__, backbone.contract.to_json()],
+        "options": backbone.options,
+        "precision": runtime.precision,
+        "dtype": recipe.cache_dtype,
+        "augmentation": None if augment is None else [_code(augment), recipe.seed],
+        "versions": [_version("graftwork"), torch.__version__],
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _from_store(work: _Work) -> Examples | None:
+    """The examples out of the store, after what is missing there has been added; None where that cannot be done."""
+    backbone, examples, runtime, recipe = work.backbone, work.examples, work.runtime, work.recipe
+    key = prefix_key(backbone, work.stop, runtime, recipe, work.augment)[:40]
+    last = backbone.stages[work.stop - 1].name
+    about = {"backbone": backbone.id, "up to": last, "input": backbone.contract.to_json()}
+    digests = content_digests(examples.manifest.paths)
+    wanted = [f"{digest}.{view}" for digest in digests for view in range(work.views)]
+    store, failure = None, ""
+    try:
+        cache = cache_folder(recipe.cache)
+        store = open_store(cache, key, about, recipe.cache_dtype)
+    except OutputError as error:
+        failure = str(error)
+    if _any(runtime, store is None):
+        log.warning("frozen stages are not stored: %s", failure or "another process cannot")
+        return None
+    if store is None:
+        return None
+    have = names(store)
+    first_of: dict[str, tuple[int, int]] = {}
+    for place, name in enumerate(wanted):
+        if name not in have:
+            first_of.setdefault(name, divmod(place, work.views))
+    missing = list(first_of.items())
+    if missing:
+        failure = _fill(work, store, cache, [missing[i] for i in runtime.share(range(len(missing)))], last)
+        if _any(runtime, bool(failure)):
+            log.warning("frozen stages are not stored: %s", failure or "another process cannot")
+            return None
+        # Machines without a common disk have seen their own share only.
+        have = names(store)
+        rest = [(name, place) for name, place in missing if name not in have]
+        failure = _fill(work, store, cache, rest, last) if rest else ""
+        if _any(runtime, bool(failure)):
+            log.warning("frozen stages are not stored: %s", failure or "another process cannot")
+            return None
+        store = open_store(cache, key, about, recipe.cache_dtype)
+    else:
+        log.info("frozen stages up to %s: all %d examples are in %s", last, len(examples), store.folder)
+    return replace(examples, contract=StoredFeatures(bool(store.ragged)), tensors=read(store, wanted),
+                   stage=work.stop, views=work.views)  # fmt: skip
+
+
+def _fill(work: _Work, store: Store, cache: Path, missing: Sequence[tuple[str, tuple[int, int]]], last: str) -> str:
+    """Adds what is missing; returns why that could not be done, or nothing."""
+    if not missing:
+        return ""
+    try:
+        with writer(store) as out:
+            shown = False
+            for batch, ragged, tensors in _outputs(work, [place for _, place in missing]):
+                out.ragged = ragged
+                if not shown:
+                    needed = _expected_bytes(work, missing, batch, tensors)
+                    limit = _limit(work.recipe, cache)
+                    log.info("storing the output of %s for %d examples, about %.0f MB, in %s", last, len(missing),
+                             needed / 1e6, store.folder)  # fmt: skip
+                    if not make_room(cache, needed, limit, store.folder):
+                        return (f"about {needed / 1e6:.0f} MB are needed in {cache}, more than --cache-limit "
+                                f"({limit / 1e6:.0f} MB) or the disk allows")  # fmt: skip
+                    shown = True
+                for index, tensor in zip(batch, tensors, strict=True):
+                    out.add(missing[index][0], tensor)
+    except OutputError as error:
+        return str(error)
+    return ""
+
+
+def _in_memory(work: _Work) -> Examples:
+    places = [(row, view) for row in range(len(work.examples)) for view in range(work.views)]
+    kept: dict[int, Tensor] = {}
     ragged = False
-    name = backbone.stages[stop - 1].name
-    with progress(f"{backbone.id} up to {name}", len(examples)) as advance:
-        loaded = load_batches(examples, batches, workers=runtime.workers, pin=runtime.pins)
-        for rows, batch in zip(batches, loaded, strict=True):
-            with torch.inference_mode(), runtime.autocast():
-                result = placed.run(runtime.send(batch), 0, stop)
-            ragged = result.lengths is not None
-            found |= dict(zip(rows, _single(result), strict=True))
-            advance(len(rows), "")
-            expected = sum(value.nbytes for value in found.values()) / len(found) * len(examples)
-            if expected > limit:
-                log.info(
-                    "activations need about %.0f MB, more than the %.0f MB allowed: the frozen stages run anew "
-                    "in every epoch", expected / 1e6, limit / 1e6,
-                )  # fmt: skip
-                runtime.release(network)
-                return None
-    runtime.release(network)
-    return replace(
-        examples,
-        contract=StoredFeatures(ragged),
-        tensors=tuple(found[row] for row in range(len(examples))),
-        stage=stop,
-    )
+    for batch, ragged, tensors in _outputs(work, places):  # noqa: B007
+        kept |= dict(zip(batch, tensors, strict=True))
+    return replace(work.examples, contract=StoredFeatures(ragged), stage=work.stop, views=work.views,
+                   tensors=tuple(kept[place] for place in range(len(places))))  # fmt: skip
+
+
+def _outputs(work: _Work, places: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], bool, list[Tensor]]]:
+    """Outputs of the stages for (row, view) pairs, in batches of similar length: which pairs, whether sequences have
+    lengths, and one tensor each, without padding, on the CPU."""
+    runtime, examples, size = work.runtime, work.examples, work.recipe.batch_size
+    order = sorted(range(len(places)), key=lambda place: _length(examples, places[place][0]))
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    chosen = examples.subset([row for row, _ in places])
+    network = runtime.place(work.backbone.copy().network).eval()
+    prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, work.recipe.compile,
+                    len(places), size)  # fmt: skip
+    loaded = load_batches(chosen, batches, augment=_view_augment(work, places), workers=runtime.workers,
+                          pin=runtime.pins)  # fmt: skip
+    with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
+        for batch, features in zip(batches, loaded, strict=True):
+            result = prefix(features)
+            advance(len(batch), "")
+            yield batch, result.lengths is not None, _single(result)
+
+
+def _view_augment(work: _Work, places: Sequence[tuple[int, int]]) -> RowAugment | None:
+    """The random change of each place, from a generator that depends on seed, view and content alone."""
+    if work.augment is None:
+        return None
+    digests = content_digests([work.examples.manifest.paths[row] for row, _ in places])
+    keys = [(work.recipe.seed, view, int(digest[:16], 16)) for digest, (_, view) in zip(digests, places, strict=True)]
+    return RowAugment(work.augment, tuple(keys))
 
 
 def _single(features: Features) -> list[Tensor]:
@@ -89,11 +255,56 @@ def _single(features: Features) -> list[Tensor]:
     return [value[:length].clone() for value, length in zip(values, features.lengths.tolist(), strict=True)]
 
 
+def _expected_bytes(
+    work: _Work, missing: Sequence[tuple[str, tuple[int, int]]], batch: Sequence[int], tensors: Sequence[Tensor]
+) -> int:
+    """Size of all that is missing, by the first batch: in proportion to the examples' lengths where they are known."""
+    width = 4 if work.recipe.cache_dtype == "float32" else 2
+    seen = sum(tensor.numel() for tensor in tensors) * width
+    lengths = [max(_length(work.examples, row), 1) for _, (row, _) in missing]
+    return round(seen * sum(lengths) / sum(lengths[index] for index in batch))
+
+
+def _limit(recipe: Recipe, cache: Path) -> int:
+    if recipe.cache_limit is not None:
+        return parse_size(recipe.cache_limit)
+    return round(FREE_SHARE * (shutil.disk_usage(cache).free + sum(store_bytes(cache).values())))
+
+
 def _length(examples: Examples, row: int) -> int:
     return 0 if examples.tensors is None else examples.tensors[row].shape[-1]
 
 
-def vectors(examples: Examples) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Examples that have been through all stages, as one table (rows, feature_dim)."""
-    tensors = examples.tensors or ()
-    return torch.stack(list(tensors)).numpy()
+def _any(runtime: Runtime, here: bool) -> bool:
+    """Whether it is so in any process: all have to take the same way."""
+    return runtime.total(float(here)) > 0
+
+
+def _code(function: Any) -> Any:
+    """What a function does, as far as that can be told: its name, its byte code, and what a partial has bound."""
+    if isinstance(function, partial):
+        return [_code(function.func), [_plain(part) for part in function.args],
+                {name: _plain(part) for name, part in function.keywords.items()}]  # fmt: skip
+    code = getattr(function, "__code__", None)
+    known = [getattr(function, "__module__", ""), getattr(function, "__qualname__", type(function).__qualname__)]
+    if code is None:
+        return known
+    constants = [str(one) for one in code.co_consts if isinstance(one, (str, int, float, tuple, type(None)))]
+    bound = [_plain(cell.cell_contents) for cell in getattr(function, "__closure__", None) or ()]
+    return [*known, code.co_code.hex(), code.co_names, constants, bound]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Callable):  # type: ignore[arg-type]
+        return _code(value)
+    run = getattr(value, "run", None)
+    if run is not None:  # a stage inside a stage
+        return [value.name, _code(run)]
+    return repr(value) if isinstance(value, (str, int, float, bool, tuple, list, type(None))) else type(value).__name__
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -53,6 +53,9 @@ class InputContract(Protocol):
     def collate(self, examples: Sequence[Tensor]) -> Features:
         """A batch of what `read` returned; examples of unequal length are padded and their lengths kept."""
 
+    def blank(self) -> Tensor:
+        """An example with nothing on it, shaped as `read` would give it: the shortest that the network takes well."""
+
     def to_json(self) -> dict[str, Any]:
         """Plain values that say everything about the contract; two equal contracts give equal values."""
 
@@ -132,6 +135,15 @@ class Backbone:
     def copy(self) -> Backbone:
         """The same backbone with a network of its own, so that training one does not move the other."""
         return self.with_network(copy.deepcopy(self.network))
+
+    def copy_sharing_tensors(self) -> Backbone:
+        """The same backbone with modules of its own over the same memory: for what reads weights only."""
+        shared: dict[int, Any] = {}
+        for parameter in self.network.parameters():
+            shared[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
+        for buffer in self.network.buffers():
+            shared[id(buffer)] = buffer
+        return self.with_network(copy.deepcopy(self.network, shared))
 
     def with_network(self, network: nn.Module) -> Backbone:
         """The same stages over another network of the same architecture."""

@@ -20,6 +20,7 @@ from graftwork.core.backbone import Features, InputContract
 from graftwork.core.domain import Augment
 from graftwork.core.errors import ContractError, TrainingError, UnreadableError
 from graftwork.core.manifest import Manifest
+from graftwork.core.mapped import MappedTensors
 from graftwork.core.progress import progress
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,15 @@ class Examples:
     tensors: one a row as the contract's `read` gave it, or None where they did not fit in memory.
     left_out: rows of the source that could not be read and are not in the manifest any more.
     stage: how many stages of a backbone the tensors have been through; 0 for what was read from files.
+    views: how many tensors every row has, side by side: changed copies of which each epoch draws one.
     """
 
     manifest: Manifest
     contract: InputContract
-    tensors: tuple[Tensor, ...] | None
+    tensors: Sequence[Tensor] | None
     left_out: tuple[Unreadable, ...] = ()
     stage: int = 0
+    views: int = 1
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -63,11 +66,17 @@ class Examples:
     def subset(self, index: Sequence[int] | NDArray[np.generic]) -> Examples:
         """The rows at `index`, sharing their tensors."""
         chosen = np.asarray(index, dtype=np.int64)
-        tensors = None if self.tensors is None else tuple(self.tensors[i] for i in chosen)
+        places = (chosen[:, None] * self.views + np.arange(self.views)).ravel()
+        if isinstance(self.tensors, MappedTensors):
+            tensors: Sequence[Tensor] | None = self.tensors.take(places)
+        else:
+            tensors = None if self.tensors is None else tuple(self.tensors[i] for i in places)
         return replace(self, manifest=self.manifest.subset(chosen), tensors=tensors)
 
-    def tensor(self, row: int) -> Tensor:
-        return self.contract.read(self.manifest.paths[row]) if self.tensors is None else self.tensors[row]
+    def tensor(self, row: int, view: int = 0) -> Tensor:
+        if self.tensors is None:
+            return self.contract.read(self.manifest.paths[row])
+        return self.tensors[row * self.views + view]
 
 
 def read_examples(
@@ -146,10 +155,21 @@ def unreadable_report(failures: Sequence[Unreadable]) -> str:
     return "\n".join([f"{count} (--skip-unreadable leaves them out):", *shown, *more])
 
 
-class _Rows(Dataset[Tensor]):
-    """What torch's DataLoader sees. The generator of a row's augmentation depends on (seed, epoch, row) alone."""
+@dataclass(frozen=True)
+class RowAugment:
+    """A random change with the seeds of every row's generator."""
 
-    def __init__(self, examples: Examples, augment: Augment | None, seed: int, epoch: int) -> None:
+    augment: Augment
+    seeds: tuple[tuple[int, ...], ...]
+
+    def __call__(self, tensor: Tensor, row: int) -> Tensor:
+        return self.augment(tensor, np.random.default_rng(self.seeds[row]))
+
+
+class _Rows(Dataset[Tensor]):
+    """What torch's DataLoader sees."""
+
+    def __init__(self, examples: Examples, augment: RowAugment | None, seed: int, epoch: int) -> None:
         self.examples = examples
         self.augment = augment
         self.seed = seed
@@ -159,10 +179,16 @@ class _Rows(Dataset[Tensor]):
         return len(self.examples)
 
     def __getitem__(self, row: int) -> Tensor:
-        tensor = self.examples.tensor(row)
-        if self.augment is None:
-            return tensor
-        return self.augment(tensor, np.random.default_rng((self.seed, self.epoch, row)))
+        views = self.examples.views
+        # Which view an epoch sees depends on (seed, epoch, row) alone.
+        view = int(np.random.default_rng((self.seed, self.epoch, row)).integers(views)) if views > 1 else 0
+        tensor = self.examples.tensor(row, view)
+        return tensor if self.augment is None else self.augment(tensor, row)
+
+
+def epoch_augment(augment: Augment | None, rows: int, seed: int, epoch: int) -> RowAugment | None:
+    """A random change whose generators depend on (seed, epoch, row) alone."""
+    return None if augment is None else RowAugment(augment, tuple((seed, epoch, row) for row in range(rows)))
 
 
 def epoch_batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -178,13 +204,13 @@ def load_batches(
     examples: Examples,
     batches: Sequence[Sequence[int]],
     *,
-    augment: Augment | None = None,
+    augment: RowAugment | None = None,
     seed: int = 0,
     epoch: int = 0,
     workers: int = 0,
     pin: bool = False,
 ) -> Iterator[Features]:
-    """The batches of row numbers as features, in order.
+    """The batches of row numbers as features, in order; of several views, the one that (seed, epoch, row) draws.
 
     Worker processes are used only where there is something to do besides stacking tensors in memory.
     """

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from graftwork.core.backbone import Backbone, Features, digest, named_tensors
 from graftwork.core.errors import AdapterError
-from graftwork.core.heads import Head
-from graftwork.core.strategies import Plan
+from graftwork.core.heads import Head, output_count
+from graftwork.core.manifest import Task
+from graftwork.core.neighbours import NeighbourHead
+from graftwork.core.recipe import Recipe
+from graftwork.core.strategies import Phase, Plan, Strategy, make_plan
 
 
 class Graft(nn.Module):
@@ -22,12 +25,13 @@ class Graft(nn.Module):
     whatever mode is asked for: their running statistics do not move and their dropout is off.
     """
 
-    def __init__(self, backbone: Backbone, head: Head, plan: Plan) -> None:
+    def __init__(self, backbone: Backbone, head: Head | NeighbourHead, plan: Plan) -> None:
         super().__init__()
         self.stages = backbone
         self.backbone = backbone.network
         self.head = head
         self.plan = plan
+        self.frontier = plan.phases[0].frontier
         trainable = set(plan.trainable)
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(name in trainable)
@@ -35,16 +39,22 @@ class Graft(nn.Module):
 
     def forward(self, features: Features, start: int = 0) -> Tensor:
         """Head outputs (batch, outputs) from features that stages before `start` have been through."""
-        frontier = max(start, self.plan.frontier)
+        frontier = max(start, self.frontier)
         if frontier > start:
             with torch.no_grad():
                 features = self.stages.run(features, start, frontier)
         features = self.stages.run(features, frontier)
         return cast(Tensor, self.head(features.values))
 
+    def enter(self, phase: Phase) -> None:
+        """What waits in this phase is frozen like the rest: it runs without a graph, in evaluation mode."""
+        if phase.frontier != self.frontier:
+            self.frontier = phase.frontier
+            self.train(self.training)
+
     def train(self, mode: bool = True) -> Graft:
         """Training mode for the head and the live stages only."""
-        live = [self.stages.stages[index] for index in self.plan.live]
+        live = [self.stages.stages[index] for index in self.plan.live if index >= self.frontier]
         everything = len(live) == len(self.stages.stages)
         for name, module in self.backbone.named_modules():
             module.training = mode and (everything or any(stage.holds(name) for stage in live))
@@ -89,3 +99,29 @@ class Graft(nn.Module):
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(tensors[name])
+
+
+def make_graft(
+    backbone: Backbone, strategy: Strategy, recipe: Recipe, task: Task, classes: tuple[str, ...], rows: int
+) -> Graft:
+    """The backbone, which is changed and kept, under a new head for the task, frozen as the strategy says.
+
+    What `lora` and `layers` insert is drawn from torch's generator, after the head. rows: how many training examples
+    a head of neighbours will hold. Raises SettingsError for a strategy that the backbone cannot carry.
+    """
+    from graftwork.core.layer_mix import insert_layer_mix
+    from graftwork.core.lora import insert_lora
+
+    outputs = output_count(task, classes)
+    head: Head | NeighbourHead = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout)
+    if strategy.name == "knn":
+        head = NeighbourHead(backbone.feature_dim, outputs, task, rows)
+    inserted: tuple[str, ...] = ()
+    if strategy.name == "lora":
+        backbone, inserted = insert_lora(backbone, recipe.lora_targets, recipe.lora_rank, recipe.lora_alpha)
+    elif strategy.name == "layers":
+        blank = backbone.contract.collate([backbone.contract.blank()])
+        backbone, inserted = insert_layer_mix(backbone, strategy.number or 0, blank)
+    plan = make_plan(strategy, backbone, head, linear_head=recipe.head == "linear", inserted=inserted,
+                     stage_decay=recipe.stage_decay)  # fmt: skip
+    return Graft(backbone, head, plan)

@@ -13,15 +13,26 @@ ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemoryFormat = Literal["channels-last", "contiguous"]
 Augmentation = Literal["auto", "on", "off"]
-
+Compile = Literal["auto", "on", "off"]
+StoreType = Literal["float32", "float16", "bfloat16"]
 
 STRATEGIES = {
+    "knn": "no training: the labels of the nearest training examples in the frozen features",
     "probe": "a linear head on frozen features, solved exactly (one pass over the data)",
     "partial:N": "the head and the last N stages with weights; everything below stays frozen",
+    "gradual": "the head first, then one stage more at a time from the top, until everything learns",
     "full": "the head and every tensor, from the pretrained weights",
+    "lora": "the head and low-rank changes of frozen layers (--lora-rank, --lora-alpha, --lora-targets)",
+    "bias": "the head and the biases",
+    "norm": "the head and the scales and shifts of normalisation layers",
+    "layers[:N]": "the head, and an N wide adapter on every Transformer layer under a learnt weighted sum of them all; "
+    "layers:0 is the sum alone",
     "scratch": "the head and every tensor, from random weights: the baseline without transfer",
 }
 """Name and meaning of every strategy, as `--help` and errors list them."""
+
+PLACE = ("device", "workers", "cache", "cache_limit")
+"""Fields of a recipe that say where a run is computed, not what: a resumed run may change them."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +47,17 @@ class Recipe:
     metric before training stops. class_weights: "balanced" weighs rows by the inverse frequency of their
     class. head, dropout: kind of head, dropout in front of its last layer. augment: "auto" turns random
     changes on where the whole backbone is trained, and off where frozen stages are computed once.
-    device: "auto", "cpu", "cuda", "cuda:1", …. precision: "auto" is bf16 where the GPU has it, fp16 on
-    older ones, fp32 on a CPU. memory_format: of images and filters. compile: through torch.compile.
-    workers: processes that read files where examples do not fit in memory.
+    views: with augmentation in front of frozen stages, how many changed copies of every example are computed
+    once and drawn from; None is 4. 0 computes nothing ahead: frozen stages run in every epoch.
+    stage_decay: rate of a stage relative to the one above it. lora_rank, lora_alpha, lora_targets: size, strength
+    (the change counts alpha / rank times) and layers of `lora`: "auto", "all", or stages, layers and stage:layer
+    separated by commas. device: "auto", "cpu", "cuda", "cuda:1", …. precision: "auto" is bf16 where the GPU has it, fp16 on
+    older ones, fp32 on a CPU. memory_format: of images and filters. compile: "on" sends frozen and learning stages
+    through torch.compile; "auto" the frozen ones where there are enough examples to repay the compilation.
+    workers: processes that read files where examples do not fit in memory. cache: folder of the stored outputs of
+    frozen stages, None for the user's cache folder. cache_limit: its largest size, as "20GB"; None is a quarter of
+    the free disk. cache_dtype: how numbers are stored; float16 keeps 11 bits (relative error at most 5e-4),
+    bfloat16 8 (4e-3).
     """
 
     epochs: int = 30
@@ -53,12 +72,20 @@ class Recipe:
     head: HeadKind = "linear"
     dropout: float = 0.0
     augment: Augmentation = "auto"
+    views: int | None = None
+    stage_decay: float = 1.0
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    lora_targets: str = "auto"
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"
     memory_format: MemoryFormat = "channels-last"
-    compile: bool = False
+    compile: Compile = "auto"
     workers: int = 2
+    cache: str | None = None
+    cache_limit: str | None = None
+    cache_dtype: StoreType = "float32"
 
     def __post_init__(self) -> None:
         rules = {
@@ -78,6 +105,12 @@ class Recipe:
             "precision": _one_of(self.precision, Precision),
             "memory_format": _one_of(self.memory_format, MemoryFormat),
             "augment": _one_of(self.augment, Augmentation),
+            "views": (self.views is None or self.views >= 0, "at least 0"),
+            "stage_decay": (0 < self.stage_decay <= 1, "above 0 and at most 1"),
+            "lora_rank": (self.lora_rank >= 1, "at least 1"),
+            "lora_alpha": (0 < self.lora_alpha < math.inf, "a finite number above 0"),
+            "compile": _one_of(self.compile, Compile),
+            "cache_dtype": _one_of(self.cache_dtype, StoreType),
         }
         wrong = [
             f"{name}: expected {expected}, found {getattr(self, name)!r}"
@@ -86,6 +119,8 @@ class Recipe:
         ]
         if wrong:
             raise SettingsError("; ".join(wrong))
+        if self.views and self.views > 1 and self.augment == "off":
+            raise SettingsError(f"views: {self.views} views of an example differ only with augmentation; it is off")
 
 
 def _one_of(value: str, kind: Any) -> tuple[bool, str]:

@@ -14,8 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.core.backbone import Features
+from graftwork.core.batch_statistics import SharedBatchStatistics
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
+
+BUCKET_BYTES = 64 * 2**20
+"""Gradients are exchanged in pieces of this size."""
 
 _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -69,19 +73,44 @@ class Runtime:
         layout = torch.channels_last if sent.values.dim() == 4 else torch.channels_last_3d
         return Features(sent.values.contiguous(memory_format=layout), sent.lengths)
 
-    def wrap(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
-        """Model and optimiser as several processes and mixed precision need them."""
-        prepared = self.accelerator.prepare(model, optimiser)
-        return prepared[0], prepared[1]
+    def wrap(self, optimiser: torch.optim.Optimizer) -> Any:
+        """The optimiser as mixed precision needs it."""
+        return self.accelerator.prepare(optimiser)
 
     def backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
 
-    def without_sync(self, model: nn.Module) -> AbstractContextManager[None]:
-        """No exchange of gradients inside: for all but the last pass of an update."""
-        return (
-            cast(AbstractContextManager[None], self.accelerator.no_sync(model)) if self.processes > 1 else nullcontext()
-        )
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Adds up the processes' gradients. The same tensors must learn in all of them; a gradient that is missing in
+        one, because it had no row, counts as zero."""
+        if self.processes == 1:
+            return
+        import torch.distributed as dist
+
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        for bucket in _buckets([parameter.grad for parameter in parameters if parameter.grad is not None]):
+            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            dist.all_reduce(flat)
+            for gradient, summed in zip(bucket, flat.split([one.numel() for one in bucket]), strict=True):
+                gradient.copy_(summed.view_as(gradient))
+
+    def batch_statistics(self) -> AbstractContextManager[Any]:
+        """Inside, BatchNorm in training mode uses the statistics of the whole batch, not of this process' share."""
+        return SharedBatchStatistics() if self.processes > 1 else nullcontext()
+
+    def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
+        """Gives every process the first one's values: of buffers that each has moved by its own share."""
+        if self.processes > 1:
+            import torch.distributed as dist
+
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        self.accelerator.wait_for_everyone()
 
     def clip(self, parameters: Sequence[Tensor], norm: float) -> None:
         if norm > 0:
@@ -109,6 +138,24 @@ class Runtime:
         ordered = torch.empty((count, *values.shape[1:]), dtype=values.dtype)
         ordered[torch.as_tensor(rows, dtype=torch.long)] = values.cpu()
         return ordered
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and prints results."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
+
+
+def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Tensors of one type in groups of bounded size, which are exchanged at once."""
+    buckets: list[list[Tensor]] = []
+    size = 0
+    for tensor in tensors:
+        if not buckets or size + tensor.nbytes > BUCKET_BYTES or buckets[-1][0].dtype != tensor.dtype:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(tensor)
+        size += tensor.nbytes
+    return buckets
 
 
 def start_runtime(recipe: Recipe) -> Runtime:

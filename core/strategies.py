@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,40 +10,54 @@ from torch import nn
 
 from graftwork.core.backbone import Backbone, named_tensors
 from graftwork.core.errors import SettingsError
-from graftwork.core.heads import Head
 from graftwork.core.recipe import STRATEGIES
 
 BACKBONE_RATE = 0.1
-"""Learning rate of pretrained tensors relative to the fresh head's."""
+"""Learning rate relative to the fresh head's where pretrained filters and matrices move. What is new, and the few
+scales and biases that `norm` and `bias` move, learns at the head's rate."""
+
+LAYER_WIDTH = 32
+"""Width of each layer's adapter in `layers`."""
+
+HEAD_SHARE = 0.5
+"""Share of the epochs of `gradual` after which everything learns."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A strategy as it is written, `name` or `name:argument`; `depth` is N of `partial:N`, None elsewhere."""
+    """A strategy as it is written, `name` or `name:number`: N of `partial:N`, the width of `layers:N`."""
 
     name: str
-    depth: int | None = None
+    number: int | None = None
 
     def __str__(self) -> str:
-        return self.name if self.depth is None else f"{self.name}:{self.depth}"
+        return self.name if self.number is None else f"{self.name}:{self.number}"
 
 
 @dataclass(frozen=True)
 class RateGroup:
-    """Tensors of the graft (`backbone.…`, `head.…`) that share a learning rate, `scale` times the run's."""
+    """Tensors of the graft (`backbone.…`, `head.…`) that share a learning rate, `scale` times the run's.
+
+    stage: index of the stage they belong to, where stages learn apart; None for the head and for all at once.
+    """
 
     name: str
     tensors: tuple[str, ...]
     scale: float
     decay: bool
+    stage: int | None = None
 
 
 @dataclass(frozen=True)
 class Phase:
-    """From the fraction `start` of the epochs on, the rate groups named here learn; the others wait."""
+    """From the fraction `start` of the updates on, the rate groups named here learn; the others wait.
+
+    frontier: the first stage that learns in this phase; those below are frozen as long as it lasts.
+    """
 
     start: float
     groups: tuple[str, ...]
+    frontier: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,8 @@ class Plan:
     live: indices of the stages whose buffers move and whose dropout is on.
     groups, phases: what learns at which rate, and when.
     start: whether the run begins at pretrained or at random weights.
-    solver: "convex" where the head alone is learnt and has one optimum, else "gradient".
+    solver: "convex" where the head alone is learnt and has one optimum, "neighbours" where training examples
+    are only kept, else "gradient".
     """
 
     strategy: Strategy
@@ -65,58 +80,135 @@ class Plan:
     groups: tuple[RateGroup, ...]
     phases: tuple[Phase, ...]
     start: Literal["pretrained", "random"]
-    solver: Literal["convex", "gradient"]
+    solver: Literal["convex", "neighbours", "gradient"]
+
+    def phase_at(self, done: float) -> Phase:
+        """The phase after the fraction `done` of the updates."""
+        return [phase for phase in self.phases if phase.start <= done][-1]
 
 
 def parse_strategy(text: str) -> Strategy:
     """The strategy named by `text`. Raises SettingsError that lists the known ones."""
-    name, _, argument = text.strip().partition(":")
-    known = {key.partition(":")[0]: ":" in key for key in STRATEGIES}
-    if name not in known:
+    name, colon, argument = text.strip().partition(":")
+    least = {"partial": 1, "layers": 0}
+    if name not in {key.partition(":")[0].removesuffix("[") for key in STRATEGIES}:
         raise SettingsError(f"unknown strategy {text!r}; there are {', '.join(STRATEGIES)}")
-    if not known[name]:
-        if argument:
+    if name not in least:
+        if colon:
             raise SettingsError(f"strategy {name!r} takes no argument, found {argument!r}")
         return Strategy(name)
-    if not argument.isdigit() or int(argument) < 1:
-        raise SettingsError(f"strategy {name!r} needs a whole number of at least 1 behind a colon, as in {name}:2")
+    if name == "layers" and not colon:
+        return Strategy(name, LAYER_WIDTH)
+    if not argument.isdecimal() or int(argument) < least[name]:
+        raise SettingsError(
+            f"strategy {name!r} needs a whole number of at least {least[name]} behind a colon, as in {name}:2"
+        )
     return Strategy(name, int(argument))
 
 
-def make_plan(strategy: Strategy, backbone: Backbone, head: Head) -> Plan:
+def make_plan(
+    strategy: Strategy,
+    backbone: Backbone,
+    head: nn.Module,
+    *,
+    linear_head: bool = True,
+    inserted: Sequence[str] = (),
+    stage_decay: float = 1.0,
+) -> Plan:
     """What `strategy` means for this backbone under this head.
 
+    linear_head: whether the head is one linear layer, which a probe solves. inserted: names of the tensors that
+    `lora` or `layers` have put into the network. stage_decay: rate of a stage relative to the next one above it.
     Raises SettingsError if the backbone cannot carry it.
     """
-    everything = tuple(name for name, _ in backbone.network.named_parameters())
-    stages = range(len(backbone.stages))
-    if strategy.name == "probe":
-        live: tuple[int, ...] = ()
-    elif strategy.name == "partial":
-        live = _last_stages(backbone, strategy.depth or 1)
-    elif strategy.name == "scratch" and backbone.build is None:
-        raise SettingsError(f"scratch: it is not known how to build {backbone.id} afresh; give `build` when making it")
-    else:
-        live = tuple(stages)
-    trainable = tuple(name for name in everything if backbone.stage_of(name) in live)
-    scratch = strategy.name == "scratch"
-    groups = (*_rate_groups("head", head, head_tensors(head), 1.0),
-              *_rate_groups("backbone", backbone.network, trainable, 1.0 if scratch else BACKBONE_RATE))  # fmt: skip
+    live = _live_stages(strategy, backbone)
+    trainable = _trainable(strategy, backbone, live, inserted)
+    carrying = sorted({backbone.stage_of(name) for name in trainable})
+    scale = BACKBONE_RATE if strategy.name in ("partial", "gradual", "full") else 1.0
+    apart = strategy.name == "gradual" or stage_decay < 1
+    groups = _rate_groups("head", "head", head, head_tensors(head), 1.0, None)
+    for index in carrying if apart else [None]:
+        names = [name for name in trainable if index is None or backbone.stage_of(name) == index]
+        factor = 1.0 if index is None else stage_decay ** (len(carrying) - 1 - carrying.index(index))
+        label = "backbone" if index is None else f"backbone {backbone.stages[index].name}"
+        groups += _rate_groups("backbone", label, backbone.network, names, scale * factor, index)
+    frontier = min([*live, *carrying], default=len(backbone.stages))
+    solvers: dict[str, Literal["convex", "neighbours"]] = {"knn": "neighbours"}
+    if linear_head:
+        solvers["probe"] = "convex"
     return Plan(
         strategy=strategy,
         trainable=trainable,
-        frontier=min(live, default=len(backbone.stages)),
+        frontier=frontier,
         live=live,
-        groups=groups,
-        phases=(Phase(0.0, tuple(group.name for group in groups)),),
-        start="random" if scratch else "pretrained",
-        solver="convex" if strategy.name == "probe" and head.kind == "linear" else "gradient",
+        groups=tuple(groups),
+        phases=_gradual_phases(groups, carrying, len(backbone.stages))
+        if strategy.name == "gradual"
+        else (Phase(0.0, tuple(group.name for group in groups), frontier),),
+        start="random" if strategy.name == "scratch" else "pretrained",
+        solver=solvers.get(strategy.name, "gradient"),
     )
 
 
 def head_tensors(head: nn.Module) -> tuple[str, ...]:
     """Names of the head's parameters, without the prefix `head.`."""
     return tuple(name for name, _ in head.named_parameters())
+
+
+def _live_stages(strategy: Strategy, backbone: Backbone) -> tuple[int, ...]:
+    if strategy.name == "partial":
+        return _last_stages(backbone, strategy.number or 1)
+    if strategy.name == "scratch" and backbone.build is None:
+        raise SettingsError(f"scratch: it is not known how to build {backbone.id} afresh; give `build` when making it")
+    return tuple(range(len(backbone.stages))) if strategy.name in ("gradual", "full", "scratch") else ()
+
+
+def _trainable(
+    strategy: Strategy, backbone: Backbone, live: tuple[int, ...], inserted: Sequence[str]
+) -> tuple[str, ...]:
+    """Exact names of the backbone's tensors that learn. Raises SettingsError where a kind of them does not exist."""
+    everything = [name for name, _ in backbone.network.named_parameters()]
+    if strategy.name in ("lora", "layers"):
+        return tuple(inserted)
+    if strategy.name == "bias":
+        found = [name for name in everything if name.rpartition(".")[2] == "bias"]
+    elif strategy.name == "norm":
+        found = _norm_tensors(backbone.network)
+    else:
+        return tuple(name for name in everything if backbone.stage_of(name) in live)
+    if not found:
+        kind = "a bias" if strategy.name == "bias" else "a normalisation layer with scale and shift"
+        raise SettingsError(f"{strategy.name}: no layer of {backbone.id} has {kind}; lora or partial:N can adapt it")
+    return tuple(found)
+
+
+def _norm_tensors(network: nn.Module) -> list[str]:
+    """Scales and shifts of normalisation layers.
+
+    They are told by what they are, one-dimensional weights of a module that is a normalisation of torch, or is named
+    as one: libraries have LayerNorm2d, BatchNormAct2d, RMSNorm and others of their own.
+    """
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm)
+    return [
+        f"{path}.{name}" if path else name
+        for path, module in network.named_modules()
+        if isinstance(module, kinds) or "norm" in type(module).__name__.lower()
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.dim() == 1
+    ]
+
+
+def _gradual_phases(groups: Sequence[RateGroup], carrying: Sequence[int], stages: int) -> tuple[Phase, ...]:
+    """The head alone, then one more stage from the top at equal distances, until at `HEAD_SHARE` all learn.
+
+    Howard and Ruder 2018 (ULMFiT) thaw one layer an epoch; here the distances fit the length of the run.
+    """
+    phases = []
+    for count in range(len(carrying) + 1):
+        thawed = carrying[len(carrying) - count :]
+        active = tuple(group.name for group in groups if group.stage is None or group.stage in thawed)
+        phases.append(Phase(HEAD_SHARE * count / len(carrying), active, min(thawed, default=stages)))
+    return tuple(phases)
 
 
 def _last_stages(backbone: Backbone, depth: int) -> tuple[int, ...]:
@@ -129,7 +221,9 @@ def _last_stages(backbone: Backbone, depth: int) -> tuple[int, ...]:
     return tuple(range(weighty[-depth], len(backbone.stages)))
 
 
-def _rate_groups(part: str, module: nn.Module, names: Iterable[str], scale: float) -> list[RateGroup]:
+def _rate_groups(
+    part: str, label: str, module: nn.Module, names: Iterable[str], scale: float, stage: int | None
+) -> list[RateGroup]:
     """Weights decay; biases and the scales of normalisation layers, which are vectors, do not."""
     shapes = {name: value.dim() for name, value in named_tensors(module).items()}
     split = {
@@ -137,7 +231,9 @@ def _rate_groups(part: str, module: nn.Module, names: Iterable[str], scale: floa
         False: [name for name in names if shapes[name] <= 1],
     }
     return [
-        RateGroup(part if decay else f"{part}, no decay", tuple(f"{part}.{name}" for name in members), scale, decay)
+        RateGroup(
+            label if decay else f"{label}, no decay", tuple(f"{part}.{name}" for name in members), scale, decay, stage
+        )
         for decay, members in split.items()
         if members
     ]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, get_args
 
 import torch
 from torch import Tensor
@@ -24,10 +24,9 @@ from torch import Tensor
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.files import whole_file
 from graftwork.core.mapped import MappedTensors, Place
+from graftwork.core.recipe import StoreType
 
 log = logging.getLogger(__name__)
-
-StoreType = Literal["float32", "float16", "bfloat16"]
 
 SCHEMA = "graftwork-store-1"
 RECORD = "store.json"

@@ -81,6 +81,10 @@ class ImageContract:
         """(batch, channels, *size); all examples have one size, so `lengths` is None."""
         return Features(torch.stack(list(examples)))
 
+    def blank(self) -> Tensor:
+        """Zeros (channels, *size)."""
+        return torch.zeros(self.channels, *self.size)
+
     def to_json(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 

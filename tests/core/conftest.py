@@ -34,6 +34,9 @@ class ArrayContract:
     def collate(self, examples):
         return Features(torch.stack(list(examples)))
 
+    def blank(self):
+        return torch.zeros(1, 8, 8)
+
     def to_json(self):
         return {"scale": self.scale}
 

@@ -1,0 +1,104 @@
+"""The frozen stages as what they are, inference: without a graph, in the run's memory format, compiled where it pays."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from graftwork.core.backbone import Backbone, Features
+from graftwork.core.errors import SettingsError
+from graftwork.core.recipe import Compile
+from graftwork.core.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+COMPILE_SECONDS_PER_LAYER = 0.5
+"""Of torch.compile on a CPU: MobileNetV2 with its 52 convolutions took 21 to 27 s on two cores."""
+
+COMPILED_SPEED = 1.5
+"""How much faster compiled stages run than eager ones in the same memory format, cautiously."""
+
+TIMED_FROM = 2
+"""Batches before the first that is timed: the first ones pay for allocations."""
+
+
+class Prefix:
+    """Runs stages `start` up to `stop` of a backbone that is on the runtime's device, batch by batch.
+
+    examples, batch_size: how much is to come, by which compiling is judged. Only whole batches of one shape are sent
+    through compiled code; a smaller last one is filled up and cut again.
+    """
+
+    def __init__(
+        self, backbone: Backbone, start: int, stop: int, runtime: Runtime, compile: Compile, examples: int,
+        batch_size: int,
+    ) -> None:  # fmt: skip
+        self.backbone = backbone
+        self.start = start
+        self.stop = stop
+        self.runtime = runtime
+        self.mode = compile
+        self.batch_size = batch_size
+        self.left = -(-examples // batch_size)
+        self.done = 0
+        self.compiled: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(self, batch: Features) -> Features:
+        """Features on the device."""
+        with torch.inference_mode(), self.runtime.autocast():
+            sent = self.runtime.send(batch)
+            if self.mode == "on" and self.compiled is None and sent.lengths is None:
+                self._compile(sent)
+            if self.compiled is not None:
+                result = self._run_compiled(self.compiled, sent)
+            else:
+                began = time.monotonic()
+                result = self.backbone.run(sent, self.start, self.stop)
+                self._consider(sent, began)
+        self.left -= 1
+        self.done += 1
+        return result
+
+    def _consider(self, sent: Features, began: float) -> None:
+        """Compiles if what is left would take longer than compiling it and running it compiled."""
+        if self.mode != "auto" or self.done < TIMED_FROM or sent.lengths is not None:
+            return
+        if self.runtime.device.type == "cuda":
+            torch.cuda.synchronize(self.runtime.device)
+        eager = (time.monotonic() - began) * (self.left - 1)
+        if eager * (1 - 1 / COMPILED_SPEED) > COMPILE_SECONDS_PER_LAYER * self._layers():
+            self._compile(sent)
+
+    def _layers(self) -> int:
+        stages = self.backbone.stages[self.start : self.stop]
+        return sum(
+            parameter.dim() > 1 and any(stage.holds(name) for stage in stages)
+            for name, parameter in self.backbone.network.named_parameters()
+        )
+
+    def _compile(self, sent: Features) -> None:
+        log.info("compiling %d frozen layers, for %d batches to come", self._layers(), self.left)
+        compiled = torch.compile(self._values, options={"freezing": True})
+        try:
+            self._run_compiled(compiled, sent)
+        except RuntimeError as error:  # no compiler here, or an operation that it does not know
+            if self.mode == "on":
+                raise SettingsError(f"--compile on: torch.compile cannot do it here ({error}); use auto or off") from error
+            log.info("torch.compile cannot do it here: the frozen stages run uncompiled")
+            self.mode = "off"
+            return
+        self.compiled = compiled
+
+    def _values(self, values: Tensor) -> Tensor:
+        return self.backbone.run(Features(values), self.start, self.stop).values
+
+    def _run_compiled(self, compiled: Callable[[Tensor], Tensor], sent: Features) -> Features:
+        values, rows = sent.values, len(sent)
+        if rows < self.batch_size:
+            filling = values[:1].expand(self.batch_size - rows, *values.shape[1:])
+            values = self.runtime.send(Features(torch.cat([values, filling]))).values
+        return Features(compiled(values)[:rows])
