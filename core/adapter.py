@@ -21,12 +21,11 @@ from graftwork.core.errors import AdapterError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import whole_file, write_json, write_text
 from graftwork.core.freezing import FreezingProof, whole_digest
-from graftwork.core.graft import Graft
-from graftwork.core.heads import Head, output_count
+from graftwork.core.graft import Graft, make_graft
 from graftwork.core.manifest import Manifest, Task
-from graftwork.core.recipe import Recipe
+from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import seed_everything
-from graftwork.core.strategies import make_plan, parse_strategy
+from graftwork.core.strategies import parse_strategy
 
 SCHEMA = 1
 WEIGHTS, RECORD, CARD = "adapter.safetensors", "adapter.json", "README.md"
@@ -83,7 +82,7 @@ def make_adapter(
         "classes": list(manifest.classes),
         "parameters": counted,
         "training": {
-            "recipe": dataclasses.asdict(recipe),
+            "recipe": {name: value for name, value in dataclasses.asdict(recipe).items() if name not in PLACE},
             "rows": len(manifest),
             "groups": None if manifest.groups is None else len(set(manifest.groups)),
             "best_epoch": best_epoch,
@@ -120,10 +119,10 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
     backbone = load_backbone(about["id"], weights=source, **about["options"])
     if backbone.contract.to_json() != record["input"]:
         raise AdapterError(f"{folder}: {about['id']} now expects another input than the adapter was trained with")
-    recipe = record["training"]["recipe"]
-    outputs = output_count(record["task"], tuple(record["classes"]))
-    head = Head(backbone.feature_dim, outputs, recipe["head"], recipe["dropout"])
-    graft = Graft(backbone, head, make_plan(parse_strategy(record["strategy"]), backbone, head))
+    recipe = Recipe(**record["training"]["recipe"])
+    rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
+    graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"], tuple(record["classes"]),
+                       rows)  # fmt: skip
     found = whole_digest(graft.frozen_digests())
     if found != about["frozen_digest"]:
         raise AdapterError(

@@ -3,6 +3,7 @@
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from inspect import Parameter
@@ -46,7 +47,8 @@ def run_app(domain: Domain) -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("graftwork")
     log.addHandler(handler)
-    log.setLevel(logging.DEBUG if debug else logging.INFO)
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
+    log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else logging.INFO)
     try:
         build_app(domain)(arguments)
     except GraftworkError as error:
@@ -108,6 +110,8 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
     own = {parameter.name for parameter in domain.parameters}
 
     def train(**options: Any) -> None:
+        from graftwork.core.runtime import is_first
+        from graftwork.core.runtime import is_first
         from graftwork.core.study import Study, run_study
 
         study = Study(
@@ -123,6 +127,8 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
             resume=options["resume"],
         )
         outcome = run_study(study)
+        if not is_first():
+            return
         if options["json"]:
             print((study.out / "metrics.json").read_text(encoding="utf-8"), end="")
             return

@@ -19,15 +19,15 @@ from graftwork.core.errors import SettingsError
 from graftwork.core.evaluation import Evaluation, evaluate_predictions
 from graftwork.core.examples import Examples
 from graftwork.core.files import write_json
-from graftwork.core.finetuning import Run, finetune, frozen_vectors
-from graftwork.core.heads import Head, output_count
+from graftwork.core.finetuning import Run, augmented, finetune, frozen_features
+from graftwork.core.graft import make_graft
 from graftwork.core.history import write_history
 from graftwork.core.manifest import PARTS, Manifest
 from graftwork.core.prediction import as_predictions, graft_outputs
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
-from graftwork.core.runtime import start_runtime
-from graftwork.core.strategies import Strategy, make_plan
+from graftwork.core.runtime import is_first, start_runtime
+from graftwork.core.strategies import Strategy
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,9 @@ def check_experiment(
         if not 0 <= fraction < 1:
             raise SettingsError(f"{name}: expected at least 0 and below 1, found {fraction}")
     recipe, backbone = experiment.recipe, experiment.backbone
-    outputs = output_count(manifest.task, manifest.classes)
-    make_plan(experiment.strategy, backbone, Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout))
+    light = backbone.copy_sharing_tensors()
+    graft = make_graft(light, experiment.strategy, recipe, manifest.task, manifest.classes, len(manifest))
+    augmented(graft.plan, recipe)
     if folds is None:
         parts = _part_rows(manifest, recipe.seed, val_fraction, test_fraction)
         if not len(parts["test"]) and not len(parts["val"]):
@@ -118,8 +119,13 @@ def _check_trainable(rows: Manifest, what: str) -> None:
 
 
 def _sets_aside(experiment: Experiment, val_fraction: float) -> bool:
-    """Whether a fold's training rows give up a validation part; a probe has no epochs to choose from."""
-    return experiment.strategy.name != "probe" and val_fraction > 0
+    """Whether training rows give up a validation part; what is solved has no epochs to choose from."""
+    return val_fraction > 0 and not _is_solved(experiment)
+
+
+def _is_solved(experiment: Experiment) -> bool:
+    linear = experiment.recipe.head == "linear"
+    return experiment.strategy.name == "knn" or (experiment.strategy.name == "probe" and linear)
 
 
 def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, test_fraction: float) -> Outcome:
@@ -130,8 +136,8 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
     check_experiment(experiment, examples.manifest, None, val_fraction, test_fraction)
     recipe, own = experiment.recipe, examples.manifest.parts
     tested = test_fraction > 0 if own is None else "test" in own
-    if tested and recipe.head == "linear" and experiment.strategy.name == "probe":
-        val_fraction = 0.0  # a probe that is solved has no epoch to choose: all rows but the test's are for training
+    if tested and _is_solved(experiment):
+        val_fraction = 0.0  # there is no epoch to choose: all rows but the test's are for training
     parts = _part_rows(examples.manifest, recipe.seed, val_fraction, test_fraction)
     ready = _prepared(experiment, examples)
     run = _run(experiment, ready.subset(parts["train"]), ready.subset(parts["val"]), experiment.folder)
@@ -202,7 +208,8 @@ def _fold(
         "frozen": dataclasses.asdict(run.proof),
         "predictions": found.tolist(),
     }
-    write_json(path, result)
+    if is_first():
+        write_json(path, result)
     return result
 
 
@@ -213,15 +220,14 @@ def _run(experiment: Experiment, rows: Examples, val: Examples | None, folder: P
         experiment.backbone, rows, val, strategy=experiment.strategy, recipe=experiment.recipe,
         augment=experiment.augment, checkpoints=folder, resume=experiment.resume and (folder / NAME).exists(),
     )  # fmt: skip
-    write_history(folder, run.history)
+    if is_first():
+        write_history(folder, run.history)
     return run
 
 
 def _prepared(experiment: Experiment, examples: Examples) -> Examples:
-    """For a probe the frozen vectors, computed once for all folds and parts."""
-    if experiment.strategy.name == "probe" and experiment.recipe.augment != "on":
-        return frozen_vectors(experiment.backbone, examples, experiment.recipe)
-    return examples
+    """The examples after the frozen stages, computed once for all folds and parts."""
+    return frozen_features(experiment.backbone, examples, experiment.strategy, experiment.recipe)
 
 
 def _part_rows(

@@ -11,23 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from graftwork.core.activations import precompute, vectors
+from graftwork.core.activations import all_views, beyond, vectors
 from graftwork.core.adapter import Adapter, make_adapter
 from graftwork.core.backbone import Backbone
 from graftwork.core.checkpoint import remove_checkpoint
 from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
-from graftwork.core.errors import TrainingError
+from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import Examples, read_examples
 from graftwork.core.freezing import FreezingProof, prove_frozen
-from graftwork.core.graft import Graft
-from graftwork.core.heads import Head, output_count
+from graftwork.core.graft import Graft, make_graft
 from graftwork.core.history import HistoryRow
 from graftwork.core.manifest import Manifest
+from graftwork.core.neighbours import NeighbourHead, fit_neighbours
 from graftwork.core.probes import fit_probe
-from graftwork.core.recipe import Recipe
+from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import Runtime, seed_everything, start_runtime
-from graftwork.core.strategies import Strategy, make_plan, parse_strategy
+from graftwork.core.strategies import Plan, Strategy, parse_strategy
 from graftwork.core.training import Checkpoints, OnEpoch, train
 
 log = logging.getLogger(__name__)
@@ -81,17 +81,16 @@ def finetune(
     before = graft.frozen_digests()
     history: tuple[HistoryRow, ...] = ()
     best_epoch = None
-    if graft.plan.solver == "convex":
-        _solve(graft, rows, recipe, runtime)
+    augment = augment if augmented(graft.plan, recipe) else None
+    if graft.plan.solver != "gradient":
+        _solve(graft, rows, recipe, runtime, augment)
     else:
-        changed = recipe.augment == "on" or (recipe.augment == "auto" and graft.plan.frontier == 0)
-        augment = augment if changed else None
         kept = None
         if checkpoints is not None:
             settings = _settings(backbone, rows, val, asked, recipe, augment)
             kept = Checkpoints(checkpoints, settings, checkpoint_seconds, resume)
-        if augment is None and graft.plan.frontier > 0:
-            rows, val = _beyond_frontier(graft, rows, val, recipe, runtime)
+        if graft.plan.frontier > 0:
+            rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment)
         history, best_epoch = train(graft, rows, val, recipe=recipe, runtime=runtime, augment=augment,
                                     checkpoints=kept, on_epoch=on_epoch or _log_epoch)  # fmt: skip
     runtime.release(graft).train(False)
@@ -104,51 +103,75 @@ def finetune(
 def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe: Recipe) -> Graft:
     """A copy of the backbone, or for `scratch` the same architecture afresh, under a new head, frozen as planned."""
     seed_everything(recipe.seed)
-    head = Head(backbone.feature_dim, output_count(manifest.task, manifest.classes), recipe.head, recipe.dropout)
-    if manifest.task == "regression":
+    own = backbone.copy()
+    if strategy.name == "scratch" and backbone.build is not None:
+        own = backbone.with_network(backbone.build().eval())
+        seed_everything(recipe.seed)
+    graft = make_graft(own, strategy, recipe, manifest.task, manifest.classes, len(manifest))
+    if manifest.task == "regression" and graft.plan.solver != "neighbours":
         values = np.asarray(manifest.values, dtype=np.float64)
-        head.get_buffer("shift").fill_(float(values.mean()))
-        head.get_buffer("scale").fill_(max(float(values.std()), 1e-12))
-    plan = make_plan(strategy, backbone, head)
-    if plan.start == "random" and backbone.build is not None:
-        return Graft(backbone.with_network(backbone.build().eval()), head, plan)
-    return Graft(backbone.copy(), head, plan)
+        graft.head.get_buffer("shift").fill_(float(values.mean()))
+        graft.head.get_buffer("scale").fill_(max(float(values.std()), 1e-12))
+    return graft
 
 
-def frozen_vectors(backbone: Backbone, examples: Examples, recipe: Recipe) -> Examples:
-    """The examples after all stages of the untouched backbone: vectors (feature_dim,).
+def augmented(plan: Plan, recipe: Recipe) -> bool:
+    """Whether this run changes its training examples at random. Raises SettingsError for views without any change."""
+    on = recipe.augment == "on" or (recipe.augment == "auto" and plan.frontier == 0)
+    if recipe.views and recipe.views > 1 and not on:
+        raise SettingsError(
+            f"--views {recipe.views}: views of an example differ only with augmentation, which is off for "
+            f"{plan.strategy}; add --augment on"
+        )
+    return on
 
-    Several probes, as of cross-validation, can share them. Raises TrainingError if they do not fit in memory.
+
+def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Strategy, recipe: Recipe) -> Examples:
+    """The examples after all stages that the strategy leaves frozen, as several runs, as of folds, can share them.
+
+    They are returned as they are where nothing is frozen, where training changes them at random, or where the
+    outputs cannot be kept.
     """
-    # A copy is placed on the device and in the memory format of the run; the backbone stays where it is.
-    return _all_stages(backbone.copy(), examples, recipe, start_runtime(recipe))
+    manifest = examples.manifest
+    asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+    light = backbone.copy_sharing_tensors()
+    graft = make_graft(light, asked, recipe, manifest.task, manifest.classes, len(manifest))
+    if graft.plan.frontier == 0 or augmented(graft.plan, recipe):
+        return examples
+    found = beyond(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
+    return examples if found is None else found
 
 
-def _all_stages(backbone: Backbone, examples: Examples, recipe: Recipe, runtime: Runtime) -> Examples:
-    ready = precompute(backbone, examples, len(backbone.stages), runtime, recipe.batch_size)
+def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augment: Augment | None) -> None:
+    ready = beyond(graft.stages, rows, len(graft.stages.stages), runtime, recipe, augment)
     if ready is None:
-        raise TrainingError(f"the vectors of {len(examples)} examples do not fit in memory; use fewer rows")
-    return ready
-
-
-def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime) -> None:
-    ready = _all_stages(graft.stages, rows, recipe, runtime)
+        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
+    found = vectors(ready)
+    if isinstance(graft.head, NeighbourHead):
+        neighbours = fit_neighbours(graft.head, found, all_views(ready).manifest, seed=recipe.seed)
+        log.info("%d neighbours predict held-out rows best", neighbours.count)
+        return
     # The solver works in the target's own unit.
     graft.head.get_buffer("shift").zero_()
     graft.head.get_buffer("scale").fill_(1.0)
     balanced = recipe.class_weights == "balanced"
-    fit = fit_probe(graft.head, vectors(ready), ready.manifest, balanced=balanced, seed=recipe.seed)
-    log.info("probe solved on %d rows with C=%s", len(ready), ", ".join(f"{c:g}" for c in fit.strengths))
+    fit = fit_probe(graft.head, found, all_views(ready).manifest, balanced=balanced, seed=recipe.seed)
+    log.info("probe solved on %d rows with C=%s", len(found), ", ".join(f"{c:g}" for c in fit.strengths))
 
 
 def _beyond_frontier(
-    graft: Graft, rows: Examples, val: Examples | None, recipe: Recipe, runtime: Runtime
-) -> tuple[Examples, Examples | None]:
-    """Both parts after the frozen stages, or as they are where that does not fit in memory."""
+    graft: Graft, rows: Examples, val: Examples | None, recipe: Recipe, runtime: Runtime, augment: Augment | None
+) -> tuple[Examples, Examples | None, Augment | None]:
+    """Both parts after the frozen stages, and no random change any more: it is in the views; or all as it was where
+    that cannot be kept. Validation rows are never changed."""
+    if augment is not None and recipe.views == 0:
+        return rows, val, augment
     frontier = graft.plan.frontier
-    stored = precompute(graft.stages, rows, frontier, runtime, recipe.batch_size)
-    stored_val = None if val is None else precompute(graft.stages, val, frontier, runtime, recipe.batch_size)
-    return (rows if stored is None else stored), (val if stored_val is None else stored_val)
+    stored = beyond(graft.stages, rows, frontier, runtime, recipe, augment)
+    if stored is None:
+        return rows, val, augment
+    stored_val = None if val is None else beyond(graft.stages, val, frontier, runtime, recipe)
+    return stored, (val if stored_val is None else stored_val), None
 
 
 def _examples(data: Manifest | Examples, backbone: Backbone) -> Examples:
@@ -171,7 +194,7 @@ def _settings(
         "training data": _data_digest(rows),
         "validation data": None if val is None else _data_digest(val),
         "augmentation": augment is not None,
-        **{name: value for name, value in dataclasses.asdict(recipe).items() if name not in ("device", "workers")},
+        **{name: value for name, value in dataclasses.asdict(recipe).items() if name not in PLACE},
     }
 
 

@@ -63,6 +63,12 @@ class Graft(nn.Module):
         self.training = mode
         return self
 
+    def moving_buffers(self) -> list[Tensor]:
+        """Buffers of live stages: what training moves without a gradient."""
+        parameters = {f"backbone.{name}" for name, _ in self.backbone.named_parameters()}
+        return [value for name, value in self.learnt().items()
+                if name.startswith("backbone.") and name not in parameters]  # fmt: skip
+
     def learnt(self) -> dict[str, Tensor]:
         """What training may change, by name: trainable tensors, buffers of live stages, the whole head."""
         trainable = set(self.plan.trainable)
@@ -122,6 +128,6 @@ def make_graft(
     elif strategy.name == "layers":
         blank = backbone.contract.collate([backbone.contract.blank()])
         backbone, inserted = insert_layer_mix(backbone, strategy.number or 0, blank)
-    plan = make_plan(strategy, backbone, head, linear_head=recipe.head == "linear", inserted=inserted,
+    plan = make_plan(strategy, backbone, head, inserted=inserted,
                      stage_decay=recipe.stage_decay)  # fmt: skip
     return Graft(backbone, head, plan)

@@ -75,8 +75,8 @@ def fit_neighbours(head: NeighbourHead, vectors: NDArray[np.float32], manifest: 
     units = manifest.units()
     if not units.max():
         raise TrainingError(
-            f"knn needs at least two groups of rows to choose the number of neighbours by, found one of {len(units)} rows "
-            "(files with the same content count as one)"
+            f"knn needs at least two groups of rows to choose the number of neighbours by, found one of "
+            f"{len(units)} rows (files with the same content count as one)"
         )
     values = _values(manifest)
     _keep(head, torch.as_tensor(vectors), values)

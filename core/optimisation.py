@@ -7,13 +7,13 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graftwork.core.graft import Graft
 from graftwork.core.manifest import Manifest, Task
 from graftwork.core.recipe import Recipe
-from graftwork.core.strategies import Plan
+from graftwork.core.strategies import Phase
 
 
 def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
@@ -32,20 +32,28 @@ def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def set_rates(optimiser: torch.optim.Optimizer, plan: Plan, recipe: Recipe, update: int, updates: int) -> float:
+def set_rates(optimiser: torch.optim.Optimizer, phase: Phase, recipe: Recipe, update: int, updates: int) -> float:
     """Sets every group's rate for update number `update` of `updates`, and drops gradients of groups that wait.
 
     Returns the head's rate.
     """
-    done = update / updates
-    active = [phase for phase in plan.phases if phase.start <= done][-1].groups
     rate = recipe.learning_rate * rate_factor(update, updates, recipe.warmup)
     for group in optimiser.param_groups:
         group["lr"] = rate * group["scale"]
-        if group["name"] not in active:
+        if group["name"] not in phase.groups:
             for parameter in group["params"]:
                 parameter.grad = None
     return rate
+
+
+def active_parameters(optimiser: torch.optim.Optimizer, phase: Phase) -> list[tuple[str, nn.Parameter]]:
+    """Names and tensors that learn in this phase, in the order of the groups."""
+    return [
+        (name, parameter)
+        for group in optimiser.param_groups
+        if group["name"] in phase.groups
+        for name, parameter in zip(group["tensors"], group["params"], strict=True)
+    ]
 
 
 def rate_factor(update: int, updates: int, warmup: float) -> float:

@@ -1,4 +1,4 @@
-"""The frozen stages as what they are, inference: without a graph, in the run's memory format, compiled where it pays."""
+"""The frozen stages as what they are, inference: without a graph, and compiled where that pays."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ class Prefix:
             self._run_compiled(compiled, sent)
         except RuntimeError as error:  # no compiler here, or an operation that it does not know
             if self.mode == "on":
-                raise SettingsError(f"--compile on: torch.compile cannot do it here ({error}); use auto or off") from error
+                raise SettingsError(
+                    f"--compile on: torch.compile cannot do it here ({error}); use auto or off"
+                ) from error
             log.info("torch.compile cannot do it here: the frozen stages run uncompiled")
             self.mode = "off"
             return

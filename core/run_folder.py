@@ -15,6 +15,7 @@ from graftwork.core.errors import OutputError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import whole_file, write_json
 from graftwork.core.manifest import Manifest, Task
+from graftwork.core.recipe import PLACE
 
 RUN = "run.json"
 FINISHED, UNFINISHED = "finished", "unfinished"
@@ -114,7 +115,7 @@ def prediction_columns(task: Task, classes: Sequence[str], predictions: NDArray[
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:
     flat = record | record.get("recipe", {}) | record.get("data", {})
-    return {name: value for name, value in flat.items() if name not in ("state", "recipe", "data", "device", "workers")}
+    return {name: value for name, value in flat.items() if name not in ("state", "recipe", "data", *PLACE)}
 
 
 def _state(folder: Path) -> str | None:

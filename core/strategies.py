@@ -10,6 +10,7 @@ from torch import nn
 
 from graftwork.core.backbone import Backbone, named_tensors
 from graftwork.core.errors import SettingsError
+from graftwork.core.heads import Head
 from graftwork.core.recipe import STRATEGIES
 
 BACKBONE_RATE = 0.1
@@ -111,14 +112,12 @@ def make_plan(
     backbone: Backbone,
     head: nn.Module,
     *,
-    linear_head: bool = True,
     inserted: Sequence[str] = (),
     stage_decay: float = 1.0,
 ) -> Plan:
     """What `strategy` means for this backbone under this head.
 
-    linear_head: whether the head is one linear layer, which a probe solves. inserted: names of the tensors that
-    `lora` or `layers` have put into the network. stage_decay: rate of a stage relative to the next one above it.
+    inserted: names of the tensors that `lora` or `layers` have put into the network. stage_decay: rate of a stage relative to the next one above it.
     Raises SettingsError if the backbone cannot carry it.
     """
     live = _live_stages(strategy, backbone)
@@ -134,7 +133,7 @@ def make_plan(
         groups += _rate_groups("backbone", label, backbone.network, names, scale * factor, index)
     frontier = min([*live, *carrying], default=len(backbone.stages))
     solvers: dict[str, Literal["convex", "neighbours"]] = {"knn": "neighbours"}
-    if linear_head:
+    if isinstance(head, Head) and head.kind == "linear":
         solvers["probe"] = "convex"
     return Plan(
         strategy=strategy,

@@ -23,7 +23,7 @@ from graftwork.core.examples import Examples, Unreadable, read_examples, read_ma
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out, judge, predict
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
-from graftwork.core.recipe import Recipe
+from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.run_folder import (
     FINISHED,
     UNFINISHED,
@@ -34,7 +34,7 @@ from graftwork.core.run_folder import (
     prediction_columns,
     write_judged,
 )  # fmt: skip
-from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything
+from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest, read_paths
 
@@ -70,6 +70,7 @@ def run_study(study: Study) -> Outcome:
     strategy = parse_strategy(study.strategy)
     recipe = Recipe(**study.recipe)
     choose_precision(recipe.precision, choose_device(recipe.device))
+    runtime = start_runtime(recipe)
     claim_folder(study.out, study.resume)
     manifest = _read(study)
     seed_everything(recipe.seed)  # weights may be asked for at random
@@ -82,16 +83,20 @@ def run_study(study: Study) -> Outcome:
     experiment = Experiment(backbone, strategy, recipe, study.domain.augment, study.out, study.resume)
     folds, val_fraction = study.data["folds"], study.data["val_fraction"]
     check_experiment(experiment, examples.manifest, folds, val_fraction, study.data["test_fraction"])
-    mark(study.out, record, UNFINISHED)
+    runtime.wait()  # every process has looked at the folder before the first one writes into it
+    if runtime.rank == 0:
+        mark(study.out, record, UNFINISHED)
     if folds is not None:
         outcome = cross_validate(experiment, examples, folds, val_fraction)
     else:
         outcome = hold_out(experiment, examples, val_fraction, study.data["test_fraction"])
     notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
              "shared_between_parts": len(examples.manifest.shared_content())}  # fmt: skip
-    write_judged(study.out, outcome.judged, notes)
-    outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
-    mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
+    if runtime.rank == 0:
+        write_judged(study.out, outcome.judged, notes)
+        outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
+        mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
+    runtime.wait()
     log.info("%.1f s, peak memory %.0f MB", time.monotonic() - started, peak_memory_mb())
     return outcome
 
@@ -226,5 +231,5 @@ def _record(study: Study, backbone: Backbone, examples: Examples) -> dict[str, A
         "strategy": study.strategy,
         "data": study.data,
         "input": backbone.contract.to_json(),
-        "recipe": study.recipe,
+        "recipe": {name: value for name, value in study.recipe.items() if name not in PLACE},
     }

@@ -7,7 +7,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from graftwork.core.checkpoint import Position, load_checkpoint, save_checkpoint
 from graftwork.core.domain import Augment
-from graftwork.core.errors import TrainingError
+from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation import point_metrics
-from graftwork.core.examples import Examples, epoch_batches, load_batches
+from graftwork.core.examples import Examples, epoch_augment, epoch_batches, load_batches
 from graftwork.core.graft import Graft
 from graftwork.core.history import HistoryRow
-from graftwork.core.optimisation import build_optimiser, row_weights, set_rates, summed_loss, target_tensor
+from graftwork.core.learning import LearningProof
+from graftwork.core.optimisation import (
+    active_parameters,
+    build_optimiser,
+    row_weights,
+    set_rates,
+    summed_loss,
+    target_tensor,
+)
 from graftwork.core.prediction import as_predictions, graft_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
@@ -50,7 +57,7 @@ class _Course:
     """What stays the same from the first batch to the last."""
 
     graft: Graft
-    model: nn.Module
+    model: Any
     optimiser: torch.optim.Optimizer
     stepper: Any
     rows: Examples
@@ -59,6 +66,7 @@ class _Course:
     augment: Augment | None
     recipe: Recipe
     runtime: Runtime
+    proof: LearningProof
 
 
 def train(
@@ -75,14 +83,18 @@ def train(
     """Trains the graft in place and leaves it with its best weights; returns the course and the best epoch (from 1).
 
     rows, val: examples, or activations of stages below the graft's frontier. Without `val` the last epoch is
-    the best. Raises TrainingError if the loss is not finite, OutputError if a checkpoint does not belong here.
+    the best. Raises TrainingError if the loss is not finite or a tensor that should learn gets no gradient,
+    OutputError if a checkpoint does not belong here, SettingsError for fewer rows a batch than processes.
     """
+    fewest = min(len(batch) for batch in epoch_batches(len(rows), recipe.batch_size, recipe.seed, 0))
+    if fewest < runtime.processes:
+        raise SettingsError(f"{runtime.processes} processes share batches of {fewest} rows: raise --batch-size, or use "
+                            "fewer processes")  # fmt: skip
     runtime.place(graft)
     optimiser = build_optimiser(graft, recipe)
-    compiled: Any = torch.compile(graft) if recipe.compile else graft
-    model, stepper = runtime.wrap(compiled, optimiser)
-    course = _Course(graft, model, optimiser, stepper, rows, target_tensor(rows.manifest),
-                     row_weights(rows.manifest, recipe), augment, recipe, runtime)  # fmt: skip
+    model: Any = torch.compile(graft) if recipe.compile == "on" else graft
+    course = _Course(graft, model, optimiser, runtime.wrap(optimiser), rows, target_tensor(rows.manifest),
+                     row_weights(rows.manifest, recipe), augment, recipe, runtime, LearningProof(graft))  # fmt: skip
     position, best = Position(), dict[str, Tensor]()
     if checkpoints is not None and checkpoints.resume:
         position, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser)
@@ -94,6 +106,7 @@ def train(
 
     while position.epoch < recipe.epochs and position.stale < recipe.patience:
         position = _epoch(course, position, keep, checkpoints.every_seconds if checkpoints else math.inf)
+        runtime.copy_from_first(graft.moving_buffers())
         row: HistoryRow = {
             "epoch": position.epoch + 1,
             "learning_rate": optimiser.param_groups[0]["lr"],
@@ -111,6 +124,7 @@ def train(
                            history=(*position.history, row))  # fmt: skip
         on_epoch(row)
         keep(position)
+    course.proof.close()
     graft.restore(best)
     return position.history, position.best_epoch + 1
 
@@ -122,10 +136,13 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
     updates = -(-len(batches) // recipe.accumulate) * recipe.epochs
     ahead = batches[position.batch :]
     shares = [runtime.share(batch.tolist()) for batch in ahead]
-    loaded = load_batches(course.rows, shares, augment=course.augment, seed=recipe.seed, epoch=position.epoch,
+    augment = epoch_augment(course.augment, len(course.rows), recipe.seed, position.epoch)
+    loaded = load_batches(course.rows, shares, augment=augment, seed=recipe.seed, epoch=position.epoch,
                           workers=runtime.workers, pin=runtime.pins)  # fmt: skip
     pending: deque[tuple[int, Tensor]] = deque()
     saved = time.monotonic()
+    phase = course.graft.plan.phase_at(position.update / updates)
+    course.graft.enter(phase)
     course.graft.train(True)
     with progress(f"epoch {position.epoch + 1} of {recipe.epochs}{_latest(position)}", len(batches)) as advance:
         advance(position.batch, "")
@@ -136,19 +153,23 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
             last = number == first + len(window) - 1
             # Randomness depends on where the run stands, not on what ran before: a resumed run repeats it.
             seed_everything(recipe.seed, position.epoch, number, runtime.rank)
-            with nullcontext() if last else runtime.without_sync(course.model):
+            with runtime.batch_statistics():
                 loss = _loss(course, features, share)
-                # Processes average their gradients, so each one's sum counts as often as there are processes.
-                runtime.backward(loss * (runtime.processes / course.weights[np.concatenate(window)].sum()))
+                runtime.backward(loss / course.weights[np.concatenate(window)].sum())
             pending.append((number, loss.detach()))
             seen = position.loss_weight + float(course.weights[batches[number]].sum())
             position = replace(position, batch=number + 1, loss_weight=seen)
             if last:
-                set_rates(course.optimiser, course.graft.plan, recipe, position.update, updates)
+                set_rates(course.optimiser, phase, recipe, position.update, updates)
+                learning = active_parameters(course.optimiser, phase)
+                runtime.sum_gradients([parameter for _, parameter in learning])
+                course.proof.look(learning)
                 runtime.clip(list(course.graft.parameters()), recipe.clip_norm)
                 course.stepper.step()
                 course.stepper.zero_grad()
                 position = replace(position, update=position.update + 1)
+                phase = course.graft.plan.phase_at(position.update / updates)
+                course.graft.enter(phase)
             # The loss of the batch before is looked at while the device works on this one.
             position = _settle(course, position, pending, batches, leave=1)
             advance(1, f"loss {position.loss_sum / max(position.loss_weight, 1e-9):.3f}")

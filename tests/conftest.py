@@ -6,12 +6,17 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+# What frozen stages give is stored here, not in the user's cache.
+CACHE = tempfile.TemporaryDirectory(prefix="graftwork-cache-")
+os.environ["GRAFTWORK_CACHE"] = CACHE.name
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("GRAFTWORK_DATA", ROOT.parent / "shared" / "data"))

@@ -10,7 +10,7 @@ from graftwork.core import activations
 from graftwork.core.errors import TrainingError, UnreadableError
 from graftwork.core.evaluation import point_metrics
 from graftwork.core.experiment import predict
-from graftwork.core.finetuning import finetune, frozen_vectors, new_graft
+from graftwork.core.finetuning import finetune, frozen_features, new_graft
 from graftwork.core.strategies import parse_strategy
 
 
@@ -25,8 +25,8 @@ def test_stages_computed_once_give_the_weights_of_stages_computed_anew(
     rows, val = examples.subset(range(45)), examples.subset(range(45, 60))
     options = {"strategy": f"partial:{depth}", "recipe": recipe}
     calls = []
-    kept, original = [], activations.precompute
-    monkeypatch.setattr("graftwork.core.finetuning.precompute", lambda *a: kept.append(original(*a)) or kept[-1])
+    kept, original = [], activations.beyond
+    monkeypatch.setattr("graftwork.core.finetuning.beyond", lambda *a: kept.append(original(*a)) or kept[-1])
     counted = replace(backbone, stages=(replace(backbone.stages[0], run=counting(backbone.stages[0].run, calls)),
                                         *backbone.stages[1:]))  # fmt: skip
     once = finetune(counted, rows, val, **options)
@@ -58,7 +58,7 @@ def test_the_backbone_is_left_as_it_was(backbone, examples, recipe, strategy):
     layouts = [value.stride() for value in backbone.network.parameters()]
     layout = replace(recipe, memory_format="channels-last", epochs=1)
     finetune(backbone, examples, strategy=strategy, recipe=layout)
-    frozen_vectors(backbone, examples, layout)
+    frozen_features(backbone, examples, "probe", layout)
     assert backbone.digest() == before
     assert [module.training for module in backbone.network.modules()] == modes
     assert [parameter.requires_grad for parameter in backbone.network.parameters()] == asks
@@ -100,7 +100,7 @@ def test_a_perceptron_on_frozen_vectors_is_trained_in_epochs(backbone, examples,
 
 def test_vectors_computed_beforehand_give_the_same_probe(backbone, examples, recipe):
     straight = finetune(backbone, examples, strategy="probe", recipe=recipe)
-    shared = finetune(backbone, frozen_vectors(backbone, examples, recipe), strategy="probe", recipe=recipe)
+    shared = finetune(backbone, frozen_features(backbone, examples, "probe", recipe), strategy="probe", recipe=recipe)
     assert all(torch.equal(value, learnt(shared)[name]) for name, value in learnt(straight).items())
 
 

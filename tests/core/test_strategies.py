@@ -72,10 +72,11 @@ def test_training_from_scratch_needs_to_know_how_to_build(backbone):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prob", "unknown strategy 'prob'; there are probe, partial:N, full, scratch"),
+        ("prob", "unknown strategy 'prob'; there are knn, probe, partial:N, gradual, full, lora, bias, norm"),
         ("full:2", "takes no argument, found '2'"),
         ("partial", "needs a whole number of at least 1"),
         ("partial:0", "needs a whole number of at least 1"),
+        ("layers:", "needs a whole number of at least 0"),
         ("partial:two", "needs a whole number of at least 1"),
     ],
 )

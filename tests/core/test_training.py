@@ -269,5 +269,5 @@ def test_a_compiled_network_learns_the_same(make_backbone, examples, recipe):
     backbone = make_backbone(norm=False, dropout=0.0)
     options = {"strategy": "full", "recipe": replace(recipe, epochs=1)}
     plain = finetune(backbone, examples, **options)
-    compiled = finetune(backbone, examples, **options | {"recipe": replace(recipe, epochs=1, compile=True)})
+    compiled = finetune(backbone, examples, **options | {"recipe": replace(recipe, epochs=1, compile="on")})
     close(learnt(plain), learnt(compiled), 1e-5)
