@@ -37,7 +37,9 @@ def _batch_norm(
     if not training:
         result: Tensor = func(values, running_mean, running_var, weight, bias, False, momentum, eps)
         return result
-    from torch.distributed.nn.functional import all_reduce
+    from torch.distributed.nn import functional as distributed
+
+    all_reduce: Any = distributed.all_reduce
 
     given = values.dtype
     values = values.float()

@@ -70,7 +70,7 @@ class Examples:
         if isinstance(self.tensors, MappedTensors):
             tensors: Sequence[Tensor] | None = self.tensors.take(places)
         else:
-            tensors = None if self.tensors is None else tuple(self.tensors[i] for i in places)
+            tensors = None if self.tensors is None else tuple(self.tensors[int(i)] for i in places)
         return replace(self, manifest=self.manifest.subset(chosen), tensors=tensors)
 
     def tensor(self, row: int, view: int = 0) -> Tensor:

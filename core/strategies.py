@@ -117,7 +117,8 @@ def make_plan(
 ) -> Plan:
     """What `strategy` means for this backbone under this head.
 
-    inserted: names of the tensors that `lora` or `layers` have put into the network. stage_decay: rate of a stage relative to the next one above it.
+    inserted: names of the tensors that `lora` or `layers` have put into the network.
+    stage_decay: rate of a stage relative to the next one above it.
     Raises SettingsError if the backbone cannot carry it.
     """
     live = _live_stages(strategy, backbone)

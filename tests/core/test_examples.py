@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graftwork.core.errors import TrainingError, UnreadableError
-from graftwork.core.examples import epoch_batches, load_batches, read_examples
+from graftwork.core.examples import epoch_augment, epoch_batches, load_batches, read_examples
 
 
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 5), st.integers(0, 5))
@@ -75,7 +75,8 @@ def test_examples_that_do_not_fit_are_read_again_and_are_the_same(manifest, back
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_random_change_depends_on_seed_epoch_and_row_alone(examples, augment, workers):
     def load(batches, seed=0, epoch=0, workers=0):
-        loaded = load_batches(examples, batches, augment=augment, seed=seed, epoch=epoch, workers=workers)
+        drawn = epoch_augment(augment, len(examples), seed, epoch)
+        loaded = load_batches(examples, batches, augment=drawn, seed=seed, epoch=epoch, workers=workers)
         return torch.cat([features.values for features in loaded])
 
     one = load([[4, 5], [6]], workers=workers)

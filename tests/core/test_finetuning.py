@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from graftwork.core import activations
-from graftwork.core.errors import TrainingError, UnreadableError
+from graftwork.core.errors import UnreadableError
 from graftwork.core.evaluation import point_metrics
 from graftwork.core.experiment import predict
 from graftwork.core.finetuning import finetune, frozen_features, new_graft
@@ -32,9 +32,8 @@ def test_stages_computed_once_give_the_weights_of_stages_computed_anew(
     once = finetune(counted, rows, val, **options)
     assert sum(calls) == 60  # each row passed the first stage once
     assert [part.stage for part in kept] == [3 - depth, 3 - depth]
-    monkeypatch.setattr(activations, "MEMORY_SHARE", 0.0)
-    anew = finetune(counted, rows, val, **options)
-    assert kept[2:] == [None, None]
+    anew = finetune(counted, rows, val, **options | {"recipe": replace(recipe, cache_limit="1")})
+    assert kept[2:] == [None]
     monkeypatch.undo()
     changed = finetune(counted, rows, val, augment=no_change, **options | {"recipe": replace(recipe, augment="on")})
     for other in (anew, changed):
@@ -139,12 +138,6 @@ def test_unreadable_files_stop_a_run_before_it_begins(backbone, manifest, recipe
     broken = replace(manifest, paths=(str(tmp_path / "bad.npy"), *manifest.paths[1:]))
     with pytest.raises(UnreadableError, match=r"1 example cannot be used.*\n.*bad.npy"):
         finetune(backbone, broken, recipe=recipe)
-
-
-def test_a_probe_whose_vectors_do_not_fit_says_so(backbone, examples, recipe, monkeypatch):
-    monkeypatch.setattr(activations, "MEMORY_SHARE", 0.0)
-    with pytest.raises(TrainingError, match="the vectors of 60 examples do not fit in memory"):
-        finetune(backbone, examples, recipe=recipe)
 
 
 @pytest.mark.gpu

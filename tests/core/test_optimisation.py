@@ -53,7 +53,7 @@ def test_groups_scale_the_pretrained_tensors_and_spare_vectors_the_decay(backbon
     for name, parameter in named.items():
         scale = 1.0 if name.startswith("head.") else 0.1
         assert seen[name] == (scale, 0.3 if parameter.dim() > 1 else 0.0)
-    rate = set_rates(optimiser, graft.plan, recipe, 0, 100)
+    rate = set_rates(optimiser, graft.plan.phases[0], recipe, 0, 100)
     assert rate == pytest.approx(0.05)
     assert {round(group["lr"], 9) for group in optimiser.param_groups} == {0.05, 0.005}
 
@@ -62,12 +62,12 @@ def test_a_group_that_waits_for_its_phase_does_not_learn(backbone, manifest):
     recipe = Recipe(warmup=0.0)
     graft = new_graft(backbone, manifest, parse_strategy("full"), recipe)
     names = [group.name for group in graft.plan.groups]
-    plan = replace(graft.plan, phases=(Phase(0.0, tuple(names[:2])), Phase(0.5, tuple(names))))
+    plan = replace(graft.plan, phases=(Phase(0.0, tuple(names[:2]), 4), Phase(0.5, tuple(names), 0)))
     optimiser = build_optimiser(graft, recipe)
     for update, waiting in ((4, True), (5, False)):
         for parameter in graft.parameters():
             parameter.grad = torch.ones_like(parameter)
-        set_rates(optimiser, plan, recipe, update, 10)
+        set_rates(optimiser, plan.phase_at(update / 10), recipe, update, 10)
         assert all((p.grad is None) == waiting for p in graft.backbone.parameters())
         assert all(p.grad is not None for p in graft.head.parameters())
 
