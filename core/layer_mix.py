@@ -31,7 +31,6 @@ class LayerMix(nn.Module):
 
     def __init__(self, layers: int, channels: int, width: int) -> None:
         super().__init__()
-        self.layers = layers
         self.channels = channels
         self.scores = nn.Parameter(torch.zeros(layers))
         adapters = layers if width else 0
@@ -42,7 +41,7 @@ class LayerMix(nn.Module):
             nn.init.zeros_(up.get_parameter("bias"))
 
     def forward(self, values: Tensor) -> Tensor:
-        outputs = values.unflatten(2, (self.layers, self.channels)).unbind(2)
+        outputs = values.split(self.channels, dim=2)
         weights = torch.softmax(self.scores, dim=0)
         mixed = torch.zeros_like(outputs[0])
         for index, output in enumerate(outputs):

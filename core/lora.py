@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,8 +38,7 @@ def eligible_layers(network: nn.Module) -> tuple[str, ...]:
     convolutions with padding "same") compute otherwise than by their `forward`; so are the layers of PyTorch's
     TransformerEncoderLayer, which in evaluation reads their weights past it.
     """
-    weights = [id(module._parameters.get("weight")) for _, module in network.named_modules(remove_duplicate=False)]
-    uses = Counter(weights)
+    uses = Counter(id(parameter) for _, parameter in network.named_parameters(remove_duplicate=False))
     past_forward = {
         child
         for module in network.modules()
@@ -126,7 +125,7 @@ def insert_lora(backbone: Backbone, targets: str, rank: int, alpha: float) -> tu
     # PEFT takes a list of names for endings, which `layer1` would share with `deep.layer1`; a pattern has to
     # match in full.
     pattern = "|".join(re.escape(layer) for layer in layers)
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, lora_dropout=0.0)  # type: ignore[arg-type]  # a float works as well
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, lora_dropout=0.0)
     inject_adapter_in_model(config, network, adapter_name=ADAPTER)
     found = _lora_layers(network)
     if found.keys() != set(layers):
@@ -164,8 +163,7 @@ def merge_lora(backbone: Backbone) -> Backbone:
         setattr(merged.get_submodule(parent), child, base)
     if hasattr(merged, "peft_config"):
         del merged.peft_config
-    stages = tuple(_disowning(stage, found) for stage in backbone.stages)
-    return replace(backbone, network=merged, stages=stages)
+    return replace(backbone, network=merged, stages=tuple(_disowning(stage, found) for stage in backbone.stages))
 
 
 def low_rank_change(a: Tensor, b: Tensor, scale: float) -> Tensor:
@@ -190,9 +188,13 @@ def _owning(stage: Stage, layers: Iterable[str]) -> Stage:
     return replace(stage, owns=stage.owns + added)
 
 
-def _disowning(stage: Stage, layers: Iterable[str]) -> Stage:
-    """The reverse of `_owning`: without the layers whose tensors the stage owns by name, too."""
-    added = {layer for layer in layers if layer in stage.owns and f"{layer}.weight" in stage.owns}
+def _disowning(stage: Stage, found: Mapping[str, Any]) -> Stage:
+    """The reverse of `_owning`: without the layers whose tensors the stage all owns by their names, too."""
+    added = {
+        name
+        for name, layer in found.items()
+        if all(f"{name}.{tensor}" in stage.owns for tensor, _ in layer.base_layer.named_parameters())
+    }
     return replace(stage, owns=tuple(path for path in stage.owns if path not in added))
 
 
