@@ -137,6 +137,12 @@ def test_a_cnn_is_refused_with_what_its_stages_give(make_backbone):
     assert not hasattr(backbone.network, "layer_mix")
 
 
+def test_pictures_of_one_shape_are_not_sequences():
+    pictures = Features(torch.zeros(2, 4, 7, 3))
+    with pytest.raises(SettingsError, match=r"gives a \(2, 4, 7, 6\), b \(2, 4, 7, 6\)"):
+        insert_layer_mix(sequence_backbone(a=6, b=6), 0, pictures)
+
+
 def test_a_negative_width_and_a_second_mixture_are_refused(backbone, features):
     with pytest.raises(SettingsError, match="at least 0, found -1"):
         insert_layer_mix(backbone, -1, features)

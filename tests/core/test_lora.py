@@ -71,6 +71,7 @@ def test_merging_equals_the_unmerged_output(layer_backbone):
     torch.testing.assert_close(merged.run(features).values, expected, rtol=1e-5, atol=1e-5)
     assert type(merged.network[0]) is type(backbone.network[0])
     assert names_of(merged.network) == names_of(backbone.network)
+    assert vars(merged.network).keys() == vars(backbone.network).keys(), "nothing of PEFT stays behind"
     assert torch.equal(adapted.run(features).values, expected), "merging is into a copy"
 
 
