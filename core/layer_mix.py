@@ -31,7 +31,6 @@ class LayerMix(nn.Module):
 
     def __init__(self, layers: int, channels: int, width: int) -> None:
         super().__init__()
-        self.layers = layers
         self.channels = channels
         self.scores = nn.Parameter(torch.zeros(layers))
         adapters = layers if width else 0
@@ -42,7 +41,7 @@ class LayerMix(nn.Module):
             nn.init.zeros_(up.get_parameter("bias"))
 
     def forward(self, values: Tensor) -> Tensor:
-        outputs = values.split(self.channels, dim=2)
+        outputs = torch.split(values, self.channels, dim=2)
         weights = torch.softmax(self.scores, dim=0)
         mixed = torch.zeros_like(outputs[0])
         for index, output in enumerate(outputs):
@@ -117,7 +116,9 @@ def _first_mixed(shapes: Sequence[tuple[int, ...]]) -> int:
 
 def _append(stage: Stage, channels: int, network: nn.Module, features: Features) -> Features:
     """(batch, time, layers * channels) -> one layer more: the stage's output for the last layer's."""
-    output = stage.run(network, Features(features.values[..., -channels:], features.lengths))
+    # A slice with gaps would go through other kernels, whose rounding differs from the pretrained network's run.
+    own = features.values[..., -channels:].contiguous()
+    output = stage.run(network, Features(own, features.lengths))
     return Features(torch.cat([features.values, output.values], dim=-1), output.lengths)
 
 
