@@ -22,6 +22,29 @@ class SharedBatchStatistics(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over the processes. Each one's loss depends on every one's value, so gradients are summed as well."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor) -> Tensor:
+        return _all_reduced(value)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        return _all_reduced(gradients[0])
+
+
+def _all_reduced(value: Tensor) -> Tensor:
+    summed = value.clone(memory_format=torch.contiguous_format)
+    torch.distributed.all_reduce(summed)
+    return summed
+
+
+def _summed(value: Tensor) -> Tensor:
+    result: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+    return result
+
+
 def _batch_norm(
     func: Any,
     values: Tensor,
@@ -37,20 +60,17 @@ def _batch_norm(
     if not training:
         result: Tensor = func(values, running_mean, running_var, weight, bias, False, momentum, eps)
         return result
-    from torch.distributed.nn import functional as distributed
-
-    all_reduce: Any = distributed.all_reduce
 
     given = values.dtype
     values = values.float()
     axes = [axis for axis in range(values.dim()) if axis != 1]
     shape = [1, -1] + [1] * (values.dim() - 2)
     count = torch.tensor([values.numel() / values.shape[1]], device=values.device)
-    totals = all_reduce(torch.cat([values.sum(axes), count]))
+    totals = _summed(torch.cat([values.sum(axes), count]))
     number = totals[-1]
     mean = totals[:-1] / number
     centred = values - mean.view(shape)
-    variance = all_reduce(centred.square().sum(axes)) / number
+    variance = _summed(centred.square().sum(axes)) / number
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
             running_mean.lerp_(mean.detach().to(running_mean.dtype), momentum)
