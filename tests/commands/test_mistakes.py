@@ -99,7 +99,7 @@ def test_a_part_without_rows(bench):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--strategy", "porbe"), "unknown strategy 'porbe'; there are probe, partial:N, full, scratch"),
+        (("--strategy", "porbe"), "unknown strategy 'porbe'; there are knn, probe, partial:N, gradual, full"),
         (("--strategy", "partial"), "needs a whole number of at least 1 behind a colon, as in partial:2"),
         (("--strategy", "full:2"), "takes no argument, found '2'"),
         (("--strategy", "partial:99"), "stages with weights: "),
@@ -135,7 +135,7 @@ def test_folds_whose_training_part_would_hold_one_class(bench):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--stratgy", "probe"), "No such option: --stratgy (Possible options: --strategy)"),
+        (("--stratgy", "probe"), "No such option: --stratgy (Possible options: --stage-decay, --strategy)"),
         (("--epochs", "many"), "Invalid value for '--epochs'"),
         (("--head", "mpl"), "'mpl' is not one of 'linear', 'mlp'"),
         (("--task", "guess"), "'guess' is not one of 'single-label', 'multi-label', 'regression'"),

@@ -12,8 +12,8 @@ from torch import nn
 
 from graftwork.core import Manifest, Recipe, finetune
 from graftwork.core.backbone import Backbone, Features, Stage
-from graftwork.core.experiment import predict
 from graftwork.core.examples import Examples
+from graftwork.core.experiment import predict
 from graftwork.core.runtime import is_first
 
 
