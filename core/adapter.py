@@ -130,19 +130,24 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
             f"(expected SHA-256 {about['frozen_digest'][:12]}…, found {found[:12]}…): "
             "name the right file with --weights"
         )
+    for value in graft.learnt().values():
+        value.data = value.data.clone()  # the backbone may share its memory with others
     graft.restore(tensors)
     return Adapter(graft, record)
 
 
-def open_adapter(folder: str | Path, domain: Domain, weights: str | None = None) -> Adapter:
-    """The adapter of that folder on a backbone of that domain; see `load_adapter`.
+def open_adapter(
+    folder: str | Path, domain: Domain, weights: str | None = None, load_backbone: Callable[..., Backbone] | None = None
+) -> Adapter:
+    """The adapter of that folder on a backbone of that domain, loaded as the domain does or as told; see
+    `load_adapter`.
 
     Raises AdapterError also for an adapter of the other domain.
     """
     about = read_record(Path(folder))["backbone"]
     if about["options"].keys() - {parameter.name for parameter in domain.parameters}:
         raise AdapterError(f"{folder}: its backbone {about['id']} is not for {domain.name}: use what trained it")
-    return load_adapter(folder, domain.load_backbone, weights)
+    return load_adapter(folder, load_backbone or domain.load_backbone, weights)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class Backbone:
         for parameter in self.network.parameters():
             shared[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
         for buffer in self.network.buffers():
-            shared[id(buffer)] = buffer
+            shared[id(buffer)] = buffer.detach()
         return self.with_network(copy.deepcopy(self.network, shared))
 
     def with_network(self, network: nn.Module) -> Backbone:

@@ -41,7 +41,7 @@ def _all_reduced(value: Tensor) -> Tensor:
 
 
 def _summed(value: Tensor) -> Tensor:
-    result: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+    result: Tensor = _Sum.apply(value)
     return result
 
 

@@ -219,7 +219,12 @@ def _predict(domain: Domain) -> tuple[str, Verb, str]:
         o.with_parameters(
             predict,
             RUN,
-            o.argument("inputs", list[str], "Files, patterns such as 'new/*.png', or a table with a column `path`."),
+            o.argument(
+                "inputs",
+                list[str],
+                "Files, patterns such as 'new/*.png', or tables with a column `path`; further runs among them predict "
+                "the same files.",
+            ),
             o.WEIGHTS,
             o.option("out", str | None, None, "CSV file to write; by default the table goes to stdout."),
             o.SKIP_UNREADABLE,
@@ -228,7 +233,8 @@ def _predict(domain: Domain) -> tuple[str, Verb, str]:
             o.JSON,
         ),
         "Predict new files: one CSV row each, with a probability per class. The adapter's own input contract is "
-        f"applied.\n\nExample: `graftwork-{domain.name} predict runs/first new/* --out predictions.csv`",
+        "applied. Several runs over one backbone load it once, run what they share of it once per file, and have "
+        f"columns of their own.\n\nExample: `graftwork-{domain.name} predict runs/first new/* --out predictions.csv`",
     )
 
 

@@ -36,13 +36,18 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, batch_size
             found.append(outputs.float().cpu())
             advance(len(outputs), "")
     gathered = runtime.gather(rows, torch.cat(found), len(examples))
-    wrong = (~gathered.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    return finite_outputs(gathered, examples)
+
+
+def finite_outputs(outputs: Tensor, examples: Examples) -> Tensor:
+    """The outputs (rows, outputs) as they are. Raises TrainingError, naming the first example, if one is not finite."""
+    wrong = (~outputs.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if wrong:
         raise TrainingError(
             f"the network's output is not finite for {len(wrong)} of {len(examples)} examples, the first is "
             f"{examples.manifest.paths[wrong[0]]}: train with a lower --learning-rate, or with --precision fp32"
         )
-    return gathered
+    return outputs
 
 
 def as_predictions(task: Task, outputs: Tensor) -> NDArray[np.float64]:

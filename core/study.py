@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork.core.adapter import Adapter, open_adapter, read_record
+from graftwork.core.adapter import RECORD, open_adapter, read_record
 from graftwork.core.backbone import Backbone
 from graftwork.core.content import ROW_MARK, example_exists
 from graftwork.core.domain import Domain
@@ -37,6 +37,7 @@ from graftwork.core.run_folder import (
 from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest, read_paths
+from graftwork.core.together import Party, open_parties, predict_together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,25 +131,38 @@ def predict_files(
     domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
     batch_size: int, device: str,
 ) -> pd.DataFrame:  # fmt: skip
-    """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead."""
+    """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead.
+
+    Further folders of runs among the inputs predict the same files: every run then has columns of its own, under its
+    name. Backbones that runs share are loaded and run once.
+    """
     import pandas as pd
 
     if out is not None and Path(out).is_dir():
         raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
-    paths = find_inputs(inputs)
-    adapter = open_adapter(run, domain, weights)
+    runs = [run, *(name for name in inputs if (Path(name) / RECORD).is_file())]
+    paths = find_inputs([name for name in inputs if name not in runs])
+    if not paths:
+        raise SettingsError("nothing to predict: name files behind the runs")
+    if len(set(runs)) < len(runs):
+        raise SettingsError("a run is named twice")
     tables, failures = [], list[Unreadable]()
-    for start in range(0, len(paths), PREDICT_BLOCK):
-        block, failed = _predict_block(
-            adapter, paths[start : start + PREDICT_BLOCK], batch_size, device, skip_unreadable
-        )
-        tables.append(block)
-        failures += failed
+    for number, party in enumerate(open_parties(runs, domain, weights)):
+        blocks = []
+        for start in range(0, len(paths), PREDICT_BLOCK):
+            block, failed = _predict_block(
+                party, paths[start : start + PREDICT_BLOCK], batch_size, device, skip_unreadable, len(runs) > 1
+            )
+            blocks.append(block)
+            failures += failed if number == 0 else []
+        tables.append(pd.concat(blocks, ignore_index=True))
     if failures and not skip_unreadable:
         raise UnreadableError(unreadable_report(failures))
     if failures:
         log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(paths))
-    table = pd.concat(tables, ignore_index=True)
+    table = tables[0]
+    for more in tables[1:]:
+        table = table.join(more.drop(columns=["path", "error"], errors="ignore"))
     if out is not None:
         with whole_file(Path(out)) as beside:
             table.to_csv(beside, index=False, float_format="%.9g")
@@ -156,23 +170,28 @@ def predict_files(
 
 
 def _predict_block(
-    adapter: Adapter, paths: Sequence[str], batch_size: int, device: str, skip_unreadable: bool
+    party: Party, paths: Sequence[str], batch_size: int, device: str, skip_unreadable: bool, named: bool
 ) -> tuple[pd.DataFrame, list[Unreadable]]:
     """Rows for some paths, in their order, and what could not be read. Once something cannot be read and must not be
     skipped, nothing is predicted any more: the rest is only read, so that the report is complete."""
     import pandas as pd
 
-    read = list(read_many(adapter.backbone.contract, paths, "reading"))
+    contract = party.adapters[0].backbone.contract
+    read = list(read_many(contract, paths, "reading"))
     failures = [Unreadable(path, str(result)) for path, result in read if isinstance(result, Exception)]
     good = [(path, result) for path, result in read if not isinstance(result, Exception)]
     table = pd.DataFrame({"path": list(paths)})
     if good and (skip_unreadable or not failures):
         names = tuple(path for path, _ in good)
-        blank = Manifest("", names, adapter.task, adapter.record["target"], adapter.classes, np.zeros(len(good)))
-        examples = Examples(blank, adapter.backbone.contract, tuple(tensor for _, tensor in good))
-        predictions = predict(adapter, examples, batch_size=batch_size, device=device)
-        columns = prediction_columns(adapter.task, adapter.classes, predictions)
-        table = table.merge(pd.DataFrame({"path": names}).assign(**columns), how="left", on="path")
+        first = party.adapters[0]
+        blank = Manifest("", names, first.task, first.record["target"], first.classes, np.zeros(len(good)))
+        examples = Examples(blank, contract, tuple(tensor for _, tensor in good))
+        found = predict_together(party, examples, batch_size=batch_size, device=device)
+        block = pd.DataFrame({"path": names})
+        for name, adapter, predictions in zip(party.names, party.adapters, found, strict=True):
+            columns = prediction_columns(adapter.task, adapter.classes, predictions)
+            block = block.assign(**{f"{name}.{key}" if named else key: value for key, value in columns.items()})
+        table = table.merge(block, how="left", on="path")
     if failures:
         table["error"] = table["path"].map({one.path: one.reason for one in failures})
     return table, failures

@@ -42,7 +42,7 @@ def test_it_learns_what_it_says_and_comes_back_from_its_file(network, strategy, 
     kind, backbone, examples = network
     recipe = Recipe(epochs=3, batch_size=5, device="cpu", workers=0, augment="off", compile="off")
     if strategy.startswith("layers") and "CNN" in kind:
-        with pytest.raises(SettingsError, match="successive stages give sequences .* of one width"):
+        with pytest.raises(SettingsError, match=r"successive stages give sequences .* of one width"):
             finetune(backbone, examples, strategy=strategy, recipe=recipe)
         return
     run = finetune(backbone, examples, strategy=strategy, recipe=recipe)
