@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone, Features, digest, named_tensors
 from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 FREE_SHARE = 0.25
 """Largest share of the disk (what is free, and what the cache has already) that the cache takes unasked."""
+
+KEY_LENGTH = 40
 
 VIEWS = 4
 """Augmented views of an example, unless the recipe says how many."""
@@ -118,11 +120,25 @@ def all_views(examples: Examples) -> Examples:
     return replace(examples, manifest=examples.manifest.subset(rows), views=1)
 
 
-def prefix_key(backbone: Backbone, stop: int, runtime: Runtime, recipe: Recipe, augment: Augment | None) -> str:
-    """SHA-256 over everything, but the file, that the output of the first `stop` stages depends on."""
+def stage_digests(backbone: Backbone) -> tuple[str, ...]:
+    """SHA-256 of the weights and buffers of every stage."""
+    tensors = named_tensors(backbone.network)
+    return tuple(
+        digest({name: value for name, value in tensors.items() if stage.holds(name)}) for stage in backbone.stages
+    )
+
+
+def prefix_key(
+    backbone: Backbone, stop: int, runtime: Runtime, recipe: Recipe, augment: Augment | None,
+    digests: Sequence[str] | None = None,
+) -> str:  # fmt: skip
+    """SHA-256 over everything, but the file, that the output of the first `stop` stages depends on.
+
+    digests: those of the stages, where they are known already.
+    """
     stages = backbone.stages[:stop]
     about = {
-        "weights": backbone.digest(stop),
+        "weights": list(stage_digests(backbone)[:stop] if digests is None else digests[:stop]),
         "stages": [(stage.name, stage.owns, _code(stage.run)) for stage in stages],
         "modules": [
             (name, repr(module) if not list(module.children()) else "", _code(type(module).forward))
@@ -143,7 +159,8 @@ def prefix_key(backbone: Backbone, stop: int, runtime: Runtime, recipe: Recipe, 
 def _from_store(work: _Work) -> Examples | None:
     """The examples out of the store, after what is missing there has been added; None where that cannot be done."""
     backbone, examples, runtime, recipe = work.backbone, work.examples, work.runtime, work.recipe
-    key = prefix_key(backbone, work.stop, runtime, recipe, work.augment)[:40]
+    weights = stage_digests(backbone)
+    key = prefix_key(backbone, work.stop, runtime, recipe, work.augment, weights)[:KEY_LENGTH]
     last = backbone.stages[work.stop - 1].name
     about = {"backbone": backbone.id, "up to": last, "input": backbone.contract.to_json()}
     digests = content_digests(examples.manifest.paths)
@@ -166,6 +183,7 @@ def _from_store(work: _Work) -> Examples | None:
             first_of.setdefault(name, divmod(place, work.views))
     missing = list(first_of.items())
     if missing:
+        work = _from_deepest(work, cache, wanted, weights)
         failure = _fill(work, store, cache, [missing[i] for i in runtime.share(range(len(missing)))], last)
         if _any(runtime, bool(failure)):
             log.warning("frozen stages are not stored: %s", failure or "another process cannot")
@@ -209,6 +227,24 @@ def _fill(work: _Work, store: Store, cache: Path, missing: Sequence[tuple[str, t
     return ""
 
 
+def _from_deepest(work: _Work, cache: Path, wanted: Sequence[str], weights: Sequence[str]) -> _Work:
+    """The same work from the deepest stage whose outputs are stored for all examples, or from the files."""
+    found = 0
+    for stop in range(work.stop - 1, 0, -1):
+        key = prefix_key(work.backbone, stop, work.runtime, work.recipe, work.augment, weights)[:KEY_LENGTH]
+        if (cache / key).is_dir() and set(wanted) <= names(open_store(cache, key, {}, work.recipe.cache_dtype)):
+            found = stop
+            break
+    # Machines with disks of their own may find different ones; they do not have to agree on where to begin.
+    if not found:
+        return work
+    store = open_store(cache, key, {}, work.recipe.cache_dtype)
+    log.info("going on from the stored output of %s", work.backbone.stages[found - 1].name)
+    examples = replace(work.examples, contract=StoredFeatures(bool(store.ragged)), tensors=read(store, wanted),
+                       stage=found, views=work.views)  # fmt: skip
+    return replace(work, examples=examples, augment=None)
+
+
 def _in_memory(work: _Work) -> Examples:
     places = [(row, view) for row in range(len(work.examples)) for view in range(work.views)]
     kept: dict[int, Tensor] = {}
@@ -225,7 +261,10 @@ def _outputs(work: _Work, places: Sequence[tuple[int, int]]) -> Iterator[tuple[l
     runtime, examples, size = work.runtime, work.examples, work.recipe.batch_size
     order = sorted(range(len(places)), key=lambda place: _length(examples, places[place][0]))
     batches = [order[start : start + size] for start in range(0, len(order), size)]
-    chosen = examples.subset([row for row, _ in places])
+    if examples.views > 1:
+        chosen = all_views(examples).subset([row * examples.views + view for row, view in places])
+    else:
+        chosen = examples.subset([row for row, _ in places])
     network = runtime.place(work.backbone.copy().network).eval()
     prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, work.recipe.compile,
                     len(places), size)  # fmt: skip
@@ -272,7 +311,10 @@ def _limit(recipe: Recipe, cache: Path) -> int:
 
 
 def _length(examples: Examples, row: int) -> int:
-    return 0 if examples.tensors is None else examples.tensors[row].shape[-1]
+    if examples.tensors is None:
+        return 0
+    # Waveforms are as long as their last axis, sequences that have been through stages as their first.
+    return examples.tensors[row * examples.views].shape[0 if examples.stage else -1]
 
 
 def _any(runtime: Runtime, here: bool) -> bool:

@@ -106,8 +106,9 @@ def vote(values: Tensor, cosines: Tensor) -> Tensor:
 def _keep(head: NeighbourHead, vectors: Tensor, values: Tensor) -> None:
     centre = vectors.mean(0, dtype=torch.float64).float()
     head.get_buffer("centre").copy_(centre)
-    head.get_buffer("vectors").copy_(functional.normalize(vectors - centre, dim=1))
-    head.get_buffer("values").copy_(values)
+    # Of several views of an example there are more rows than the head was made for.
+    head.register_buffer("vectors", functional.normalize(vectors - centre, dim=1))
+    head.register_buffer("values", values)
     head.get_buffer("prior").copy_(values.mean(0))
 
 
