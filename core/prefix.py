@@ -22,8 +22,8 @@ COMPILE_SECONDS_PER_LAYER = 0.5
 COMPILED_SPEED = 1.5
 """How much faster compiled stages run than eager ones in the same memory format, cautiously."""
 
-TIMED_FROM = 2
-"""Batches before the first that is timed: the first ones pay for allocations."""
+TIMED = range(2, 8)
+"""Batches that are timed; the first ones pay for allocations, and the fastest counts, as others may have waited."""
 
 
 class Prefix:
@@ -45,6 +45,7 @@ class Prefix:
         self.batch_size = batch_size
         self.left = -(-examples // batch_size)
         self.done = 0
+        self.fastest = float("inf")
         self.compiled: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, batch: Features) -> Features:
@@ -65,11 +66,14 @@ class Prefix:
 
     def _consider(self, sent: Features, began: float) -> None:
         """Compiles if what is left would take longer than compiling it and running it compiled."""
-        if self.mode != "auto" or self.done < TIMED_FROM or sent.lengths is not None:
+        if self.mode != "auto" or self.done not in TIMED or sent.lengths is not None:
             return
         if self.runtime.device.type == "cuda":
             torch.cuda.synchronize(self.runtime.device)
-        eager = (time.monotonic() - began) * (self.left - 1)
+        self.fastest = min(self.fastest, time.monotonic() - began)
+        eager = self.fastest * (self.left - 1)
+        if self.done < TIMED[-1]:
+            return
         if eager * (1 - 1 / COMPILED_SPEED) > COMPILE_SECONDS_PER_LAYER * self._layers():
             self._compile(sent)
 
