@@ -1,4 +1,4 @@
-"""The verbs both command lines share: backbones, check, train, compare, evaluate, predict. Only results go to stdout."""
+"""The verbs of both command lines: backbones, check, train, compare, evaluate, predict. Only results go to stdout."""
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
 import json

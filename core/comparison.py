@@ -86,8 +86,8 @@ class Comparison:
 
     def table(self) -> tuple[list[str], list[tuple[str, ...]]]:
         """Column names and rows for people; strategies that could not run come last, with their reason."""
-        best = [name for name in ("accuracy", "mae") if self.results and name in self.results[0].metrics]
-        shown = list(dict.fromkeys([self.metric, *best]))
+        others = [name for name in ("accuracy", "mae") if self.results and name in self.results[0].metrics]
+        shown = list(dict.fromkeys([self.metric, *others]))
         rows = []
         for one in self.results:
             difference = one.differences.get(self.metric)
@@ -112,7 +112,7 @@ class Comparison:
         if self.cheapest is None:
             return f"{said} Which is cheapest is not known: the runs were interrupted."
         if self.cheapest == self.best:
-            return f"{said} Nothing cheaper is as good: what took less time is measurably worse."
+            return f"{said} It is also the cheapest of those that cannot be told apart from it."
         cheap = by_name[self.cheapest]
         return (f"{said} Cheapest that cannot be told apart from the best: {self.cheapest}, {cheap.seconds:.1f} s, "
                 f"difference {cheap.differences[self.metric]}.")  # fmt: skip
