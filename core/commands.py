@@ -1,4 +1,4 @@
-"""The verbs both command lines share: backbones, check, train, evaluate, predict. Only results go to stdout."""
+"""The verbs of both command lines: backbones, check, train, compare, evaluate, predict. Only results go to stdout."""
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
 import json
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from graftwork.core import options as o
 from graftwork.core.domain import Domain
 from graftwork.core.errors import GraftworkError
 from graftwork.core.recipe import STRATEGIES
+
+if TYPE_CHECKING:
+    from graftwork.core.study import Study
 
 Verb = Callable[..., None]
 
@@ -33,7 +36,7 @@ def build_app(domain: Domain) -> typer.Typer:
         rich_markup_mode="markdown",
         add_completion=False,
     )
-    for verb in (_backbones, _check, _train, _evaluate, _predict):
+    for verb in (_backbones, _check, _train, _compare, _evaluate, _predict):
         name, command, text = verb(domain)
         app.command(name, help=text, no_args_is_help=name != "backbones")(command)
     return app
@@ -57,7 +60,7 @@ def run_app(domain: Domain) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
-        print("interrupted; train goes on from its last checkpoint with --resume", file=sys.stderr)
+        print("interrupted; train and compare go on from the last checkpoint with --resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         log.removeHandler(handler)
@@ -107,24 +110,11 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
 
 
 def _train(domain: Domain) -> tuple[str, Verb, str]:
-    own = {parameter.name for parameter in domain.parameters}
-
     def train(**options: Any) -> None:
         from graftwork.core.runtime import is_first
-        from graftwork.core.study import Study, run_study
+        from graftwork.core.study import run_study
 
-        study = Study(
-            domain=domain,
-            manifest=options["manifest"],
-            out=Path(options["out"]),
-            backbone=options["backbone"],
-            weights=options["weights"],
-            strategy=options["strategy"],
-            data={name: options[name] for name in (parameter.name for parameter in o.DATA)},
-            input={name: options[name] for name in own},
-            recipe={parameter.name: options[parameter.name] for parameter in o.recipe_options()},
-            resume=options["resume"],
-        )
+        study = _study(domain, options, options["strategy"])
         outcome = run_study(study)
         if not is_first():
             return
@@ -141,7 +131,7 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
             train,
             MANIFEST,
             o.option("out", str, Parameter.empty, "Folder for the adapter, the numbers and the pictures."),
-            o.option("backbone", str, domain.default_backbone, "Backbone id, as `backbones` lists them."),
+            _backbone(domain),
             o.WEIGHTS,
             o.option(
                 "strategy",
@@ -161,6 +151,68 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
         f"Example: `graftwork-{domain.name} train {domain.example}s.csv --backbone {domain.default_backbone} "
         "--strategy probe --folds 5 --out runs/first`",
     )
+
+
+def _compare(domain: Domain) -> tuple[str, Verb, str]:
+    def compare(**options: Any) -> None:
+        from graftwork.core.comparison import COMPARISON, compare_strategies
+
+        names = options["strategies"].split(",")
+        study = _study(domain, options, names[0])
+        comparison = compare_strategies(study, names)
+        if comparison is None:
+            return
+        if options["json"]:
+            print((study.out / COMPARISON).read_text(encoding="utf-8"), end="")
+            return
+        _table(*comparison.table())
+        print(f"\n{comparison.sentence()}\nruns, {COMPARISON} and picture: {study.out}")
+
+    return (
+        "compare",
+        o.with_parameters(
+            compare,
+            MANIFEST,
+            o.option("out", str, Parameter.empty, "Folder for a run per strategy, and for what they give together."),
+            o.option("strategies", str, "knn,probe,partial:1,lora,full,scratch",
+                     "Strategies as train knows them, separated by commas; they run in this order."),
+            _backbone(domain),
+            o.WEIGHTS,
+            *o.DATA,
+            *domain.parameters,
+            *o.recipe_options(),
+            o.option("resume", bool, False, "Go on in --out: finished strategies are kept, an unfinished one goes on."),
+            o.JSON,
+        ),
+        "Train several strategies on the same rows and say which is best, which cannot be told apart from it, and "
+        "what each costs.\n\n"
+        "Differences are bootstrapped in pairs on the same test rows. What an earlier strategy put into the cache of "
+        "frozen stages is not computed again by a later one, and counts for the earlier.\n\n"
+        f"Example: `graftwork-{domain.name} compare {domain.example}s.csv --strategies knn,probe,lora,full "
+        "--folds 5 --out runs/compared`",
+    )  # fmt: skip
+
+
+def _study(domain: Domain, options: dict[str, Any], strategy: str) -> "Study":
+    """The study that the options of `train` and `compare` ask for."""
+    from graftwork.core.study import Study
+
+    return Study(
+        domain=domain,
+        manifest=options["manifest"],
+        out=Path(options["out"]),
+        backbone=options["backbone"],
+        weights=options["weights"],
+        strategy=strategy,
+        data={parameter.name: options[parameter.name] for parameter in o.DATA},
+        input={parameter.name: options[parameter.name] for parameter in domain.parameters},
+        recipe={parameter.name: options[parameter.name] for parameter in o.recipe_options()},
+        resume=options["resume"],
+    )
+
+
+def _backbone(domain: Domain) -> Parameter:
+    return o.option("backbone", str, domain.default_backbone, "Backbone id, as `backbones` lists them.")
 
 
 def _evaluate(domain: Domain) -> tuple[str, Verb, str]:

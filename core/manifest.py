@@ -88,7 +88,11 @@ class Manifest:
         leave a part empty.
         """
         if self.parts is None:
-            train, val, test = self._drawn((1 - val_fraction - test_fraction, val_fraction, test_fraction), seed)
+            # The test part is drawn first: it is the same whether or not a strategy needs a validation part.
+            kept = 1 - test_fraction
+            _check_fractions((kept - val_fraction, val_fraction, test_fraction))
+            rest, test = self._drawn((kept, test_fraction), seed)
+            train, val = rest._drawn((1 - val_fraction / kept, val_fraction / kept), seed)
             return train, val, test
         own = np.array(self.parts)
         train, val, test = (self.subset(own == part) for part in PARTS)
@@ -107,10 +111,14 @@ class Manifest:
         return [(a, b) for same in first.values() for a in same for b in same if a < b and parts[a] != parts[b]]
 
     def _drawn(self, fractions: Sequence[float], seed: int) -> list[Manifest]:
-        # What remains of 1 - 0.7 - 0.3 is above zero in floating point.
-        if min(fractions) < 0 or fractions[0] < 1e-9:
-            raise SettingsError(
-                f"val and test fractions must be at least 0 and leave rows to train on, found {list(fractions[1:])}"
-            )
+        _check_fractions(fractions)
         part = allocate(strata(self.values, self.task), self.units(), fractions, seed)
         return [self.subset(part == number) for number in range(len(fractions))]
+
+
+def _check_fractions(fractions: Sequence[float]) -> None:
+    # What remains of 1 - 0.7 - 0.3 is above zero in floating point.
+    if min(fractions) < 0 or fractions[0] < 1e-9:
+        raise SettingsError(
+            f"val and test fractions must be at least 0 and leave rows to train on, found {list(fractions[1:])}"
+        )

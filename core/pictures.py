@@ -14,6 +14,7 @@ from graftwork.core.files import whole_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from graftwork.core.comparison import Comparison
     from graftwork.core.run_folder import Judged
 
 Floats = NDArray[np.float64]
@@ -51,6 +52,28 @@ def draw_evaluation(folder: Path, judged: Judged) -> None:
             draw_confusion(panels[2], judged.evaluation.confusion, manifest.classes)
     with whole_file(folder / "evaluation.png") as beside:
         # Without metadata the same numbers are the same bytes.
+        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+
+
+def draw_comparison(path: Path, comparison: Comparison) -> None:
+    """One line a strategy: its metric with the interval, and beside its name the seconds it took."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.4 + 0.45 * len(comparison.results)), layout="constrained")
+    axes = figure.subplots()
+    names = []
+    for place, result in enumerate(comparison.results):
+        found, seconds = result.metrics[comparison.metric], result.seconds
+        chosen = result.strategy in (comparison.best, comparison.cheapest)
+        colour = "C0" if chosen else "grey"
+        axes.plot([found.low, found.high], [place, place], color=colour)
+        axes.plot([found.value], [place], "o", color=colour)
+        names.append(result.strategy + ("" if seconds is None else f"\n{seconds:.3g} s"))
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    title = f"best: {comparison.best or 'undefined'}; cheapest beside it: {comparison.cheapest or 'unknown'}"
+    axes.set(xlabel=f"{comparison.metric} ({comparison.part}), 95% interval", title=title)
+    with whole_file(path) as beside:
         figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -221,3 +222,22 @@ def peak_memory_mb() -> float:
     """Largest resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024
+
+
+def reset_peak_memory() -> bool:
+    """Lets `recent_peak_memory_mb` count from now on. False where the system cannot do that (only Linux can)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): 5 resets the high-water mark
+    except OSError:
+        return False
+    return True
+
+
+def recent_peak_memory_mb() -> float:
+    """Largest resident memory of this process since `reset_peak_memory`, in MiB; so far, where that returned False."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return peak_memory_mb()
+    marks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(marks[0]) / 1024 if marks else peak_memory_mb()

@@ -197,3 +197,24 @@ def test_the_module_runs_as_a_program(bench):
     bad = program("check", "absent.csv")
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr == "error: absent.csv: 1 problem\n  no such file or folder\n"
+
+
+def test_strategies_are_compared_for_people_and_machines(bench):
+    options = ("compare", "table.csv", *bench.backbone, "--folds", 2, "--strategies", "knn,probe,partial:99")
+    done = bench.run(*options, "--out", "compared")
+    assert done.code == 0
+    written = json.loads((bench.folder / "compared" / "comparison.json").read_text())
+    assert [one["strategy"] for one in written["strategies"]] == ["knn", "probe"]
+    assert f"Best by auroc: {written['best']}, " in done.out
+    assert "cannot: partial:99: " in " ".join(done.out.split())
+    assert (
+        bench.run(*options, "--out", "compared", "--resume", "--json").out
+        == (bench.folder / "compared" / "comparison.json").read_text()
+    )
+
+
+def test_a_comparison_of_a_strategy_that_is_not_known_writes_nothing(bench):
+    found = bench.run("compare", "table.csv", *bench.backbone, "--strategies", "probe,porbe", "--out", "compared")
+    assert (found.code, found.out) == (2, "")
+    assert "unknown strategy 'porbe'" in found.err
+    assert not bench.left("compared")

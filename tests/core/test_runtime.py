@@ -7,7 +7,15 @@ from torch import nn
 from graftwork.core.backbone import Features
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
+from graftwork.core.runtime import (
+    choose_device,
+    choose_precision,
+    peak_memory_mb,
+    recent_peak_memory_mb,
+    reset_peak_memory,
+    seed_everything,
+    start_runtime,
+)
 
 CPU = torch.device("cpu")
 
@@ -78,3 +86,13 @@ def test_seeds_of_several_numbers_differ_in_every_one_of_them():
 
 def test_peak_memory_is_in_mebibytes():
     assert 50 < peak_memory_mb() < 100_000
+
+
+@pytest.mark.skipif(not reset_peak_memory(), reason="only Linux counts peak memory anew")
+def test_peak_memory_can_be_counted_anew():
+    large = torch.ones(200 << 18)  # 200 MiB
+    assert recent_peak_memory_mb() > 200
+    before = recent_peak_memory_mb()
+    del large
+    assert reset_peak_memory()
+    assert recent_peak_memory_mb() < before - 150
