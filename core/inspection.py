@@ -70,7 +70,9 @@ def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
     return manifest, folds
 
 
-def open_backbone(inspection: Inspection, id: str, weights: str | None, manifest: Manifest) -> tuple[Backbone, Examples]:
+def open_backbone(
+    inspection: Inspection, id: str, weights: str | None, manifest: Manifest
+) -> tuple[Backbone, Examples]:
     """A backbone, and the manifest's examples read by its contract; random weights come from the seed."""
     given = {name: value for name, value in inspection.input.items() if value is not None}
     seed_everything(inspection.recipe.seed)

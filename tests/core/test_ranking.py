@@ -59,9 +59,7 @@ def test_a_backbone_that_cannot_be_loaded_does_not_lose_the_others(inspection):
     assert asked == [("tiny:gone", None, {"size": 8}), ("tiny:net", "1", {"size": 8})]
     assert [(one.backbone, one.weights) for one in found.ranked] == [("tiny:net", "1")]
     plain = found.to_json()
-    assert plain["unusable"] == [
-        {"backbone": "tiny:gone", "weights": None, "reason": "no such backbone: tiny:gone"}
-    ]
+    assert plain["unusable"] == [{"backbone": "tiny:gone", "weights": None, "reason": "no such backbone: tiny:gone"}]
     assert plain["ranked"][0]["score"] == plain["ranked"][0]["metrics"]["auroc"]
     with pytest.raises(BackboneError, match="none of 1 backbones could be judged:\n  tiny:gone: no such backbone"):
         rank_backbones(inspection, [("tiny:gone", None)])
