@@ -67,12 +67,14 @@ class Stage:
     `run(network, features)` computes it with the modules of `network` as they are at that moment, so that
     copies of a network and modules replaced inside it need no new stages. `owns` names the modules or
     parameters of `network` that belong to this stage, as dotted paths; a tensor belongs to the stage whose
-    path equals its name or is a prefix of it ending at a dot.
+    path equals its name or is a prefix of it ending at a dot. `channels_last` says that images come out as (batch,
+    height, width, channels).
     """
 
     name: str
     run: Callable[[nn.Module, Features], Features]
     owns: tuple[str, ...] = ()
+    channels_last: bool = False
 
     def holds(self, tensor_name: str) -> bool:
         return any(tensor_name == path or tensor_name.startswith(path + ".") for path in self.owns)

@@ -1,4 +1,4 @@
-"""The verbs of both command lines: backbones, check, train, compare, evaluate, predict. Only results go to stdout."""
+"""The verbs both command lines share; `stages` and `rank` are in `inspection_commands`. Only results go to stdout."""
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
 import json
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core import options as o
+from graftwork.core.console import print_table
 from graftwork.core.domain import Domain
 from graftwork.core.errors import GraftworkError
+from graftwork.core.inspection_commands import rank_command, stages_command
 from graftwork.core.recipe import STRATEGIES
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def build_app(domain: Domain) -> typer.Typer:
         rich_markup_mode="markdown",
         add_completion=False,
     )
-    for verb in (_backbones, _check, _train, _compare, _evaluate, _predict):
+    for verb in (_backbones, _check, stages_command, rank_command, _train, _compare, _evaluate, _predict):
         name, command, text = verb(domain)
         app.command(name, help=text, no_args_is_help=name != "backbones")(command)
     return app
@@ -76,7 +78,7 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
             print(f"no backbone's id contains {options['text']!r}", file=sys.stderr)
             return
         columns = ["id", "parameters", "licence", "weights here", "note"]
-        _table(columns, [(row.id, _millions(row.parameters), row.licence, row.here, row.note) for row in rows])
+        print_table(columns, [(row.id, _millions(row.parameters), row.licence, row.here, row.note) for row in rows])
 
     kind = Annotated[str | None, typer.Argument(help="Only ids that contain this.")]
     text = Parameter("text", Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
@@ -103,7 +105,7 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
 
     return (
         "check",
-        o.with_parameters(check, MANIFEST, o.TARGET, o.GROUP, o.TASK, o.JSON),
+        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, o.JSON),
         "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
         f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",
     )
@@ -129,7 +131,7 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
         "train",
         o.with_parameters(
             train,
-            MANIFEST,
+            o.MANIFEST,
             o.option("out", str, Parameter.empty, "Folder for the adapter, the numbers and the pictures."),
             _backbone(domain),
             o.WEIGHTS,
@@ -165,14 +167,14 @@ def _compare(domain: Domain) -> tuple[str, Verb, str]:
         if options["json"]:
             print((study.out / COMPARISON).read_text(encoding="utf-8"), end="")
             return
-        _table(*comparison.table())
+        print_table(*comparison.table())
         print(f"\n{comparison.sentence()}\nruns, {COMPARISON} and picture: {study.out}")
 
     return (
         "compare",
         o.with_parameters(
             compare,
-            MANIFEST,
+            o.MANIFEST,
             o.option("out", str, Parameter.empty, "Folder for a run per strategy, and for what they give together."),
             o.option("strategies", str, "knn,probe,partial:1,lora,full,scratch",
                      "Strategies as train knows them, separated by commas; they run in this order."),
@@ -232,7 +234,7 @@ def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
         o.with_parameters(
             evaluate,
             RUN,
-            MANIFEST,
+            o.MANIFEST,
             o.WEIGHTS,
             o.option("part", str | None, None, "Only rows whose split column says this: train, val or test."),
             o.option("target", str | None, None, "Column of the truth; by default the one it was trained on."),
@@ -290,21 +292,8 @@ def _predict(domain: Domain) -> tuple[str, Verb, str]:
     )
 
 
-def _table(columns: list[str], rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    # Piped output has no width of its own: rows stay whole for grep.
-    Console(width=None if console.is_terminal else 200).print(table)
-
-
 def _millions(count: int | None) -> str:
     return "" if count is None else f"{count / 1e6:.1f} M"
 
 
-MANIFEST = o.argument("manifest", str, "CSV, TSV or Parquet table, folder per class, or MedMNIST .npz.")
 RUN = o.argument("run", str, "Folder that train wrote.")

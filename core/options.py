@@ -27,6 +27,7 @@ def argument(name: str, kind: Any, help: str) -> Parameter:
     return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[kind, typer.Argument(help=help)])
 
 
+MANIFEST = argument("manifest", str, "CSV, TSV or Parquet table, folder per class, or MedMNIST .npz.")
 TASK = option("task", Literal["single-label", "multi-label", "regression"] | None, None,
               "What the target is. By default several columns are several labels, a column of numbers that are "
               "not all whole is a number, anything else single labels.")  # fmt: skip

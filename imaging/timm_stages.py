@@ -7,6 +7,7 @@ apart by the very `forward_features` they use: a subclass that computes somethin
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,9 @@ def timm_stages(network: nn.Module) -> tuple[Stage, ...]:
         if getattr(type(network), "forward_features", None) is family.forward_features:
             return (*stages_of(network), pool_stage(network, POOL_OWNERS[family.__name__]))
     # Which tensors belong to an unknown head cannot be told; owned by the network they are at worst computed anew.
-    return (Stage("network", _forward_features, tuple(named_tensors(network))), Stage("pool", _forward_head))
+    channels_last = getattr(network, "output_fmt", None) == "NHWC"
+    whole = Stage("network", _forward_features, tuple(named_tensors(network)), channels_last)
+    return (whole, Stage("pool", _forward_head))
 
 
 POOL_OWNERS = {
@@ -90,7 +93,8 @@ def convnext_stages(network: nn.Module) -> list[Stage]:
 
 
 def swin_stages(network: nn.Module) -> list[Stage]:
-    return [through("embed", "patch_embed"), *numbered(network, "layers", then=("norm",))]
+    stages = [through("embed", "patch_embed"), *numbered(network, "layers", then=("norm",))]
+    return [replace(stage, channels_last=True) for stage in stages]
 
 
 def vit_stages(network: nn.Module) -> list[Stage]:

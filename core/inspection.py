@@ -1,0 +1,112 @@
+"""What `stages` and `rank` share: a manifest in folds, backbones with their examples, a probe judged fold by fold."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graftwork.core.backbone import Backbone
+from graftwork.core.domain import Domain
+from graftwork.core.errors import SettingsError, TrainingError
+from graftwork.core.evaluation import Evaluation, evaluate_predictions
+from graftwork.core.examples import Examples, read_examples
+from graftwork.core.heads import Head, output_count
+from graftwork.core.manifest import Manifest, Task
+from graftwork.core.prediction import as_predictions
+from graftwork.core.probes import fit_probe
+from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import seed_everything
+from graftwork.core.tables import read_manifest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is looked at, and how.
+
+    folds: parts of the cross-validation. target, group, task, skip_unreadable: of the manifest, as `train` takes them.
+    input: the domain's own options by name; those that are None are the backbone's to choose.
+    """
+
+    domain: Domain
+    manifest: str
+    folds: int
+    target: str | None
+    group: str | None
+    task: Task | None
+    skip_unreadable: bool
+    input: dict[str, Any]
+    recipe: Recipe
+
+
+def headline(task: Task) -> str:
+    """The metric by which stages and backbones are compared: AUROC of labels, R2 of a number."""
+    return "r2" if task == "regression" else "auroc"
+
+
+def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
+    """The manifest, whose split column is ignored, and the fold (rows,) of every row.
+
+    Raises ManifestError, and SettingsError for folds that are fewer than two, more than there are groups, or that
+    leave one class only to train on.
+    """
+    if inspection.folds < 2:
+        raise SettingsError(f"--folds: expected at least 2, found {inspection.folds}")
+    manifest = read_manifest(inspection.manifest, target=inspection.target, group=inspection.group,
+                             task=inspection.task, split=None, suffixes=inspection.domain.suffixes)  # fmt: skip
+    folds = manifest.fold_numbers(inspection.folds, inspection.recipe.seed)
+    for fold in range(inspection.folds):
+        if manifest.task == "single-label" and len(np.unique(manifest.values[folds != fold])) < 2:
+            raise SettingsError(
+                f"fold {fold + 1} of {inspection.folds}: the training part has rows of one class only; rows of a "
+                "group, and files with the same content, stay together, so every class needs more groups than one"
+            )
+    return manifest, folds
+
+
+def open_backbone(
+    inspection: Inspection, id: str, weights: str | None, manifest: Manifest
+) -> tuple[Backbone, Examples]:
+    """A backbone, and the manifest's examples read by its contract; random weights come from the seed."""
+    given = {name: value for name, value in inspection.input.items() if value is not None}
+    seed_everything(inspection.recipe.seed)
+    backbone = inspection.domain.load_backbone(id, weights=weights, **given)
+    unreadable = "skip" if inspection.skip_unreadable else "stop"
+    return backbone, read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
+
+
+def remaining(folds: NDArray[np.int64], manifest: Manifest, examples: Examples) -> NDArray[np.int64]:
+    """Folds of the examples that could be read, out of those of all rows of the manifest."""
+    lost = {one.path for one in examples.left_out}
+    kept: NDArray[np.int64] = folds[np.array([path not in lost for path in manifest.paths])]
+    return kept
+
+
+def cross_validated_probe(
+    vectors: NDArray[np.float32], manifest: Manifest, folds: NDArray[np.int64], recipe: Recipe
+) -> Evaluation:
+    """What a linear probe on vectors (rows, dim) is worth when every row is predicted by one that did not see its
+    fold; folds (rows,). Intervals resample groups where the manifest has them.
+
+    Equals `train --strategy probe --folds`. Raises TrainingError for vectors that are not finite.
+    """
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(1))
+    if len(wrong):
+        raise TrainingError(f"features are not finite for {len(wrong)} of {len(vectors)} examples, the first is "
+                            f"{manifest.paths[wrong[0]]}: try --precision fp32")  # fmt: skip
+    outputs = torch.zeros(len(vectors), output_count(manifest.task, manifest.classes))
+    for fold in np.unique(folds):
+        inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        head = Head(vectors.shape[1], outputs.shape[1]).eval()
+        fit_probe(head, vectors[inside], manifest.subset(inside), balanced=recipe.class_weights == "balanced",
+                  seed=recipe.seed)  # fmt: skip
+        with torch.no_grad():
+            outputs[outside] = head(torch.from_numpy(vectors[outside]))
+    predictions = as_predictions(manifest.task, outputs)
+    return evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups)

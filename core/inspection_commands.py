@@ -1,0 +1,163 @@
+"""The verbs that look at backbones before anything is trained: stages and rank."""
+
+# Heavy packages are imported by the verbs, so that help is shown at once.
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from inspect import Parameter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graftwork.core import options as o
+from graftwork.core.console import print_table
+from graftwork.core.domain import Domain
+
+if TYPE_CHECKING:
+    from graftwork.core.inspection import Inspection
+    from graftwork.core.manifest import Task
+
+COLUMNS = {
+    "single-label": ("auroc", "balanced_accuracy"),
+    "multi-label": ("auroc", "average_precision"),
+    "regression": ("r2", "mae"),
+}
+"""Metrics that tables show; the first is the one that is compared. JSON has all."""
+
+RECIPE = ("class_weights", "batch_size", "seed", "device", "precision", "compile", "workers", "cache", "cache_limit",
+          "cache_dtype")  # fmt: skip
+"""Fields of the recipe that matter where nothing is trained."""
+
+
+def stages_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+    def stages(**options: Any) -> None:
+        from graftwork.core.depth import inspect_stages, write_depth
+        from graftwork.core.runtime import is_first
+
+        out = _out(options)
+        depth = inspect_stages(_inspection(domain, options), options["backbone"], options["weights"])
+        if not is_first():
+            return
+        if out is not None:
+            write_depth(out, depth)
+        if options["json"]:
+            print(json.dumps(depth.to_json(), indent=2, sort_keys=True))
+            return
+        shown = COLUMNS[depth.task]
+        rows = [
+            (str(place), stage.name, str(stage.width), *(str(stage.evaluation.metrics[name]) for name in shown))
+            for place, stage in enumerate(depth.stages, start=1)
+        ]
+        print_table(["depth", "stage", "width", *shown], rows)
+
+    return (
+        "stages",
+        o.with_parameters(
+            stages,
+            *_shared(domain, "Folder for stages.json and stages.png; by default nothing is written."),
+            o.option("backbone", str, domain.default_backbone, "Backbone id, as `backbones` lists them."),
+            o.WEIGHTS,
+        ),
+        "Judge a linear probe at every stage of a backbone, pooled to one vector, by cross-validation: how deep to "
+        "graft. Every example runs through the network once.\n\n"
+        f"Example: `graftwork-{domain.name} stages {domain.example}s.csv --backbone {domain.default_backbone}`",
+    )
+
+
+def rank_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+    def rank(**options: Any) -> None:
+        from graftwork.core.ranking import rank_backbones, split_weights, write_ranking
+        from graftwork.core.runtime import is_first
+
+        out = _out(options)
+        chosen = [split_weights(text) for text in options["backbone"]]
+        ranking = rank_backbones(_inspection(domain, options), chosen)
+        if not is_first():
+            return
+        if out is not None:
+            write_ranking(out, ranking)
+        if options["json"]:
+            print(json.dumps(ranking.to_json(), indent=2, sort_keys=True))
+            return
+        shown = COLUMNS[ranking.task]
+        rows = [
+            (
+                _with_weights(one.backbone, one.weights),
+                *(str(one.evaluation.metrics[name]) for name in shown),
+                f"{one.logme:.4f}",
+                str(one.feature_dim),
+                str(one.evaluation.rows),
+                f"{one.seconds:.1f}",
+            )
+            for one in ranking.ranked
+        ]
+        print_table(["backbone", *shown, "logme", "width", "rows", "seconds"], rows)
+        for lost in ranking.unusable:
+            print(f"{_with_weights(lost.backbone, lost.weights)}: not judged: {lost.reason}")
+
+    return (
+        "rank",
+        o.with_parameters(
+            rank,
+            *_shared(domain, "Folder for ranking.json; by default nothing is written."),
+            o.option(
+                "backbone",
+                list[str],
+                Parameter.empty,
+                "Backbone id, or ID=WEIGHTS with a local file of weights; once for each.",
+            ),
+        ),
+        "Compare backbones on the examples of a manifest without training them: LogME, and a linear probe in the same "
+        "folds for all, the best first.\n\n"
+        f"Example: `graftwork-{domain.name} rank {domain.example}s.csv --backbone {domain.default_backbone} "
+        "--backbone ID2`",
+    )
+
+
+def _shared(domain: Domain, out: str) -> tuple[Parameter, ...]:
+    """Parameters of both verbs; `out` is the help of --out."""
+    return (
+        o.MANIFEST,
+        o.TARGET,
+        o.GROUP,
+        o.TASK,
+        o.SKIP_UNREADABLE,
+        o.option("folds", int, 5, "Parts of the cross-validation; a split column is ignored."),
+        o.option("out", str | None, None, out),
+        *domain.parameters,
+        *(parameter for parameter in o.recipe_options() if parameter.name in RECIPE),
+        o.JSON,
+    )
+
+
+def _inspection(domain: Domain, options: dict[str, Any]) -> Inspection:
+    from graftwork.core.inspection import Inspection
+    from graftwork.core.recipe import Recipe
+
+    task: Task | None = options["task"]
+    return Inspection(
+        domain=domain,
+        manifest=options["manifest"],
+        folds=options["folds"],
+        target=options["target"],
+        group=options["group"],
+        task=task,
+        skip_unreadable=options["skip_unreadable"],
+        input={parameter.name: options[parameter.name] for parameter in domain.parameters},
+        recipe=Recipe(**{name: options[name] for name in RECIPE}),
+    )
+
+
+def _out(options: dict[str, Any]) -> Path | None:
+    """The folder to write to, which must not hold anything yet."""
+    from graftwork.core.run_folder import claim_folder
+
+    if options["out"] is None:
+        return None
+    folder = Path(options["out"])
+    claim_folder(folder, resume=False)
+    return folder
+
+
+def _with_weights(id: str, weights: str | None) -> str:
+    return id if weights is None else f"{id}={weights}"
