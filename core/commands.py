@@ -113,7 +113,6 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
 
     def train(**options: Any) -> None:
         from graftwork.core.runtime import is_first
-        from graftwork.core.runtime import is_first
         from graftwork.core.study import Study, run_study
 
         study = Study(

@@ -1,4 +1,4 @@
-"""What `stages` and `rank` share: a manifest in folds, backbones with their examples, and a probe judged fold by fold."""
+"""What `stages` and `rank` share: a manifest in folds, backbones with their examples, a probe judged fold by fold."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ def open_backbone(
 def remaining(folds: NDArray[np.int64], manifest: Manifest, examples: Examples) -> NDArray[np.int64]:
     """Folds of the examples that could be read, out of those of all rows of the manifest."""
     lost = {one.path for one in examples.left_out}
-    return folds[np.array([path not in lost for path in manifest.paths])]
+    kept: NDArray[np.int64] = folds[np.array([path not in lost for path in manifest.paths])]
+    return kept
 
 
 def cross_validated_probe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,9 @@ def logme(features: NDArray[Any], targets: NDArray[Any], task: Task) -> float:
 def _columns(targets: NDArray[Any], task: Task) -> Floats:
     """One problem a column, (rows, problems)."""
     if task == "single-label":
-        return (targets[:, None] == np.unique(targets)).astype(np.float64)
-    columns = targets.reshape(len(targets), -1).astype(np.float64)
+        targets = targets[:, None] == np.unique(targets)
+        return np.asarray(targets, dtype=np.float64)
+    columns: Floats = targets.reshape(len(targets), -1).astype(np.float64)
     return columns[:, columns.max(0) > columns.min(0)]
 
 
@@ -70,5 +72,5 @@ def _evidence(eigenvalues: Floats, projected: Floats, rest: float, rows: int) ->
 def _log_density(signal: Floats, projected: Floats, rest: float, rows: int) -> float:
     """Log density at the best noise; signal (rank,): variance of the signal over that of the noise."""
     noise = (float((projected / (1 + signal)).sum()) + rest) / rows
-    noise = max(noise, np.finfo(np.float64).tiny)
-    return -0.5 * (rows * (np.log(2 * np.pi * noise) + 1) + float(np.log1p(signal).sum()))
+    noise = max(noise, float(np.finfo(np.float64).tiny))
+    return -0.5 * (rows * (math.log(2 * math.pi * noise) + 1) + float(np.log1p(signal).sum()))
