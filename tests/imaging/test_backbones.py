@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from graftwork.core.backbone import Features
+from graftwork.core.depth import with_every_stage
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError, UnreadableError
 from graftwork.imaging import (
     DOMAIN,
@@ -79,6 +80,21 @@ def test_timm_stages_in_turn_equal_the_networks_own_features(name, size, last):
     assert [stage.name for stage in backbone.stages][-2:] == [last, "pool"]
     channels_last = batch.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(backbone.run(Features(channels_last)).values, reference, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "widths"),
+    [
+        ("timm:resnet18", 64, (64, 64, 128, 256, 512, 512)),
+        ("timm:swin_tiny_patch4_window7_224", 96, (96, 96, 192, 384, 768, 768)),
+        ("timm:swinv2_tiny_window8_256", 256, (768, 768)),
+        ("timm:test_vit", 96, (64,) * 8),
+        ("monai:resnet18-3d", 32, (64, 64, 128, 256, 512, 512)),
+    ],
+)
+def test_stages_have_as_many_channels_as_the_network_says(name, size, widths):
+    backbone = load_backbone(name, weights="random", image_size=size)
+    assert with_every_stage(backbone)[1] == widths
 
 
 @pytest.mark.parametrize(("name", "size"), MONAI)
