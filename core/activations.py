@@ -6,14 +6,10 @@ contract, the random change if there is one, and the content of the file. Nothin
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graftwork.core.backbone import Backbone, Features, digest, named_tensors
+from graftwork.core.backbone import Backbone, Features
 from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError
 from graftwork.core.examples import Examples, RowAugment, load_batches
 from graftwork.core.prefix import Prefix
+from graftwork.core.prefix_key import prefix_key, stage_digests
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
@@ -118,42 +115,6 @@ def all_views(examples: Examples) -> Examples:
     """One row for every view of every example."""
     rows = np.repeat(np.arange(len(examples)), examples.views)
     return replace(examples, manifest=examples.manifest.subset(rows), views=1)
-
-
-def stage_digests(backbone: Backbone) -> tuple[str, ...]:
-    """SHA-256 of the weights and buffers of every stage."""
-    tensors = named_tensors(backbone.network)
-    return tuple(
-        digest({name: value for name, value in tensors.items() if stage.holds(name)}) for stage in backbone.stages
-    )
-
-
-def prefix_key(
-    backbone: Backbone, stop: int, runtime: Runtime, recipe: Recipe, augment: Augment | None,
-    digests: Sequence[str] | None = None,
-) -> str:  # fmt: skip
-    """SHA-256 over everything, but the file, that the output of the first `stop` stages depends on.
-
-    digests: those of the stages, where they are known already.
-    """
-    stages = backbone.stages[:stop]
-    about = {
-        "weights": list(stage_digests(backbone)[:stop] if digests is None else digests[:stop]),
-        "stages": [(stage.name, stage.owns, _code(stage.run)) for stage in stages],
-        "modules": [
-            (name, repr(module) if not list(module.children()) else "", _code(type(module).forward))
-            for name, module in backbone.network.named_modules()
-            if any(stage.holds(name) for stage in stages)
-        ],
-        "network": _code(type(backbone.network).forward),
-        "contract": [type(backbone.contract).__qualname__, backbone.contract.to_json()],
-        "options": backbone.options,
-        "precision": runtime.precision,
-        "dtype": recipe.cache_dtype,
-        "augmentation": None if augment is None else [_code(augment), recipe.seed],
-        "versions": [_version("graftwork"), torch.__version__],
-    }
-    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _from_store(work: _Work) -> Examples | None:
@@ -320,33 +281,3 @@ def _length(examples: Examples, row: int) -> int:
 def _any(runtime: Runtime, here: bool) -> bool:
     """Whether it is so in any process: all have to take the same way."""
     return runtime.total(float(here)) > 0
-
-
-def _code(function: Any) -> Any:
-    """What a function does, as far as that can be told: its name, its byte code, and what a partial has bound."""
-    if isinstance(function, partial):
-        return [_code(function.func), [_plain(part) for part in function.args],
-                {name: _plain(part) for name, part in function.keywords.items()}]  # fmt: skip
-    code = getattr(function, "__code__", None)
-    known = [getattr(function, "__module__", ""), getattr(function, "__qualname__", type(function).__qualname__)]
-    if code is None:
-        return known
-    constants = [str(one) for one in code.co_consts if isinstance(one, (str, int, float, tuple, type(None)))]
-    bound = [_plain(cell.cell_contents) for cell in getattr(function, "__closure__", None) or ()]
-    return [*known, code.co_code.hex(), code.co_names, constants, bound]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Callable):  # type: ignore[arg-type]
-        return _code(value)
-    run = getattr(value, "run", None)
-    if run is not None:  # a stage inside a stage
-        return [value.name, _code(run)]
-    return repr(value) if isinstance(value, (str, int, float, bool, tuple, list, type(None))) else type(value).__name__
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from graftwork.core.activations import prefix_key
 from graftwork.core.backbone import Features, Stage
 from graftwork.core.depth import inspect_stages, pooled, probe_stages, run_every_stage, with_every_stage, write_depth
 from graftwork.core.evaluation import point_metrics
 from graftwork.core.heads import Head
 from graftwork.core.inspection import Inspection
 from graftwork.core.prediction import as_predictions
+from graftwork.core.prefix_key import prefix_key
 from graftwork.core.probes import fit_probe
 from graftwork.core.runtime import start_runtime
 
