@@ -16,6 +16,7 @@ import numpy as np
 
 from graftwork.core.adapter import RECORD, open_adapter, read_record
 from graftwork.core.backbone import Backbone
+from graftwork.core.cache import parse_size
 from graftwork.core.content import ROW_MARK, example_exists
 from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, OutputError, Problem, SettingsError, UnreadableError
@@ -71,6 +72,8 @@ def run_study(study: Study) -> Outcome:
     strategy = parse_strategy(study.strategy)
     recipe = Recipe(**study.recipe)
     choose_precision(recipe.precision, choose_device(recipe.device))
+    if recipe.cache_limit is not None:
+        parse_size(recipe.cache_limit)
     runtime = start_runtime(recipe)
     claim_folder(study.out, study.resume)
     manifest = _read(study)

@@ -235,7 +235,7 @@ def _unwritable(folder: Path, error: OSError) -> OutputError:
 
 
 def _narrowed(name: str, tensor: Tensor, store: Store) -> Tensor:
-    """The values in the store's dtype, contiguous, on the CPU. NaN and infinities stay what they are."""
+    """The values in the store's dtype, on the CPU. NaN and infinities stay what they are."""
     values = tensor.detach()
     narrow = values.to(store.torch_dtype)
     lost = torch.isfinite(values) & ~torch.isfinite(narrow)
@@ -243,7 +243,7 @@ def _narrowed(name: str, tensor: Tensor, store: Store) -> Tensor:
         largest = values[lost].abs().max().item()
         advice = _WIDER.get(store.dtype, "run without --cache")
         raise OutputError(f"{store.folder}: {name}: {largest:g} is too large for {store.dtype}; {advice}")
-    return narrow.cpu().contiguous()
+    return narrow.cpu()
 
 
 def _write_index(folder: Path, path: Path, value: dict[str, Any]) -> None:

@@ -311,6 +311,13 @@ def test_a_broken_index_is_left_out_with_a_warning_and_the_others_count(store, c
     assert str(index) in caplog.text
 
 
+def test_an_index_that_is_just_being_written_is_passed_over_in_silence(store, caplog):
+    fill(store, {"a": torch.ones(3)})
+    (store.folder / ".half-x.json").write_text('{"sche')
+    assert names(store) == {"a"}
+    assert not caplog.text
+
+
 def test_data_without_an_index_is_removed_after_a_day_and_listed_data_never(store):
     fill(store, {"a": torch.ones(3)})
     old = [store.folder / "dead.bin", store.folder / ".dead-x.json"]
