@@ -91,7 +91,9 @@ class Manifest:
             # The test part is drawn first: it is the same whether or not a strategy needs a validation part.
             kept = 1 - test_fraction
             _check_fractions((kept - val_fraction, val_fraction, test_fraction))
-            rest, test = self._drawn((kept, test_fraction), seed)
+            # What is left has to be divided once more.
+            least = (2, 1) if int(self.units().max()) >= 2 else (1, 1)
+            rest, test = self._drawn((kept, test_fraction), seed, least)
             train, val = rest._drawn((1 - val_fraction / kept, val_fraction / kept), seed)
             return train, val, test
         own = np.array(self.parts)
@@ -110,9 +112,9 @@ class Manifest:
         parts = self.parts
         return [(a, b) for same in first.values() for a in same for b in same if a < b and parts[a] != parts[b]]
 
-    def _drawn(self, fractions: Sequence[float], seed: int) -> list[Manifest]:
+    def _drawn(self, fractions: Sequence[float], seed: int, least: Sequence[int] | None = None) -> list[Manifest]:
         _check_fractions(fractions)
-        part = allocate(strata(self.values, self.task), self.units(), fractions, seed)
+        part = allocate(strata(self.values, self.task), self.units(), fractions, seed, least)
         return [self.subset(part == number) for number in range(len(fractions))]
 
 

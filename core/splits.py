@@ -52,17 +52,23 @@ def strata(targets: NDArray[np.generic], task: str) -> NDArray[np.float64]:
 
 
 def allocate(
-    kinds: NDArray[np.float64], units: NDArray[np.int64], fractions: Sequence[float], seed: int
+    kinds: NDArray[np.float64],
+    units: NDArray[np.int64],
+    fractions: Sequence[float],
+    seed: int,
+    least: Sequence[int] | None = None,
 ) -> NDArray[np.int64]:
     """Part number (rows,) for every row; part p gets about `fractions[p]` of the rows and of every stratum.
 
     kinds: (rows, strata) as `strata` gives them. units: (rows,) rows that must stay together.
     Whole units are placed greedily, the largest first and in an order drawn from `seed`, each where it
     brings the parts closest to their share (the idea of Sechidis et al. 2011, iterative stratification,
-    with units in place of rows). Raises SettingsError if a part with a positive fraction would be empty.
+    with units in place of rows). least: fewest units of every part, 1 each by default.
+    Raises SettingsError if a part with a positive fraction would have fewer.
     """
     count = int(units.max()) + 1
-    wanted = sum(fraction > 0 for fraction in fractions)
+    needed = np.where(np.asarray(fractions) > 0, 1 if least is None else np.asarray(least), 0)
+    wanted = int(needed.sum())
     if count < wanted:
         raise SettingsError(
             f"{wanted} parts need at least {wanted} groups of rows that may be separated, found {count}: "
@@ -79,12 +85,12 @@ def allocate(
     open_parts = np.flatnonzero(np.asarray(fractions) > 0)
     for place, unit in enumerate(order):
         content = contents[unit]
-        empty = open_parts[filled[open_parts, -1] == 0]
-        # The last units must go to parts that are still empty, or a part would stay without rows.
-        choices = empty if len(empty) >= count - place else open_parts
+        # The last units must go to parts that are still short of them, or a part would stay without rows.
+        choices = np.flatnonzero(needed > 0) if needed.clip(0).sum() >= count - place else open_parts
         cost = ((content * (content + 2 * (filled[choices] - goal[choices]))) / totals).sum(1)
         part = choices[int(np.argmin(cost))]
         filled[part] += content
+        needed[part] -= 1
         part_of[unit] = part
     return part_of[units]
 

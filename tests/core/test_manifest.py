@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from graftwork.core.errors import SettingsError
@@ -24,6 +24,7 @@ def rows_of(paths, values=None, groups=None, parts=None):
                     tuple(range(2, len(paths) + 2)))  # fmt: skip
 
 
+@example(["q", "q", "q", "q", "q", "p", "q", "p", "q", "q", "r", "q"], 0, True)  # one large group and two small ones
 @given(st.lists(st.sampled_from("pqrstuvw"), min_size=12, max_size=12), st.integers(0, 9), st.booleans())
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_groups_and_files_with_the_same_bytes_are_never_separated(files, names, seed, grouped):
