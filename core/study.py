@@ -147,8 +147,8 @@ def predict_files(
     paths = find_inputs([name for name in inputs if name not in runs])
     if not paths:
         raise SettingsError("nothing to predict: name files behind the runs")
-    if len(set(runs)) < len(runs):
-        raise SettingsError("a run is named twice")
+    if len({Path(name).resolve() for name in runs}) < len(runs):
+        raise SettingsError(f"a run is named twice: {', '.join(runs)}")
     tables, failures = [], list[Unreadable]()
     for number, party in enumerate(open_parties(runs, domain, weights)):
         blocks = []

@@ -74,7 +74,8 @@ def test_runs_of_one_name_are_told_apart_by_their_paths():
 
 @pytest.mark.parametrize(("inputs", "message"), [(0, "nothing to predict"), (1, "named twice")])
 def test_runs_without_files_and_runs_named_twice_are_refused(runs, domain, manifest, inputs, message):
-    given = [runs[1]] if inputs == 0 else [runs[0], manifest.paths[0]]
+    again = f"{runs[0]}/../{STRATEGIES[0]}"  # the same folder, spelled otherwise
+    given = [runs[1]] if inputs == 0 else [again, manifest.paths[0]]
     with pytest.raises(SettingsError, match=message):
         predict_files(domain, runs[0], given, weights=None, out=None, skip_unreadable=False, batch_size=16,
                       device="cpu")  # fmt: skip
