@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.filesize import decimal
 from torch import Tensor
 
 from graftwork.core.backbone import Backbone, Features
 from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
-from graftwork.core.errors import OutputError
+from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples, RowAugment, load_batches
 from graftwork.core.prefix import Prefix
-from graftwork.core.prefix_key import prefix_key, stage_digests
+from graftwork.core.prefix_key import UnknownIdentityError, prefix_key, stage_digests
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 FREE_SHARE = 0.25
 """Largest share of the disk (what is free, and what the cache has already) that the cache takes unasked."""
 
-KEY_LENGTH = 40
+NOT_STORED, ELSEWHERE = "frozen stages are not stored: %s", "another process cannot"
 
 VIEWS = 4
 """Augmented views of an example, unless the recipe says how many."""
@@ -119,68 +120,99 @@ def all_views(examples: Examples) -> Examples:
 
 def _from_store(work: _Work) -> Examples | None:
     """The examples out of the store, after what is missing there has been added; None where that cannot be done."""
-    backbone, examples, runtime, recipe = work.backbone, work.examples, work.runtime, work.recipe
-    weights = stage_digests(backbone)
-    key = prefix_key(backbone, work.stop, runtime, recipe, work.augment, weights)[:KEY_LENGTH]
-    last = backbone.stages[work.stop - 1].name
-    about = {"backbone": backbone.id, "up to": last, "input": backbone.contract.to_json()}
-    digests = content_digests(examples.manifest.paths)
-    wanted = [f"{digest}.{view}" for digest in digests for view in range(work.views)]
-    store, failure = None, ""
-    try:
-        cache = cache_folder(recipe.cache)
-        store = open_store(cache, key, about, recipe.cache_dtype)
-    except OutputError as error:
-        failure = str(error)
-    if _any(runtime, store is None):
-        log.warning("frozen stages are not stored: %s", failure or "another process cannot")
+    runtime = work.runtime
+    place, failure = _open(work)
+    if _any(runtime, place is None) or place is None:
+        log.warning(NOT_STORED, failure or ELSEWHERE)
         return None
-    if store is None:
-        return None
-    have = names(store)
+    have = names(place.store)
     first_of: dict[str, tuple[int, int]] = {}
-    for place, name in enumerate(wanted):
+    for number, name in enumerate(place.wanted):
         if name not in have:
-            first_of.setdefault(name, divmod(place, work.views))
+            first_of.setdefault(name, divmod(number, work.views))
     missing = list(first_of.items())
-    if missing:
-        work = _from_deepest(work, cache, wanted, weights)
-        failure = _fill(work, store, cache, [missing[i] for i in runtime.share(range(len(missing)))], last)
-        if _any(runtime, bool(failure)):
-            log.warning("frozen stages are not stored: %s", failure or "another process cannot")
-            return None
-        # Machines without a common disk have seen their own share only.
-        have = names(store)
-        rest = [(name, place) for name, place in missing if name not in have]
-        failure = _fill(work, store, cache, rest, last) if rest else ""
-        if _any(runtime, bool(failure)):
-            log.warning("frozen stages are not stored: %s", failure or "another process cannot")
-            return None
-        store = open_store(cache, key, about, recipe.cache_dtype)
-    else:
-        log.info("frozen stages up to %s: all %d examples are in %s", last, len(examples), store.folder)
-    return replace(examples, contract=StoredFeatures(bool(store.ragged)), tensors=read(store, wanted),
-                   stage=work.stop, views=work.views)  # fmt: skip
+    if not missing:
+        log.info("all %d examples after %s are in %s", len(work.examples), place.last, place.store.folder)
+        return _read(work, place.store, place.wanted, work.stop)
+    work = _from_deepest(work, place)
+    share = [missing[number] for number in runtime.share(range(len(missing)))]
+    failure = _fill(work, place, share, runtime.processes)
+    if _any(runtime, bool(failure)):
+        log.warning(NOT_STORED, failure or ELSEWHERE)
+        return None
+    # Machines without a common disk have seen their own share only.
+    have = names(place.store)
+    failure = _fill(work, place, [(name, where) for name, where in missing if name not in have], 1)
+    if _any(runtime, bool(failure)):
+        log.warning(NOT_STORED, failure or ELSEWHERE)
+        return None
+    return _read(work, _reopened(work, place.store), place.wanted, work.stop)
 
 
-def _fill(work: _Work, store: Store, cache: Path, missing: Sequence[tuple[str, tuple[int, int]]], last: str) -> str:
-    """Adds what is missing; returns why that could not be done, or nothing."""
+@dataclass(frozen=True)
+class _Place:
+    """Where the outputs of a piece of work are kept.
+
+    wanted: the entry of every view of every row. weights: digests of the backbone's stages. last: the stage's name.
+    """
+
+    cache: Path
+    store: Store
+    wanted: tuple[str, ...]
+    weights: tuple[str, ...]
+    last: str
+
+
+def _open(work: _Work) -> tuple[_Place | None, str]:
+    """The place, or why there is none."""
+    weights = stage_digests(work.backbone)
+    last = work.backbone.stages[work.stop - 1].name
+    about = {"backbone": work.backbone.id, "up to": last, "input": work.backbone.contract.to_json()}
+    digests = content_digests(work.examples.manifest.paths)
+    wanted = tuple(f"{digest}.{view}" for digest in digests for view in range(work.views))
+    try:
+        cache = cache_folder(work.recipe.cache)
+        store = open_store(cache, _key(work, work.stop, weights), about, work.recipe.cache_dtype)
+    except UnknownIdentityError as error:
+        return (
+            None,
+            f"{work.backbone.id}, its input contract or the augmentation holds {error}, whose content is not known",
+        )
+    except (OutputError, SettingsError) as error:
+        return None, str(error)
+    return _Place(cache, store, wanted, weights, last), ""
+
+
+def _key(work: _Work, stop: int, weights: Sequence[str]) -> str:
+    return prefix_key(work.backbone, stop, work.runtime, work.recipe, work.augment, weights)
+
+
+def _reopened(work: _Work, store: Store) -> Store:
+    """The store as it is now; its record is written already."""
+    return open_store(store.folder.parent, store.folder.name, {}, work.recipe.cache_dtype)
+
+
+def _read(work: _Work, store: Store, wanted: Sequence[str], stage: int) -> Examples:
+    return replace(work.examples, contract=StoredFeatures(bool(store.ragged)), tensors=read(store, wanted),
+                   stage=stage, views=work.views)  # fmt: skip
+
+
+def _fill(work: _Work, place: _Place, missing: Sequence[tuple[str, tuple[int, int]]], processes: int) -> str:
+    """Adds what is missing; returns why that could not be done, or nothing. processes: how many add as much."""
     if not missing:
         return ""
     try:
-        with writer(store) as out:
-            shown = False
-            for batch, ragged, tensors in _outputs(work, [place for _, place in missing]):
+        with writer(place.store) as out:
+            for number, (batch, ragged, tensors) in enumerate(_outputs(work, [where for _, where in missing])):
                 out.ragged = ragged
-                if not shown:
-                    needed = _expected_bytes(work, missing, batch, tensors)
-                    limit = _limit(work.recipe, cache)
-                    log.info("storing the output of %s for %d examples, about %.0f MB, in %s", last, len(missing),
-                             needed / 1e6, store.folder)  # fmt: skip
-                    if not make_room(cache, needed, limit, store.folder):
-                        return (f"about {needed / 1e6:.0f} MB are needed in {cache}, more than --cache-limit "
-                                f"({limit / 1e6:.0f} MB) or the disk allows")  # fmt: skip
-                    shown = True
+                if number == 0:
+                    needed = processes * _expected_bytes(work, missing, batch, tensors)
+                    limit = _limit(work.recipe, place.cache)
+                    if not make_room(place.cache, needed, limit, place.store.folder):
+                        return (f"about {decimal(needed)} are needed in {place.cache}, more than --cache-limit "
+                                f"({decimal(limit)}) or the disk allows")  # fmt: skip
+                    log.info("storing the output of %s for %d examples, about %s, in %s", place.last,
+                             processes * len(missing), decimal(needed), place.store.folder)  # fmt: skip
                 for index, tensor in zip(batch, tensors, strict=True):
                     out.add(missing[index][0], tensor)
     except OutputError as error:
@@ -188,22 +220,24 @@ def _fill(work: _Work, store: Store, cache: Path, missing: Sequence[tuple[str, t
     return ""
 
 
-def _from_deepest(work: _Work, cache: Path, wanted: Sequence[str], weights: Sequence[str]) -> _Work:
-    """The same work from the deepest stage whose outputs are stored for all examples, or from the files."""
-    found = 0
+def _from_deepest(work: _Work, place: _Place) -> _Work:
+    """The same work from the deepest stage whose outputs are stored for all examples, or from the files.
+
+    Machines with disks of their own may find different ones; they do not have to agree on where to begin.
+    """
     for stop in range(work.stop - 1, 0, -1):
-        key = prefix_key(work.backbone, stop, work.runtime, work.recipe, work.augment, weights)[:KEY_LENGTH]
-        if (cache / key).is_dir() and set(wanted) <= names(open_store(cache, key, {}, work.recipe.cache_dtype)):
-            found = stop
-            break
-    # Machines with disks of their own may find different ones; they do not have to agree on where to begin.
-    if not found:
-        return work
-    store = open_store(cache, key, {}, work.recipe.cache_dtype)
-    log.info("going on from the stored output of %s", work.backbone.stages[found - 1].name)
-    examples = replace(work.examples, contract=StoredFeatures(bool(store.ragged)), tensors=read(store, wanted),
-                       stage=found, views=work.views)  # fmt: skip
-    return replace(work, examples=examples, augment=None)
+        folder = place.cache / _key(work, stop, place.weights)
+        if not folder.is_dir():
+            continue
+        try:
+            store = open_store(place.cache, folder.name, {}, work.recipe.cache_dtype)
+        except OutputError as error:
+            log.warning("%s", error)
+            continue
+        if set(place.wanted) <= names(store):
+            log.info("going on from the stored output of %s", work.backbone.stages[stop - 1].name)
+            return replace(work, examples=_read(work, store, place.wanted, stop), augment=None)
+    return work
 
 
 def _in_memory(work: _Work) -> Examples:

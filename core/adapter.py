@@ -104,19 +104,32 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
     have moved. Raises AdapterError if the folder is incomplete or of another version, or if the backbone's
     frozen weights are not those that the adapter was trained on.
     """
-    place = Path(folder)
-    record = read_record(place)
+    record = read_record(Path(folder))
+    # A backbone that was frozen at random weights is drawn again from the run's seed.
+    seed_everything(record["training"]["recipe"]["seed"])
+    about = record["backbone"]
+    backbone = load_backbone(about["id"], weights=weights_source(record, weights), **about["options"])
+    return attach_adapter(folder, record, backbone)
+
+
+def weights_source(record: dict[str, Any], weights: str | None) -> str | None:
+    """Where the backbone's weights come from: `weights` if given, else what the record says; "random" for a run that
+    learnt every tensor and so carries them all."""
+    if record["training"]["frozen"]["tensors"] == 0:
+        return "random"
+    return weights or record["backbone"]["weights"]
+
+
+def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbone) -> Adapter:
+    """The adapter of that folder, whose record has been read, on this backbone, which is changed and kept.
+
+    Raises AdapterError as `load_adapter` does.
+    """
+    place, about = Path(folder), record["backbone"]
     try:
         tensors = load_file(place / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise AdapterError(f"{place / WEIGHTS}: cannot be read ({error})") from error
-    about = record["backbone"]
-    # A run that learnt every tensor carries them all: the pretrained ones are not needed again.
-    self_contained = record["training"]["frozen"]["tensors"] == 0
-    source = "random" if self_contained else weights or about["weights"]
-    # A backbone that was frozen at random weights is drawn again from the run's seed.
-    seed_everything(record["training"]["recipe"]["seed"])
-    backbone = load_backbone(about["id"], weights=source, **about["options"])
     if backbone.contract.to_json() != record["input"]:
         raise AdapterError(f"{folder}: {about['id']} now expects another input than the adapter was trained with")
     recipe = Recipe(**record["training"]["recipe"])
@@ -136,18 +149,20 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
     return Adapter(graft, record)
 
 
-def open_adapter(
-    folder: str | Path, domain: Domain, weights: str | None = None, load_backbone: Callable[..., Backbone] | None = None
-) -> Adapter:
-    """The adapter of that folder on a backbone of that domain, loaded as the domain does or as told; see
-    `load_adapter`.
+def open_adapter(folder: str | Path, domain: Domain, weights: str | None = None) -> Adapter:
+    """The adapter of that folder on a backbone of that domain; see `load_adapter`.
 
     Raises AdapterError also for an adapter of the other domain.
     """
-    about = read_record(Path(folder))["backbone"]
+    check_domain(folder, read_record(Path(folder)), domain)
+    return load_adapter(folder, domain.load_backbone, weights)
+
+
+def check_domain(folder: str | Path, record: dict[str, Any], domain: Domain) -> None:
+    """Raises AdapterError for the record of an adapter of the other domain."""
+    about = record["backbone"]
     if about["options"].keys() - {parameter.name for parameter in domain.parameters}:
         raise AdapterError(f"{folder}: its backbone {about['id']} is not for {domain.name}: use what trained it")
-    return load_adapter(folder, load_backbone or domain.load_backbone, weights)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

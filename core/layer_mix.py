@@ -41,6 +41,7 @@ class LayerMix(nn.Module):
             nn.init.zeros_(up.get_parameter("bias"))
 
     def forward(self, values: Tensor) -> Tensor:
+        """(batch, time, layers * channels) -> (batch, time, channels)."""
         outputs = torch.split(values, self.channels, dim=2)
         weights = torch.softmax(self.scores, dim=0)
         mixed = torch.zeros_like(outputs[0])

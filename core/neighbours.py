@@ -44,18 +44,19 @@ class NeighbourHead(nn.Module):
         self.register_buffer("count", torch.ones((), dtype=torch.int64))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        near, cosines = self.nearest(vectors.float())
-        votes = vote(self.get_buffer("values")[near], cosines)
+        # Half precision would take other neighbours for the nearest.
+        with torch.autocast(vectors.device.type, enabled=False):
+            near, cosines = self.nearest(vectors.float())
+        votes, voters = vote(self.get_buffer("values")[near], cosines)
         if self.task == "regression":
             return votes
-        count = min(int(self.get_buffer("count")), len(self.get_buffer("vectors")))
-        return _logits((votes * count + self.get_buffer("prior")) / (count + 1), self.task)
+        return _logits((votes * voters + self.get_buffer("prior")) / (voters + 1), self.task)
 
-    def nearest(self, vectors: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
+    def nearest(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Indices of the nearest training rows and their cosines, both (batch, count), the nearest first."""
         kept = self.get_buffer("vectors")
         cosines = functional.normalize(vectors - self.get_buffer("centre"), dim=1) @ kept.T
-        best = cosines.topk(min(int(self.get_buffer("count")) if count is None else count, len(kept)), dim=1)
+        best = cosines.topk(min(int(self.get_buffer("count")), len(kept)), dim=1)
         return best.indices, best.values
 
 
@@ -97,10 +98,12 @@ def fit_neighbours(head: NeighbourHead, vectors: NDArray[np.float32], manifest: 
     return NeighbourFit(best)
 
 
-def vote(values: Tensor, cosines: Tensor) -> Tensor:
-    """Mean of the neighbours' values (batch, count, outputs), weighed by their cosines (batch, count)."""
+def vote(values: Tensor, cosines: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the neighbours' values (batch, count, outputs), weighed by their cosines (batch, count), and by how many
+    equal votes it is as sure as, (batch, 1): 1 / sum of squared weights (Kish 1965). Few of many neighbours are near.
+    """
     weights = (cosines / TEMPERATURE).softmax(1)
-    return (values * weights[..., None]).sum(1)
+    return (values * weights[..., None]).sum(1), 1 / weights.square().sum(1, keepdim=True)
 
 
 def _keep(head: NeighbourHead, vectors: Tensor, values: Tensor) -> None:

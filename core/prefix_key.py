@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import inspect
 import json
-from collections.abc import Callable, Sequence
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+import sys
+import types
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, digest, named_tensors
+from graftwork.core.backbone import Backbone, Stage, digest, named_tensors
 from graftwork.core.domain import Augment
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
+
+KEY_LENGTH = 40
+"""Hexadecimal digits of a key: short enough for a folder's name."""
+
+PACKAGE = "graftwork."
+
+
+class UnknownIdentityError(Exception):
+    """Something that an output depends on cannot be told apart from something else of its kind."""
 
 
 def stage_digests(backbone: Backbone) -> tuple[str, ...]:
@@ -26,58 +41,122 @@ def stage_digests(backbone: Backbone) -> tuple[str, ...]:
 
 
 def prefix_key(
-    backbone: Backbone, stop: int, runtime: Runtime, recipe: Recipe, augment: Augment | None,
+    backbone: Backbone,
+    stop: int,
+    runtime: Runtime,
+    recipe: Recipe,
+    augment: Augment | None,
     digests: Sequence[str] | None = None,
-) -> str:  # fmt: skip
-    """SHA-256 over everything, but the file, that the output of the first `stop` stages depends on.
+) -> str:
+    """A digest over everything, but the file, that the output of the first `stop` stages depends on: weights, the
+    settings and the code of the modules and stages, input contract, random change and seed, precision and dtype.
 
-    digests: those of the stages, where they are known already.
+    Code is known by the files that it stands in; for this package, by all files of the package. Forward hooks are
+    not looked at. digests: those of the stages, where they are known already. Raises UnknownIdentityError for a stage,
+    a contract or a random change that holds an object whose content cannot be told.
     """
     stages = backbone.stages[:stop]
+    modules = _modules_of(backbone, stop)
+    contract = backbone.contract
+    classes = {type(module) for _, module in modules} | {type(contract), type(backbone.network)}
     about = {
-        "weights": list(stage_digests(backbone)[:stop] if digests is None else digests[:stop]),
-        "stages": [(stage.name, stage.owns, _code(stage.run)) for stage in stages],
-        "modules": [
-            (name, repr(module) if not list(module.children()) else "", _code(type(module).forward))
-            for name, module in backbone.network.named_modules()
-            if any(stage.holds(name) for stage in stages)
-        ],
-        "network": _code(type(backbone.network).forward),
-        "contract": [type(backbone.contract).__qualname__, backbone.contract.to_json()],
+        "weights": list((stage_digests(backbone) if digests is None else digests)[:stop]),
+        "stages": [_identity(stage) for stage in stages],
+        "modules": [(name, *_class_and_settings(module)) for name, module in modules],
+        "contract": [type(contract).__qualname__, contract.to_json()],
         "options": backbone.options,
         "precision": runtime.precision,
         "dtype": recipe.cache_dtype,
-        "augmentation": None if augment is None else [_code(augment), recipe.seed],
-        "versions": [_version("graftwork"), torch.__version__],
+        "augmentation": None if augment is None else [_identity(augment), recipe.seed],
+        "sources": sorted({source for one in classes for source in _sources(one.__module__)}),
+        "torch": torch.__version__,
     }
-    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 
-def _code(function: Any) -> Any:
-    """What a function does, as far as that can be told: its name, its byte code, and what a partial has bound."""
-    if isinstance(function, partial):
-        return [_code(function.func), [_plain(part) for part in function.args],
-                {name: _plain(part) for name, part in function.keywords.items()}]  # fmt: skip
-    code = getattr(function, "__code__", None)
-    known = [getattr(function, "__module__", ""), getattr(function, "__qualname__", type(function).__qualname__)]
-    if code is None:
-        return known
-    constants = [str(one) for one in code.co_consts if isinstance(one, (str, int, float, tuple, type(None)))]
-    bound = [_plain(cell.cell_contents) for cell in getattr(function, "__closure__", None) or ()]
-    return [*known, code.co_code.hex(), code.co_names, constants, bound]
+def _modules_of(backbone: Backbone, stop: int) -> list[tuple[str, nn.Module]]:
+    """Modules that the first stages may run: all but those that belong to later stages alone.
+
+    Stages may own tensors in place of modules, and nobody owns an activation function.
+    """
+    later = backbone.stages[stop:]
+
+    def is_later(name: str, module: nn.Module) -> bool:
+        tensors = [f"{name}.{tensor}" if name else tensor for tensor in module.state_dict(keep_vars=True)]
+        return _held(later, name) or (bool(tensors) and all(_held(later, tensor) for tensor in tensors))
+
+    return [(name, module) for name, module in backbone.network.named_modules() if not is_later(name, module)]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Callable):  # type: ignore[arg-type]
-        return _code(value)
-    run = getattr(value, "run", None)
-    if run is not None:  # a stage inside a stage
-        return [value.name, _code(run)]
-    return repr(value) if isinstance(value, (str, int, float, bool, tuple, list, type(None))) else type(value).__name__
+def _held(stages: Sequence[Stage], name: str) -> bool:
+    return any(stage.holds(name) for stage in stages)
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
+def _class_and_settings(module: nn.Module) -> tuple[str, dict[str, str]]:
+    """A module's class and its plain attributes, such as strides, numbers of heads and epsilons."""
+    settings = {
+        name: repr(value)
+        for name, value in vars(module).items()
+        if name != "training" and not name.startswith("_") and _is_plain(value)
+    }
+    return f"{type(module).__module__}.{type(module).__qualname__}", settings | {"extra": module.extra_repr()}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list | set | frozenset):
+        return all(_is_plain(one) for one in value)
+    return value is None or value is ... or isinstance(value, str | bytes | int | float | complex)
+
+
+def _identity(value: Any) -> Any:
+    """Plain values, equal only for values that do the same. Raises UnknownIdentityError where there are none."""
+    if isinstance(value, set | frozenset) and _is_plain(value):
+        return sorted(map(repr, value))
+    if _is_plain(value):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return [_identity(one) for one in value]
+    if isinstance(value, Mapping):
+        return [[_identity(key), _identity(one)] for key, one in value.items()]
+    if isinstance(value, partial):
+        return ["partial", _identity(value.func), _identity(value.args), _identity(value.keywords)]
+    if isinstance(value, types.CodeType):
+        constants = [_identity(one) for one in value.co_consts]
+        return [value.co_name, value.co_code.hex(), list(value.co_names), constants]
+    if isinstance(value, types.FunctionType):
+        bound = [cell.cell_contents for cell in value.__closure__ or ()]
+        defaults = [value.__defaults__, value.__kwdefaults__]
+        return [value.__module__, value.__qualname__, *_sources(value.__module__), *map(_identity, defaults),
+                _identity(value.__code__), _identity(bound)]  # fmt: skip
+    if isinstance(value, types.MethodType):
+        return ["method", _identity(value.__func__), _identity(value.__self__)]
+    if isinstance(value, type | types.BuiltinFunctionType):
+        return [value.__module__, value.__qualname__, *_sources(value.__module__ or "")]
+    if isinstance(value, Tensor):
+        return digest({"": value})
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return digest({"": torch.from_numpy(np.ascontiguousarray(value))})
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return [_identity(type(value)), _identity(fields)]
+    raise UnknownIdentityError(f"a {type(value).__module__}.{type(value).__qualname__}")
+
+
+def _sources(module: str) -> list[str]:
+    """Digests of the code that a Python module stands for: its file, or, for this package, the package's files."""
+    found = sys.modules.get(module)
+    path = getattr(found, "__file__", None)
+    if path is None or not inspect.ismodule(found):
+        return []
+    if module.startswith(PACKAGE):
+        return [_digest_of_files(tuple(sorted(Path(path).parent.glob("*.py"))))]
+    return [_digest_of_files((Path(path),))]
+
+
+@cache
+def _digest_of_files(paths: tuple[Path, ...]) -> str:
+    """Once in a process: what is running is what was there when it was imported."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()

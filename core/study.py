@@ -149,23 +149,23 @@ def predict_files(
         raise SettingsError("nothing to predict: name files behind the runs")
     if len({Path(name).resolve() for name in runs}) < len(runs):
         raise SettingsError(f"a run is named twice: {', '.join(runs)}")
-    tables, failures = [], list[Unreadable]()
-    for number, party in enumerate(open_parties(runs, domain, weights)):
+    runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
+    table, reasons = pd.DataFrame({"path": paths}), dict[str, str]()
+    for party in open_parties(runs, domain, weights, runtime):
         blocks = []
         for start in range(0, len(paths), PREDICT_BLOCK):
-            block, failed = _predict_block(
-                party, paths[start : start + PREDICT_BLOCK], batch_size, device, skip_unreadable, len(runs) > 1
-            )
+            block, failed = _predict_block(party, paths[start : start + PREDICT_BLOCK], batch_size, skip_unreadable,
+                                           failed_before=bool(reasons), named=len(runs) > 1)  # fmt: skip
             blocks.append(block)
-            failures += failed if number == 0 else []
-        tables.append(pd.concat(blocks, ignore_index=True))
-    if failures and not skip_unreadable:
-        raise UnreadableError(unreadable_report(failures))
-    if failures:
-        log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(paths))
-    table = tables[0]
-    for more in tables[1:]:
-        table = table.join(more.drop(columns=["path", "error"], errors="ignore"))
+            for path, reason in failed.items():
+                # Runs over other backbones read the same file in their own way, and may fail for another reason.
+                reasons[path] = reason if reasons.get(path) in (None, reason) else f"{reasons[path]}; {reason}"
+        table = table.merge(pd.concat(blocks, ignore_index=True), how="left", on="path")
+    if reasons and not skip_unreadable:
+        raise UnreadableError(unreadable_report([Unreadable(path, reason) for path, reason in reasons.items()]))
+    if reasons:
+        log.warning("%d of %d files could not be read: see the column `error`", len(reasons), len(paths))
+        table["error"] = table["path"].map(reasons)
     if out is not None:
         with whole_file(Path(out)) as beside:
             table.to_csv(beside, index=False, float_format="%.9g")
@@ -173,30 +173,29 @@ def predict_files(
 
 
 def _predict_block(
-    party: Party, paths: Sequence[str], batch_size: int, device: str, skip_unreadable: bool, named: bool
-) -> tuple[pd.DataFrame, list[Unreadable]]:
-    """Rows for some paths, in their order, and what could not be read. Once something cannot be read and must not be
-    skipped, nothing is predicted any more: the rest is only read, so that the report is complete."""
+    party: Party, paths: Sequence[str], batch_size: int, skip_unreadable: bool, *, failed_before: bool, named: bool
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Predictions for the paths that can be read, and why the others cannot.
+
+    Once something cannot be read and must not be skipped, nothing is predicted any more: the rest is only read, so that
+    the report is complete. named: whether columns begin with the run's name.
+    """
     import pandas as pd
 
     contract = party.adapters[0].backbone.contract
     read = list(read_many(contract, paths, "reading"))
-    failures = [Unreadable(path, str(result)) for path, result in read if isinstance(result, Exception)]
+    failures = {path: str(result) for path, result in read if isinstance(result, Exception)}
     good = [(path, result) for path, result in read if not isinstance(result, Exception)]
-    table = pd.DataFrame({"path": list(paths)})
-    if good and (skip_unreadable or not failures):
-        names = tuple(path for path, _ in good)
+    names = tuple(path for path, _ in good)
+    table = pd.DataFrame({"path": names})
+    if good and (skip_unreadable or not (failures or failed_before)):
         first = party.adapters[0]
         blank = Manifest("", names, first.task, first.record["target"], first.classes, np.zeros(len(good)))
         examples = Examples(blank, contract, tuple(tensor for _, tensor in good))
-        found = predict_together(party, examples, batch_size=batch_size, device=device)
-        block = pd.DataFrame({"path": names})
+        found = predict_together(party, examples, batch_size)
         for name, adapter, predictions in zip(party.names, party.adapters, found, strict=True):
             columns = prediction_columns(adapter.task, adapter.classes, predictions)
-            block = block.assign(**{f"{name}.{key}" if named else key: value for key, value in columns.items()})
-        table = table.merge(block, how="left", on="path")
-    if failures:
-        table["error"] = table["path"].map({one.path: one.reason for one in failures})
+            table = table.assign(**{f"{name}.{key}" if named else key: value for key, value in columns.items()})
     return table, failures
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,20 +25,24 @@ def cached(recipe, tmp_path):
     return replace(recipe, cache=str(tmp_path / "cache"))
 
 
+CALLS = []
+"""(stage, examples) of every call. Not bound by the stages that append to it: what they bind is part of their key."""
+
+
 @pytest.fixture
 def counted(backbone):
     """The backbone with a list of how many examples each call of each stage saw."""
-    calls = deque()  # what a stage has bound is part of its key: a list would change it with every call
+    CALLS.clear()
 
     def counting(index, run):
         def stage(network, features):
-            calls.append((index, len(features)))
+            CALLS.append((index, len(features)))
             return run(network, features)
 
         return stage
 
     stages = tuple(replace(stage, run=counting(index, stage.run)) for index, stage in enumerate(backbone.stages))
-    return replace(backbone, stages=stages), calls
+    return replace(backbone, stages=stages), CALLS
 
 
 def outputs(backbone, examples, stop):
@@ -192,6 +195,19 @@ def test_training_goes_on_without_a_store_and_says_so(
     assert "frozen stages are not stored" in caplog.text
     for name, value in expected.adapter.graft.learnt().items():
         torch.testing.assert_close(found.adapter.graft.learnt()[name], value, atol=1e-5, rtol=0)
+
+
+class Opaque:
+    def __call__(self, example, generator):
+        return example + float(generator.normal())
+
+
+def test_a_change_whose_content_is_not_known_is_not_stored(backbone, examples, cached, caplog):
+    options = replace(cached, augment="on", views=2)
+    finetune(backbone, examples, strategy="partial:1", recipe=options, augment=Opaque())
+    assert "the augmentation holds a" in caplog.text
+    assert "Opaque, whose content is not known" in caplog.text
+    assert not list(Path(cached.cache).glob("*/*.bin"))
 
 
 def test_views_are_different_changes_the_same_in_every_run(backbone, examples, cached, augment):

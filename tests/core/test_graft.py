@@ -17,6 +17,21 @@ class StochasticDepth(nn.Module):
         return values * (torch.rand(len(values)) > 0.5).view(-1, *[1] * (values.dim() - 1)) if self.training else values
 
 
+class TimeMask(nn.Module):
+    """As SpecAugment inside speech models: while training, a random stretch is set to a learnt vector."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.masked = nn.Parameter(torch.ones(width))
+
+    def forward(self, values):
+        if not self.training:
+            return values
+        start = int(torch.randint(0, values.shape[1], ()))
+        stretch = (torch.arange(values.shape[1]) - start).abs() < 3
+        return torch.where(stretch[:, None], self.masked, values)
+
+
 class FunctionalDropout(nn.Module):
     def forward(self, values):
         return functional.dropout(values, 0.5, self.training)
@@ -55,6 +70,7 @@ FROZEN = {
                        (5, 2, 6, 6)),
     "Dropout": (lambda: nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5)), (5, 6)),
     "functional dropout": (lambda: nn.Sequential(nn.Linear(6, 6), FunctionalDropout()), (5, 6)),
+    "masking inside the model": (lambda: nn.Sequential(nn.Linear(6, 6), TimeMask(6)), (5, 9, 6)),
     "stochastic depth": (lambda: nn.Sequential(nn.Linear(6, 6), StochasticDepth()), (5, 6)),
 }  # fmt: skip
 

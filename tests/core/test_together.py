@@ -9,6 +9,8 @@ from graftwork.core.adapter import load_adapter
 from graftwork.core.errors import SettingsError
 from graftwork.core.experiment import predict
 from graftwork.core.finetuning import finetune
+from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import start_runtime
 from graftwork.core.study import predict_files
 from graftwork.core.together import open_parties, predict_together, run_names, shared_stages
 
@@ -24,18 +26,35 @@ def runs(backbone, examples, recipe, tmp_path):
     return [str(tmp_path / strategy.replace(":", "-")) for strategy in STRATEGIES]
 
 
-def test_each_predicts_what_it_predicts_alone(runs, domain, examples):
+@pytest.fixture(params=["contiguous", "channels-last"])
+def runtime(request):
+    return start_runtime(Recipe(device="cpu", workers=0, memory_format=request.param))
+
+
+def test_frozen_tensors_are_in_memory_once_and_learnt_ones_are_not_shared(runs, domain, runtime):
+    for party in open_parties(runs, domain, None, runtime):
+        base = dict(party.backbone.network.named_parameters())
+        for adapter in party.adapters:
+            learnt = set(adapter.graft.learnt())
+            own = {name.replace(".base_layer.", "."): (name, value)
+                   for name, value in adapter.graft.backbone.named_parameters()}  # fmt: skip
+            for name, value in base.items():
+                shared = own[name][1].data_ptr() == value.data_ptr()
+                assert shared == (f"backbone.{own[name][0]}" not in learnt), name
+
+
+def test_each_predicts_what_it_predicts_alone(runs, domain, examples, runtime):
     alone = [predict(load_adapter(run, domain.load_backbone), examples, device="cpu") for run in runs]
     found = {}
-    for party in open_parties(runs, domain, None):
-        predictions = predict_together(party, examples, batch_size=16, device="cpu")
+    for party in open_parties(runs, domain, None, runtime):
+        predictions = predict_together(party, examples, 16)
         found |= dict(zip(party.names, predictions, strict=True))
     assert len({predictions.tobytes() for predictions in alone}) == len(runs)
     for strategy, expected in zip(STRATEGIES, alone, strict=True):
         np.testing.assert_allclose(found[strategy.replace(":", "-")], expected, atol=1e-6)
 
 
-def test_the_backbone_is_loaded_once_and_shared_stages_run_once(runs, domain, examples):
+def test_the_backbone_is_loaded_once_and_shared_stages_run_once(runs, domain, examples, runtime):
     loads, passes = [], []
 
     def load(id, *, weights=None, **options):
@@ -50,10 +69,10 @@ def test_the_backbone_is_loaded_once_and_shared_stages_run_once(runs, domain, ex
         return replace(backbone, stages=(replace(stem, run=count), *backbone.stages[1:]))
 
     frozen = [run for run in runs if not run.endswith("full")]
-    (party,) = open_parties(frozen, replace(domain, load_backbone=load), None)
+    (party,) = open_parties(frozen, replace(domain, load_backbone=load), None, runtime)
     assert loads == [None]
     assert [shared_stages(party.backbone, adapter.graft) for adapter in party.adapters] == [4, 2, 2, 4]
-    predict_together(party, examples, batch_size=16, device="cpu")
+    predict_together(party, examples, 16)
     assert sum(passes) == len(examples)
 
 

@@ -1,0 +1,152 @@
+"""Two keys agree only where the outputs do: every part that an output depends on changes the key."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from graftwork.core.backbone import Backbone, Features, Stage, named_tensors, single_stage
+from graftwork.core.errors import GraftworkError
+from graftwork.core.layer_mix import insert_layer_mix
+from graftwork.core.lora import insert_lora
+from graftwork.core.prefix_key import UnknownIdentityError, prefix_key
+from graftwork.core.runtime import start_runtime
+
+from .conftest import ArrayContract, shift, tiny_backbone
+
+
+class Heads(nn.Module):
+    """What it computes depends on a number that is neither a tensor nor in its representation."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.heads = heads
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, values):
+        return self.linear(values) * self.heads
+
+
+def run_all(network, features):
+    return Features(network(features.values))
+
+
+def key(recipe, backbone, stop=1, augment=None):
+    return prefix_key(backbone, stop, start_runtime(recipe), recipe, augment)
+
+
+def heads(number, wrap=False):
+    torch.manual_seed(0)
+    network = nn.Sequential(Heads(number)) if wrap else Heads(number)
+    return Backbone("t:heads", network.eval(), single_stage(run_all, named_tensors(network)), ArrayContract(), 8)
+
+
+def test_the_same_twice_is_the_same(recipe):
+    assert key(recipe, tiny_backbone(), 2) == key(recipe, tiny_backbone(), 2)
+    assert len({key(recipe, tiny_backbone(), stop) for stop in (1, 2, 3, 4)}) == 4
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_a_plain_attribute_counts_also_where_stages_own_tensors(recipe, wrap):
+    assert key(recipe, heads(2, wrap)) == key(recipe, heads(2, wrap)) != key(recipe, heads(4, wrap))
+
+
+def test_a_module_without_tensors_counts_although_no_stage_owns_it(recipe):
+    def made(slope):
+        torch.manual_seed(0)
+        network = nn.ModuleDict({"linear": nn.Linear(8, 8), "act": nn.LeakyReLU(slope)})
+        return Backbone("t:act", network, (Stage("all", run_all, ("linear",)),), ArrayContract(), 8)
+
+    assert key(recipe, made(0.1)) != key(recipe, made(0.2))
+
+
+def test_what_happens_above_does_not_count(recipe):
+    """So that strategies share what lies below."""
+    plain = tiny_backbone()
+    adapted, _ = insert_lora(tiny_backbone(), "layer10", 2, 4.0)
+    assert key(recipe, adapted, 2) == key(recipe, plain, 2)
+    assert key(recipe, adapted, 3) != key(recipe, plain, 3)
+    changed = tiny_backbone()
+    changed.network.layer10[1].eps = 0.5
+    assert key(recipe, changed, 2) == key(recipe, plain, 2)
+
+
+@pytest.mark.parametrize("field", ["cache_dtype", "precision"])
+def test_how_it_is_computed_and_stored_counts(recipe, field):
+    other = replace(recipe, **{field: {"cache_dtype": "float16", "precision": "bf16"}[field]})
+    assert key(other, tiny_backbone()) != key(recipe, tiny_backbone())
+
+
+def brighten(by, example, generator):
+    return example + by
+
+
+@dataclass(frozen=True)
+class Brighten:
+    by: float
+
+    def __call__(self, example, generator):
+        return example + self.by
+
+
+class Opaque:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, example, generator):
+        return example + self.by
+
+
+def bound(by):
+    return lambda example, generator: (lambda: example + by)()
+
+
+@pytest.mark.parametrize("make", [lambda by: partial(brighten, by), Brighten, bound, lambda by: Brighten(by).__call__])
+def test_random_changes_of_other_strength_have_other_keys(recipe, make):
+    assert key(recipe, tiny_backbone(), 1, make(1.0)) == key(recipe, tiny_backbone(), 1, make(1.0))
+    assert key(recipe, tiny_backbone(), 1, make(1.0)) != key(recipe, tiny_backbone(), 1, make(2.0))
+
+
+def test_the_seed_counts_for_random_changes_alone(recipe):
+    other = replace(recipe, seed=7)
+    assert key(other, tiny_backbone()) == key(recipe, tiny_backbone())
+    assert key(other, tiny_backbone(), 1, shift) != key(recipe, tiny_backbone(), 1, shift)
+
+
+def test_an_object_that_cannot_be_told_from_another_is_refused(recipe):
+    with pytest.raises(UnknownIdentityError, match="Opaque"):
+        key(recipe, tiny_backbone(), 1, Opaque(1.0))
+    assert not issubclass(UnknownIdentityError, GraftworkError)  # the store says it in its own words
+
+
+def test_tensors_that_a_stage_has_bound_count(recipe):
+    def made(value):
+        weight = torch.full((3,), value)
+        stem = replace(
+            tiny_backbone().stages[0], run=lambda network, f: Features(network.stem(f.values) * weight.sum())
+        )
+        return replace(tiny_backbone(), stages=(stem, *tiny_backbone().stages[1:]))
+
+    assert key(recipe, made(1.0)) == key(recipe, made(1.0)) != key(recipe, made(2.0))
+
+
+def test_mixed_stages_are_told_apart_from_plain_ones(recipe):
+    def layers():
+        torch.manual_seed(0)
+        network = nn.ModuleDict({name: nn.Linear(8, 8) for name in "abc"})
+        stages = [Stage(name, partial(run_one, name), (name,)) for name in "abc"]
+        return Backbone("t:layers", network, (*stages, Stage("pool", run_mean)), ArrayContract(), 8)
+
+    mixed, _ = insert_layer_mix(layers(), 2, Features(torch.zeros(1, 5, 8)))
+    assert key(recipe, mixed, 1) == key(recipe, layers(), 1)
+    assert key(recipe, mixed, 2) != key(recipe, layers(), 2)
+
+
+def run_one(name, network, features):
+    return Features(network[name](features.values))
+
+
+def run_mean(network, features):
+    return Features(features.values.mean(1))
