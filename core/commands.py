@@ -157,7 +157,7 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
 
 def _compare(domain: Domain) -> tuple[str, Verb, str]:
     def compare(**options: Any) -> None:
-        from graftwork.core.comparison import COMPARISON, compare_strategies
+        from graftwork.core.compared_runs import COMPARISON, compare_strategies
 
         names = options["strategies"].split(",")
         study = _study(domain, options, names[0])

@@ -46,6 +46,7 @@ class Depth:
     left_out: tuple[Unreadable, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values; an undefined number is None."""
         return {
             "backbone": {"id": self.backbone, "weights": self.weights, "digest": self.digest},
             "folds": self.folds,

@@ -30,6 +30,8 @@ RECIPE = ("class_weights", "batch_size", "seed", "device", "precision", "compile
 
 
 def stages_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+    """Name, function and help of `stages`."""
+
     def stages(**options: Any) -> None:
         from graftwork.core.depth import inspect_stages, write_depth
         from graftwork.core.runtime import is_first
@@ -65,6 +67,8 @@ def stages_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
 
 
 def rank_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+    """Name, function and help of `rank`."""
+
     def rank(**options: Any) -> None:
         from graftwork.core.ranking import rank_backbones, split_weights, write_ranking
         from graftwork.core.runtime import is_first
@@ -104,7 +108,7 @@ def rank_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
                 "backbone",
                 list[str],
                 Parameter.empty,
-                "Backbone id, or ID=WEIGHTS with a local file of weights; once for each.",
+                "Backbone id, or ID=FILE with local weights, or ID=random for none; once for each.",
             ),
         ),
         "Compare backbones on the examples of a manifest without training them: LogME, and a linear probe in the same "

@@ -35,7 +35,7 @@ TARGET = option("target", str | None, None, "Column to learn, 'label' by default
                 "separated by commas, are several labels.")  # fmt: skip
 GROUP = option("group", str | None, None, "Column of the patient or speaker, 'group' by default where there is one: "
                "rows of a group are never separated, and intervals resample groups.")  # fmt: skip
-WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights.")
+WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
 JSON = option("json", bool, False, "Print the result as JSON.")
 DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")
 BATCH_SIZE = option("batch_size", int, 16, "Examples computed at once.")

@@ -43,6 +43,7 @@ class Ranked:
     left_out: tuple[Unreadable, ...]
 
     def to_json(self, score: str) -> dict[str, Any]:
+        """Plain values; score: the metric by which it was ranked."""
         return {
             "backbone": self.backbone,
             "weights": self.weights,
@@ -74,6 +75,7 @@ class Ranking:
     unusable: tuple[Unusable, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values."""
         score = headline(self.task)
         return {
             "folds": self.folds,

@@ -40,7 +40,7 @@ def claim_folder(folder: Path, resume: bool) -> None:
     """Checks that a run may write here; makes nothing. Raises OutputError for another run's folder or a file."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: --out must be a folder, this is a file")
-    state = _state(folder)
+    state = run_state(folder)
     if resume:
         if state == UNFINISHED:
             return
@@ -57,7 +57,7 @@ def claim_folder(folder: Path, resume: bool) -> None:
 def check_same_run(folder: Path, record: dict[str, Any]) -> None:
     """Raises OutputError that names what differs where the folder's unfinished run was asked for otherwise: its
     finished folds would be taken for folds of this run. Device and workers may change."""
-    begun, asked = (_settings(one) for one in (_record(folder) or {}, json.loads(json.dumps(record))))
+    begun, asked = (_settings(one) for one in (run_record(folder) or {}, json.loads(json.dumps(record))))
     changed = sorted(name for name in asked if begun.get(name) != asked[name])
     if changed:
         raise OutputError(f"{folder}: the interrupted run had another {', '.join(changed)}; resume with the same")
@@ -118,12 +118,14 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flat.items() if name not in ("state", "recipe", "data", *PLACE)}
 
 
-def _state(folder: Path) -> str | None:
-    record = _record(folder)
+def run_state(folder: Path) -> str | None:
+    """`FINISHED` or `UNFINISHED`; None where there is no run."""
+    record = run_record(folder)
     return None if record is None else str(record.get("state"))
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
+def run_record(folder: Path) -> dict[str, Any] | None:
+    """What `run.json` says, None where there is none. Raises OutputError if it is broken."""
     try:
         record: dict[str, Any] = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -93,7 +93,7 @@ def parse_strategy(text: str) -> Strategy:
     name, colon, argument = text.strip().partition(":")
     least = {"partial": 1, "layers": 0}
     if name not in {key.partition(":")[0].removesuffix("[") for key in STRATEGIES}:
-        raise SettingsError(f"unknown strategy {text!r}; there are {', '.join(STRATEGIES)}")
+        raise SettingsError(f"unknown strategy {text.strip()!r}; there are {', '.join(STRATEGIES)}")
     if name not in least:
         if colon:
             raise SettingsError(f"strategy {name!r} takes no argument, found {argument!r}")

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graftwork.core import comparison
+from graftwork.core import compared_runs
 from graftwork.core.bootstrap import Interval
-from graftwork.core.comparison import compare_strategies, find_best, find_cheapest
+from graftwork.core.compared_runs import compare_strategies
+from graftwork.core.comparison import find_best, find_cheapest
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation import compare_predictions
 from graftwork.core.study import Study
@@ -117,7 +118,7 @@ class PowerCutError(Exception):
 
 
 def test_a_resumed_comparison_keeps_what_has_finished(make_study, monkeypatch):
-    run_study, ran = comparison.run_study, []
+    run_study, ran = compared_runs.run_study, []
 
     def run(study):
         ran.append((study.strategy, study.resume))
@@ -125,7 +126,7 @@ def test_a_resumed_comparison_keeps_what_has_finished(make_study, monkeypatch):
             raise PowerCutError
         return run_study(study)
 
-    monkeypatch.setattr(comparison, "run_study", run)
+    monkeypatch.setattr(compared_runs, "run_study", run)
     with pytest.raises(PowerCutError):
         compare_strategies(make_study(), ["knn", "probe"])
     out = make_study().out
