@@ -181,3 +181,27 @@ def test_tensors_that_do_not_belong_are_named(make_graft):
         graft.restore({**{k: v for k, v in learnt.items() if k != "head.layers.1.bias"}, "other": torch.zeros(1)})
     with pytest.raises(AdapterError, match=r"head.layers.1.bias: expected shape \(3,\), found \(2,\)"):
         graft.restore(learnt | {"head.layers.1.bias": torch.zeros(2)})
+
+
+def test_what_waits_in_a_phase_is_frozen_like_the_rest(make_backbone):
+    backbone = make_backbone()
+    head = Head(8, 2)
+    graft = Graft(backbone, head, make_plan(parse_strategy("gradual"), backbone, head))
+    values = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    first, second, *_ = graft.plan.phases
+    graft.train()
+    for phase, moving in ((first, ()), (second, ("layer10.",))):
+        graft.enter(phase)
+        before = {name: value.clone() for name, value in named_tensors(backbone.network).items()}
+        assert torch.equal(graft(Features(values)), graft(Features(values))), "dropout of a waiting stage is off"
+        graft(Features(values)).sum().backward()
+        moved = {
+            name for name, value in named_tensors(backbone.network).items() if not torch.equal(value, before[name])
+        }
+        assert all(name.startswith(moving) for name in moved) if moving else not moved
+        assert bool(moved) == bool(moving)
+        learning = {name for name, value in backbone.network.named_parameters() if value.grad is not None}
+        assert learning == {
+            name for name in dict(backbone.network.named_parameters()) if moving and name.startswith(moving)
+        }
+    assert graft.training

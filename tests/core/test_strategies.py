@@ -89,3 +89,22 @@ def test_making_a_plan_changes_nothing(backbone):
     before = [parameter.requires_grad for parameter in backbone.network.parameters()]
     make_plan(parse_strategy("probe"), backbone, Head(8, 3))
     assert [parameter.requires_grad for parameter in backbone.network.parameters()] == before
+
+
+def test_gradual_begins_with_the_head_and_thaws_one_stage_at_a_time_from_the_top(backbone):
+    plan = make_plan(parse_strategy("gradual"), backbone, Head(8, 3))
+    assert [phase.start for phase in plan.phases] == pytest.approx([0, 1 / 6, 1 / 3, 1 / 2])
+    assert [phase.frontier for phase in plan.phases] == [4, 2, 1, 0]
+    head = {"head", "head, no decay"}
+    stages = [{f"backbone {name}", f"backbone {name}, no decay"} for name in ("layer10", "layer1", "stem")]
+    assert [set(phase.groups) for phase in plan.phases] == [head | set().union(*stages[:count]) for count in range(4)]
+    assert plan.frontier == 0
+    assert [plan.phase_at(done).frontier for done in (0, 0.16, 0.17, 0.4, 0.9)] == [4, 4, 2, 1, 0]
+
+
+@pytest.mark.parametrize(("text", "top"), [("full", BACKBONE_RATE), ("gradual", BACKBONE_RATE), ("bias", 1.0)])
+def test_with_stage_decay_each_stage_learns_slower_than_the_one_above(backbone, text, top):
+    plan = make_plan(parse_strategy(text), backbone, Head(8, 3), stage_decay=0.5)
+    scales = {backbone.stages[group.stage].name: group.scale for group in plan.groups if group.stage is not None}
+    assert scales == pytest.approx({"layer10": top, "layer1": top / 2, "stem": top / 4})
+    assert {group.scale for group in plan.groups if group.stage is None} == {1.0}
