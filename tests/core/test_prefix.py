@@ -1,5 +1,7 @@
 """Frozen stages give the same eagerly and compiled, and are compiled only where that repays."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -27,27 +29,40 @@ def test_compiled_stages_give_what_eager_ones_give_in_a_smaller_last_batch_too(b
     assert eager.compiled is None
 
 
-@pytest.mark.parametrize(("examples", "seconds", "compiles"), [(80, 0.01, False), (10**9, 0.01, True)])
-def test_auto_compiles_when_the_examples_to_come_repay_it(backbone, recipe, monkeypatch, examples, seconds, compiles):
-    clock = iter(range(10**6))
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock) * seconds)
-    asked = []
-    monkeypatch.setattr(Prefix, "_compile", lambda self, sent: asked.append(self.done))
-    frozen = Prefix(backbone, 0, 3, start_runtime(recipe), "auto", examples, 8)
+@pytest.fixture
+def asked(monkeypatch):
+    """After how many batches a prefix wanted to be compiled."""
+    batches_done = []
+    monkeypatch.setattr(Prefix, "_compile", lambda self, sent: batches_done.append(self.done))
+    return batches_done
+
+
+def lasting(backbone, monkeypatch, seconds):
+    """The backbone on a clock by which the first stage takes so many seconds for each batch in turn."""
+    now = [0.0]
+    durations = iter(seconds)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    stem = backbone.stages[0]
+
+    def run(network, features):
+        now[0] += next(durations)
+        return stem.run(network, features)
+
+    return replace(backbone, stages=(replace(stem, run=run), *backbone.stages[1:]))
+
+
+@pytest.mark.parametrize(("examples", "compiles"), [(160, False), (10**6, True)])
+def test_auto_compiles_when_the_examples_to_come_repay_it(backbone, recipe, monkeypatch, asked, examples, compiles):
+    frozen = Prefix(lasting(backbone, monkeypatch, [0.01] * 12), 0, 3, start_runtime(recipe), "auto", examples, 8)
     for batch in batches([8] * 12):
         frozen(batch)
     assert asked == ([TIMED[-1]] if compiles else [])
 
 
-def test_one_stalled_batch_does_not_decide(backbone, recipe, monkeypatch):
-    """Of the timed batches one takes an hour: the fastest counts."""
-    times = iter(
-        [moment for batch in range(12) for moment in (10.0 * batch, 10.0 * batch + (3600 if batch == 4 else 0.01))]
-    )
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(times))
-    asked = []
-    monkeypatch.setattr(Prefix, "_compile", lambda self, sent: asked.append(self.done))
-    frozen = Prefix(backbone, 0, 3, start_runtime(recipe), "auto", 160, 8)
+@pytest.mark.parametrize("stalled", TIMED)
+def test_one_stalled_batch_does_not_decide(backbone, recipe, monkeypatch, asked, stalled):
+    seconds = [3600.0 if batch == stalled else 0.01 for batch in range(12)]
+    frozen = Prefix(lasting(backbone, monkeypatch, seconds), 0, 3, start_runtime(recipe), "auto", 160, 8)
     for batch in batches([8] * 12):
         frozen(batch)
     assert asked == []
