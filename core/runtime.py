@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import resource
 import sys
@@ -182,7 +183,19 @@ def start_runtime(recipe: Recipe) -> Runtime:
     )
     if device.type == "cuda" and device.index is None:
         device = accelerator.device
+    if accelerator.num_processes > 1:
+        # A process whose neighbour left while its own communication threads still ran would abort at its exit.
+        atexit.unregister(_leave_together)
+        atexit.register(_leave_together)
     return Runtime(accelerator, device, precision, recipe.memory_format == "channels-last", recipe.workers)
+
+
+def _leave_together() -> None:
+    """Ends the communication of this process, if it has not ended."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def choose_device(name: str) -> torch.device:

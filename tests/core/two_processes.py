@@ -92,6 +92,7 @@ def main(folder, strategies):
             save_file(learnt, folder / f"{name}.safetensors")
             result = {"history": run.history, "frozen": dataclasses.asdict(run.proof), "predicted": len(predicted)}
             (folder / f"{name}.json").write_text(json.dumps(result))
+    runtime.wait()
 
 
 main(Path(sys.argv[1]), sys.argv[2:])
