@@ -77,6 +77,10 @@ class AudioContract:
         lengths = torch.tensor([len(example) for example in examples], dtype=torch.int64)
         return Features(pad_sequence(list(examples), batch_first=True), lengths)
 
+    def seconds(self, example: Tensor) -> float:
+        """Duration of a clip (samples,)."""
+        return len(example) / self.sample_rate_hz
+
     def blank(self) -> Tensor:
         """Silence (samples,), long enough for four frames: the shortest gives a single one."""
         return torch.zeros(4 * self.shortest_samples)

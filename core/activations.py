@@ -19,6 +19,7 @@ from rich.filesize import decimal
 from torch import Tensor
 
 from graftwork.core.backbone import Backbone, Features
+from graftwork.core.batches import pass_batches
 from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
@@ -50,6 +51,9 @@ class StoredFeatures:
 
     def read(self, path: str) -> Tensor:
         raise LookupError(f"{path}: activations are stored; nothing is read from files")
+
+    def seconds(self, example: Tensor) -> float | None:
+        raise LookupError("activations are no longer as long as what they were made of")
 
     def blank(self) -> Tensor:
         raise LookupError("activations have no shape of their own")
@@ -115,7 +119,8 @@ def vectors(examples: Examples) -> np.ndarray[tuple[int, int], np.dtype[np.float
 def all_views(examples: Examples) -> Examples:
     """One row for every view of every example."""
     rows = np.repeat(np.arange(len(examples)), examples.views)
-    return replace(examples, manifest=examples.manifest.subset(rows), views=1)
+    seconds = None if examples.seconds is None else tuple(np.repeat(examples.seconds, examples.views).tolist())
+    return replace(examples, manifest=examples.manifest.subset(rows), views=1, seconds=seconds)
 
 
 def _from_store(work: _Work) -> Examples | None:
@@ -194,7 +199,7 @@ def _reopened(work: _Work, store: Store) -> Store:
 
 def _read(work: _Work, store: Store, wanted: Sequence[str], stage: int) -> Examples:
     return replace(work.examples, contract=StoredFeatures(bool(store.ragged)), tensors=read(store, wanted),
-                   stage=stage, views=work.views)  # fmt: skip
+                   stage=stage, views=work.views, seconds=_seconds(work, bool(store.ragged)))  # fmt: skip
 
 
 def _fill(work: _Work, place: _Place, missing: Sequence[tuple[str, tuple[int, int]]], processes: int) -> str:
@@ -247,22 +252,27 @@ def _in_memory(work: _Work) -> Examples:
     for batch, ragged, tensors in _outputs(work, places):  # noqa: B007
         kept |= dict(zip(batch, tensors, strict=True))
     return replace(work.examples, contract=StoredFeatures(ragged), stage=work.stop, views=work.views,
-                   tensors=tuple(kept[place] for place in range(len(places))))  # fmt: skip
+                   tensors=tuple(kept[place] for place in range(len(places))),
+                   seconds=_seconds(work, ragged))  # fmt: skip
+
+
+def _seconds(work: _Work, ragged: bool) -> tuple[float, ...] | None:
+    """Durations matter as long as what is stored is a sequence; vectors go into batches by chance."""
+    return work.examples.seconds if ragged else None
 
 
 def _outputs(work: _Work, places: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], bool, list[Tensor]]]:
     """Outputs of the stages for (row, view) pairs, in batches of similar length: which pairs, whether sequences have
     lengths, and one tensor each, without padding, on the CPU."""
-    runtime, examples, size = work.runtime, work.examples, work.recipe.batch_size
-    order = sorted(range(len(places)), key=lambda place: _length(examples, places[place][0]))
-    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    runtime, examples = work.runtime, work.examples
     if examples.views > 1:
         chosen = all_views(examples).subset([row * examples.views + view for row, view in places])
     else:
         chosen = examples.subset([row for row, _ in places])
+    batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), work.recipe)]
     network = runtime.place(work.backbone.copy().network).eval()
     prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, work.recipe.compile,
-                    len(places), size)  # fmt: skip
+                    len(places), work.recipe.batch_size)  # fmt: skip
     loaded = load_batches(chosen, batches, augment=_view_augment(work, places), workers=runtime.workers,
                           pin=runtime.pins)  # fmt: skip
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
@@ -292,10 +302,11 @@ def _single(features: Features) -> list[Tensor]:
 def _expected_bytes(
     work: _Work, missing: Sequence[tuple[str, tuple[int, int]]], batch: Sequence[int], tensors: Sequence[Tensor]
 ) -> int:
-    """Size of all that is missing, by the first batch: in proportion to the examples' lengths where they are known."""
+    """Size of all that is missing, by the first batch: in proportion to the examples' durations where they differ."""
     width = 4 if work.recipe.cache_dtype == "float32" else 2
     seen = sum(tensor.numel() for tensor in tensors) * width
-    lengths = [max(_length(work.examples, row), 1) for _, (row, _) in missing]
+    seconds = work.examples.seconds
+    lengths = [1.0 if seconds is None else seconds[row] for _, (row, _) in missing]
     return round(seen * sum(lengths) / sum(lengths[index] for index in batch))
 
 
@@ -303,13 +314,6 @@ def _limit(recipe: Recipe, cache: Path) -> int:
     if recipe.cache_limit is not None:
         return parse_size(recipe.cache_limit)
     return round(FREE_SHARE * (shutil.disk_usage(cache).free + sum(store_bytes(cache).values())))
-
-
-def _length(examples: Examples, row: int) -> int:
-    if examples.tensors is None:
-        return 0
-    # Waveforms are as long as their last axis, sequences that have been through stages as their first.
-    return examples.tensors[row * examples.views].shape[0 if examples.stage else -1]
 
 
 def _any(runtime: Runtime, here: bool) -> bool:

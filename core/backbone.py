@@ -53,6 +53,9 @@ class InputContract(Protocol):
     def collate(self, examples: Sequence[Tensor]) -> Features:
         """A batch of what `read` returned; examples of unequal length are padded and their lengths kept."""
 
+    def seconds(self, example: Tensor) -> float | None:
+        """How long what `read` returned lasts; None for what has no duration, as images."""
+
     def blank(self) -> Tensor:
         """An example with nothing on it, shaped as `read` would give it: the shortest that the network takes well."""
 

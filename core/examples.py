@@ -51,6 +51,7 @@ class Examples:
     left_out: rows of the source that could not be read and are not in the manifest any more.
     stage: how many stages of a backbone the tensors have been through; 0 for what was read from files.
     views: how many tensors every row has, side by side: changed copies of which each epoch draws one.
+    seconds: duration of every row; None where examples have none, or all the same.
     """
 
     manifest: Manifest
@@ -59,6 +60,7 @@ class Examples:
     left_out: tuple[Unreadable, ...] = ()
     stage: int = 0
     views: int = 1
+    seconds: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -71,7 +73,8 @@ class Examples:
             tensors: Sequence[Tensor] | None = self.tensors.take(places)
         else:
             tensors = None if self.tensors is None else tuple(self.tensors[int(i)] for i in places)
-        return replace(self, manifest=self.manifest.subset(chosen), tensors=tensors)
+        seconds = None if self.seconds is None else tuple(self.seconds[int(i)] for i in chosen)
+        return replace(self, manifest=self.manifest.subset(chosen), tensors=tensors, seconds=seconds)
 
     def tensor(self, row: int, view: int = 0) -> Tensor:
         if self.tensors is None:
@@ -96,6 +99,7 @@ def read_examples(
     kept: list[Tensor] = []
     good: list[int] = []
     failures: list[Unreadable] = []
+    durations: list[float | None] = []
     used = 0
     for row, (path, result) in enumerate(read_many(contract, manifest.paths, "reading")):
         if isinstance(result, Exception):
@@ -103,6 +107,7 @@ def read_examples(
             failures.append(Unreadable(path, str(result), place))
             continue
         good.append(row)
+        durations.append(contract.seconds(result))
         used += result.numel() * result.element_size()
         if used <= limit:
             kept.append(result)
@@ -125,7 +130,14 @@ def read_examples(
         contract,
         None if used > limit else tuple(kept),
         tuple(failures),
+        seconds=unequal(durations),
     )
+
+
+def unequal(durations: Sequence[float | None]) -> tuple[float, ...] | None:
+    """The durations (seconds) if all are known and not all the same."""
+    known = tuple(duration for duration in durations if duration is not None)
+    return known if len(known) == len(durations) and len(set(known)) > 1 else None
 
 
 def read_many(
@@ -191,18 +203,9 @@ def epoch_augment(augment: Augment | None, rows: int, seed: int, epoch: int) -> 
     return None if augment is None else RowAugment(augment, tuple((seed, epoch, row) for row in range(rows)))
 
 
-def epoch_batches(rows: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Row numbers of every batch of an epoch: each row once, in an order drawn from (seed, epoch).
-
-    Sizes differ by at most one, so that no batch is left with the single row that BatchNorm cannot train on.
-    """
-    order = np.random.default_rng((seed, epoch)).permutation(rows)
-    return np.array_split(order, -(-rows // batch_size))
-
-
 def load_batches(
     examples: Examples,
-    batches: Sequence[Sequence[int]],
+    batches: Sequence[Sequence[int] | NDArray[np.int64]],
     *,
     augment: RowAugment | None = None,
     seed: int = 0,

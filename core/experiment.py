@@ -54,9 +54,10 @@ class Outcome:
 
 def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto") -> NDArray[np.float64]:
     """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order."""
-    runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
+    recipe = Recipe(device=device, batch_size=batch_size)
+    runtime = start_runtime(recipe)
     runtime.place(adapter.graft)
-    outputs = graft_outputs(adapter.graft, examples, runtime, batch_size, "predicting")
+    outputs = graft_outputs(adapter.graft, examples, runtime, recipe, "predicting")
     runtime.release(adapter.graft)
     return as_predictions(adapter.task, outputs)
 

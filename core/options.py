@@ -57,6 +57,8 @@ RECIPE_HELP = {
     "epochs": "Passes over the training rows at most. With --folds the final adapter is trained for the median of "
     "the folds' best epochs.",
     "batch_size": "Rows per forward pass.",
+    "batch_seconds": "Seconds of sound per forward pass; by default --batch-size clips of mean length. Clips are put "
+    "together with clips of like length.",
     "accumulate": "Forward passes per update.",
     "learning_rate": "Rate of the head after warm-up; pretrained tensors learn at a tenth of it.",
     "weight_decay": "AdamW's, on matrices and filters.",

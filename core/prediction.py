@@ -9,16 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork.core.batches import pass_batches
 from graftwork.core.errors import TrainingError
 from graftwork.core.examples import Examples, load_batches
 from graftwork.core.graft import Graft
 from graftwork.core.heads import probabilities
 from graftwork.core.manifest import Task
 from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
 
 
-def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, batch_size: int, description: str = "") -> Tensor:
+def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Recipe, description: str = "") -> Tensor:
     """Head outputs (rows, outputs), float32 on the CPU; the graft is left in evaluation mode.
 
     With several processes each computes its share and all get everything. A description shows a bar.
@@ -26,7 +28,7 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, batch_size
     """
     graft.train(False)
     rows = runtime.share(range(len(examples)))
-    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    batches = pass_batches(examples, rows, recipe)
     found = [torch.empty((0, graft.head.outputs))]
     loaded = load_batches(examples, batches, workers=runtime.workers, pin=runtime.pins)
     with progress(description, len(rows) if description else 0) as advance:
@@ -35,7 +37,7 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, batch_size
                 outputs = graft(runtime.send(batch), examples.stage)
             found.append(outputs.float().cpu())
             advance(len(outputs), "")
-    gathered = runtime.gather(rows, torch.cat(found), len(examples))
+    gathered = runtime.gather([row for batch in batches for row in batch], torch.cat(found), len(examples))
     return finite_outputs(gathered, examples)
 
 

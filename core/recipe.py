@@ -39,9 +39,11 @@ PLACE = ("device", "workers", "cache", "cache_limit")
 class Recipe:
     """Settings of one run; two runs with equal recipes, data and weights give equal bytes on one machine.
 
-    epochs, batch_size: passes over the training rows, rows per forward pass. accumulate: forward passes per
-    update, so an update sees batch_size * accumulate rows. learning_rate: of the head, after warm-up;
-    pretrained tensors learn at a tenth of it. weight_decay: AdamW's, on matrices and filters only.
+    epochs, batch_size: passes over the training rows, rows per forward pass. batch_seconds: of clips of unequal
+    length, which go through the network with their like: seconds per forward pass, padding included; None is
+    batch_size times their mean. accumulate: forward passes per update, so an update sees batch_size * accumulate
+    rows. learning_rate: of the head, after warm-up; pretrained tensors learn at a tenth of it. weight_decay:
+    AdamW's, on matrices and filters only.
     warmup: share of the updates over which the rate rises, before it falls along a cosine to zero.
     clip_norm: largest norm of the gradient, 0 for no clipping. patience: epochs without a better validation
     metric before training stops. class_weights: "balanced" weighs rows by the inverse frequency of their
@@ -62,6 +64,7 @@ class Recipe:
 
     epochs: int = 30
     batch_size: int = 16
+    batch_seconds: float | None = None
     accumulate: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -91,6 +94,7 @@ class Recipe:
         rules = {
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 1, "at least 1"),
+            "batch_seconds": (self.batch_seconds is None or self.batch_seconds > 0, "above 0"),
             "accumulate": (self.accumulate >= 1, "at least 1"),
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "a finite number of at least 0"),

@@ -20,7 +20,7 @@ from graftwork.core.cache import parse_size
 from graftwork.core.content import ROW_MARK, example_exists
 from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, OutputError, Problem, SettingsError, UnreadableError
-from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unreadable_report
+from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unequal, unreadable_report
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out, judge, predict
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
@@ -149,12 +149,13 @@ def predict_files(
         raise SettingsError("nothing to predict: name files behind the runs")
     if len({Path(name).resolve() for name in runs}) < len(runs):
         raise SettingsError(f"a run is named twice: {', '.join(runs)}")
-    runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
+    recipe = Recipe(device=device, batch_size=batch_size)
+    runtime = start_runtime(recipe)
     table, reasons = pd.DataFrame({"path": paths}), dict[str, str]()
     for party in open_parties(runs, domain, weights, runtime):
         blocks = []
         for start in range(0, len(paths), PREDICT_BLOCK):
-            block, failed = _predict_block(party, paths[start : start + PREDICT_BLOCK], batch_size, skip_unreadable,
+            block, failed = _predict_block(party, paths[start : start + PREDICT_BLOCK], recipe, skip_unreadable,
                                            failed_before=bool(reasons), named=len(runs) > 1)  # fmt: skip
             blocks.append(block)
             for path, reason in failed.items():
@@ -173,7 +174,7 @@ def predict_files(
 
 
 def _predict_block(
-    party: Party, paths: Sequence[str], batch_size: int, skip_unreadable: bool, *, failed_before: bool, named: bool
+    party: Party, paths: Sequence[str], recipe: Recipe, skip_unreadable: bool, *, failed_before: bool, named: bool
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Predictions for the paths that can be read, and why the others cannot.
 
@@ -191,8 +192,9 @@ def _predict_block(
     if good and (skip_unreadable or not (failures or failed_before)):
         first = party.adapters[0]
         blank = Manifest("", names, first.task, first.record["target"], first.classes, np.zeros(len(good)))
-        examples = Examples(blank, contract, tuple(tensor for _, tensor in good))
-        found = predict_together(party, examples, batch_size)
+        tensors = tuple(tensor for _, tensor in good)
+        examples = Examples(blank, contract, tensors, seconds=unequal([contract.seconds(tensor) for tensor in tensors]))
+        found = predict_together(party, examples, recipe)
         for name, adapter, predictions in zip(party.names, party.adapters, found, strict=True):
             columns = prediction_columns(adapter.task, adapter.classes, predictions)
             table = table.assign(**{f"{name}.{key}" if named else key: value for key, value in columns.items()})

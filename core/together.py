@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from graftwork.core.adapter import Adapter, attach_adapter, check_domain, read_record, weights_source
 from graftwork.core.backbone import Backbone
+from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.examples import Examples, load_batches
 from graftwork.core.graft import Graft
 from graftwork.core.prediction import as_predictions, finite_outputs
 from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, seed_everything
 
 
@@ -68,7 +70,7 @@ def run_names(runs: Sequence[str]) -> list[str]:
     return [name if short.count(name) == 1 else str(run) for name, run in zip(short, runs, strict=True)]
 
 
-def predict_together(party: Party, examples: Examples, batch_size: int) -> list[NDArray[np.float64]]:
+def predict_together(party: Party, examples: Examples, recipe: Recipe) -> list[NDArray[np.float64]]:
     """Each adapter's predictions for every example, in the order of the party's adapters.
 
     The frozen stages run up to the shallowest frontier for all, then on to the next one for those that go deeper.
@@ -79,7 +81,7 @@ def predict_together(party: Party, examples: Examples, batch_size: int) -> list[
     depths = [shared_stages(base, graft) for graft in grafts]
     found = [[torch.empty((0, graft.head.outputs))] for graft in grafts]
     rows = runtime.share(range(len(examples)))
-    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    batches = pass_batches(examples, rows, recipe)
     loaded = load_batches(examples, batches, workers=runtime.workers, pin=runtime.pins)
     with progress("predicting", len(rows)) as advance:
         for batch in loaded:
@@ -89,7 +91,8 @@ def predict_together(party: Party, examples: Examples, batch_size: int) -> list[
                     features, reached = base.run(features, reached, depths[place]), depths[place]
                     found[place].append(grafts[place](features, reached).float().cpu())
             advance(len(batch), "")
-    outputs = [runtime.gather(rows, torch.cat(parts), len(examples)) for parts in found]
+    computed = [row for batch in batches for row in batch]
+    outputs = [runtime.gather(computed, torch.cat(parts), len(examples)) for parts in found]
     return [
         as_predictions(adapter.task, finite_outputs(values, examples))
         for adapter, values in zip(party.adapters, outputs, strict=True)

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import Position, load_checkpoint, save_checkpoint
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation import point_metrics
-from graftwork.core.examples import Examples, epoch_augment, epoch_batches, load_batches
+from graftwork.core.examples import Examples, epoch_augment, load_batches
 from graftwork.core.graft import Graft
 from graftwork.core.history import HistoryRow
 from graftwork.core.learning import LearningProof
@@ -54,13 +55,15 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class _Course:
-    """What stays the same from the first batch to the last."""
+    """What stays the same from the first batch to the last. batches: of every epoch; updates: in all epochs."""
 
     graft: Graft
     model: Any
     optimiser: torch.optim.Optimizer
     stepper: Any
     rows: Examples
+    batches: list[list[NDArray[np.int64]]]
+    updates: int
     targets: Tensor
     weights: NDArray[np.float64]
     augment: Augment | None
@@ -86,14 +89,16 @@ def train(
     the best. Raises TrainingError if the loss is not finite or a tensor that should learn gets no gradient,
     OutputError if a checkpoint does not belong here, SettingsError for fewer rows a batch than processes.
     """
-    fewest = min(len(batch) for batch in epoch_batches(len(rows), recipe.batch_size, recipe.seed, 0))
+    batches = [epoch_batches(rows, recipe, epoch) for epoch in range(recipe.epochs)]
+    fewest = min(len(batch) for one in batches for batch in one)
     if fewest < runtime.processes:
-        raise SettingsError(f"{runtime.processes} processes share batches of {fewest} rows: raise --batch-size, or use "
+        raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows: raise --batch-size, or use "
                             "fewer processes")  # fmt: skip
     runtime.place(graft)
     optimiser = build_optimiser(graft, recipe)
     model: Any = torch.compile(graft) if recipe.compile == "on" else graft
-    course = _Course(graft, model, optimiser, runtime.wrap(optimiser), rows, target_tensor(rows.manifest),
+    course = _Course(graft, model, optimiser, runtime.wrap(optimiser), rows, batches,
+                     sum(-(-len(one) // recipe.accumulate) for one in batches), target_tensor(rows.manifest),
                      row_weights(rows.manifest, recipe), augment, recipe, runtime, LearningProof(graft))  # fmt: skip
     position, best = Position(), dict[str, Tensor]()
     if checkpoints is not None and checkpoints.resume:
@@ -132,8 +137,7 @@ def train(
 def _epoch(course: _Course, position: Position, keep: Callable[[Position], None], every_seconds: float) -> Position:
     """One epoch from the position's batch on; the result's loss sums are the whole epoch's."""
     recipe, runtime = course.recipe, course.runtime
-    batches = epoch_batches(len(course.rows), recipe.batch_size, recipe.seed, position.epoch)
-    updates = -(-len(batches) // recipe.accumulate) * recipe.epochs
+    batches, updates = course.batches[position.epoch], course.updates
     ahead = batches[position.batch :]
     shares = [runtime.share(batch.tolist()) for batch in ahead]
     augment = epoch_augment(course.augment, len(course.rows), recipe.seed, position.epoch)
@@ -227,7 +231,7 @@ def _validate(course: _Course, val: Examples, row: HistoryRow) -> tuple[float, f
     one class only, the loss decides alone.
     """
     task = val.manifest.task
-    outputs = graft_outputs(course.graft, val, course.runtime, course.recipe.batch_size)
+    outputs = graft_outputs(course.graft, val, course.runtime, course.recipe)
     spread = course.graft.head.get_buffer("scale").cpu()
     loss = float(summed_loss(task, outputs, target_tensor(val.manifest), torch.ones(len(val)), spread)) / len(val)
     name = "r2" if task == "regression" else "auroc"

@@ -81,6 +81,9 @@ class ImageContract:
         """(batch, channels, *size); all examples have one size, so `lengths` is None."""
         return Features(torch.stack(list(examples)))
 
+    def seconds(self, example: Tensor) -> None:
+        """Images and volumes have no duration."""
+
     def blank(self) -> Tensor:
         """Zeros (channels, *size)."""
         return torch.zeros(self.channels, *self.size)

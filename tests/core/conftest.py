@@ -34,6 +34,9 @@ class ArrayContract:
     def collate(self, examples):
         return Features(torch.stack(list(examples)))
 
+    def seconds(self, example):
+        return None
+
     def blank(self):
         return torch.zeros(1, 8, 8)
 

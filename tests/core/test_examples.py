@@ -2,32 +2,11 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from graftwork.core.errors import TrainingError, UnreadableError
-from graftwork.core.examples import epoch_augment, epoch_batches, load_batches, read_examples
-
-
-@given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 5), st.integers(0, 5))
-def test_an_epoch_has_each_row_once_in_batches_of_nearly_one_size(rows, batch_size, seed, epoch):
-    batches = epoch_batches(rows, batch_size, seed, epoch)
-    assert sorted(np.concatenate(batches)) == list(range(rows))
-    sizes = [len(batch) for batch in batches]
-    assert max(sizes) - min(sizes) <= 1
-    assert max(sizes) <= batch_size
-    assert len(batches) == -(-rows // batch_size)
-
-
-def test_the_order_is_that_of_seed_and_epoch():
-    drawn = {
-        (seed, epoch): tuple(np.concatenate(epoch_batches(50, 8, seed, epoch))) for seed in (0, 1) for epoch in (0, 1)
-    }
-    assert len(set(drawn.values())) == 4
-    assert drawn[0, 1] == tuple(np.concatenate(epoch_batches(50, 8, 0, 1)))
+from graftwork.core.examples import epoch_augment, load_batches, read_examples
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_each_predicts_what_it_predicts_alone(runs, domain, examples, runtime):
     alone = [predict(load_adapter(run, domain.load_backbone), examples, device="cpu") for run in runs]
     found = {}
     for party in open_parties(runs, domain, None, runtime):
-        predictions = predict_together(party, examples, 16)
+        predictions = predict_together(party, examples, Recipe(device="cpu"))
         found |= dict(zip(party.names, predictions, strict=True))
     assert len({predictions.tobytes() for predictions in alone}) == len(runs)
     for strategy, expected in zip(STRATEGIES, alone, strict=True):
@@ -72,7 +72,7 @@ def test_the_backbone_is_loaded_once_and_shared_stages_run_once(runs, domain, ex
     (party,) = open_parties(frozen, replace(domain, load_backbone=load), None, runtime)
     assert loads == [None]
     assert [shared_stages(party.backbone, adapter.graft) for adapter in party.adapters] == [4, 2, 2, 4]
-    predict_together(party, examples, 16)
+    predict_together(party, examples, Recipe(device="cpu"))
     assert sum(passes) == len(examples)
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import NAME
 from graftwork.core.errors import OutputError, TrainingError
-from graftwork.core.examples import epoch_batches
 from graftwork.core.finetuning import finetune, new_graft
 from graftwork.core.optimisation import rate_factor
 from graftwork.core.recipe import Recipe
@@ -55,7 +55,7 @@ def test_a_loop_written_by_hand_gives_the_same_weights(make_backbone, examples, 
     optimiser = torch.optim.AdamW(groups, lr=0.01)
     update, updates = 0, 3 * 7
     for epoch in range(3):
-        for batch in epoch_batches(50, 8, 0, epoch):
+        for batch in epoch_batches(rows, recipe, epoch):
             loss = nn.functional.cross_entropy(model(data[batch]), labels[batch], weight=factor.float())
             optimiser.zero_grad()
             loss.backward()
@@ -256,11 +256,11 @@ def test_a_loss_that_is_not_finite_names_epoch_batch_and_files(backbone, example
     tensors = list(examples.tensors)
     tensors[7] = torch.full((1, 8, 8), float("nan"))
     broken = replace(examples, tensors=tuple(tensors))
-    batch = next(number for number, rows in enumerate(epoch_batches(60, 8, 0, 0)) if 7 in rows)
+    batch = next(number for number, rows in enumerate(epoch_batches(examples, recipe, 0)) if 7 in rows)
     with pytest.raises(TrainingError, match=rf"the loss is nan in epoch 1, batch {batch + 1}:") as caught:
         finetune(backbone, broken, strategy="full", recipe=recipe)
     assert examples.manifest.paths[7] in str(caught.value)
-    assert str(caught.value).count(".npy") == len(epoch_batches(60, 8, 0, 0)[batch])
+    assert str(caught.value).count(".npy") == len(epoch_batches(examples, recipe, 0)[batch])
 
 
 @pytest.mark.slow

@@ -26,6 +26,9 @@ class Vectors:
     def collate(self, examples):
         return Features(torch.stack(list(examples)))
 
+    def seconds(self, example):
+        return None
+
     def blank(self):
         return torch.zeros(3, 6)
 
