@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.audio.formats import SUFFIXES
+from graftwork.audio.pretraining_commands import pretrain_command
 from graftwork.core.domain import BackboneEntry, Domain
 
 if TYPE_CHECKING:
@@ -66,4 +67,5 @@ DOMAIN = Domain(
         inspect.Parameter("max_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=MaxSeconds),
         inspect.Parameter("pooling", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),
     ),
+    verbs=(pretrain_command,),
 )

@@ -20,6 +20,7 @@ from graftwork.core.errors import (
     OutputError,
     UnreadableError,
 )
+from graftwork.core.files import whole_file, write_json
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -237,10 +238,19 @@ def write_checkpoint(network: nn.Module, architecture: Architecture, contract: A
 
     Raises OutputError where the folder exists already and is not empty.
     """
-    from safetensors.torch import save_file
-
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: exists already and is not an empty folder; choose another, or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
+        made = Path(beside) / "checkpoint"
+        write_files(network, architecture, contract, made)
+        made.replace(folder)
+
+
+def write_files(network: nn.Module, architecture: Architecture, contract: AudioContract, folder: Path) -> None:
+    """The files of a checkpoint into a folder of ours; config.json, without which it is none, comes last."""
+    from safetensors.torch import save_file
+
     preprocessor = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
@@ -251,12 +261,8 @@ def write_checkpoint(network: nn.Module, architecture: Architecture, contract: A
         "return_attention_mask": architecture.cnn_norm == "layer",
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-        made = Path(beside) / "checkpoint"
-        made.mkdir()
-        (made / "config.json").write_text(json.dumps(config_of(architecture), indent=2) + "\n", encoding="utf-8")
-        (made / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n", encoding="utf-8")
+    with whole_file(folder / "model.safetensors") as beside:
         # transformers 4 refuses files that do not name their framework.
-        save_file(huggingface_names(tensors), made / "model.safetensors", metadata={"format": "pt"})
-        made.replace(folder)
+        save_file(huggingface_names(tensors), beside, metadata={"format": "pt"})
+    write_json(folder / "preprocessor_config.json", preprocessor)
+    write_json(folder / "config.json", config_of(architecture))

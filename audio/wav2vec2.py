@@ -77,8 +77,13 @@ def group_norm_over_clips(norm: nn.GroupNorm, x: Tensor, lengths: Tensor) -> Ten
 
 def run_projection(network: Any, features: Features) -> Features:
     """CNN frames (batch, frames, channels) -> the Transformer's input, with position added."""
-    transformer = network.encoder.transformer
     projected = Features(network.encoder.feature_projection(features.values), features.lengths)
+    return add_position(network, projected)
+
+
+def add_position(network: Any, projected: Features) -> Features:
+    """Projected frames (batch, frames, hidden), of which some may be masked -> the Transformer's input."""
+    transformer = network.encoder.transformer
     # The positional convolution looks 64 frames around: it must see the same zeros after a clip as alone.
     x = without_padding(projected).values
     x = x + transformer.pos_conv_embed(x)
@@ -86,7 +91,7 @@ def run_projection(network: Any, features: Features) -> Features:
     # the first layer, which is where the layers themselves normalise their output.
     if transformer.layer_norm_first:
         x = transformer.layer_norm(x)
-    return Features(transformer.dropout(x), features.lengths)
+    return Features(transformer.dropout(x), projected.lengths)
 
 
 def run_layer(network: Any, features: Features, index: int) -> Features:

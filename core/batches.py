@@ -16,7 +16,7 @@ Rows = NDArray[np.int64]
 SHUFFLE = 0.04
 """How far a clip may move in the order of durations, as a share of its own, so that epochs differ."""
 
-PADDING = 0.08
+PADDING = 0.06
 """Largest share of a batch that may be padding; over an epoch it is about half of that."""
 
 

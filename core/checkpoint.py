@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -14,7 +15,15 @@ from torch import Tensor
 
 from graftwork.core.errors import OutputError
 from graftwork.core.files import whole_file
-from graftwork.core.graft import Graft
+
+
+class Learner(Protocol):
+    """What is trained: it names the tensors that training may change, and takes them back."""
+
+    def learnt(self) -> dict[str, Tensor]: ...
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None: ...
+
 
 NAME = "checkpoint.safetensors"
 SCHEMA = 1
@@ -44,7 +53,7 @@ def save_checkpoint(
     folder: Path,
     settings: dict[str, Any],
     position: Position,
-    graft: Graft,
+    graft: Learner,
     best: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
 ) -> None:
@@ -64,7 +73,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, settings: dict[str, Any], graft: Graft, optimiser: torch.optim.Optimizer
+    folder: Path, settings: dict[str, Any], graft: Learner, optimiser: torch.optim.Optimizer
 ) -> tuple[Position, dict[str, Tensor]]:
     """Puts graft and optimiser back to where they were; returns the position and the best weights so far.
 

@@ -38,7 +38,8 @@ def build_app(domain: Domain) -> typer.Typer:
         rich_markup_mode="markdown",
         add_completion=False,
     )
-    for verb in (_backbones, _check, stages_command, rank_command, _train, _compare, _evaluate, _predict):
+    for verb in (_backbones, _check, stages_command, rank_command, _train, _compare, _evaluate, _predict,
+                 *domain.verbs):  # fmt: skip
         name, command, text = verb(domain)
         app.command(name, help=text, no_args_is_help=name != "backbones")(command)
     return app

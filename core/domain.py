@@ -43,7 +43,8 @@ class Domain:
     load_backbone: `load_backbone(id, *, weights=None, **options)`, options as in `parameters`.
     list_backbones: rows for ids that contain a text (all for "").
     augment: the random change used when augmentation is on.
-    parameters: the domain's own options of `train`, as Typer reads them from a signature.
+    parameters: the domain's own options of `train`, as Typer reads them from a signature. verbs: its own commands, each
+    as a function that gives name, command and help.
     """
 
     name: str
@@ -54,3 +55,4 @@ class Domain:
     list_backbones: Callable[[str], list[BackboneEntry]]
     augment: Augment
     parameters: tuple[inspect.Parameter, ...]
+    verbs: tuple[Callable[[Domain], tuple[str, Callable[..., None], str]], ...] = ()

@@ -9,7 +9,8 @@ from pathlib import Path
 from graftwork.core.files import whole_file
 
 HistoryRow = dict[str, float | None]
-"""`epoch`, `learning_rate`, `train_loss`, and with a validation part `val_loss` and the metric that is watched."""
+"""`epoch` (or `update`), `learning_rate`, `train_loss`, and with a validation part `val_loss` and the metric that is
+watched."""
 
 
 def write_history(folder: Path, rows: Sequence[HistoryRow]) -> None:
@@ -28,15 +29,16 @@ def _draw(path: Path, rows: Sequence[HistoryRow]) -> None:
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    epochs = _numbers(rows, "epoch")
+    when = next(iter(rows[0]))
+    steps = _numbers(rows, when)
     for name in ("train_loss", "val_loss"):
         if name in rows[0]:
-            axes.plot(epochs, _numbers(rows, name), label=name.replace("_", " "))
-    axes.set(xlabel="epoch", ylabel="loss")
-    watched = [name for name in rows[0] if name not in ("epoch", "learning_rate", "train_loss", "val_loss")]
+            axes.plot(steps, _numbers(rows, name), label=name.replace("_", " "))
+    axes.set(xlabel=when, ylabel="loss")
+    watched = [name for name in rows[0] if name not in (when, "learning_rate", "train_loss", "val_loss")]
     for name in watched:
         right = axes.twinx()
-        right.plot(epochs, _numbers(rows, name), color="tab:green", linestyle="--", label=name)
+        right.plot(steps, _numbers(rows, name), color="tab:green", linestyle="--", label=name)
         right.set_ylabel(name.replace("_", " "))
     figure.legend(loc="outside upper center", ncols=3)
     with whole_file(path) as beside:
