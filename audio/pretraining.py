@@ -52,7 +52,8 @@ class Pretraining:
     units: what the units of each round are found in: "mfcc", or "layerN", that layer's output after the round before.
     clusters: number of units. updates: of each round. batch_seconds: sound per update. crop_seconds: a random part of
     this length of each clip drawn. mask_share: of the frames that start a masked span; mask_frames: its length.
-    learning_rate: at its peak; it rises over the first tenth of the updates and falls to zero. speaker_weight: of the
+    seen_weight: of the loss at frames that are not hidden, which is learnt sooner and helps small networks; 0 is
+    HuBERT's own. learning_rate: at its peak; it rises over the first tenth of the updates and falls to zero. speaker_weight: of the
     speakers' loss, where they are known. channels: "on" passes every crop through a random channel (noise,
     band, reverberation), which the units do not know of. checkpoint_seconds: how often the state is kept.
     """
@@ -64,6 +65,7 @@ class Pretraining:
     crop_seconds: float = 4.0
     mask_share: float = 0.08
     mask_frames: int = 10
+    seen_weight: float = 0.5
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
     clip_norm: float = 5.0
@@ -84,6 +86,7 @@ class Pretraining:
             "mask_share": (0 < self.mask_share < 1, "between 0 and 1"),
             "mask_frames": (self.mask_frames >= 1, "at least 1"),
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
+            "seen_weight": (self.seen_weight >= 0, "at least 0"),
             "speaker_weight": (self.speaker_weight >= 0, "at least 0"),
             "channels": (self.channels in ("on", "off"), "on or off"),
         }
@@ -292,10 +295,16 @@ def _update(
     seed_everything(settings.seed, task.round, update, runtime.rank)
     model.train()
     count = sum(int(crop.masked.sum()) for crop in crops)
+    seen = sum(crop.frames for crop in crops) - count
     with runtime.autocast():
         last = model(runtime.send(waveforms), masked)
-    summed = F.cross_entropy(model.unit_logits(last.values.float()[masked]), units[masked], reduction="sum")
+    frames = last.values.float()
+    summed = F.cross_entropy(model.unit_logits(frames[masked]), units[masked], reduction="sum")
     loss = summed / count
+    if settings.seen_weight and seen:
+        others = ~masked & (units >= 0)
+        easier = F.cross_entropy(model.unit_logits(frames[others]), units[others], reduction="sum")
+        loss = loss + settings.seen_weight * easier / seen
     if task.speakers is not None:
         own = torch.as_tensor(task.speakers[[crops[place].row for place in runtime.share(range(len(crops)))]])
         loss = loss + settings.speaker_weight * model.speaker_loss(last, own.to(runtime.device)) / len(crops)

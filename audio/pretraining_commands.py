@@ -28,6 +28,7 @@ SETTINGS = {
     "learning_rate": (float, 5e-4, "At its peak."),
     "mask_share": (float, 0.08, "Share of the frames at which a masked span starts."),
     "mask_frames": (int, 10, "Length of a masked span, in frames of 20 ms."),
+    "seen_weight": (float, 0.5, "Weight of the loss at frames that are not hidden, which small networks learn sooner."),
     "channels": (str, "off", "'on' passes every part through a random channel: equaliser, room, noise, codec."),
     "seed": (int, 0, "Of weights, order and masks."),
     "device": (str, "auto", "auto, cpu, cuda, cuda:1, …"),
