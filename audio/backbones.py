@@ -14,8 +14,8 @@ from torch import nn
 from graftwork.audio import bundles, huggingface
 from graftwork.audio.architecture import Architecture, empty_network, random_network
 from graftwork.audio.contract import AudioContract
-from graftwork.audio.pooling import Pooling, pooled_dim
-from graftwork.audio.wav2vec2 import speech_stages
+from graftwork.audio.pooling import AttentivePooling, Pooling, pooled_dim
+from graftwork.audio.wav2vec2 import ATTENTION, speech_stages
 from graftwork.audio.weights import fill, read_weights, translate
 from graftwork.core.backbone import Backbone
 from graftwork.core.domain import BackboneEntry
@@ -40,7 +40,8 @@ def load_backbone(
     hub, of the families wav2vec2, hubert and wavlm.
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
-    max_seconds: longer clips are cropped to their middle. pooling: "mean" (default) or "mean+std" over time.
+    max_seconds: longer clips are cropped to their middle. pooling: "mean" (default) or "mean+std" over time, or
+    "attentive", the same two weighted by a learnt attention.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.
@@ -150,8 +151,12 @@ def _backbone(
     weights: str | None,
 ) -> Backbone:
     chosen = next((known for known in get_args(Pooling) if known == (pooling or DEFAULT_POOLING)), None)
+    fresh: tuple[str, ...] = ()
     if chosen is None:
         raise SettingsError(f"pooling must be one of {', '.join(get_args(Pooling))}, found {pooling!r}")
+    if chosen == "attentive":
+        add_attention(network, architecture)
+        fresh = tuple(name for name, _ in network.named_parameters() if name.startswith(f"{ATTENTION}."))
     return Backbone(
         id=id,
         network=network,
@@ -160,8 +165,20 @@ def _backbone(
         feature_dim=pooled_dim(architecture.hidden, chosen),
         options={"max_seconds": contract.max_seconds, "pooling": chosen},
         weights=weights,
-        build=partial(random_network, architecture),
+        build=partial(_build, architecture, chosen),
+        fresh=fresh,
     )
+
+
+def _build(architecture: Architecture, pooling: Pooling) -> nn.Module:
+    network = random_network(architecture)
+    return add_attention(network, architecture) if pooling == "attentive" else network
+
+
+def add_attention(network: nn.Module, architecture: Architecture) -> nn.Module:
+    """The network with a module for attentive pooling, whose first weights are drawn from torch's random state."""
+    network.add_module(ATTENTION, AttentivePooling(architecture.hidden))
+    return network
 
 
 def _unknown(id: str) -> str:

@@ -49,8 +49,8 @@ Pooling = Annotated[
     str | None,
     typer.Option(
         "--pooling",
-        help="From frames to one vector a clip: 'mean' over time, or 'mean+std', which is twice as long and "
-        "often better for speakers. By default 'mean'.",
+        help="From frames to one vector a clip: 'mean' over time, 'mean+std', which is twice as long and often better "
+        "for speakers, or 'attentive', both weighted by an attention that is learnt. By default 'mean'.",
         show_default=False,
     ),
 ]

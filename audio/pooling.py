@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-Pooling = Literal["mean", "mean+std"]
+Pooling = Literal["mean", "mean+std", "attentive"]
+
+ATTENTION_WIDTH = 128
 
 VARIANCE_FLOOR = 1e-8
 """Added under the root: a finite gradient where a channel does not vary, as in a clip of one frame."""
@@ -15,10 +17,34 @@ VARIANCE_FLOOR = 1e-8
 
 def pooled_dim(channels: int, pooling: Pooling) -> int:
     """Length of the vector that `pool` makes of `channels`."""
-    return 2 * channels if pooling == "mean+std" else channels
+    return channels if pooling == "mean" else 2 * channels
 
 
-def pool(frames: Tensor, lengths: Tensor | None, pooling: Pooling) -> Tensor:
+class AttentivePooling(nn.Module):
+    """Attentive statistics (Okabe, Koshinaka and Shinoda 2018, equations 2 to 6): mean and deviation of the frames,
+    weighted by a softmax over the clip of v . tanh(W h + b). At first v is zero, and all frames weigh alike."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(channels, ATTENTION_WIDTH)
+        self.score = nn.Linear(ATTENTION_WIDTH, 1, bias=False)
+        nn.init.zeros_(self.score.weight)
+
+    def forward(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
+        """frames (batch, time, channels), lengths (batch,) or None for full rows -> (batch, 2 * channels)."""
+        given = frames.dtype
+        scores = self.score(torch.tanh(self.hidden(frames))).float()
+        if lengths is not None:
+            steps = torch.arange(frames.shape[1], device=frames.device)
+            scores = scores.masked_fill((steps >= lengths[:, None])[..., None], float("-inf"))
+        weights = scores.softmax(dim=1)
+        frames = frames.float()
+        mean = (weights * frames).sum(dim=1)
+        variance = (weights * (frames - mean[:, None]).square()).sum(dim=1)
+        return torch.cat([mean, torch.sqrt(variance + VARIANCE_FLOOR)], dim=1).to(given)
+
+
+def pool(frames: Tensor, lengths: Tensor | None, pooling: Literal["mean", "mean+std"]) -> Tensor:
     """frames (batch, time, channels), lengths (batch,) or None for full rows -> (batch, pooled_dim).
 
     The standard deviation is the population's (divided by the number of frames n, not n - 1):

@@ -53,9 +53,9 @@ class Pretraining:
     clusters: number of units. updates: of each round. batch_seconds: sound per update. crop_seconds: a random part of
     this length of each clip drawn. mask_share: of the frames that start a masked span; mask_frames: its length.
     seen_weight: of the loss at frames that are not hidden, which is learnt sooner and helps small networks; 0 is
-    HuBERT's own. learning_rate: at its peak; it rises over the first tenth of the updates and falls to zero. speaker_weight: of the
-    speakers' loss, where they are known. channels: "on" passes every crop through a random channel (noise,
-    band, reverberation), which the units do not know of. checkpoint_seconds: how often the state is kept.
+    HuBERT's own. learning_rate: at its peak; it rises over the first tenth of the updates and falls to zero.
+    speaker_weight: of the speakers' loss, where they are known. channels: "on" passes every crop through a random
+    channel, which the units do not know of. checkpoint_seconds: how often the state is kept.
     """
 
     units: tuple[str, ...] = ("mfcc",)

@@ -7,7 +7,7 @@ padding of a batch reach the clips: through the GroupNorm of the base models, an
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from graftwork.audio.pooling import Pooling, pool
 from graftwork.audio.wavlm import GatedAttention
 from graftwork.core.backbone import Features, Stage
+
+ATTENTION = "attentive_pooling"
+"""The module of the network that the stage `pool` has where pooling is learnt."""
 
 
 def speech_stages(layers: int, *, norm_first: bool, pooling: Pooling) -> tuple[Stage, ...]:
@@ -34,7 +37,9 @@ def speech_stages(layers: int, *, norm_first: bool, pooling: Pooling) -> tuple[S
             Stage(f"layer{index + 1}", partial(run_layer, index=index), tuple(paths))
             for index, paths in enumerate(owned)
         ),
-        Stage("pool", partial(run_pool, pooling=pooling)),
+        Stage("pool", run_attentive_pool, (ATTENTION,))
+        if pooling == "attentive"
+        else Stage("pool", partial(run_pool, pooling=pooling)),
     )
 
 
@@ -113,7 +118,13 @@ def run_layer(network: Any, features: Features, index: int) -> Features:
     return Features(x, features.lengths)
 
 
-def run_pool(network: Any, features: Features, pooling: Pooling) -> Features:
+def run_attentive_pool(network: Any, features: Features) -> Features:
+    """Frames (batch, frames, channels) -> (batch, 2 * channels), by the network's own attention over time."""
+    lengths = None if padding_of(features) is None else features.lengths
+    return Features(network.get_submodule(ATTENTION)(features.values, lengths))
+
+
+def run_pool(network: Any, features: Features, pooling: Literal["mean", "mean+std"]) -> Features:
     """Frames (batch, frames, channels) -> one vector a clip, (batch, channels) or twice as many."""
     lengths = None if padding_of(features) is None else features.lengths
     return Features(pool(features.values, lengths, pooling))

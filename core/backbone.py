@@ -95,6 +95,8 @@ class Backbone:
     options: what the loader was told beside the id (image size, pooling, …): plain values, kept with adapters.
     weights: the local file the weights came from, None for the source's own.
     build: makes the same architecture with fresh random weights, for training from scratch; None where unknown.
+    fresh: names of parameters that came without pretrained weights, such as an attention for pooling: every strategy
+    that trains by gradients learns them.
     """
 
     id: str
@@ -105,6 +107,7 @@ class Backbone:
     options: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
     build: Callable[[], nn.Module] | None = None
+    fresh: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -161,6 +164,7 @@ class Backbone:
             self.options,
             self.weights,
             self.build,
+            self.fresh,
         )
 
 

@@ -125,7 +125,7 @@ def _sets_aside(experiment: Experiment, val_fraction: float) -> bool:
 
 
 def _is_solved(experiment: Experiment) -> bool:
-    linear = experiment.recipe.head == "linear"
+    linear = experiment.recipe.head == "linear" and not experiment.backbone.fresh
     return experiment.strategy.name == "knn" or (experiment.strategy.name == "probe" and linear)
 
 

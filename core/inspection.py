@@ -78,6 +78,10 @@ def open_backbone(
     seed_everything(inspection.recipe.seed)
     backbone = inspection.domain.load_backbone(id, weights=weights, **given)
     unreadable = "skip" if inspection.skip_unreadable else "stop"
+    if backbone.fresh:
+        raise SettingsError(
+            f"{id}: {backbone.fresh[0]} has to be learnt; inspect it without, as with --pooling mean+std"
+        )
     return backbone, read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
 
 

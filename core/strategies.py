@@ -122,27 +122,32 @@ def make_plan(
     Raises SettingsError if the backbone cannot carry it.
     """
     live = _live_stages(strategy, backbone)
-    trainable = _trainable(strategy, backbone, live, inserted)
-    carrying = sorted({backbone.stage_of(name) for name in trainable})
+    chosen = _trainable(strategy, backbone, live, inserted)
+    carrying = sorted({backbone.stage_of(name) for name in chosen})
+    fresh = sorted({backbone.stage_of(name) for name in backbone.fresh})
+    if fresh and strategy.name == "knn":
+        raise SettingsError(f"knn: {backbone.fresh[0]} of {backbone.id} has to be learnt, and knn learns nothing")
     scale = BACKBONE_RATE if strategy.name in ("partial", "gradual", "full") else 1.0
     apart = strategy.name == "gradual" or stage_decay < 1
     groups = _rate_groups("head", "head", head, head_tensors(head), 1.0, None)
     for index in carrying if apart else [None]:
-        names = [name for name in trainable if index is None or backbone.stage_of(name) == index]
+        names = [name for name in chosen if index is None or backbone.stage_of(name) == index]
         factor = 1.0 if index is None else stage_decay ** (len(carrying) - 1 - carrying.index(index))
         label = "backbone" if index is None else f"backbone {backbone.stages[index].name}"
         groups += _rate_groups("backbone", label, backbone.network, names, scale * factor, index)
-    frontier = min([*live, *carrying], default=len(backbone.stages))
+    groups += _rate_groups("backbone", "new", backbone.network, backbone.fresh, 1.0, None)
+    top = min(fresh, default=len(backbone.stages))
+    frontier = min([*live, *carrying, top])
     solvers: dict[str, Literal["convex", "neighbours"]] = {"knn": "neighbours"}
-    if isinstance(head, Head) and head.kind == "linear":
+    if isinstance(head, Head) and head.kind == "linear" and not fresh:
         solvers["probe"] = "convex"
     return Plan(
         strategy=strategy,
-        trainable=trainable,
+        trainable=(*chosen, *backbone.fresh),
         frontier=frontier,
         live=live,
         groups=tuple(groups),
-        phases=_gradual_phases(groups, carrying, len(backbone.stages))
+        phases=_gradual_phases(groups, carrying, top)
         if strategy.name == "gradual"
         else (Phase(0.0, tuple(group.name for group in groups), frontier),),
         start="random" if strategy.name == "scratch" else "pretrained",
@@ -167,13 +172,13 @@ def _trainable(
     strategy: Strategy, backbone: Backbone, live: tuple[int, ...], inserted: Sequence[str]
 ) -> tuple[str, ...]:
     """Exact names of the backbone's tensors that learn. Raises SettingsError where a kind of them does not exist."""
-    everything = [name for name, _ in backbone.network.named_parameters()]
+    everything = [name for name, _ in backbone.network.named_parameters() if name not in backbone.fresh]
     if strategy.name in ("lora", "layers"):
         return tuple(inserted)
     if strategy.name == "bias":
         found = [name for name in everything if name.rpartition(".")[2] == "bias"]
     elif strategy.name == "norm":
-        found = _norm_tensors(backbone.network)
+        found = [name for name in _norm_tensors(backbone.network) if name not in backbone.fresh]
     else:
         return tuple(name for name in everything if backbone.stage_of(name) in live)
     if not found:
@@ -198,7 +203,7 @@ def _norm_tensors(network: nn.Module) -> list[str]:
     ]
 
 
-def _gradual_phases(groups: Sequence[RateGroup], carrying: Sequence[int], stages: int) -> tuple[Phase, ...]:
+def _gradual_phases(groups: Sequence[RateGroup], carrying: Sequence[int], top: int) -> tuple[Phase, ...]:
     """The head alone, then one more stage from the top at equal distances, until at `HEAD_SHARE` all learn.
 
     Howard and Ruder 2018 (ULMFiT) thaw one layer an epoch; here the distances fit the length of the run.
@@ -207,13 +212,13 @@ def _gradual_phases(groups: Sequence[RateGroup], carrying: Sequence[int], stages
     for count in range(len(carrying) + 1):
         thawed = carrying[len(carrying) - count :]
         active = tuple(group.name for group in groups if group.stage is None or group.stage in thawed)
-        phases.append(Phase(HEAD_SHARE * count / len(carrying), active, min(thawed, default=stages)))
+        phases.append(Phase(HEAD_SHARE * count / len(carrying), active, min([*thawed, top])))
     return tuple(phases)
 
 
 def _last_stages(backbone: Backbone, depth: int) -> tuple[int, ...]:
     """The last `depth` stages that hold weights, and all that come after the first of them."""
-    parameters = dict(backbone.network.named_parameters())
+    parameters = [name for name, _ in backbone.network.named_parameters() if name not in backbone.fresh]
     weighty = [index for index, stage in enumerate(backbone.stages) if any(stage.holds(name) for name in parameters)]
     if depth > len(weighty):
         names = ", ".join(backbone.stages[index].name for index in weighty)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graftwork.audio.pooling import pool, pooled_dim
+from graftwork.audio.pooling import AttentivePooling, pool, pooled_dim
 
 SEED = 0
 
@@ -41,3 +41,29 @@ def test_one_frame_has_a_finite_deviation_and_gradient(lengths: torch.Tensor | N
     pooled.sum().backward()
     assert values.grad is not None
     torch.testing.assert_close(values.grad[:, 0], torch.ones(3, 4))
+
+
+def attention() -> AttentivePooling:
+    torch.manual_seed(1)
+    made = AttentivePooling(4)
+    torch.nn.init.normal_(made.score.weight)
+    return made
+
+
+def test_attention_begins_as_plain_statistics() -> None:
+    values, lengths = frames(), torch.tensor([7, 3, 1])
+    torch.testing.assert_close(AttentivePooling(4)(values, lengths), pool(values, lengths, "mean+std"))
+
+
+def test_attentive_statistics_are_weighted_by_a_softmax_over_true_frames() -> None:
+    values, lengths, made = frames(), torch.tensor([7, 3, 1]), attention()
+    values[1, 3:] = 1e6
+    pooled = made(values, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        own = values[row, :length]
+        scores = torch.tanh(own @ made.hidden.weight.T + made.hidden.bias) @ made.score.weight[0]
+        weights = (scores.exp() / scores.exp().sum())[:, None]
+        mean = (weights * own).sum(0)
+        deviation = ((weights * own.square()).sum(0) - mean.square() + 1e-8).clamp_min(1e-8).sqrt()
+        torch.testing.assert_close(pooled[row], torch.cat([mean, deviation]), rtol=1e-3, atol=2e-4)
+    torch.testing.assert_close(made(frames(), None), made(frames(), torch.full((3,), 7)))

@@ -11,6 +11,7 @@ import torch
 from graftwork.audio import new_backbone
 from graftwork.core import Examples, Manifest, Recipe, finetune
 from graftwork.core.backbone import Backbone
+from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import STRATEGIES
 
 from .conftest import CONFIGS
@@ -33,7 +34,31 @@ def speech(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         noise = rng.normal(size=1600 + 640 * row).astype(np.float32)
         tensors.append(torch.from_numpy(noise if row % 2 else np.cumsum(noise) / 40))
     manifest = Manifest("generated", tuple(paths), "single-label", "label", ("a", "b"), np.arange(8) % 2)
-    return backbone, Examples(manifest, backbone.contract, tuple(tensors))
+    seconds = tuple(backbone.contract.seconds(tensor) or 0.0 for tensor in tensors)
+    return backbone, Examples(manifest, backbone.contract, tuple(tensors), seconds=seconds)
+
+
+@pytest.mark.parametrize("strategy", [name for name in SPELLED if name != "knn"])
+def test_an_attention_for_pooling_is_learnt_with_every_strategy_that_trains(
+    speech: tuple[Backbone, Examples], strategy: str
+) -> None:
+    torch.manual_seed(0)
+    backbone = new_backbone(CONFIGS["hubert group norm"], pooling="attentive")
+    examples = Examples(speech[1].manifest, backbone.contract, speech[1].tensors, seconds=speech[1].seconds)
+    graft = finetune(backbone, examples, strategy=strategy, recipe=RECIPE).adapter.graft
+    assert set(backbone.fresh) == {name for name in graft.plan.trainable if name.startswith("attentive_pooling.")}
+    assert len(backbone.fresh) == 3
+    for name in backbone.fresh:
+        assert not torch.equal(backbone.network.get_parameter(name), graft.backbone.get_parameter(name)), name
+    assert graft.plan.frontier <= len(graft.stages.stages) - 1
+    if strategy == "probe":
+        assert graft.plan.trainable == backbone.fresh
+
+
+def test_an_attention_for_pooling_cannot_be_used_without_learning(speech: tuple[Backbone, Examples]) -> None:
+    backbone = new_backbone(CONFIGS["hubert group norm"], pooling="attentive")
+    with pytest.raises(SettingsError, match=r"knn: attentive_pooling.* has to be learnt"):
+        finetune(backbone, speech[1], strategy="knn", recipe=RECIPE)
 
 
 @pytest.mark.parametrize("strategy", SPELLED)
