@@ -126,6 +126,8 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
             return
         for judged in outcome.judged:
             print(f"{judged.part}: {judged.evaluation}\n")
+        if outcome.leakage is not None:
+            print(f"{outcome.leakage}\n")
         print(f"adapter, predictions and pictures: {study.out}")
 
     return (

@@ -7,7 +7,7 @@ import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +22,26 @@ from graftwork.core.files import write_json
 from graftwork.core.finetuning import Run, augmented, finetune, frozen_features
 from graftwork.core.graft import make_graft
 from graftwork.core.history import write_history
+from graftwork.core.leakage import Leakage, find_leakage
 from graftwork.core.manifest import PARTS, Manifest
 from graftwork.core.prediction import as_predictions, graft_outputs
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import is_first, start_runtime
+from graftwork.core.sentences import apart_in_sentences
 from graftwork.core.strategies import Strategy
 
 log = logging.getLogger(__name__)
 
+RandomSplit = Literal["auto", "on", "off"]
+MIXED = "random_split"
+"""Folder of what is trained with groups on both sides."""
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is tried: a strategy on a backbone by a recipe. folder: where checkpoints and histories go."""
+    """What is tried: a strategy on a backbone by a recipe. folder: where checkpoints and histories go. random_split:
+    whether the model is also judged with groups on both sides; "auto" is where solving it again costs little."""
 
     backbone: Backbone
     strategy: Strategy
@@ -42,14 +49,17 @@ class Experiment:
     augment: Augment
     folder: Path
     resume: bool
+    random_split: RandomSplit = "off"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """judged: the parts with their predictions, the test last. run: the one whose adapter is kept."""
+    """judged: the parts with their predictions, the test last. run: the one whose adapter is kept. leakage: what
+    groups have to do with the score, where that was asked for."""
 
     judged: tuple[Judged, ...]
     run: Run
+    leakage: Leakage | None = None
 
 
 def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto") -> NDArray[np.float64]:
@@ -153,7 +163,15 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
                     predict(run.adapter, rows, batch_size=recipe.batch_size, device=recipe.device),
                 )
             )
-    return Outcome(tuple(judged), run)
+    leakage = None
+    if _mixes(experiment, examples.manifest) and own is None and len(parts["test"]):
+        mixed = _without_groups(ready)
+        drawn = _part_rows(mixed.manifest, recipe.seed, val_fraction, test_fraction)
+        other = _run(experiment, mixed.subset(drawn["train"]), mixed.subset(drawn["val"]), experiment.folder / MIXED)
+        rows = ready.subset(drawn["test"])
+        found = predict(other.adapter, rows, batch_size=recipe.batch_size, device=recipe.device)
+        leakage = find_leakage(judged[-1], judge("test", rows.manifest, found))
+    return Outcome(tuple(judged), run, leakage)
 
 
 def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_fraction: float) -> Outcome:
@@ -164,24 +182,52 @@ def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_f
     """
     check_experiment(experiment, examples.manifest, folds, val_fraction, 0.0)
     recipe, manifest = experiment.recipe, examples.manifest
-    number = manifest.fold_numbers(folds, recipe.seed)
     ready = _prepared(experiment, examples)
-    predictions, best = None, []
-    for fold in range(folds):
-        inside, outside = np.flatnonzero(number != fold), np.flatnonzero(number == fold)
-        result = _fold(experiment, ready, inside, outside, val_fraction, experiment.folder / "folds" / str(fold + 1))
-        log.info("fold %d of %d done", fold + 1, folds)
-        values = np.asarray(result["predictions"], dtype=np.float64)
-        predictions = np.zeros((len(manifest), *values.shape[1:])) if predictions is None else predictions
-        predictions[outside] = values
-        best.append(result["best_epoch"])
+    number, predictions, best = _predict_folds(experiment, ready, folds, val_fraction, experiment.folder / "folds")
+    judged = judge("test", manifest, predictions, number)
+    leakage = None
+    if _mixes(experiment, manifest):
+        log.info("the same folds with groups on both sides")
+        mixed = experiment.folder / MIXED
+        other, found, _ = _predict_folds(experiment, _without_groups(ready), folds, val_fraction, mixed)
+        leakage = find_leakage(judged, judge("test", manifest, found, other))
     final = experiment
-    if None not in best:
-        epochs = max(1, round(float(np.median(best))))
+    trained = [epoch for epoch in best if epoch is not None]
+    if trained:
+        epochs = max(1, round(float(np.median(trained))))
         final = replace(experiment, recipe=replace(recipe, epochs=epochs))
         log.info("training on all rows for %d epochs, the median of the folds' best", epochs)
     run = _run(final, ready, None, experiment.folder)
-    return Outcome((judge("test", manifest, np.asarray(predictions), number),), run)
+    return Outcome((judged,), run, leakage)
+
+
+def _predict_folds(
+    experiment: Experiment, ready: Examples, folds: int, val_fraction: float, folder: Path
+) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int | None]]:
+    """The fold of every row, its prediction by a model that did not see that fold, and the folds' best epochs."""
+    number = ready.manifest.fold_numbers(folds, experiment.recipe.seed)
+    predictions, best = None, []
+    for fold in range(folds):
+        outside = np.flatnonzero(number == fold)
+        inside = apart_in_sentences(ready.manifest, np.flatnonzero(number != fold), outside)
+        result = _fold(experiment, ready, inside, outside, val_fraction, folder / str(fold + 1))
+        log.info("fold %d of %d done", fold + 1, folds)
+        values = np.asarray(result["predictions"], dtype=np.float64)
+        predictions = np.zeros((len(ready), *values.shape[1:])) if predictions is None else predictions
+        predictions[outside] = values
+        best.append(result["best_epoch"])
+    return number, np.asarray(predictions), best
+
+
+def _mixes(experiment: Experiment, manifest: Manifest) -> bool:
+    """Whether the model is judged a second time, with groups on both sides."""
+    if manifest.groups is None or len(set(manifest.groups)) == len(manifest):
+        return False
+    return experiment.random_split == "on" or (experiment.random_split == "auto" and _is_solved(experiment))
+
+
+def _without_groups(examples: Examples) -> Examples:
+    return replace(examples, manifest=replace(examples.manifest, groups=None))
 
 
 def _fold(
@@ -236,4 +282,7 @@ def _part_rows(
 ) -> dict[str, NDArray[np.int64]]:
     numbered = replace(manifest, rows=tuple(range(len(manifest))))
     parts = numbered.split(seed, val_fraction=val_fraction, test_fraction=test_fraction)
-    return {name: np.asarray(part.rows, dtype=np.int64) for name, part in zip(PARTS, parts, strict=True)}
+    found = {name: np.asarray(part.rows, dtype=np.int64) for name, part in zip(PARTS, parts, strict=True)}
+    for name in ("train", "val"):
+        found[name] = apart_in_sentences(manifest, found[name], found["test"])
+    return found

@@ -26,7 +26,8 @@ class Manifest:
     values: (rows,) int64 indices into `classes` for single labels; (rows, columns) float 0 or 1 for several
     labels; (rows,) float for a number. classes: names of the classes, or of the label columns, or () for a
     number. groups: patient or speaker. parts: "train", "val" or "test" where the source says so.
-    rows: number in the source, as a spreadsheet counts them.
+    rows: number in the source, as a spreadsheet counts them. sentences: what is said, folded to lower case, where
+    the source has a column for it that is not the target.
     """
 
     source: str
@@ -38,6 +39,7 @@ class Manifest:
     groups: tuple[str, ...] | None = None
     parts: tuple[str, ...] | None = None
     rows: tuple[int, ...] = ()
+    sentences: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -60,6 +62,7 @@ class Manifest:
             groups=None if self.groups is None else tuple(self.groups[i] for i in chosen),
             parts=None if self.parts is None else tuple(self.parts[i] for i in chosen),
             rows=tuple(self.rows[i] for i in chosen) if self.rows else (),
+            sentences=None if self.sentences is None else tuple(self.sentences[i] for i in chosen),
         )
 
     def units(self) -> NDArray[np.int64]:

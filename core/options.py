@@ -33,8 +33,8 @@ TASK = option("task", Literal["single-label", "multi-label", "regression"] | Non
               "not all whole is a number, anything else single labels.")  # fmt: skip
 TARGET = option("target", str | None, None, "Column to learn, 'label' by default; several columns of 0 and 1, "
                 "separated by commas, are several labels.")  # fmt: skip
-GROUP = option("group", str | None, None, "Column of the patient or speaker, 'group' by default where there is one: "
-               "rows of a group are never separated, and intervals resample groups.")  # fmt: skip
+GROUP = option("group", str | None, None, "Column of the patient or speaker, by default 'group', 'patient' or "
+               "'speaker' if there is one: its rows are never separated, and intervals resample groups.")  # fmt: skip
 WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
 JSON = option("json", bool, False, "Print the result as JSON.")
 DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")
@@ -50,6 +50,8 @@ DATA = (
            "column is ignored."),
     option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, if no split column names it."),
     option("test_fraction", float, 0.2, "Share of the rows kept for the test, where no split column names it."),
+    option("random_split", Literal["auto", "on", "off"], "auto", "With groups, judge a second time with rows of a "
+           "group on both sides, and say what the groups alone explain; auto: where it costs little (probe, knn)."),
     SKIP_UNREADABLE,
 )  # fmt: skip
 

@@ -84,7 +84,8 @@ def run_study(study: Study) -> Outcome:
     record = _record(study, backbone, examples)
     if study.resume:
         check_same_run(study.out, record)
-    experiment = Experiment(backbone, strategy, recipe, study.domain.augment, study.out, study.resume)
+    experiment = Experiment(backbone, strategy, recipe, study.domain.augment, study.out, study.resume,
+                            study.data["random_split"])  # fmt: skip
     folds, val_fraction = study.data["folds"], study.data["val_fraction"]
     check_experiment(experiment, examples.manifest, folds, val_fraction, study.data["test_fraction"])
     runtime.wait()  # every process has looked at the folder before the first one writes into it
@@ -96,6 +97,8 @@ def run_study(study: Study) -> Outcome:
         outcome = hold_out(experiment, examples, val_fraction, study.data["test_fraction"])
     notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
              "shared_between_parts": len(examples.manifest.shared_content())}  # fmt: skip
+    if outcome.leakage is not None:
+        notes |= outcome.leakage.to_json()
     if runtime.rank == 0:
         write_judged(study.out, outcome.judged, notes)
         outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import zipfile
@@ -17,12 +18,17 @@ from graftwork.core.content import example_exists
 from graftwork.core.errors import ManifestError, Problem
 from graftwork.core.manifest import PARTS, TASKS, Manifest, Task
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     import pandas as pd
 
 PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
               "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
 TRUTH = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
+GROUP_COLUMNS = ("group", "patient", "speaker")
+"""Columns that are taken for the groups, the first that is there and is not the target, unless one is named."""
+SENTENCE_COLUMNS = ("sentence", "text", "transcript")
 HEADER_ROWS = 2
 """Added to a zero-based row to get the number a spreadsheet shows: one for the header, one to count from 1."""
 
@@ -43,7 +49,8 @@ def read_manifest(
     with one folder per class (searched for `suffixes`; below `train`, `val` and `test` folders if there
     are any), or a MedMNIST .npz.
     target: the column to learn, `label` by default; several columns of 0 and 1, separated by commas, are
-    several labels. group: the column of the patient or speaker, `group` by default where there is one.
+    several labels. group: the column of the patient or speaker, by default `group`, `patient` or `speaker`
+    where there is one.
     split: the column that says train, val or test, used where it exists; None ignores it.
     task: guessed by default: several columns are several labels, a column of numbers that are not all whole
     is a number, anything else single labels. classes: labels allowed (none for a number), for a manifest that is
@@ -135,9 +142,8 @@ def _validated(
     paths = rows.paths()
     names = [name.strip() for name in (target or "label").split(",")]
     columns = [rows.column(name, "target (choose another with --target)") for name in names]
-    groups = None
-    if group is not None or "group" in rows.table:
-        groups = rows.column(group or "group", "groups")
+    asked = group or next((name for name in GROUP_COLUMNS if name in rows.table and name not in names), None)
+    groups = None if asked is None else rows.column(asked, "groups")
     parts = _parts(rows, split) if split is not None and split in rows.table else None
     if group is not None and group in names:
         rows.note(f"{group!r} is both the target and the group: every group would be a class of its own")
@@ -147,13 +153,14 @@ def _validated(
     task = task or _guessed_task(known)
     found, values = _target_values(rows, names, known, task, classes)
     if parts is not None:
-        _check_parts(rows, parts, groups)
+        _check_parts(rows, parts, groups, named=group is not None or asked == "group")
         if classes is None:
             _check_training(rows, parts, known[0] if task == "single-label" else None)
     rows.stop_if_wrong()
     return Manifest(
         str(rows.source), tuple(paths), task, ",".join(names), found, values,
         None if groups is None else tuple(groups), None if parts is None else tuple(parts), tuple(rows.numbers),
+        _sentences(rows, names),
     )  # fmt: skip
 
 
@@ -214,14 +221,27 @@ def _parts(rows: _Rows, split: str) -> list[str] | None:
     return [PART_NAMES.get(cell.lower(), "") for cell in cells]
 
 
-def _check_parts(rows: _Rows, parts: list[str], groups: list[str] | None) -> None:
+def _sentences(rows: _Rows, targets: list[str]) -> tuple[str, ...] | None:
+    column = next((name for name in SENTENCE_COLUMNS if name in rows.table and name not in targets), None)
+    if column is None:
+        return None
+    return tuple(" ".join(str(cell).lower().split()) or f"row {number}"
+                 for cell, number in zip(rows.table[column], rows.numbers, strict=True))  # fmt: skip
+
+
+def _check_parts(rows: _Rows, parts: list[str], groups: list[str] | None, *, named: bool) -> None:
+    """Groups that somebody named must not be in several parts; ones that were only found may be, with a warning."""
     if groups is not None:
         seen: dict[str, dict[str, int]] = {}
         for index, (name, part) in enumerate(zip(groups, parts, strict=True)):
             if name and part:
                 seen.setdefault(name, {}).setdefault(part, index)
+        several = sum(len(first) > 1 for first in seen.values())
+        if several and not named:
+            log.warning("%d of %d groups are in several parts of the split column: numbers do not hold for new groups",
+                        several, len(seen))  # fmt: skip
         for name, first in seen.items():
-            if len(first) > 1:
+            if named and len(first) > 1:
                 places = ", ".join(f"{part!r} (row {rows.numbers[index]})" for part, index in first.items())
                 rows.note(f"group {name!r} is in several parts of the split: {places}")
 

@@ -278,3 +278,27 @@ def test_the_message_shows_fifty_problems_and_counts_the_rest():
     assert str(error).count("wrong") == 50
     assert str(error).endswith("… and 10 more")
     assert len(error.problems) == 60
+
+
+def test_a_column_of_speakers_is_the_group_unless_it_is_the_target(tmp_path):
+    for name in "abcd":
+        (tmp_path / f"{name}.wav").write_bytes(name.encode())
+    rows = ["path,speaker,accent,text"] + [f"{name}.wav,s{place % 2},a{place // 2},Same  Words" for place, name in
+                                           enumerate("abcd")]  # fmt: skip
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(rows))
+    assert read_manifest(table, target="accent").groups == ("s0", "s1", "s0", "s1")
+    assert read_manifest(table, target="accent").sentences == ("same words",) * 4
+    assert read_manifest(table, target="speaker").groups is None
+
+
+def test_speakers_that_nobody_named_may_be_on_both_sides_of_a_split_with_a_warning(tmp_path, caplog):
+    for name in "abcd":
+        (tmp_path / f"{name}.wav").write_bytes(name.encode())
+    table = tmp_path / "clips.csv"
+    rows = ["a.wav,s0,0,train", "b.wav,s1,0,train", "c.wav,s0,1,train", "d.wav,s1,1,test"]
+    table.write_text("\n".join(["path,speaker,label,split", *rows]))
+    assert read_manifest(table).groups == ("s0", "s1", "s0", "s1")
+    assert "1 of 2 groups are in several parts" in caplog.text
+    with pytest.raises(ManifestError, match="'s1' is in several parts"):
+        read_manifest(table, group="speaker")
