@@ -1,0 +1,90 @@
+"""Which clips are compared: trial lists in VoxCeleb's format, or all pairs of a manifest."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.errors import ManifestError, Problem
+
+
+@dataclass(frozen=True)
+class Trials:
+    """first, second: numbers (trials,) into `paths`. targets (trials,): True where the speaker is the same. speakers:
+    of every path, None where the list does not name them."""
+
+    source: str
+    paths: tuple[str, ...]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    targets: NDArray[np.bool_]
+    speakers: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def sides(self) -> tuple[list[str], list[str]] | None:
+        """The speakers of both sides of every trial."""
+        if self.speakers is None:
+            return None
+        return [self.speakers[row] for row in self.first], [self.speakers[row] for row in self.second]
+
+
+def all_pairs(source: str, paths: Sequence[str], speakers: Sequence[str]) -> Trials:
+    """Every pair of different clips once: n * (n - 1) / 2 trials."""
+    pairs = np.array(list(itertools.combinations(range(len(paths)), 2)), dtype=np.int64).reshape(-1, 2)
+    numbers = np.unique(np.asarray(speakers), return_inverse=True)[1]
+    return Trials(source, tuple(paths), pairs[:, 0], pairs[:, 1], numbers[pairs[:, 0]] == numbers[pairs[:, 1]],
+                  tuple(speakers))  # fmt: skip
+
+
+def read_trials(source: str | Path, folder: str | Path | None = None) -> Trials:
+    """A list of lines `1 one.wav other.wav`: 1 for the same speaker, 0 for different ones, parted by spaces or tabs.
+
+    Paths are relative to `folder`, or to the list's own. As in VoxCeleb, the first folder of a path is taken for the
+    speaker, where that agrees with every label. Raises ManifestError with everything that is wrong, by line.
+    """
+    path = Path(source)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(str(source), [Problem(f"cannot be read as a list of trials ({error})")]) from error
+    root = Path(folder) if folder is not None else path.parent
+    problems: list[Problem] = []
+    number: dict[str, int] = {}
+    trials: list[tuple[int, int, bool]] = []
+    for place, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        cells = line.split("\t") if "\t" in line else line.split()
+        if len(cells) != 3 or cells[0].strip() not in ("0", "1"):
+            problems.append(Problem(f"expected `1 one.wav other.wav` or `0 …`, found {line.strip()!r}", place))
+            continue
+        names = [cell.strip() for cell in cells[1:]]
+        for name in names:
+            if name not in number and not os.path.isfile(root / name):
+                problems.append(Problem(f"no such file: {name!r} (looked for {root / name})", place))
+            number.setdefault(name, len(number))
+        trials.append((number[names[0]], number[names[1]], cells[0].strip() == "1"))
+    if not trials and not problems:
+        problems.append(Problem("there are no trials"))
+    if problems:
+        raise ManifestError(str(source), problems)
+    table = np.array(trials, dtype=np.int64)
+    paths = tuple(os.path.abspath(root / name) for name in number)
+    targets = table[:, 2].astype(bool)
+    return Trials(str(source), paths, table[:, 0], table[:, 1], targets, _folders(list(number), table, targets))
+
+
+def _folders(names: Sequence[str], table: NDArray[np.int64], targets: NDArray[np.bool_]) -> tuple[str, ...] | None:
+    """The first folder of every path, if it says of every trial what the label says."""
+    folders = np.array([Path(name).parts[0] if len(Path(name).parts) > 1 else "" for name in names])
+    if (folders == "").any() or not np.array_equal(folders[table[:, 0]] == folders[table[:, 1]], targets):
+        return None
+    return tuple(folders.tolist())
