@@ -9,6 +9,12 @@ import typer
 
 from graftwork.audio.formats import SUFFIXES
 from graftwork.audio.pretraining_commands import pretrain_command
+from graftwork.audio.verification_commands import (
+    enroll_command,
+    identify_command,
+    trials_command,
+    verify_command,
+)
 from graftwork.core.domain import BackboneEntry, Domain
 
 if TYPE_CHECKING:
@@ -67,5 +73,5 @@ DOMAIN = Domain(
         inspect.Parameter("max_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=MaxSeconds),
         inspect.Parameter("pooling", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),
     ),
-    verbs=(pretrain_command,),
+    verbs=(enroll_command, verify_command, identify_command, trials_command, pretrain_command),
 )

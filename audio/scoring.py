@@ -6,7 +6,8 @@ the same. Everything counts trials by weights, so that the same code serves the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from graftwork.core.bootstrap import LEVEL, Interval
 from graftwork.core.errors import SettingsError
 
 Floats = NDArray[np.float64]
+Measure = Callable[["Counts"], float]
 
 RESAMPLES = 500
 RESAMPLED_LEVELS = 4096
@@ -117,7 +119,7 @@ def _cost_in_bits(counts: Counts, ratios: Floats) -> float:
         chosen = weights > 0  # a level without such trials may be infinite
         return float((weights[chosen] * np.logaddexp(0.0, signed[chosen])).sum() / weights.sum())
 
-    return (mean(counts.targets, -ratios) + mean(counts.others, ratios)) / (2.0 * np.log(2.0))
+    return (mean(counts.targets, -ratios) + mean(counts.others, ratios)) / (2.0 * math.log(2.0))
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,11 @@ def evaluate_scores(
     """
     cost = cost or DetectionCost()
     same = np.asarray(targets, dtype=bool)
-    measures = {"eer": equal_error_rate, "min_dcf": lambda one: min_detection_cost(one, cost), "min_cllr": min_cllr}
+    measures: dict[str, Measure] = {
+        "eer": equal_error_rate,
+        "min_dcf": lambda one: min_detection_cost(one, cost),
+        "min_cllr": min_cllr,
+    }
     values = {name: (np.asarray(scores, dtype=np.float64), measure) for name, measure in measures.items()}
     if ratios is not None:
         values["cllr"] = (np.asarray(ratios, dtype=np.float64), cllr)
@@ -217,9 +223,13 @@ def _speaker_numbers(speakers: tuple[Sequence[str], Sequence[str]]) -> NDArray[n
 
 
 def _resampled(
-    scores: Floats, same: NDArray[np.bool_], speakers: NDArray[np.int64], measures: dict[str, object], resamples: int,
+    scores: Floats,
+    same: NDArray[np.bool_],
+    speakers: NDArray[np.int64],
+    measures: Mapping[str, Measure],
+    resamples: int,
     seed: int,
-) -> dict[str, Floats]:  # fmt: skip
+) -> dict[str, Floats]:
     """Values of every resample; NaN where a resample has one kind of trial only."""
     levels = np.unique(scores)
     if len(levels) > RESAMPLED_LEVELS:
@@ -236,8 +246,8 @@ def _resampled(
         often = np.bincount(generator.integers(0, total, total), minlength=total).astype(np.float32)
         weights = np.where(alike, often[first], often[first] * often[second])
         by_level = np.bincount(place, weights=weights, minlength=2 * len(levels))
-        counts = Counts(levels, by_level[len(levels) :], by_level[: len(levels)])
+        counts = Counts(levels, by_level[len(levels) :].astype(np.float64), by_level[: len(levels)].astype(np.float64))
         defined = counts.targets.sum() > 0 and counts.others.sum() > 0
         for name, measure in measures.items():
-            found[name].append(measure(counts) if defined else np.nan)  # type: ignore[operator]
+            found[name].append(measure(counts) if defined else np.nan)
     return {name: np.asarray(values) for name, values in found.items()}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.core.backbone import Backbone, Features, digest, named_tensors
-from graftwork.core.errors import AdapterError
+from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.heads import Head, output_count
 from graftwork.core.manifest import Task
 from graftwork.core.neighbours import NeighbourHead
@@ -119,7 +119,9 @@ def make_graft(
     from graftwork.core.lora import insert_lora
 
     outputs = output_count(task, classes)
-    head: Head | NeighbourHead = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout)
+    if recipe.head == "aam" and task != "single-label":
+        raise SettingsError(f"head aam tells classes apart by angles: it needs single labels, the task is {task}")
+    head: Head | NeighbourHead = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale)
     if strategy.name == "knn":
         head = NeighbourHead(backbone.feature_dim, outputs, task, rows)
     inserted: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The part that is always new: a linear layer or a small perceptron on the backbone's vector."""
+"""The part that is always new: a linear layer, a small perceptron or an embedding on the backbone's vector."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from graftwork.core.errors import SettingsError
 from graftwork.core.manifest import Task
+from graftwork.core.margin import Cosine
 from graftwork.core.recipe import HeadKind
 
 MLP_WIDTH = 256
+EMBEDDING_DIM = 192
 
 
 class Head(nn.Module):
@@ -23,7 +25,14 @@ class Head(nn.Module):
     with the adapter.
     """
 
-    def __init__(self, feature_dim: int, outputs: int, kind: HeadKind = "linear", dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        feature_dim: int,
+        outputs: int,
+        kind: HeadKind = "linear",
+        dropout: float = 0.0,
+        margin_scale: float = 30.0,
+    ) -> None:
         super().__init__()
         self.kind = kind
         self.outputs = outputs
@@ -31,6 +40,12 @@ class Head(nn.Module):
             raise SettingsError(f"head: expected one of {', '.join(get_args(HeadKind))}, found {kind!r}")
         if kind == "linear":
             layers: list[nn.Module] = [nn.Dropout(dropout), nn.Linear(feature_dim, outputs)]
+        elif kind == "aam":
+            layers = [
+                nn.Linear(feature_dim, EMBEDDING_DIM),
+                nn.Dropout(dropout),
+                Cosine(EMBEDDING_DIM, outputs, margin_scale),
+            ]
         else:
             layers = [
                 nn.Linear(feature_dim, MLP_WIDTH),
@@ -48,6 +63,10 @@ class Head(nn.Module):
         centre, spread = cast(Tensor, self.centre), cast(Tensor, self.spread)
         result = self.layers((vectors - centre) / spread)
         return cast(Tensor, result * cast(Tensor, self.scale) + cast(Tensor, self.shift))
+
+    def embed(self, vectors: Tensor) -> Tensor:
+        """Of a head "aam", the embedding (batch, 192) whose directions tell classes apart."""
+        return cast(Tensor, self.layers[0]((vectors - cast(Tensor, self.centre)) / cast(Tensor, self.spread)))
 
 
 def output_count(task: Task, classes: tuple[str, ...]) -> int:

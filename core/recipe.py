@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from graftwork.core.errors import SettingsError
 
-HeadKind = Literal["linear", "mlp"]
+HeadKind = Literal["linear", "mlp", "aam"]
 ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemoryFormat = Literal["channels-last", "contiguous"]
@@ -47,8 +47,9 @@ class Recipe:
     warmup: share of the updates over which the rate rises, before it falls along a cosine to zero.
     clip_norm: largest norm of the gradient, 0 for no clipping. patience: epochs without a better validation
     metric before training stops. class_weights: "balanced" weighs rows by the inverse frequency of their
-    class. head, dropout: kind of head, dropout in front of its last layer. augment: "auto" turns random
-    changes on where the whole backbone is trained, and off where frozen stages are computed once.
+    class. head, dropout: kind of head, dropout in front of its last layer. margin, margin_scale: of the head
+    "aam", an embedding whose classes are told apart by an angle of at least so many radians. augment: "auto"
+    turns random changes on where the whole backbone is trained, and off where frozen stages are computed once.
     views: with augmentation in front of frozen stages, how many changed copies of every example are computed
     once and drawn from; None is 4. 0 computes nothing ahead: frozen stages run in every epoch.
     stage_decay: rate of a stage relative to the one above it. lora_rank, lora_alpha, lora_targets: size, strength
@@ -74,6 +75,8 @@ class Recipe:
     class_weights: ClassWeights = "none"
     head: HeadKind = "linear"
     dropout: float = 0.0
+    margin: float = 0.2
+    margin_scale: float = 30.0
     augment: Augmentation = "auto"
     views: int | None = None
     stage_decay: float = 1.0
@@ -102,6 +105,8 @@ class Recipe:
             "clip_norm": (self.clip_norm >= 0, "at least 0"),
             "patience": (self.patience >= 1, "at least 1"),
             "dropout": (0 <= self.dropout < 1, "at least 0 and below 1"),
+            "margin": (0 <= self.margin < 1.5, "at least 0 and below 1.5 radians"),
+            "margin_scale": (0 < self.margin_scale < math.inf, "a finite number above 0"),
             "seed": (self.seed >= 0, "at least 0"),
             "workers": (self.workers >= 0, "at least 0"),
             "class_weights": _one_of(self.class_weights, ClassWeights),

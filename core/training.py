@@ -25,6 +25,7 @@ from graftwork.core.examples import Examples, epoch_augment, load_batches
 from graftwork.core.graft import Graft
 from graftwork.core.history import HistoryRow
 from graftwork.core.learning import LearningProof
+from graftwork.core.margin import margin_at, with_margin
 from graftwork.core.optimisation import (
     active_parameters,
     build_optimiser,
@@ -158,7 +159,7 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
             # Randomness depends on where the run stands, not on what ran before: a resumed run repeats it.
             seed_everything(recipe.seed, position.epoch, number, runtime.rank)
             with runtime.batch_statistics():
-                loss = _loss(course, features, share)
+                loss = _loss(course, features, share, position.update / updates)
                 runtime.backward(loss / course.weights[np.concatenate(window)].sum())
             pending.append((number, loss.detach()))
             seen = position.loss_weight + float(course.weights[batches[number]].sum())
@@ -192,14 +193,17 @@ def _latest(position: Position) -> str:
     )
 
 
-def _loss(course: _Course, features: Any, share: Any) -> Tensor:
-    """Sum of the weighted losses of this process' rows of a batch."""
+def _loss(course: _Course, features: Any, share: Any, done: float) -> Tensor:
+    """Sum of the weighted losses of this process' rows of a batch, after the fraction `done` of all updates."""
     runtime, head = course.runtime, course.graft.head
     index = torch.as_tensor(share)
     targets = course.targets[index].to(runtime.device, non_blocking=True)
     weights = torch.as_tensor(course.weights[share], dtype=torch.float32).to(runtime.device, non_blocking=True)
     with runtime.autocast():
         outputs = course.model(runtime.send(features), course.rows.stage)
+    if course.recipe.head == "aam":
+        margin = margin_at(done, course.recipe.margin)
+        outputs = with_margin(outputs.float(), targets, margin, course.recipe.margin_scale)
     return summed_loss(course.rows.manifest.task, outputs, targets, weights, head.get_buffer("scale"))
 
 

@@ -36,7 +36,7 @@ def test_dropout_stands_before_the_last_layer_and_is_off_in_evaluation():
 
 
 def test_an_unknown_kind_lists_the_known_ones():
-    with pytest.raises(SettingsError, match="expected one of linear, mlp, found 'deep'"):
+    with pytest.raises(SettingsError, match="expected one of linear, mlp, aam, found 'deep'"):
         Head(3, 2, "deep")
 
 
