@@ -41,7 +41,7 @@ def load_backbone(
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
     max_seconds: longer clips are cropped to their middle. pooling: "mean" (default) or "mean+std" over time, or
-    "attentive", the same two weighted by a learnt attention.
+    "attentive", the same two weighted by a learnt attention, or "none", which gives frames, as for text.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.

@@ -9,6 +9,7 @@ import typer
 
 from graftwork.audio.formats import SUFFIXES
 from graftwork.audio.pretraining_commands import pretrain_command
+from graftwork.audio.recognition_commands import transcribe_command
 from graftwork.audio.verification_commands import (
     enroll_command,
     identify_command,
@@ -56,7 +57,8 @@ Pooling = Annotated[
     typer.Option(
         "--pooling",
         help="From frames to one vector a clip: 'mean' over time, 'mean+std', which is twice as long and often better "
-        "for speakers, or 'attentive', both weighted by an attention that is learnt. By default 'mean'.",
+        "for speakers, or 'attentive', both weighted by an attention that is learnt. By default 'mean'; text "
+        "has 'none'.",
         show_default=False,
     ),
 ]
@@ -73,5 +75,6 @@ DOMAIN = Domain(
         inspect.Parameter("max_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=MaxSeconds),
         inspect.Parameter("pooling", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),
     ),
-    verbs=(enroll_command, verify_command, identify_command, trials_command, pretrain_command),
+    text_input={"pooling": "none"},
+    verbs=(transcribe_command, enroll_command, verify_command, identify_command, trials_command, pretrain_command),
 )

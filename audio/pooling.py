@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Pooling = Literal["mean", "mean+std", "attentive"]
+Pooling = Literal["mean", "mean+std", "attentive", "none"]
 
 ATTENTION_WIDTH = 128
 
@@ -16,8 +16,8 @@ VARIANCE_FLOOR = 1e-8
 
 
 def pooled_dim(channels: int, pooling: Pooling) -> int:
-    """Length of the vector that `pool` makes of `channels`."""
-    return channels if pooling == "mean" else 2 * channels
+    """Length of the vector that pooling makes of `channels`; of the frames themselves without any."""
+    return channels if pooling in ("mean", "none") else 2 * channels
 
 
 class AttentivePooling(nn.Module):

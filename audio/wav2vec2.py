@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graftwork.audio.pooling import Pooling, pool
 from graftwork.audio.wavlm import GatedAttention
-from graftwork.core.backbone import Features, Stage
+from graftwork.core.backbone import FRAMES, Features, Stage
 
 ATTENTION = "attentive_pooling"
 """The module of the network that the stage `pool` has where pooling is learnt."""
@@ -23,6 +23,7 @@ ATTENTION = "attentive_pooling"
 def speech_stages(layers: int, *, norm_first: bool, pooling: Pooling) -> tuple[Stage, ...]:
     """`cnn`, `projection`, `layer1` to `layerN`, `pool`: from waveforms (batch, time) to (batch, channels).
 
+    Without pooling the last stage is `frames`, and gives (batch, frames, channels).
     The norm that follows the last layer of a `norm_first` network belongs to that layer; in the other
     networks the same tensors come before the first layer and belong to `projection`.
     """
@@ -37,10 +38,20 @@ def speech_stages(layers: int, *, norm_first: bool, pooling: Pooling) -> tuple[S
             Stage(f"layer{index + 1}", partial(run_layer, index=index), tuple(paths))
             for index, paths in enumerate(owned)
         ),
-        Stage("pool", run_attentive_pool, (ATTENTION,))
-        if pooling == "attentive"
-        else Stage("pool", partial(run_pool, pooling=pooling)),
+        _last_stage(pooling),
     )
+
+
+def _last_stage(pooling: Pooling) -> Stage:
+    if pooling == "none":
+        return Stage(FRAMES, _as_they_are)
+    if pooling == "attentive":
+        return Stage("pool", run_attentive_pool, (ATTENTION,))
+    return Stage("pool", partial(run_pool, pooling=pooling))
+
+
+def _as_they_are(network: Any, features: Features) -> Features:
+    return features
 
 
 def run_cnn(network: Any, features: Features) -> Features:

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from graftwork.core.errors import BackboneError
 
+FRAMES = "frames"
+"""Name of the last stage of a backbone that gives frames (batch, time, feature_dim) with lengths, not one vector."""
+
 
 @dataclass(frozen=True)
 class Features:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.bootstrap import LEVEL, Interval
-from graftwork.core.evaluation import compare_predictions, evaluate_predictions
+from graftwork.core.evaluation import compare_predictions, evaluate_predictions, headline
 from graftwork.core.manifest import Task
 
 
@@ -133,12 +133,13 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str]) -> Comparison:
         name: evaluate_predictions(task, about["classes"], truth, own, groups).metrics
         for name, own in predictions.items()
     }
-    metric = "r2" if task == "regression" else "auroc"
+    metric = headline(task)
     best = find_best({name: own[metric].value for name, own in metrics.items()})
     differences: dict[str, dict[str, Interval]] = {name: {} for name in predictions}
     if best is not None:
         differences = {
-            name: compare_predictions(task, truth, own, predictions[best], groups) for name, own in predictions.items()
+            name: compare_predictions(task, truth, own, predictions[best], groups, classes=about["classes"])
+            for name, own in predictions.items()
         }
     seconds = {part.strategy: part.seconds for part in parts}
     cheapest = None

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from graftwork.core.activations import beyond
 from graftwork.core.backbone import Backbone, Features, Stage, named_tensors
 from graftwork.core.errors import TrainingError
-from graftwork.core.evaluation import Evaluation
+from graftwork.core.evaluation import Evaluation, headline
 from graftwork.core.examples import Examples, Unreadable
 from graftwork.core.files import whole_file, write_json
-from graftwork.core.inspection import Inspection, cross_validated_probe, headline, open_backbone, read_folds, remaining
+from graftwork.core.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
 from graftwork.core.manifest import Task
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,8 @@ class Domain:
     load_backbone: `load_backbone(id, *, weights=None, **options)`, options as in `parameters`.
     list_backbones: rows for ids that contain a text (all for "").
     augment: the random change used when augmentation is on.
-    parameters: the domain's own options of `train`, as Typer reads them from a signature. verbs: its own commands, each
+    parameters: the domain's own options of `train`, as Typer reads them from a signature. text_input: options of
+    the backbone for text targets, None where the domain has none. verbs: its own commands, each
     as a function that gives name, command and help.
     """
 
@@ -55,4 +56,5 @@ class Domain:
     list_backbones: Callable[[str], list[BackboneEntry]]
     augment: Augment
     parameters: tuple[inspect.Parameter, ...]
+    text_input: dict[str, Any] | None = None
     verbs: tuple[Callable[[Domain], tuple[str, Callable[..., None], str]], ...] = ()

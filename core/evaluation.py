@@ -14,6 +14,7 @@ from graftwork.core import metrics
 from graftwork.core.bootstrap import LEVEL, RESAMPLES, Interval, Metrics, bootstrap
 from graftwork.core.calibration import expected_calibration_error
 from graftwork.core.manifest import Task
+from graftwork.core.transcripts import decode, error_counts
 
 Floats = NDArray[np.float64]
 
@@ -56,6 +57,11 @@ class Evaluation:
         return "\n".join(lines + [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()])
 
 
+def headline(task: Task) -> str:
+    """The metric by which epochs, stages and strategies are compared; higher is better."""
+    return {"regression": "r2", "text": "word_accuracy"}.get(task, "auroc")
+
+
 def evaluate_predictions(
     task: Task,
     classes: Sequence[str],
@@ -69,10 +75,13 @@ def evaluate_predictions(
     """The evaluation of predictions against the truth.
 
     truth: (rows,) class indices, (rows, labels) 0/1, or (rows,) numbers. predictions: (rows, classes)
-    probabilities, (rows, labels) probabilities, or (rows,) numbers.
+    probabilities, (rows, labels) probabilities, or (rows,) numbers; for text both are (rows, longest) numbers of
+    characters, zeros behind.
     """
     expected = np.asarray(predictions, dtype=np.float64)
-    intervals = bootstrap(_measures(task, truth, expected), len(expected), groups, resamples=resamples, seed=seed)
+    intervals = bootstrap(
+        _measures(task, classes, truth, expected), len(expected), groups, resamples=resamples, seed=seed
+    )
     matrix = None
     if task == "single-label":
         counts = metrics.confusion(
@@ -91,6 +100,7 @@ def compare_predictions(
     reference: Floats,
     groups: Sequence[Hashable] | None = None,
     *,
+    classes: Sequence[str] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
@@ -98,8 +108,8 @@ def compare_predictions(
 
     The bootstrap is paired: both are measured on the same draws, so what the rows do to both cancels.
     """
-    first = _measures(task, truth, np.asarray(predictions, dtype=np.float64))
-    second = _measures(task, truth, np.asarray(reference, dtype=np.float64))
+    first = _measures(task, classes, truth, np.asarray(predictions, dtype=np.float64))
+    second = _measures(task, classes, truth, np.asarray(reference, dtype=np.float64))
 
     def measure(weights: Floats) -> dict[str, Floats]:
         baseline = second(weights)
@@ -108,13 +118,17 @@ def compare_predictions(
     return bootstrap(measure, len(predictions), groups, resamples=resamples, seed=seed)
 
 
-def point_metrics(task: Task, truth: NDArray[np.generic], predictions: Floats) -> dict[str, float]:
-    """The same metrics without intervals; NaN where the rows do not define one."""
-    measured = _measures(task, truth, np.asarray(predictions, dtype=np.float64))
+def point_metrics(
+    task: Task, truth: NDArray[np.generic], predictions: Floats, classes: Sequence[str] = ()
+) -> dict[str, float]:
+    """The same metrics without intervals; text needs its classes. NaN where the rows do not define one."""
+    measured = _measures(task, classes, truth, np.asarray(predictions, dtype=np.float64))
     return {name: float(value[0]) for name, value in measured(np.ones((1, len(predictions)))).items()}
 
 
-def _measures(task: Task, truth: NDArray[np.generic], predictions: Floats) -> Metrics:
+def _measures(task: Task, classes: Sequence[str], truth: NDArray[np.generic], predictions: Floats) -> Metrics:
+    if task == "text":
+        return _text(decode(truth, classes), decode(predictions, classes))
     if task == "regression":
         return _regression(np.asarray(truth, dtype=np.float64), predictions.reshape(len(predictions)))
     if task == "multi-label":
@@ -164,6 +178,17 @@ def _multi_label(truth: Floats, predicted: Floats) -> Metrics:
             "brier": metrics.brier(truth, predicted, weights) / truth.shape[1],
             "ece": metrics.macro([expected_calibration_error(truth[:, k], predicted[:, k], weights) for k in labels]),
         }
+
+    return measure
+
+
+def _text(truth: list[str], predicted: list[str]) -> Metrics:
+    """Word and character error rates, errors over all rows divided by what there is in all rows."""
+    counts = error_counts(truth, predicted)
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        rates = {name: metrics.rate(errors, lengths, weights) for name, (errors, lengths) in counts.items()}
+        return rates | {"word_accuracy": 1.0 - rates["wer"]}
 
     return measure
 

@@ -113,7 +113,7 @@ def check_experiment(
     number = manifest.fold_numbers(folds, recipe.seed)
     for fold in range(folds):
         rows = manifest.subset(number != fold)
-        if _sets_aside(experiment, val_fraction):
+        if _sets_aside(experiment, manifest, val_fraction):
             rows = rows.subset(_part_rows(replace(rows, parts=None), recipe.seed, val_fraction, 0.0)["train"])
         _check_trainable(rows, f"fold {fold + 1} of {folds}: the training part")
 
@@ -129,13 +129,13 @@ def _check_trainable(rows: Manifest, what: str) -> None:
         )
 
 
-def _sets_aside(experiment: Experiment, val_fraction: float) -> bool:
+def _sets_aside(experiment: Experiment, manifest: Manifest, val_fraction: float) -> bool:
     """Whether training rows give up a validation part; what is solved has no epochs to choose from."""
-    return val_fraction > 0 and not _is_solved(experiment)
+    return val_fraction > 0 and not _is_solved(experiment, manifest)
 
 
-def _is_solved(experiment: Experiment) -> bool:
-    linear = experiment.recipe.head == "linear" and not experiment.backbone.fresh
+def _is_solved(experiment: Experiment, manifest: Manifest) -> bool:
+    linear = experiment.recipe.head == "linear" and manifest.task != "text" and not experiment.backbone.fresh
     return experiment.strategy.name == "knn" or (experiment.strategy.name == "probe" and linear)
 
 
@@ -147,7 +147,7 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
     check_experiment(experiment, examples.manifest, None, val_fraction, test_fraction)
     recipe, own = experiment.recipe, examples.manifest.parts
     tested = test_fraction > 0 if own is None else "test" in own
-    if tested and _is_solved(experiment):
+    if tested and _is_solved(experiment, examples.manifest):
         val_fraction = 0.0  # there is no epoch to choose: all rows but the test's are for training
     parts = _part_rows(examples.manifest, recipe.seed, val_fraction, test_fraction)
     ready = _prepared(experiment, examples)
@@ -206,24 +206,30 @@ def _predict_folds(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int | None]]:
     """The fold of every row, its prediction by a model that did not see that fold, and the folds' best epochs."""
     number = ready.manifest.fold_numbers(folds, experiment.recipe.seed)
-    predictions, best = None, []
+    found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+    best: list[int | None] = []
     for fold in range(folds):
         outside = np.flatnonzero(number == fold)
         inside = apart_in_sentences(ready.manifest, np.flatnonzero(number != fold), outside)
         result = _fold(experiment, ready, inside, outside, val_fraction, folder / str(fold + 1))
         log.info("fold %d of %d done", fold + 1, folds)
         values = np.asarray(result["predictions"], dtype=np.float64)
-        predictions = np.zeros((len(ready), *values.shape[1:])) if predictions is None else predictions
-        predictions[outside] = values
+        found[fold] = (outside, values)
         best.append(result["best_epoch"])
-    return number, np.asarray(predictions), best
+    # Transcripts of different folds are rows of different length, zeros behind.
+    shape = np.max([values.shape[1:] for _, values in found.values()], axis=0).astype(int)
+    predictions = np.zeros((len(ready), *shape))
+    for outside, values in found.values():
+        width = [(0, 0), *((0, most - own) for most, own in zip(shape, values.shape[1:], strict=True))]
+        predictions[outside] = np.pad(values, width)
+    return number, predictions, best
 
 
 def _mixes(experiment: Experiment, manifest: Manifest) -> bool:
     """Whether the model is judged a second time, with groups on both sides."""
     if manifest.groups is None or len(set(manifest.groups)) == len(manifest):
         return False
-    return experiment.random_split == "on" or (experiment.random_split == "auto" and _is_solved(experiment))
+    return experiment.random_split == "on" or (experiment.random_split == "auto" and _is_solved(experiment, manifest))
 
 
 def _without_groups(examples: Examples) -> Examples:
@@ -245,7 +251,7 @@ def _fold(
         return done
     recipe = experiment.recipe
     rows, val = ready.subset(inside), None
-    if _sets_aside(experiment, val_fraction):
+    if _sets_aside(experiment, rows.manifest, val_fraction):
         parts = _part_rows(replace(rows.manifest, parts=None), recipe.seed, val_fraction, 0.0)
         rows, val = rows.subset(parts["train"]), rows.subset(parts["val"])
     run = _run(experiment, rows, val, folder)

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Features, digest, named_tensors
+from graftwork.core.backbone import FRAMES, Backbone, Features, digest, named_tensors
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.heads import Head, output_count
 from graftwork.core.manifest import Task
@@ -39,12 +39,16 @@ class Graft(nn.Module):
 
     def forward(self, features: Features, start: int = 0) -> Tensor:
         """Head outputs (batch, outputs) from features that stages before `start` have been through."""
+        return self.outputs(features, start).values
+
+    def outputs(self, features: Features, start: int = 0) -> Features:
+        """The same with lengths: where the backbone gives frames, (batch, frames, outputs)."""
         frontier = max(start, self.frontier)
         if frontier > start:
             with torch.no_grad():
                 features = self.stages.run(features, start, frontier)
         features = self.stages.run(features, frontier)
-        return cast(Tensor, self.head(features.values))
+        return Features(cast(Tensor, self.head(features.values)), features.lengths)
 
     def enter(self, phase: Phase) -> None:
         """What waits in this phase is frozen like the rest: it runs without a graph, in evaluation mode."""
@@ -119,6 +123,12 @@ def make_graft(
     from graftwork.core.lora import insert_lora
 
     outputs = output_count(task, classes)
+    frames = backbone.stages[-1].name == FRAMES
+    if frames != (task == "text"):
+        wanted = "frames (speech backbones: --pooling none)" if task == "text" else "one vector an example"
+        raise SettingsError(f"a {task} target needs {wanted}; {backbone.id} ends in stage {backbone.stages[-1].name!r}")
+    if frames and strategy.name == "knn":
+        raise SettingsError("knn: neighbours have labels or numbers, not text; probe is the cheapest for text")
     if recipe.head == "aam" and task != "single-label":
         raise SettingsError(f"head aam tells classes apart by angles: it needs single labels, the task is {task}")
     head: Head | NeighbourHead = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale)
@@ -130,6 +140,6 @@ def make_graft(
     elif strategy.name == "layers":
         blank = backbone.contract.collate([backbone.contract.blank()])
         backbone, inserted = insert_layer_mix(backbone, strategy.number or 0, blank)
-    plan = make_plan(strategy, backbone, head, inserted=inserted,
-                     stage_decay=recipe.stage_decay)  # fmt: skip
+    plan = make_plan(strategy, backbone, head, inserted=inserted, stage_decay=recipe.stage_decay,
+                     solvable=not frames)  # fmt: skip
     return Graft(backbone, head, plan)

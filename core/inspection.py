@@ -45,11 +45,6 @@ class Inspection:
     recipe: Recipe
 
 
-def headline(task: Task) -> str:
-    """The metric by which stages and backbones are compared: AUROC of labels, R2 of a number."""
-    return "r2" if task == "regression" else "auroc"
-
-
 def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
     """The manifest, whose split column is ignored, and the fold (rows,) of every row.
 
@@ -60,6 +55,8 @@ def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
         raise SettingsError(f"--folds: expected at least 2, found {inspection.folds}")
     manifest = read_manifest(inspection.manifest, target=inspection.target, group=inspection.group,
                              task=inspection.task, split=None, suffixes=inspection.domain.suffixes)  # fmt: skip
+    if manifest.task == "text":
+        raise SettingsError(f"{manifest.target!r} is text, and a probe judges vectors: name labels with --target")
     folds = manifest.fold_numbers(inspection.folds, inspection.recipe.seed)
     for fold in range(inspection.folds):
         if manifest.task == "single-label" and len(np.unique(manifest.values[folds != fold])) < 2:

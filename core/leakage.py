@@ -27,13 +27,14 @@ class Leakage:
 
     label_by_group: accuracy of naming every row's label by the commonest label of its group; None unless the task is
     single labels. by_group, by_label: of both sets of predictions, the share of their variance that the group, and the
-    true label, explain; with many rows of each, a model that only knows groups again has 1 for the group.
+    true label, explain; with many rows of each, a model that only knows groups again has 1 for the group. None for
+    text; by_label also unless the task is single labels.
     """
 
     apart: Evaluation
     mixed: Evaluation
     label_by_group: float | None
-    by_group: tuple[Interval, Interval]
+    by_group: tuple[Interval, Interval] | None
     by_label: tuple[Interval, Interval] | None
 
     def to_json(self) -> dict[str, Any]:
@@ -57,7 +58,8 @@ class Leakage:
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [("", "groups apart", "random split")]
         rows += [(name, str(self.apart.metrics[name]), str(self.mixed.metrics[name])) for name in self.apart.metrics]
-        rows.append(("predictions explained by group", *map(str, self.by_group)))
+        if self.by_group is not None:
+            rows.append(("predictions explained by group", *map(str, self.by_group)))
         if self.by_label is not None:
             rows.append(("predictions explained by label", *map(str, self.by_label)))
         widths = [max(len(row[place]) for row in rows) for place in range(3)]
@@ -72,8 +74,9 @@ def find_leakage(apart: Judged, mixed: Judged) -> Leakage:
     """What two judgements of the same kind of model say; both manifests have groups, by which intervals are drawn."""
     single = apart.manifest.task == "single-label"
     pair = (apart, mixed)
-    by_group = cast(tuple[Interval, Interval], tuple(explained(one, one.manifest.groups or ()) for one in pair))
-    by_label = None
+    by_group = by_label = None
+    if apart.manifest.task != "text":
+        by_group = cast(tuple[Interval, Interval], tuple(explained(one, one.manifest.groups or ()) for one in pair))
     if single:
         by_label = cast(tuple[Interval, Interval], tuple(explained(one, one.manifest.values.tolist()) for one in pair))
     return Leakage(apart.evaluation, mixed.evaluation, group_majority(apart.manifest) if single else None, by_group,

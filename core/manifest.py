@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from graftwork.core.content import content_digests
 from graftwork.core.errors import SettingsError
 from graftwork.core.splits import allocate, fold_numbers, join_units, strata
+from graftwork.core.transcripts import decode
 
-Task = Literal["single-label", "multi-label", "regression"]
+Task = Literal["single-label", "multi-label", "regression", "text"]
 TASKS: tuple[Task, ...] = get_args(Task)
 PARTS = ("train", "val", "test")
 
@@ -24,10 +25,11 @@ class Manifest:
 
     source: the file or folder it was read from. paths: files, absolute, or rows such as `set.npz#train/17`.
     values: (rows,) int64 indices into `classes` for single labels; (rows, columns) float 0 or 1 for several
-    labels; (rows,) float for a number. classes: names of the classes, or of the label columns, or () for a
-    number. groups: patient or speaker. parts: "train", "val" or "test" where the source says so.
-    rows: number in the source, as a spreadsheet counts them. sentences: what is said, folded to lower case, where
-    the source has a column for it that is not the target.
+    labels; (rows,) float for a number; (rows, longest) int64 indices of characters, zeros behind, for text.
+    classes: names of the classes, or of the label columns, or the characters, or () for a number. groups: patient
+    or speaker. parts: "train", "val" or "test" where the source says so. rows: number in the source, as a
+    spreadsheet counts them. sentences: what is said, folded to lower case, where the source has a column for it
+    that is not the target.
     """
 
     source: str
@@ -49,6 +51,8 @@ class Manifest:
         """What the source says of every row: class names (rows,), 0/1 (rows, columns), or numbers (rows,)."""
         if self.task == "single-label":
             return np.array(self.classes, dtype=object)[np.asarray(self.values, dtype=np.int64)]
+        if self.task == "text":
+            return np.array(decode(self.values, self.classes), dtype=object)
         return self.values
 
     def subset(self, index: Sequence[int] | NDArray[np.generic]) -> Manifest:

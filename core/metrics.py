@@ -104,6 +104,11 @@ def r2(truth: Floats, guess: Floats, weights: Floats) -> Floats:
     return 1 - _ratio(weights @ (guess - truth) ** 2, np.where(around_mean > rounding, around_mean, 0))
 
 
+def rate(errors: Floats, lengths: Floats, weights: Floats) -> Floats:
+    """Errors of all rows (rows,) over the lengths of all rows (rows,); above 1 where there is more wrong than right."""
+    return _ratio(weights @ errors, weights @ lengths)
+
+
 def macro(values: list[Floats]) -> Floats:
     """Mean over classes of the values that are defined; values: one array (resamples,) a class."""
     return _mean_where(np.stack(values, axis=1))

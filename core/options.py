@@ -28,7 +28,7 @@ def argument(name: str, kind: Any, help: str) -> Parameter:
 
 
 MANIFEST = argument("manifest", str, "CSV, TSV or Parquet table, folder per class, or MedMNIST .npz.")
-TASK = option("task", Literal["single-label", "multi-label", "regression"] | None, None,
+TASK = option("task", Literal["single-label", "multi-label", "regression", "text"] | None, None,
               "What the target is. By default several columns are several labels, a column of numbers that are "
               "not all whole is a number, anything else single labels.")  # fmt: skip
 TARGET = option("target", str | None, None, "Column to learn, 'label' by default; several columns of 0 and 1, "
@@ -46,6 +46,8 @@ DATA = (
     TARGET,
     GROUP,
     TASK,
+    option("vocabulary", str | None, None, "For text: vocab.json of a Hugging Face checkpoint; by default the "
+           "characters of the transcripts.", show=False),
     option("folds", int | None, None, "Judge by cross-validation with N folds, then train on everything. A split "
            "column is ignored."),
     option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, if no split column names it."),

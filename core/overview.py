@@ -36,6 +36,10 @@ class Overview:
     def __str__(self) -> str:
         manifest = self.manifest
         lines = [f"{manifest.source}: {len(manifest)} rows, {manifest.task} target {manifest.target!r}"]
+        if manifest.task == "text":
+            words = [text.split() for text in manifest.targets]
+            lines.append(f"  {sum(map(len, words))} words, {len({word for text in words for word in text})} different; "
+                         f"{len(manifest.classes) - 1} characters: {''.join(manifest.classes)!r}")  # fmt: skip
         if self.range is not None:
             lines.append("  from {:g} to {:g}, mean {:g}".format(*self.range))
         width = max(map(len, self.classes), default=0)
@@ -91,7 +95,9 @@ def overview(manifest: Manifest) -> Overview:
 
 def _class_counts(manifest: Manifest) -> dict[str, dict[str, int]]:
     values = np.asarray(manifest.values)
-    found = {}
+    found: dict[str, dict[str, int]] = {}
+    if manifest.task == "text":
+        return found
     for place, name in enumerate(manifest.classes):
         members = values == place if manifest.task == "single-label" else values[:, place] > 0.5
         counts = {"all": int(members.sum())}

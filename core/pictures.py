@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from graftwork.core.calibration import reliability
 from graftwork.core.files import whole_file
+from graftwork.core.transcripts import decode, error_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,10 @@ def draw_evaluation(folder: Path, judged: Judged) -> None:
 
     manifest, predictions = judged.manifest, judged.predictions
     values = np.asarray(manifest.values)
-    if manifest.task == "regression":
+    if manifest.task == "text":
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        draw_text_errors(figure.subplots(), judged)
+    elif manifest.task == "regression":
         figure = Figure(figsize=(5, 5), layout="constrained")
         draw_numbers(
             figure.subplots(),
@@ -53,6 +57,16 @@ def draw_evaluation(folder: Path, judged: Judged) -> None:
     with whole_file(folder / "evaluation.png") as beside:
         # Without metadata the same numbers are the same bytes.
         figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+
+
+def draw_text_errors(axes: Axes, judged: Judged) -> None:
+    """How many transcripts have which word and character error rate; rates above 1 stand with 1."""
+    manifest = judged.manifest
+    counts = error_counts(decode(manifest.values, manifest.classes), decode(judged.predictions, manifest.classes))
+    rates = [np.minimum(errors / np.maximum(lengths, 1), 1.0) for errors, lengths in counts.values()]
+    axes.hist(rates, bins=[tenth / 10 for tenth in range(11)], label=[name.upper() for name in counts])
+    axes.set(xlabel="error rate of a transcript", ylabel="transcripts")
+    axes.legend()
 
 
 def draw_comparison(path: Path, comparison: Comparison) -> None:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork.core.backbone import Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.errors import TrainingError
 from graftwork.core.examples import Examples, load_batches
@@ -17,7 +18,8 @@ from graftwork.core.heads import probabilities
 from graftwork.core.manifest import Task
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import Runtime
+from graftwork.core.runtime import Runtime, joined
+from graftwork.core.transcripts import best_path
 
 
 def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Recipe, description: str = "") -> Tensor:
@@ -34,11 +36,17 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Re
     with progress(description, len(rows) if description else 0) as advance:
         for batch in loaded:
             with torch.inference_mode(), runtime.autocast():
-                outputs = graft(runtime.send(batch), examples.stage)
-            found.append(outputs.float().cpu())
-            advance(len(outputs), "")
-    gathered = runtime.gather([row for batch in batches for row in batch], torch.cat(found), len(examples))
+                found.append(answer(graft, runtime.send(batch), examples.stage))
+            advance(len(batch), "")
+    gathered = runtime.gather([row for batch in batches for row in batch], joined(found), len(examples))
     return finite_outputs(gathered, examples)
+
+
+def answer(graft: Graft, features: Features, start: int) -> Tensor:
+    """What a batch gives, (batch, outputs), float32 on the CPU: the head's outputs, or of frames the best path."""
+    outputs = graft.outputs(features, start)
+    values = outputs.values if outputs.values.dim() == 2 else best_path(outputs)
+    return values.float().cpu()
 
 
 def finite_outputs(outputs: Tensor, examples: Examples) -> Tensor:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from graftwork.core.activations import beyond, vectors
 from graftwork.core.errors import BackboneError, GraftworkError, TrainingError
-from graftwork.core.evaluation import Evaluation
+from graftwork.core.evaluation import Evaluation, headline
 from graftwork.core.examples import Unreadable
 from graftwork.core.files import write_json
-from graftwork.core.inspection import Inspection, cross_validated_probe, headline, open_backbone, read_folds, remaining
+from graftwork.core.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
 from graftwork.core.logme import logme
 from graftwork.core.manifest import Manifest, Task
 from graftwork.core.runtime import start_runtime

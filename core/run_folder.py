@@ -16,6 +16,7 @@ from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import whole_file, write_json
 from graftwork.core.manifest import Manifest, Task
 from graftwork.core.recipe import PLACE
+from graftwork.core.transcripts import decode
 
 RUN = "run.json"
 FINISHED, UNFINISHED = "finished", "unfinished"
@@ -105,6 +106,8 @@ def write_predictions(path: Path, judged: Sequence[Judged]) -> None:
 
 def prediction_columns(task: Task, classes: Sequence[str], predictions: NDArray[np.float64]) -> dict[str, Any]:
     """Named columns: `prediction`, and a `probability_<class>` for every class or label."""
+    if task == "text":
+        return {"prediction": decode(predictions, classes)}
     if task == "regression":
         return {"prediction": predictions.reshape(len(predictions))}
     columns: dict[str, Any] = {f"probability_{name}": predictions[:, place] for place, name in enumerate(classes)}

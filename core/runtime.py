@@ -136,10 +136,16 @@ class Runtime:
 
             pieces = gather_object([(list(rows), values.cpu())])
             rows = [row for piece in pieces for row in piece[0]]
-            values = torch.cat([piece[1] for piece in pieces])
+            values = joined([piece[1] for piece in pieces])
         ordered = torch.empty((count, *values.shape[1:]), dtype=values.dtype)
         ordered[torch.as_tensor(rows, dtype=torch.long)] = values.cpu()
         return ordered
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Parts (rows, width) below each other; narrower ones, as of short transcripts, get zeros behind."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
 
 
 def is_first() -> bool:

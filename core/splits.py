@@ -38,8 +38,10 @@ def join_units(*keys: Sequence[Hashable] | None) -> NDArray[np.int64]:
 def strata(targets: NDArray[np.generic], task: str) -> NDArray[np.float64]:
     """What every part should hold its share of, (rows, strata), one or more ones a row.
 
-    Classes for single labels, the positive columns for several labels, deciles for a number.
+    Classes for single labels, only the rows for text, the positive columns for several labels, deciles for a number.
     """
+    if task == "text":
+        return np.ones((len(targets), 1))
     if task == "multi-label":
         return np.asarray(targets, dtype=np.float64)
     if task == "regression":

@@ -114,11 +114,13 @@ def make_plan(
     *,
     inserted: Sequence[str] = (),
     stage_decay: float = 1.0,
+    solvable: bool = True,
 ) -> Plan:
     """What `strategy` means for this backbone under this head.
 
     inserted: names of the tensors that `lora` or `layers` have put into the network.
-    stage_decay: rate of a stage relative to the next one above it.
+    stage_decay: rate of a stage relative to the next one above it. solvable: whether what the head alone learns has
+    one optimum that a solver finds.
     Raises SettingsError if the backbone cannot carry it.
     """
     live = _live_stages(strategy, backbone)
@@ -139,7 +141,7 @@ def make_plan(
     top = min(fresh, default=len(backbone.stages))
     frontier = min([*live, *carrying, top])
     solvers: dict[str, Literal["convex", "neighbours"]] = {"knn": "neighbours"}
-    if isinstance(head, Head) and head.kind == "linear" and not fresh:
+    if isinstance(head, Head) and head.kind == "linear" and solvable and not fresh:
         solvers["probe"] = "convex"
     return Plan(
         strategy=strategy,

@@ -37,7 +37,7 @@ from graftwork.core.run_folder import (
 )  # fmt: skip
 from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
 from graftwork.core.strategies import parse_strategy
-from graftwork.core.tables import read_manifest, read_paths
+from graftwork.core.tables import read_manifest, read_paths, read_vocabulary
 from graftwork.core.together import Party, open_parties, predict_together
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run_study(study: Study) -> Outcome:
     claim_folder(study.out, study.resume)
     manifest = _read(study)
     seed_everything(recipe.seed)  # weights may be asked for at random
-    backbone = study.domain.load_backbone(study.backbone, weights=study.weights, **_given(study.input))
+    backbone = study.domain.load_backbone(study.backbone, weights=study.weights, **_input(study, manifest))
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
     examples = read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     record = _record(study, backbone, examples)
@@ -236,12 +236,22 @@ def _read(study: Study) -> Manifest:
     manifest = read_manifest(
         study.manifest, target=data["target"], group=data["group"], task=data["task"],
         split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
+        classes=None if data["vocabulary"] is None else read_vocabulary(data["vocabulary"]),
     )  # fmt: skip
     shared = manifest.shared_content()
     if shared:
         log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
                     len(shared))  # fmt: skip
     return manifest
+
+
+def _input(study: Study, manifest: Manifest) -> dict[str, Any]:
+    """What the backbone is loaded with: what was asked for, beside what the target needs."""
+    if manifest.task != "text":
+        return _given(study.input)
+    if study.domain.text_input is None:
+        raise SettingsError(f"{manifest.target!r} is text, which {study.domain.name} cannot learn: name another column")
+    return study.domain.text_input | _given(study.input)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

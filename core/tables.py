@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.content import example_exists
-from graftwork.core.errors import ManifestError, Problem
+from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.manifest import PARTS, TASKS, Manifest, Task
+from graftwork.core.transcripts import BLANK, encode, normalise_text, vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +55,9 @@ def read_manifest(
     where there is one.
     split: the column that says train, val or test, used where it exists; None ignores it.
     task: guessed by default: several columns are several labels, a column of numbers that are not all whole
-    is a number, anything else single labels. classes: labels allowed (none for a number), for a manifest that is
-    to be judged by a model that exists; others are reported, and no row needs to be for training.
+    is a number, a target called `text`, `sentence` or `transcript` is text, anything else single labels.
+    classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
+    that exists; others are reported, and no row needs to be for training.
 
     Raises ManifestError with everything that is wrong.
     """
@@ -81,6 +84,20 @@ def read_paths(source: str | os.PathLike[str]) -> list[str]:
     paths = rows.paths()
     rows.stop_if_wrong()
     return paths
+
+
+def read_vocabulary(path: str) -> tuple[str, ...]:
+    """The classes of text that a vocab.json of Hugging Face's tokenizers names, in its order behind the blank.
+
+    `|` stands between words; entries of several characters, such as `<pad>`, are none of ours. Raises SettingsError.
+    """
+    try:
+        numbers = json.loads(Path(path).read_text(encoding="utf-8"))
+        names = [name for name, _ in sorted(numbers.items(), key=lambda entry: int(entry[1]))]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise SettingsError(f"{path}: expected a vocab.json, which gives every character a number ({error})") from error
+    characters = [" " if name == "|" else name.lower() for name in names if len(name) == 1]
+    return (BLANK, *dict.fromkeys(characters))
 
 
 class _Rows:
@@ -150,7 +167,7 @@ def _validated(
     known = [cells for cells in columns if cells is not None]
     if len(known) < len(columns):
         rows.stop_if_wrong()
-    task = task or _guessed_task(known)
+    task = task or ("text" if names[0] in SENTENCE_COLUMNS and len(names) == 1 else _guessed_task(known))
     found, values = _target_values(rows, names, known, task, classes)
     if parts is not None:
         _check_parts(rows, parts, groups, named=group is not None or asked == "group")
@@ -179,6 +196,8 @@ def _target_values(
         if len(columns) > 1:
             rows.note(f"single labels need one target column, found {len(columns)}: {', '.join(names)}")
         return _labels(rows, names[0], columns[0], classes)
+    if task == "text":
+        return _texts(rows, names[0], columns[0], classes)
     if task == "regression":
         numbers = [_number(cell) for cell in columns[0]]
         for index, (cell, number) in enumerate(zip(columns[0], numbers, strict=True)):
@@ -194,6 +213,18 @@ def _target_values(
     if classes is not None and list(classes) != names:
         rows.note(f"expected the label columns {', '.join(classes)}, found {', '.join(names)}")
     return tuple(names), table
+
+
+def _texts(
+    rows: _Rows, name: str, cells: list[str], classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], NDArray[np.generic]]:
+    texts = [normalise_text(cell) for cell in cells]
+    known = vocabulary(texts) if classes is None else tuple(classes)
+    for index, text in enumerate(texts):
+        strange = sorted(set(text) - set(known))
+        if strange:
+            rows.note(f"characters outside the vocabulary: {' '.join(map(repr, strange))}", index, name)
+    return known, encode(texts, known)
 
 
 def _labels(

@@ -17,10 +17,10 @@ from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.examples import Examples, load_batches
 from graftwork.core.graft import Graft
-from graftwork.core.prediction import as_predictions, finite_outputs
+from graftwork.core.prediction import answer, as_predictions, finite_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import Runtime, seed_everything
+from graftwork.core.runtime import Runtime, joined, seed_everything
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def predict_together(party: Party, examples: Examples, recipe: Recipe) -> list[N
                 features, reached = runtime.send(batch), 0
                 for place in sorted(range(len(grafts)), key=lambda place: depths[place]):
                     features, reached = base.run(features, reached, depths[place]), depths[place]
-                    found[place].append(grafts[place](features, reached).float().cpu())
+                    found[place].append(answer(grafts[place], features, reached))
             advance(len(batch), "")
     computed = [row for batch in batches for row in batch]
-    outputs = [runtime.gather(computed, torch.cat(parts), len(examples)) for parts in found]
+    outputs = [runtime.gather(computed, joined(parts), len(examples)) for parts in found]
     return [
         as_predictions(adapter.task, finite_outputs(values, examples))
         for adapter, values in zip(party.adapters, outputs, strict=True)

@@ -20,7 +20,7 @@ from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import Position, load_checkpoint, save_checkpoint
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
-from graftwork.core.evaluation import point_metrics
+from graftwork.core.evaluation import headline, point_metrics
 from graftwork.core.examples import Examples, epoch_augment, load_batches
 from graftwork.core.graft import Graft
 from graftwork.core.history import HistoryRow
@@ -38,8 +38,11 @@ from graftwork.core.prediction import as_predictions, graft_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, seed_everything
+from graftwork.core.transcripts import summed_ctc
 
 log = logging.getLogger(__name__)
+
+HINT = {"text": " (a clip may be too short for its transcript)"}
 
 OnEpoch = Callable[[HistoryRow], None]
 
@@ -199,6 +202,10 @@ def _loss(course: _Course, features: Any, share: Any, done: float) -> Tensor:
     index = torch.as_tensor(share)
     targets = course.targets[index].to(runtime.device, non_blocking=True)
     weights = torch.as_tensor(course.weights[share], dtype=torch.float32).to(runtime.device, non_blocking=True)
+    if course.rows.manifest.task == "text":
+        with runtime.autocast():
+            frames = course.graft.outputs(runtime.send(features), course.rows.stage)
+        return summed_ctc(frames, targets, weights)
     with runtime.autocast():
         outputs = course.model(runtime.send(features), course.rows.stage)
     if course.recipe.head == "aam":
@@ -220,9 +227,10 @@ def _settle(
         value = course.runtime.total(float(loss))
         if not math.isfinite(value):
             files = "\n".join(f"  {course.rows.manifest.paths[row]}" for row in batches[number])
+            hint = HINT.get(course.rows.manifest.task, "")
             raise TrainingError(
                 f"the loss is {value} in epoch {position.epoch + 1}, batch {number + 1}: lower --learning-rate, use "
-                f"--precision fp32, or look at the files of that batch:\n{files}"
+                f"--precision fp32, or look at the files of that batch{hint}:\n{files}"
             )
         position = replace(position, loss_sum=position.loss_sum + value)
     return position
@@ -236,9 +244,13 @@ def _validate(course: _Course, val: Examples, row: HistoryRow) -> tuple[float, f
     """
     task = val.manifest.task
     outputs = graft_outputs(course.graft, val, course.runtime, course.recipe)
-    spread = course.graft.head.get_buffer("scale").cpu()
-    loss = float(summed_loss(task, outputs, target_tensor(val.manifest), torch.ones(len(val)), spread)) / len(val)
-    name = "r2" if task == "regression" else "auroc"
-    metric = point_metrics(task, np.asarray(val.manifest.values), as_predictions(task, outputs))[name]
-    row |= {"val_loss": loss, f"val_{name}": None if math.isnan(metric) else metric}
+    found = point_metrics(task, val.manifest.values, as_predictions(task, outputs), val.manifest.classes)
+    if task == "text":
+        loss = found["cer"]  # the answers are characters already, of which there is no loss any more
+    else:
+        spread = course.graft.head.get_buffer("scale").cpu()
+        loss = float(summed_loss(task, outputs, target_tensor(val.manifest), torch.ones(len(val)), spread)) / len(val)
+    name = headline(task)
+    metric = found[name]
+    row |= {"val_cer" if task == "text" else "val_loss": loss, f"val_{name}": None if math.isnan(metric) else metric}
     return (0.0 if math.isnan(metric) else metric, -loss if math.isfinite(loss) else -math.inf)

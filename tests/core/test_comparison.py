@@ -20,7 +20,8 @@ from graftwork.core.study import Study
 def make_study(domain, table, recipe, tmp_path):
     def make(resume=False, data=None, **changes):
         options = {"target": None, "group": None, "task": None, "folds": None, "val_fraction": 0.2,
-                   "test_fraction": 0.2, "random_split": "off", "skip_unreadable": False} | (data or {})  # fmt: skip
+                   "test_fraction": 0.2, "random_split": "off", "vocabulary": None,
+                   "skip_unreadable": False} | (data or {})  # fmt: skip
         settings = dataclasses.asdict(dataclasses.replace(recipe, **changes))
         return Study(domain, str(table), tmp_path / "out", "tiny:net", None, "", options, {}, settings, resume)
 

@@ -19,7 +19,8 @@ from graftwork.core.study import Study, evaluate_run, find_inputs, predict_files
 def make_study(domain, table, recipe, tmp_path):
     def make(name, strategy="partial:1", resume=False, manifest=table, weights=None, data=None, **changes):
         options = {"target": None, "group": None, "task": None, "folds": None, "val_fraction": 0.2,
-                   "test_fraction": 0.2, "random_split": "off", "skip_unreadable": False} | (data or {})  # fmt: skip
+                   "test_fraction": 0.2, "random_split": "off", "vocabulary": None,
+                   "skip_unreadable": False} | (data or {})  # fmt: skip
         settings = dataclasses.asdict(dataclasses.replace(recipe, **changes))
         return Study(
             domain, str(manifest), tmp_path / name, "tiny:net", weights, strategy, options, {}, settings, resume

@@ -1,0 +1,105 @@
+"""Transcripts learnt, judged and written: tones stand for letters."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+LETTERS_HZ = {"a": 300, "b": 700, "c": 1500, "d": 3100}
+
+
+@pytest.fixture
+def bench(audio_bench):
+    """48 clips of two to four letters, a tone of 0.12 s each with a gap, by two speakers."""
+    generator = np.random.default_rng(0)
+    rows = ["path,text,speaker"]
+    for number in range(48):
+        word = "".join(generator.choice(list(LETTERS_HZ), generator.integers(2, 5)))
+        parts = [generator.normal(0, 0.01, 1600)]
+        for letter in word:
+            tone = np.sin(2 * np.pi * LETTERS_HZ[letter] * np.arange(1920) / 16000)
+            parts += [0.5 * tone, np.zeros(960)]
+        sound = np.concatenate(parts)
+        soundfile.write(audio_bench.folder / f"w{number}.wav", sound + generator.normal(0, 0.01, len(sound)), 16000)
+        rows.append(f"w{number}.wav,{word.upper()},s{number % 6}")
+    (audio_bench.folder / "words.csv").write_text("\n".join(rows))
+    return audio_bench
+
+
+def train(bench, *options, out="run"):
+    return bench.run("train", "words.csv", "--target", "text", "--backbone", "hf:voice", "--out", out, "--device",
+                     "cpu", "--seed", "0", *options)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_tones_are_written_down_after_a_run_from_scratch(bench):
+    """Slow: sixty epochs of a tiny network, until it spells words of tones by speakers it has not heard."""
+    done = train(bench, "--strategy", "scratch", "--epochs", "60", "--patience", "60", "--learning-rate", "0.005",
+                 "--augment", "off", "--batch-size", "8")  # fmt: skip
+    assert done.code == 0, done.err
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    assert numbers["cer"]["value"] < 0.3
+    assert numbers["about"]["groups"] is not None
+    written = bench.run("transcribe", "run", "w0.wav", "words.csv", "--json", "--device", "cpu")
+    rows = json.loads(written.out)
+    predicted = bench.run("predict", "run", "w0.wav", "words.csv", "--json", "--device", "cpu")
+    assert [row["text"] for row in rows] == [row["prediction"] for row in json.loads(predicted.out)]
+
+
+@pytest.mark.parametrize("strategy", ["probe", "partial:1", "lora", "layers:2"])
+def test_strategies_run_with_folds_and_judge_every_row_once(bench, strategy):
+    done = train(bench, "--strategy", strategy, "--epochs", "1", "--folds", "2")
+    assert done.code == 0, done.err
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    assert numbers["about"]["rows"] == 48
+    assert {"wer", "cer", "word_accuracy"} <= numbers.keys()
+    lines = (bench.folder / "run" / "predictions.csv").read_text().splitlines()
+    assert len(lines) == 49
+    assert (bench.folder / "run" / "evaluation.png").is_file()
+
+
+def test_a_batch_goes_on_where_a_file_cannot_be_read_and_labels_are_refused(bench):
+    assert train(bench, "--epochs", "1").code == 0
+    (bench.folder / "broken.wav").write_text("no sound")
+    rows = json.loads(bench.run("transcribe", "run", "broken.wav", "w0.wav", "--json").out)
+    assert rows[0]["text"] is None
+    assert "not a readable sound file" in rows[0]["error"]
+    assert isinstance(rows[1]["text"], str)
+    assert bench.train(out="labels").code == 0
+    refused = bench.run("transcribe", "labels", "w0.wav")
+    assert refused.code == 2
+    assert "predicts 'label', which is no text" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--strategy", "knn"), "knn: neighbours have labels or numbers, not text"),
+        (("--head", "aam"), "it needs single labels, the task is text"),
+        (("--pooling", "mean"), "a text target needs frames"),
+        (("--vocabulary", "words.csv"), "expected a vocab.json"),
+    ],
+)
+def test_what_text_cannot_do_is_explained(bench, options, said):
+    done = train(bench, *options)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_a_clip_too_short_for_its_transcript_is_named(bench):
+    rows = (bench.folder / "words.csv").read_text().splitlines()
+    rows[1] = f"w0.wav,{'abcd' * 40},s0"
+    (bench.folder / "words.csv").write_text("\n".join(rows))
+    done = train(bench, "--epochs", "1", "--folds", "2")
+    assert done.code == 2
+    assert "a clip may be too short for its transcript" in done.err
+    assert "w0.wav" in done.err
+
+
+def test_pictures_have_no_text_to_learn(imaging_bench):
+    rows = imaging_bench.labelled()
+    table = imaging_bench.write_table(rows, header="path,text")
+    done = imaging_bench.train("--target", "text", table=table)
+    assert done.code == 2
+    assert "'text' is text, which imaging cannot learn" in done.err
