@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -33,6 +34,8 @@ def load_backbone(
     weights: str | Path | None = None,
     max_seconds: float | None = None,
     pooling: str | None = None,
+    window_seconds: float | None = None,
+    window_overlap: float | None = None,
 ) -> Backbone:
     """A pretrained speech network by id, in evaluation mode on the CPU.
 
@@ -40,8 +43,9 @@ def load_backbone(
     hub, of the families wav2vec2, hubert and wavlm.
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
-    max_seconds: longer clips are cropped to their middle. pooling: "mean" (default) or "mean+std" over time, or
-    "attentive", the same two weighted by a learnt attention, or "none", which gives frames, as for text.
+    max_seconds: longer clips are cropped to their middle. window_seconds, window_overlap: longer clips are learnt from
+    and judged in windows of this length, which share this part with the next (half of it by default). pooling: "mean" (default) or "mean+std"
+    over time, or "attentive", the same two weighted by a learnt attention, or "none", which gives frames, as for text.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.
@@ -57,6 +61,9 @@ def load_backbone(
     else:
         raise BackboneError(_unknown(id))
     contract = _contract(architecture, rate, normalised, max_seconds)
+    contract = replace(contract, window_seconds=window_seconds)
+    if window_overlap is not None:
+        contract = replace(contract, window_overlap=window_overlap)
     if weights == RANDOM:
         network = random_network(architecture)
     else:
@@ -163,7 +170,12 @@ def _backbone(
         stages=speech_stages(architecture.layers, norm_first=architecture.norm_first, pooling=chosen),
         contract=contract,
         feature_dim=pooled_dim(architecture.hidden, chosen),
-        options={"max_seconds": contract.max_seconds, "pooling": chosen},
+        options={
+            "max_seconds": contract.max_seconds,
+            "pooling": chosen,
+            "window_seconds": contract.window_seconds,
+            "window_overlap": contract.window_overlap,
+        },
         weights=weights,
         build=partial(_build, architecture, chosen),
         fresh=fresh,

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from graftwork.audio.waveform import read_waveform
+from graftwork.audio.waveform import duration_of, read_waveform
 from graftwork.core.backbone import Features
 from graftwork.core.errors import ContractError, SettingsError
+from graftwork.core.windows import windows_of
 
 Normalisation = Literal["clip", "none"]
 
@@ -28,12 +29,16 @@ class AudioContract:
     padding; "none" leaves the amplitude as it was recorded.
     shortest_samples: what the network needs for one frame; a shorter clip gets zeros at its end.
     max_seconds: a longer clip is cropped to its middle; None keeps everything.
+    window_seconds: a longer recording is learnt from, and judged, in windows of this length; None for whole clips.
+    window_overlap: share of a window that it has in common with the next one.
     """
 
     sample_rate_hz: int = 16000
     normalise: Normalisation = "none"
     shortest_samples: int = 400
     max_seconds: float | None = None
+    window_seconds: float | None = None
+    window_overlap: float = 0.5
 
     def __post_init__(self) -> None:
         if self.normalise not in get_args(Normalisation):
@@ -48,6 +53,24 @@ class AudioContract:
                 f"max_seconds must be at least {self.shortest_samples / self.sample_rate_hz:g} s, the "
                 f"shortest clip that the network takes; found {self.max_seconds}"
             )
+
+        if self.window_seconds is not None:
+            if self.max_seconds is not None:
+                raise SettingsError("max_seconds crops what window_seconds would cut into windows: give one of them")
+            if not self.window_seconds * self.sample_rate_hz >= self.shortest_samples:
+                raise SettingsError(
+                    f"window_seconds must be at least {self.shortest_samples / self.sample_rate_hz:g} s, found "
+                    f"{self.window_seconds}"
+                )
+        if not 0 <= self.window_overlap < 1:
+            raise SettingsError(f"window_overlap must be at least 0 and below 1, found {self.window_overlap}")
+
+    def windows(self, path: str) -> list[str]:
+        """The windows of a recording by name; itself where it is short, cannot be read, or is not to be cut."""
+        if self.window_seconds is None:
+            return [path]
+        duration_s = duration_of(path)
+        return [path] if duration_s is None else windows_of(path, duration_s, self.window_seconds, self.window_overlap)
 
     def read(self, path: str | Path) -> Tensor:
         """One clip: (samples,), float32, cropped, resampled, normalised and long enough for one frame.

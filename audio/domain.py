@@ -19,10 +19,12 @@ from graftwork.audio.verification_commands import (
 from graftwork.core.domain import BackboneEntry, Domain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone
+    from graftwork.core.backbone import Backbone, InputContract
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
@@ -43,12 +45,35 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     return augment(example, generator)
 
 
+def _windows(paths: Sequence[str], contract: InputContract) -> list[list[str]]:
+    from graftwork.audio.contract import AudioContract
+
+    return [contract.windows(path) if isinstance(contract, AudioContract) else [path] for path in paths]
+
+
 MaxSeconds = Annotated[
     float | None,
     typer.Option(
         "--max-seconds",
         help="Crop longer clips to their middle, in seconds. Memory and time grow with the longest clip of a "
         "batch; by default nothing is cropped.",
+        show_default=False,
+    ),
+]
+WindowSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--window-seconds",
+        help="Learn from longer recordings, and judge them, in windows of so many seconds: predictions of a recording "
+        "are the mean of its windows', and `predict --timeline` writes each.",
+        show_default=False,
+    ),
+]
+WindowOverlap = Annotated[
+    float | None,
+    typer.Option(
+        "--window-overlap",
+        help="Share of a window that it has in common with the next, 0.5 by default.",
         show_default=False,
     ),
 ]
@@ -73,8 +98,11 @@ DOMAIN = Domain(
     augment=_augment,
     parameters=(
         inspect.Parameter("max_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=MaxSeconds),
+        inspect.Parameter("window_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WindowSeconds),
+        inspect.Parameter("window_overlap", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WindowOverlap),
         inspect.Parameter("pooling", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),
     ),
+    windows=_windows,
     text_input={"pooling": "none"},
     verbs=(transcribe_command, enroll_command, verify_command, identify_command, trials_command, pretrain_command),
 )

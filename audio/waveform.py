@@ -16,29 +16,33 @@ import torch
 from torch import Tensor
 
 from graftwork.audio.formats import NEEDS_FFMPEG, SUFFIXES
+from graftwork.core.content import split_span
 from graftwork.core.errors import MissingPackageError, SettingsError, UnreadableError
 
 
 def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
     """The sound in a file: (samples,), float32, one channel (the average of all), at `sample_rate_hz`.
 
-    With `max_seconds`, a longer file is cropped to its middle, and only that part is read. Integer formats
-    come in the range -1 to 1.
+    With `max_seconds`, a longer file is cropped to its middle; of a window, `file.wav#t=12,22`, these seconds are
+    meant. Only what is asked for is read, and silence in a window is none of its faults. Integer formats come in
+    the range -1 to 1.
 
     Raises UnreadableError for a file that is missing, not a known sound format, truncated, empty, silent or
     holds values that are not finite; MissingPackageError without soundfile or torchaudio.
     """
     if max_seconds is not None and not max_seconds > 0:
         raise SettingsError(f"max_seconds must be above 0, found {max_seconds}")
-    samples, rate = _decode(Path(path), max_seconds)
+    span = split_span(str(path))
+    samples, rate = _decode(Path(path if span is None else span[0]), max_seconds, span)
     mono = samples.mean(dim=1)
     if not bool(torch.isfinite(mono).all()):
         bad = int((~torch.isfinite(mono)).sum())
         raise UnreadableError(
             f"{path}: {bad} of {len(mono)} samples are NaN or infinite; export it again, or remove its row"
         )
-    # A constant signal is silence with an offset: normalised, nothing but rounding would be left of it.
-    if bool((mono == mono[0]).all()):
+    # A constant signal is silence with an offset: normalised, nothing but rounding would be left of it. A pause in a
+    # long recording is no fault.
+    if span is None and bool((mono == mono[0]).all()):
         where = "" if max_seconds is None else f" in the middle {max_seconds} s"
         raise UnreadableError(f"{path}: nothing but silence{where}; check the recording, or remove its row")
     if rate == sample_rate_hz:
@@ -47,7 +51,17 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
     return resampled
 
 
-def _decode(path: Path, max_seconds: float | None) -> tuple[Tensor, int]:
+def duration_of(path: str | Path) -> float | None:
+    """Seconds that the file's header promises; None where it cannot be read, which reading will explain."""
+    import soundfile
+
+    try:
+        return float(soundfile.info(str(path)).duration)
+    except (OSError, RuntimeError):
+        return None
+
+
+def _decode(path: Path, max_seconds: float | None, span: tuple[str, float, float] | None) -> tuple[Tensor, int]:
     """Samples (frames, channels), float32, and the file's own sample rate."""
     try:
         import soundfile
@@ -63,12 +77,12 @@ def _decode(path: Path, max_seconds: float | None) -> tuple[Tensor, int]:
     try:
         with soundfile.SoundFile(path) as sound:
             _refuse_truncated_wav(path)
-            return _read_frames(path, sound, max_seconds), int(sound.samplerate)
+            return _read_frames(path, sound, max_seconds, span), int(sound.samplerate)
     except soundfile.LibsndfileError as error:
         raise UnreadableError(f"{path}: {_why_unreadable(path, str(error.error_string))}") from error
 
 
-def _read_frames(path: Path, sound: Any, max_seconds: float | None) -> Tensor:
+def _read_frames(path: Path, sound: Any, max_seconds: float | None, span: tuple[str, float, float] | None) -> Tensor:
     claimed = int(sound.frames)
     if claimed == 0:
         raise UnreadableError(f"{path}: holds no samples (0 s); record or export it again, or remove its row")
@@ -77,6 +91,10 @@ def _read_frames(path: Path, sound: Any, max_seconds: float | None) -> Tensor:
         wanted = min(claimed, max(1, math.ceil(max_seconds * sound.samplerate)))
         if wanted < claimed:
             sound.seek((claimed - wanted) // 2)
+    if span is not None:
+        start = min(claimed - 1, round(span[1] * sound.samplerate))
+        wanted = max(1, min(claimed, round(span[2] * sound.samplerate)) - start)
+        sound.seek(start)
     samples = sound.read(wanted, dtype="float32", always_2d=True)
     if len(samples) < wanted:
         raise UnreadableError(

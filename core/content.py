@@ -17,6 +17,9 @@ from graftwork.core.errors import UnreadableError
 ROW_MARK = ".npz#"
 """Separates a MedMNIST archive from the row in it: `file.npz#train/17` is row 17 of `train_images`."""
 
+SPAN_MARK = "#t="
+"""Separates a recording from seconds of it: `talk.wav#t=12,22`, as W3C's media fragments have it."""
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -34,15 +37,38 @@ def split_row_path(path: str) -> tuple[str, str, int] | None:
     return f"{archive}.npz", part, int(number)
 
 
+def split_span(path: str) -> tuple[str, float, float] | None:
+    """`("talk.wav", 12.0, 22.0)` for `talk.wav#t=12,22`, None for the path of a whole file."""
+    recording, mark, span = path.rpartition(SPAN_MARK)
+    if not mark:
+        return None
+    start, _, end = span.partition(",")
+    try:
+        return recording, float(start), float(end)
+    except ValueError:
+        return None
+
+
+def recording_of(path: str) -> str:
+    """The file that a window was cut from; the path itself for a whole file."""
+    span = split_span(path)
+    return path if span is None else span[0]
+
+
 def content_digests(paths: Sequence[str]) -> list[str]:
-    """SHA-256 of every file's bytes, or of the row's bytes for rows of an archive, in the order given.
+    """SHA-256 of every file's bytes, or of the row's bytes for rows of an archive, in the order given; for windows of a
+    recording, of its digest and the window's place.
 
     Raises UnreadableError for the first file that cannot be read.
     """
     archives: dict[tuple[str, str], NDArray[np.generic]] = {}
     digests = []
     for path in paths:
-        row = split_row_path(path)
+        row, span = split_row_path(path), split_span(path)
+        if span is not None:
+            whole = f"{_digest_of_file(span[0])} {span[1]:.3f} {span[2]:.3f}"
+            digests.append(hashlib.sha256(whole.encode()).hexdigest())
+            continue
         if row is None:
             digests.append(_digest_of_file(path))
             continue
@@ -59,7 +85,7 @@ def content_digests(paths: Sequence[str]) -> list[str]:
 def example_exists(path: str) -> bool:
     """Whether the file, or for a row of an archive its archive, is there."""
     row = split_row_path(path)
-    return os.path.isfile(path if row is None else row[0])
+    return os.path.isfile(recording_of(path) if row is None else row[0])
 
 
 def _digest_of_file(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone
+    from graftwork.core.backbone import Backbone, InputContract
 
 Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
 """A random change of one example as the contract's `read` returned it, reproducible from the generator."""
@@ -43,9 +43,10 @@ class Domain:
     load_backbone: `load_backbone(id, *, weights=None, **options)`, options as in `parameters`.
     list_backbones: rows for ids that contain a text (all for "").
     augment: the random change used when augmentation is on.
-    parameters: the domain's own options of `train`, as Typer reads them from a signature. text_input: options of
-    the backbone for text targets, None where the domain has none. verbs: its own commands, each
-    as a function that gives name, command and help.
+    parameters: the domain's own options of `train`, as Typer reads them from a signature.
+    windows: the windows of every path, as the contract asks for them; None where examples are never cut.
+    text_input: options of the backbone for text targets, None where the domain has none.
+    verbs: its own commands, each as a function that gives name, command and help.
     """
 
     name: str
@@ -56,5 +57,6 @@ class Domain:
     list_backbones: Callable[[str], list[BackboneEntry]]
     augment: Augment
     parameters: tuple[inspect.Parameter, ...]
+    windows: Callable[[Sequence[str], InputContract], list[list[str]]] | None = None
     text_input: dict[str, Any] | None = None
     verbs: tuple[Callable[[Domain], tuple[str, Callable[..., None], str]], ...] = ()

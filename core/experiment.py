@@ -30,6 +30,7 @@ from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import is_first, start_runtime
 from graftwork.core.sentences import apart_in_sentences
 from graftwork.core.strategies import Strategy
+from graftwork.core.windows import has_windows, join_windows
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,10 @@ def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 1
 def judge(
     part: str, manifest: Manifest, predictions: NDArray[np.float64], folds: NDArray[np.int64] | None = None
 ) -> Judged:
-    """Predictions with their evaluation, resampled by group where the manifest has groups."""
+    """Predictions with their evaluation, resampled by group where the manifest has groups; windows of a recording are
+    judged as one."""
+    if has_windows(manifest):
+        manifest, predictions, folds = join_windows(manifest, predictions, folds)
     evaluation = evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups)
     return Judged(part, manifest, predictions, evaluation, folds)
 
@@ -227,7 +231,7 @@ def _predict_folds(
 
 def _mixes(experiment: Experiment, manifest: Manifest) -> bool:
     """Whether the model is judged a second time, with groups on both sides."""
-    if manifest.groups is None or len(set(manifest.groups)) == len(manifest):
+    if manifest.groups is None or len(set(manifest.groups)) == len(manifest) or has_windows(manifest):
         return False
     return experiment.random_split == "on" or (experiment.random_split == "auto" and _is_solved(experiment, manifest))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graftwork.core.adapter import RECORD, open_adapter, read_record
-from graftwork.core.backbone import Backbone
+from graftwork.core.backbone import Backbone, InputContract
 from graftwork.core.cache import parse_size
 from graftwork.core.content import ROW_MARK, example_exists
 from graftwork.core.domain import Domain
@@ -39,6 +39,8 @@ from graftwork.core.runtime import choose_device, choose_precision, peak_memory_
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest, read_paths, read_vocabulary
 from graftwork.core.together import Party, open_parties, predict_together
+from graftwork.core.windows import in_windows, join_table
+from graftwork.core.windows import timeline as _timeline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +81,7 @@ def run_study(study: Study) -> Outcome:
     manifest = _read(study)
     seed_everything(recipe.seed)  # weights may be asked for at random
     backbone = study.domain.load_backbone(study.backbone, weights=study.weights, **_input(study, manifest))
+    manifest = _in_windows(study.domain, manifest, backbone.contract)
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
     examples = read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     record = _record(study, backbone, examples)
@@ -125,6 +128,7 @@ def evaluate_run(
         if not len(rows):
             raise ManifestError(manifest, [Problem(f"no row of the split column says {part!r}")])
     adapter = open_adapter(run, domain, weights)
+    rows = _in_windows(domain, rows, adapter.backbone.contract)
     unreadable = "skip" if skip_unreadable else "stop"
     examples = read_examples(rows, adapter.backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     judged = judge("test", examples.manifest, predict(adapter, examples, batch_size=batch_size, device=device))
@@ -135,12 +139,13 @@ def evaluate_run(
 
 def predict_files(
     domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
-    batch_size: int, device: str,
+    batch_size: int, device: str, timeline: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead.
 
     Further folders of runs among the inputs predict the same files: every run then has columns of its own, under its
-    name. Backbones that runs share are loaded and run once.
+    name. Backbones that runs share are loaded and run once. timeline: a CSV file for the predictions of every window of
+    recordings that the runs cut.
     """
     import pandas as pd
 
@@ -157,14 +162,19 @@ def predict_files(
     table, reasons = pd.DataFrame({"path": paths}), dict[str, str]()
     for party in open_parties(runs, domain, weights, runtime):
         blocks = []
-        for start in range(0, len(paths), PREDICT_BLOCK):
-            block, failed = _predict_block(party, paths[start : start + PREDICT_BLOCK], recipe, skip_unreadable,
+        asked = _windows(domain, paths, party)
+        for start in range(0, len(asked), PREDICT_BLOCK):
+            block, failed = _predict_block(party, asked[start : start + PREDICT_BLOCK], recipe, skip_unreadable,
                                            failed_before=bool(reasons), named=len(runs) > 1)  # fmt: skip
             blocks.append(block)
             for path, reason in failed.items():
                 # Runs over other backbones read the same file in their own way, and may fail for another reason.
                 reasons[path] = reason if reasons.get(path) in (None, reason) else f"{reasons[path]}; {reason}"
-        table = table.merge(pd.concat(blocks, ignore_index=True), how="left", on="path")
+        found = pd.concat(blocks, ignore_index=True)
+        if timeline is not None:
+            with whole_file(Path(timeline)) as beside:
+                _timeline(found).to_csv(beside, index=False, float_format="%.9g")
+        table = table.merge(found if asked == paths else join_table(found), how="left", on="path")
     if reasons and not skip_unreadable:
         raise UnreadableError(unreadable_report([Unreadable(path, reason) for path, reason in reasons.items()]))
     if reasons:
@@ -174,6 +184,12 @@ def predict_files(
         with whole_file(Path(out)) as beside:
             table.to_csv(beside, index=False, float_format="%.9g")
     return table
+
+
+def _windows(domain: Domain, paths: Sequence[str], party: Party) -> list[str]:
+    if domain.windows is None:
+        return list(paths)
+    return [window for own in domain.windows(paths, party.adapters[0].backbone.contract) for window in own]
 
 
 def _predict_block(
@@ -243,6 +259,18 @@ def _read(study: Study) -> Manifest:
         log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
                     len(shared))  # fmt: skip
     return manifest
+
+
+def _in_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> Manifest:
+    """A row for every window, where the contract cuts long recordings."""
+    if domain.windows is None:
+        return manifest
+    windows = domain.windows(manifest.paths, contract)
+    if all(len(own) == 1 for own in windows):
+        return manifest
+    if manifest.task == "text":
+        raise SettingsError("--window-seconds cuts words in two: transcripts need whole clips")
+    return in_windows(manifest, windows)
 
 
 def _input(study: Study, manifest: Manifest) -> dict[str, Any]:

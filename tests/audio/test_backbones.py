@@ -69,6 +69,8 @@ def test_bundles_normalise_clips_where_torchaudio_does(name: str, normalise: str
         "normalise": normalise,
         "shortest_samples": 400,
         "max_seconds": 2,
+        "window_seconds": None,
+        "window_overlap": 0.5,
     }
     assert backbone.weights == "random"
 
@@ -232,7 +234,7 @@ def test_an_unknown_id_gives_the_nearest(id: str, words: str) -> None:
 
 
 def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"one of mean, mean\+std, found 'max'"):
+    with pytest.raises(SettingsError, match=r"one of mean, mean\+std, attentive, none, found 'max'"):
         new_backbone(CONFIGS["wav2vec2 group norm"], pooling="max")
 
 

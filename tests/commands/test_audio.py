@@ -101,3 +101,40 @@ def test_a_checkpoint_of_the_hub_without_a_network(bench):
 def test_random_weights_are_drawn_again_from_the_seed(bench):
     assert bench.train("--weights", "random", "--folds", 2).code == 0
     assert bench.run("predict", "run", "00.wav").code == 0
+
+
+def test_long_recordings_are_learnt_and_judged_in_windows_with_a_timeline(bench):
+    """Two recordings a label of three seconds: high and low tones; the last one changes halfway."""
+    generator = np.random.default_rng(0)
+    time_s = np.arange(16000) / 16000
+
+    def say(hz):
+        return 0.3 * np.sin(2 * np.pi * hz * time_s) + generator.normal(0, 0.02, 16000)
+
+    rows = []
+    for number in range(8):
+        marked = number % 2
+        soundfile.write(bench.folder / f"long{number}.wav", np.concatenate([say(200 + 500 * marked)] * 3), 16000)
+        rows.append((f"long{number}.wav", ("plain", "marked")[marked]))
+    done = bench.train("--window-seconds", "1", "--window-overlap", "0", "--folds", "2", "--device", "cpu",
+                       table=bench.write_table(rows))  # fmt: skip
+    assert done.code == 0, done.err
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    assert numbers["about"]["rows"] == 8
+    soundfile.write(bench.folder / "talk.wav", np.concatenate([say(200), say(200), say(700)]), 16000)
+    found = bench.run("predict", "run", "talk.wav", "00.wav", "--timeline", "times.csv", "--device", "cpu")
+    assert found.code == 0, found.err
+    table = list(csv.DictReader(io.StringIO(found.out)))
+    times = list(csv.DictReader((bench.folder / "times.csv").open()))
+    assert len(table) == 2
+    assert [(row["start_s"], row["end_s"]) for row in times] == [("0", "1"), ("1", "2"), ("2", "3"), ("", "")]
+    assert [row["prediction"] for row in times[:3]] == ["plain", "plain", "marked"]
+    mean = np.mean([float(row["probability_plain"]) for row in times[:3]])
+    assert float(table[0]["probability_plain"]) == pytest.approx(mean, rel=1e-6)
+    assert table[0]["prediction"] == "plain"
+
+
+def test_windows_and_crops_exclude_each_other(bench):
+    done = bench.train("--window-seconds", "1", "--max-seconds", "2")
+    assert done.code == 2
+    assert "max_seconds crops what window_seconds would cut" in done.err

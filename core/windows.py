@@ -1,0 +1,77 @@
+"""Long recordings in parts: a window is named `recording.wav#t=12,22`, from second 12 to second 22, and is a row of its
+own until its recording is judged as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.content import recording_of, split_span
+from graftwork.core.manifest import Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def windows_of(path: str, duration_s: float, window_s: float, overlap: float) -> list[str]:
+    """The windows of a recording, in order; the recording itself where it is no longer than one.
+
+    Windows follow each other by window_s * (1 - overlap) seconds; the last one ends where the recording ends.
+    """
+    if duration_s <= window_s:
+        return [path]
+    step = window_s * (1.0 - overlap)
+    count = int(np.ceil((duration_s - window_s) / step - 1e-9))
+    starts = [*(step * number for number in range(count)), duration_s - window_s]
+    return [f"{path}#t={start:.3f},{start + window_s:.3f}" for start in starts]
+
+
+def in_windows(manifest: Manifest, windows: Sequence[Sequence[str]]) -> Manifest:
+    """A row for every window of every row. Windows of a recording are a group where nothing else is known."""
+    rows = np.repeat(np.arange(len(manifest)), [len(own) for own in windows])
+    found = manifest.subset(rows)
+    groups = found.groups if found.groups is not None else found.paths
+    return replace(found, paths=tuple(path for own in windows for path in own), groups=groups)
+
+
+def has_windows(manifest: Manifest) -> bool:
+    """Whether some rows are windows of longer recordings."""
+    return any(recording_of(path) != path for path in manifest.paths)
+
+
+def join_windows(
+    manifest: Manifest, predictions: NDArray[np.float64], folds: NDArray[np.int64] | None = None
+) -> tuple[Manifest, NDArray[np.float64], NDArray[np.int64] | None]:
+    """One row for every recording, with the mean of its windows' predictions (rows, …)."""
+    places: dict[str, list[int]] = {}
+    for row, path in enumerate(manifest.paths):
+        places.setdefault(recording_of(path), []).append(row)
+    first = np.array([rows[0] for rows in places.values()], dtype=np.int64)
+    joined = replace(manifest.subset(first), paths=tuple(places))
+    means = np.stack([predictions[rows].mean(axis=0) for rows in places.values()])
+    return joined, means, None if folds is None else folds[first]
+
+
+def join_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of predictions with one row for every recording: means of its windows, and the label they speak for."""
+    recording = table["path"].map(recording_of)
+    joined = table.drop(columns="path").groupby(recording, sort=False).mean(numeric_only=True)
+    for column in table.columns:
+        if column.rpartition(".")[2] == "prediction" and column not in joined:
+            before = column.removesuffix("prediction") + "probability_"
+            likely = joined[[name for name in joined.columns if name.startswith(before)]].idxmax(axis=1)
+            joined[column] = [str(name).removeprefix(before) for name in likely]
+    return joined.reset_index()[list(table.columns)]
+
+
+def timeline(table: pd.DataFrame) -> pd.DataFrame:
+    """The windows of a table of predictions, with the seconds at which they start and end (none for whole clips)."""
+    spans = [split_span(path) or (path, None, None) for path in table["path"]]
+    placed = table.assign(path=[one[0] for one in spans])
+    placed.insert(1, "start_s", [one[1] for one in spans])
+    placed.insert(2, "end_s", [one[2] for one in spans])
+    return placed
