@@ -44,8 +44,9 @@ def load_backbone(
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
     max_seconds: longer clips are cropped to their middle. window_seconds, window_overlap: longer clips are learnt from
-    and judged in windows of this length, which share this part with the next (half of it by default). pooling: "mean" (default) or "mean+std"
-    over time, or "attentive", the same two weighted by a learnt attention, or "none", which gives frames, as for text.
+    and judged in windows of this length, which share this part with the next (half of it by default). pooling: "mean"
+    (default) or "mean+std" over time, or "attentive", the same two weighted by a learnt attention, or "none", which
+    gives frames, as for text.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.

@@ -25,7 +25,8 @@ def windows_of(path: str, duration_s: float, window_s: float, overlap: float) ->
     if duration_s <= window_s:
         return [path]
     step = window_s * (1.0 - overlap)
-    count = int(np.ceil((duration_s - window_s) / step - 1e-9))
+    # Names count milliseconds: windows closer than that would be one.
+    count = max(0, int(np.ceil((duration_s - window_s - 0.001) / step)))
     starts = [*(step * number for number in range(count)), duration_s - window_s]
     return [f"{path}#t={start:.3f},{start + window_s:.3f}" for start in starts]
 
