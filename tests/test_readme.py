@@ -45,12 +45,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{table}.csv").write_text("\n".join(rows))
     (folder / "new").mkdir()
     Image.fromarray(generator.integers(0, 255, (40, 40)).astype(np.uint8)).save(folder / "new" / "1.png")
-    rows = ["path,accent,speaker"]
+    rows = ["path,accent,speaker,text"]
     for number in range(24):
         accent, speaker = number % 2, number % 8
         sound = np.sin(np.arange(6000) * (0.05 + 0.1 * accent)) + generator.normal(0, 0.3, 6000)
         soundfile.write(folder / f"clip{number}.wav", 0.2 * sound, 16000)
-        rows.append(f"clip{number}.wav,{('north', 'south')[accent]},speaker-{speaker}")
+        rows.append(f"clip{number}.wav,{('north', 'south')[accent]},speaker-{speaker},no {number % 5}")
     (folder / "clips.csv").write_text("\n".join(rows))
     soundfile.write(folder / "new.wav", 0.2 * generator.normal(0, 1, 6000), 16000)
     fill_cache(folder / "hub")
@@ -86,8 +86,10 @@ def run(command: list[str] | str, folder: Path) -> str:
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
 def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
     shown = {line: run(line, place) for block in blocks("sh") for line in block.splitlines() if line}
-    assert len(shown) == 10
-    assert all("auroc" in out for line, out in shown.items() if " train " in line or " evaluate " in line)
+    assert len(shown) == 18
+    judged = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
+    assert all(("wer" if "--target text" in line else "auroc") in out for line, out in judged.items())
+    assert all("EER" in out for line, out in shown.items() if " trials " in line)
     assert (place / "predictions.csv").read_text().startswith("path,prediction,probability_healthy,probability_tumour")
     assert (place / "runs" / "tumour" / "evaluation.png").stat().st_size > 1000
 
