@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import zipfile
 import zlib
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from graftwork.core.content import example_exists
 from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.manifest import PARTS, TASKS, Manifest, Task
-from graftwork.core.transcripts import BLANK, encode, normalise_text, vocabulary
+from graftwork.core.table_rows import TableRows
+from graftwork.core.targets import guessed_task, target_values
+from graftwork.core.transcripts import BLANK
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +26,9 @@ if TYPE_CHECKING:
 
 PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
               "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
-TRUTH = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 GROUP_COLUMNS = ("group", "patient", "speaker")
 """Columns that are taken for the groups, the first that is there and is not the target, unless one is named."""
 SENTENCE_COLUMNS = ("sentence", "text", "transcript")
-HEADER_ROWS = 2
-"""Added to a zero-based row to get the number a spreadsheet shows: one for the header, one to count from 1."""
 
 
 def read_manifest(
@@ -75,12 +71,12 @@ def read_manifest(
         table = _folder_table(path, suffixes)
     else:
         table = _read_table(path)
-    return _validated(_Rows(path, table), target, group, split, task, classes)
+    return _validated(TableRows(path, table), target, group, split, task, classes)
 
 
 def read_paths(source: str | os.PathLike[str]) -> list[str]:
     """The `path` column of a table alone, for examples whose target nobody knows. Raises ManifestError."""
-    rows = _Rows(Path(source), _read_table(Path(source)))
+    rows = TableRows(Path(source), _read_table(Path(source)))
     paths = rows.paths()
     rows.stop_if_wrong()
     return paths
@@ -100,54 +96,8 @@ def read_vocabulary(path: str) -> tuple[str, ...]:
     return (BLANK, *dict.fromkeys(characters))
 
 
-class _Rows:
-    """A table of text and the problems found in it so far."""
-
-    def __init__(self, source: Path, table: pd.DataFrame) -> None:
-        self.source = source
-        self.table = table
-        self.numbers = [int(row) + HEADER_ROWS for row in table.index]
-        self.problems: list[Problem] = []
-
-    def note(self, message: str, index: int | None = None, column: str | None = None) -> None:
-        self.problems.append(Problem(message, None if index is None else self.numbers[index], column))
-
-    def column(self, name: str, what: str) -> list[str] | None:
-        """The cells of a column, reported where it or a cell of it is missing."""
-        if name not in self.table:
-            self.note(f"no column {name!r} for the {what}; there are {', '.join(map(repr, self.table.columns))}")
-            return None
-        cells = [str(cell).strip() for cell in self.table[name]]
-        for index, cell in enumerate(cells):
-            if not cell:
-                self.note("empty", index, name)
-        return cells
-
-    def paths(self) -> list[str]:
-        """Absolute paths; files that are listed twice or are not there are reported."""
-        cells = self.column("path", "files")
-        if cells is None:
-            return []
-        root = self.source if self.source.is_dir() else self.source.parent
-        paths = [os.path.abspath(root / os.path.expanduser(cell)) for cell in cells]
-        seen: dict[str, int] = {}
-        for index, (cell, path) in enumerate(zip(cells, paths, strict=True)):
-            if not cell:
-                continue
-            if path in seen:
-                self.note(f"{cell!r} is listed twice, first in row {self.numbers[seen[path]]}", index, "path")
-            elif not example_exists(path):
-                self.note(f"no such file: {cell!r} (looked for {path})", index, "path")
-            seen.setdefault(path, index)
-        return paths
-
-    def stop_if_wrong(self) -> None:
-        if self.problems:
-            raise ManifestError(str(self.source), sorted(self.problems, key=lambda p: p.row or 0))
-
-
 def _validated(
-    rows: _Rows,
+    rows: TableRows,
     target: str | None,
     group: str | None,
     split: str | None,
@@ -167,8 +117,8 @@ def _validated(
     known = [cells for cells in columns if cells is not None]
     if len(known) < len(columns):
         rows.stop_if_wrong()
-    task = task or ("text" if names[0] in SENTENCE_COLUMNS and len(names) == 1 else _guessed_task(known))
-    found, values = _target_values(rows, names, known, task, classes)
+    task = task or ("text" if names[0] in SENTENCE_COLUMNS and len(names) == 1 else guessed_task(known))
+    found, values = target_values(rows, names, known, task, classes)
     if parts is not None:
         _check_parts(rows, parts, groups, named=group is not None or asked == "group")
         if classes is None:
@@ -181,68 +131,7 @@ def _validated(
     )  # fmt: skip
 
 
-def _guessed_task(columns: list[list[str]]) -> Task:
-    if len(columns) > 1:
-        return "multi-label"
-    numbers = [_number(cell) for cell in columns[0] if cell]
-    whole = [number for number in numbers if number is not None and number == int(number)]
-    return "regression" if None not in numbers and len(whole) < len(numbers) else "single-label"
-
-
-def _target_values(
-    rows: _Rows, names: list[str], columns: list[list[str]], task: Task, classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], NDArray[np.generic]]:
-    if task == "single-label":
-        if len(columns) > 1:
-            rows.note(f"single labels need one target column, found {len(columns)}: {', '.join(names)}")
-        return _labels(rows, names[0], columns[0], classes)
-    if task == "text":
-        return _texts(rows, names[0], columns[0], classes)
-    if task == "regression":
-        numbers = [_number(cell) for cell in columns[0]]
-        for index, (cell, number) in enumerate(zip(columns[0], numbers, strict=True)):
-            if cell and number is None:
-                rows.note(f"expected a finite number, found {cell!r}", index, names[0])
-        return (), np.array([math.nan if number is None else number for number in numbers])
-    table = np.zeros((len(columns[0]), len(columns)))
-    for place, (name, cells) in enumerate(zip(names, columns, strict=True)):
-        for index, cell in enumerate(cells):
-            if cell and cell.lower() not in TRUTH:
-                rows.note(f"expected 0 or 1, found {cell!r}", index, name)
-            table[index, place] = TRUTH.get(cell.lower(), math.nan)
-    if classes is not None and list(classes) != names:
-        rows.note(f"expected the label columns {', '.join(classes)}, found {', '.join(names)}")
-    return tuple(names), table
-
-
-def _texts(
-    rows: _Rows, name: str, cells: list[str], classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], NDArray[np.generic]]:
-    texts = [normalise_text(cell) for cell in cells]
-    known = vocabulary(texts) if classes is None else tuple(classes)
-    for index, text in enumerate(texts):
-        strange = sorted(set(text) - set(known))
-        if strange:
-            rows.note(f"characters outside the vocabulary: {' '.join(map(repr, strange))}", index, name)
-    return known, encode(texts, known)
-
-
-def _labels(
-    rows: _Rows, name: str, cells: list[str], classes: Sequence[str] | None
-) -> tuple[tuple[str, ...], NDArray[np.generic]]:
-    found = sorted({cell for cell in cells if cell}, key=_label_order)
-    if classes is None:
-        if len(found) == 1:
-            rows.note(f"every row has the label {found[0]!r}: at least two classes are needed", None, name)
-        classes = found
-    number = {label: index for index, label in enumerate(classes)}
-    for index, cell in enumerate(cells):
-        if cell and cell not in number:
-            rows.note(f"unknown label {cell!r}; the classes are {', '.join(map(repr, classes))}", index, name)
-    return tuple(classes), np.array([number.get(cell, -1) for cell in cells], dtype=np.int64)
-
-
-def _parts(rows: _Rows, split: str) -> list[str] | None:
+def _parts(rows: TableRows, split: str) -> list[str] | None:
     cells = rows.column(split, "split")
     if cells is None:
         return None
@@ -252,7 +141,7 @@ def _parts(rows: _Rows, split: str) -> list[str] | None:
     return [PART_NAMES.get(cell.lower(), "") for cell in cells]
 
 
-def _sentences(rows: _Rows, targets: list[str]) -> tuple[str, ...] | None:
+def _sentences(rows: TableRows, targets: list[str]) -> tuple[str, ...] | None:
     column = next((name for name in SENTENCE_COLUMNS if name in rows.table and name not in targets), None)
     if column is None:
         return None
@@ -260,7 +149,7 @@ def _sentences(rows: _Rows, targets: list[str]) -> tuple[str, ...] | None:
                  for cell, number in zip(rows.table[column], rows.numbers, strict=True))  # fmt: skip
 
 
-def _check_parts(rows: _Rows, parts: list[str], groups: list[str] | None, *, named: bool) -> None:
+def _check_parts(rows: TableRows, parts: list[str], groups: list[str] | None, *, named: bool) -> None:
     """Groups that somebody named must not be in several parts; ones that were only found may be, with a warning."""
     if groups is not None:
         seen: dict[str, dict[str, int]] = {}
@@ -277,7 +166,7 @@ def _check_parts(rows: _Rows, parts: list[str], groups: list[str] | None, *, nam
                 rows.note(f"group {name!r} is in several parts of the split: {places}")
 
 
-def _check_training(rows: _Rows, parts: list[str], labels: list[str] | None) -> None:
+def _check_training(rows: TableRows, parts: list[str], labels: list[str] | None) -> None:
     if "train" not in parts:
         rows.note("the split column names no row for training")
     elif labels is not None:
@@ -354,16 +243,3 @@ def _archive_table(path: Path) -> pd.DataFrame:
     if not tables:
         raise ManifestError(str(path), [Problem("expected arrays train_images, train_labels, … as MedMNIST has them")])
     return pd.concat(tables, ignore_index=True)
-
-
-def _number(cell: str) -> float | None:
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _label_order(label: str) -> tuple[int, float, str]:
-    number = _number(label)
-    return (1, 0.0, label) if number is None else (0, number, label)
