@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from graftwork.audio.domain import DOMAIN
     from graftwork.audio.formats import SUFFIXES
     from graftwork.audio.manifest import load_adapter, read_manifest
+    from graftwork.audio.pretraining import Pretraining, pretrain
+    from graftwork.audio.recogniser import transcribe
+    from graftwork.audio.scoring import evaluate_scores
+    from graftwork.audio.trials import all_pairs, read_trials
+    from graftwork.audio.verifier import embed, open_embedder
     from graftwork.audio.waveform import read_waveform
 
 __all__ = [
@@ -20,18 +25,34 @@ __all__ = [
     "SUFFIXES",
     "AudioContract",
     "ClipClassifier",
+    "Pretraining",
+    "all_pairs",
     "augment",
+    "embed",
+    "evaluate_scores",
     "list_backbones",
     "load_adapter",
     "load_backbone",
     "new_backbone",
+    "open_embedder",
+    "pretrain",
     "read_manifest",
+    "read_trials",
     "read_waveform",
     "save_backbone",
+    "transcribe",
 ]
 
 _HOMES = {
     "ClipClassifier": "classifier",
+    "Pretraining": "pretraining",
+    "pretrain": "pretraining",
+    "evaluate_scores": "scoring",
+    "all_pairs": "trials",
+    "read_trials": "trials",
+    "open_embedder": "verifier",
+    "embed": "verifier",
+    "transcribe": "recogniser",
     "DOMAIN": "domain",
     "load_adapter": "manifest",
     "read_manifest": "manifest",

@@ -25,13 +25,11 @@ from torch.nn import functional as F
 
 from graftwork.audio.masked_crops import Crop, Grid, Masks, crop_batch, draw_crop, draw_crops, grid_of
 from graftwork.audio.pretrainer import Pretrainer
-from graftwork.audio.units import Frames, find_units, mfcc_frames
+from graftwork.audio.units import units_of_round
 from graftwork.core.backbone import Backbone, Features
-from graftwork.core.batches import pass_batches
 from graftwork.core.checkpoint import NAME, Position, load_checkpoint, save_checkpoint
 from graftwork.core.errors import SettingsError, TrainingError
-from graftwork.core.examples import Examples, load_batches
-from graftwork.core.files import whole_file
+from graftwork.core.examples import Examples
 from graftwork.core.history import HistoryRow
 from graftwork.core.optimisation import rate_factor
 from graftwork.core.progress import progress
@@ -133,7 +131,7 @@ def pretrain(
         seed_everything(settings.seed, number)
         model = Pretrainer(own, settings.clusters, 0 if labels is None else len(clips.manifest.classes))
         runtime.place(model)
-        units = _units(place, number, own, clips, settings, runtime)
+        units = units_of_round(place, settings.units[number], own, clips, settings.clusters, settings.seed, runtime)
         task = _Task(model, clips, units, grid_of(own), labels, order[held:], order[:held], settings, runtime, number)
         history = _round(task, place, history, resume)
     runtime.release(own.network)
@@ -153,55 +151,6 @@ def _check(backbone: Backbone, clips: Examples, settings: Pretraining) -> None:
                                 "with mfcc")  # fmt: skip
     if len(clips) < 2:
         raise SettingsError(f"pretraining needs at least two clips, one of which judges; found {len(clips)}")
-
-
-def _units(
-    place: Path, number: int, backbone: Backbone, clips: Examples, settings: Pretraining, runtime: Runtime
-) -> list[NDArray[np.int64]]:
-    """The units of every clip; a resumed round takes the ones it began with."""
-    from safetensors.torch import load_file, save_file
-
-    path = place / "units.safetensors"
-    if path.exists():
-        kept = load_file(path)
-        return [kept[str(row)].numpy() for row in range(len(clips))]
-    source = settings.units[number]
-    log.info("round %d of %d: %d units from %s", number + 1, len(settings.units), settings.clusters, source)
-    frames = _mfcc(backbone, clips) if source == "mfcc" else _layer(backbone, clips, source, runtime)
-    units = find_units(frames, settings.clusters, settings.seed)
-    if runtime.rank == 0:
-        with whole_file(path) as beside:
-            save_file({str(row): torch.from_numpy(one) for row, one in enumerate(units)}, beside)
-    return units
-
-
-def _mfcc(backbone: Backbone, clips: Examples) -> list[Frames]:
-    grid = grid_of(backbone)
-
-    def one(row: int) -> Frames:
-        return mfcc_frames(clips.tensor(row), grid.sample_rate_hz, grid.window, grid.hop)
-
-    with progress("MFCC", len(clips)) as advance, ThreadPoolExecutor() as pool_of_threads:
-        found = []
-        for frames in pool_of_threads.map(one, range(len(clips))):
-            found.append(frames)
-            advance(1, "")
-    return found
-
-
-def _layer(backbone: Backbone, clips: Examples, name: str, runtime: Runtime) -> list[Frames]:
-    stop = [stage.name for stage in backbone.stages].index(name) + 1
-    backbone.network.eval()
-    batches = pass_batches(clips, range(len(clips)), Recipe())
-    found: dict[int, Frames] = {}
-    with progress(f"{backbone.id} up to {name}", len(clips)) as advance, torch.inference_mode(), runtime.autocast():
-        for batch, features in zip(batches, load_batches(clips, batches), strict=True):
-            result = backbone.run(runtime.send(features), 0, stop)
-            lengths = [result.values.shape[1]] * len(batch) if result.lengths is None else result.lengths.tolist()
-            for row, values, length in zip(batch.tolist(), result.values.float().cpu(), lengths, strict=True):
-                found[row] = values[:length].numpy()
-            advance(len(batch), "")
-    return [found[row] for row in range(len(clips))]
 
 
 def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bool) -> tuple[HistoryRow, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork.audio.masked_crops import grid_of
+from graftwork.core.backbone import Backbone
+from graftwork.core.batches import pass_batches
 from graftwork.core.errors import SettingsError
+from graftwork.core.examples import Examples, load_batches
+from graftwork.core.files import whole_file
+from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 Frames = NDArray[np.float32]
 
@@ -59,3 +72,54 @@ def unit_shares(units: Iterable[NDArray[np.int64]], count: int) -> NDArray[np.fl
     totals = np.sum([np.bincount(one, minlength=count) for one in units], axis=0)
     shares: NDArray[np.float64] = totals / totals.sum()
     return shares
+
+
+def units_of_round(
+    place: Path, source: str, backbone: Backbone, clips: Examples, count: int, seed: int, runtime: Runtime
+) -> list[NDArray[np.int64]]:
+    """The units of every clip, found in "mfcc" or in the stage `source`, and kept in the folder `place`.
+
+    A resumed round takes the ones it began with.
+    """
+    from safetensors.torch import load_file, save_file
+
+    path = place / "units.safetensors"
+    if path.exists():
+        kept = load_file(path)
+        return [kept[str(row)].numpy() for row in range(len(clips))]
+    log.info("%d units from %s", count, source)
+    frames = _mfcc(backbone, clips) if source == "mfcc" else _layer(backbone, clips, source, runtime)
+    units = find_units(frames, count, seed)
+    if runtime.rank == 0:
+        with whole_file(path) as beside:
+            save_file({str(row): torch.from_numpy(one) for row, one in enumerate(units)}, beside)
+    return units
+
+
+def _mfcc(backbone: Backbone, clips: Examples) -> list[Frames]:
+    grid = grid_of(backbone)
+
+    def one(row: int) -> Frames:
+        return mfcc_frames(clips.tensor(row), grid.sample_rate_hz, grid.window, grid.hop)
+
+    with progress("MFCC", len(clips)) as advance, ThreadPoolExecutor() as pool_of_threads:
+        found = []
+        for frames in pool_of_threads.map(one, range(len(clips))):
+            found.append(frames)
+            advance(1, "")
+    return found
+
+
+def _layer(backbone: Backbone, clips: Examples, name: str, runtime: Runtime) -> list[Frames]:
+    stop = [stage.name for stage in backbone.stages].index(name) + 1
+    backbone.network.eval()
+    batches = pass_batches(clips, range(len(clips)), Recipe())
+    found: dict[int, Frames] = {}
+    with progress(f"{backbone.id} up to {name}", len(clips)) as advance, torch.inference_mode(), runtime.autocast():
+        for batch, features in zip(batches, load_batches(clips, batches), strict=True):
+            result = backbone.run(runtime.send(features), 0, stop)
+            lengths = [result.values.shape[1]] * len(batch) if result.lengths is None else result.lengths.tolist()
+            for row, values, length in zip(batch.tolist(), result.values.float().cpu(), lengths, strict=True):
+                found[row] = values[:length].numpy()
+            advance(len(batch), "")
+    return [found[row] for row in range(len(clips))]
