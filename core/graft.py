@@ -7,8 +7,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
-from graftwork.core.backbone import FRAMES, Backbone, Features, digest, named_tensors
+from graftwork.core.backbone import FRAMES, Backbone, Features, Stage, digest, named_tensors
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.heads import Head, output_count
 from graftwork.core.manifest import Task
@@ -25,12 +27,13 @@ class Graft(nn.Module):
     whatever mode is asked for: their running statistics do not move and their dropout is off.
     """
 
-    def __init__(self, backbone: Backbone, head: Head | NeighbourHead, plan: Plan) -> None:
+    def __init__(self, backbone: Backbone, head: Head | NeighbourHead, plan: Plan, *, recompute: bool = False) -> None:
         super().__init__()
         self.stages = backbone
         self.backbone = backbone.network
         self.head = head
         self.plan = plan
+        self.recompute = recompute
         self.frontier = plan.phases[0].frontier
         trainable = set(plan.trainable)
         for name, parameter in self.backbone.named_parameters():
@@ -47,8 +50,21 @@ class Graft(nn.Module):
         if frontier > start:
             with torch.no_grad():
                 features = self.stages.run(features, start, frontier)
-        features = self.stages.run(features, frontier)
+        if self.recompute and self.training and torch.is_grad_enabled():
+            for stage in self.stages.stages[frontier:]:
+                features = self._recomputed(stage, features)
+        else:
+            features = self.stages.run(features, frontier)
         return Features(cast(Tensor, self.head(features.values)), features.lengths)
+
+    def _recomputed(self, stage: Stage, features: Features) -> Features:
+        """A stage of which only input and output are kept. One with BatchNorm is run as ever, because running it again
+        would move its statistics twice."""
+        modules = self.backbone.named_modules()
+        if any(isinstance(module, _BatchNorm) and stage.holds(name) for name, module in modules):
+            return stage.run(self.backbone, features)
+        again: Features = checkpoint(stage.run, self.backbone, features, use_reentrant=False)
+        return again
 
     def enter(self, phase: Phase) -> None:
         """What waits in this phase is frozen like the rest: it runs without a graph, in evaluation mode."""
@@ -142,4 +158,4 @@ def make_graft(
         backbone, inserted = insert_layer_mix(backbone, strategy.number or 0, blank)
     plan = make_plan(strategy, backbone, head, inserted=inserted, stage_decay=recipe.stage_decay,
                      solvable=not frames)  # fmt: skip
-    return Graft(backbone, head, plan)
+    return Graft(backbone, head, plan, recompute=recipe.recompute == "on")

@@ -83,6 +83,8 @@ RECIPE_HELP = {
     "lora_alpha": "lora's changes count alpha / rank times.",
     "lora_targets": "Layers that lora changes: auto (attention, else all), all, or stages, layers and stage:layer, "
     "separated by commas.",
+    "recompute": "on: keep no activations inside stages that learn and compute them again for the gradient: less "
+    "memory, about a third more time.",
     "seed": "Of splits, initial weights, order and augmentation.",
     "device": "auto, cpu, cuda, cuda:1, …",
     "precision": "auto: bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU.",

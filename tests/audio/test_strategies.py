@@ -76,3 +76,36 @@ def test_it_learns_what_it_says_from_stored_stages_as_from_stages_run_anew(
     assert once.proof.before == once.proof.after
     for name, value in graft.learnt().items():
         torch.testing.assert_close(anew.adapter.graft.learnt()[name], value, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("strategy", ["partial:2", "lora", "full", "bias"])
+def test_activations_computed_again_give_the_same_weights(speech: tuple[Backbone, Examples], strategy: str) -> None:
+    """Also with frozen layers below and between, and with dropout, whose randomness is repeated."""
+    backbone, examples = speech
+    kept, again = (
+        finetune(backbone, examples, strategy=strategy, recipe=Recipe(**vars(RECIPE) | {"recompute": recompute}))
+        for recompute in ("off", "on")
+    )
+    assert again.adapter.graft.recompute
+    for name, value in kept.adapter.graft.learnt().items():
+        torch.testing.assert_close(again.adapter.graft.learnt()[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_activations_computed_again_are_not_kept(speech: tuple[Backbone, Examples]) -> None:
+    backbone, examples = speech
+    held = {}
+    for recompute in ("off", "on"):
+        sizes: list[int] = []
+        recipe = Recipe(**vars(RECIPE) | {"recompute": recompute, "epochs": 1})
+        graft = finetune(backbone, examples, strategy="full", recipe=recipe).adapter.graft
+        graft.train(True)
+        batch = examples.contract.collate([examples.tensor(row) for row in range(4)])
+
+        def note(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            graft(batch)
+        held[recompute] = sum(sizes)
+    assert held["on"] < 0.3 * held["off"]
