@@ -1,4 +1,4 @@
-"""Speech backbones by id: `torchaudio:NAME`, `hf:ID_OR_FOLDER`; listing them, making and saving one's own."""
+"""Speech backbones by id: `tiny:NAME`, `torchaudio:NAME`, `hf:ID_OR_FOLDER`; listing them, making and saving one's own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from graftwork.audio import bundles, huggingface
 from graftwork.audio.architecture import Architecture, empty_network, random_network
 from graftwork.audio.contract import AudioContract
 from graftwork.audio.pooling import AttentivePooling, Pooling, pooled_dim
+from graftwork.audio.tiny_backbones import ENTRIES, tiny_folder
 from graftwork.audio.wav2vec2 import ATTENTION, speech_stages
 from graftwork.audio.weights import fill, read_weights, translate
 from graftwork.core.backbone import Backbone
@@ -39,7 +40,7 @@ def load_backbone(
 ) -> Backbone:
     """A pretrained speech network by id, in evaluation mode on the CPU.
 
-    id: `torchaudio:NAME` (see `list_backbones`), or `hf:` with a local folder or an id of the Hugging Face
+    id: `tiny:wav2vec2` (in the package), `torchaudio:NAME` (see `list_backbones`), or `hf:` with a local folder or an id of the Hugging Face
     hub, of the families wav2vec2, hubert and wavlm.
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
@@ -55,8 +56,8 @@ def load_backbone(
     if source == "torchaudio" and name in bundles.BUNDLES:
         architecture, normalised = bundles.architecture_of(name)
         rate = 16000
-    elif source == "hf" and name:
-        folder = huggingface.checkpoint_folder(name)
+    elif source in ("hf", "tiny") and name:
+        folder = tiny_folder(name) if source == "tiny" else huggingface.checkpoint_folder(name)
         architecture = huggingface.architecture_from_config(huggingface.read_json(folder / "config.json"), id)
         rate, normalised = huggingface.input_settings(folder)
     else:
@@ -113,7 +114,8 @@ def save_backbone(backbone: Backbone, folder: str | Path) -> str:
 
 def list_backbones(text: str = "") -> list[BackboneEntry]:
     """The known backbones whose id contains `text`, in any case; without importing torchaudio."""
-    rows = [
+    rows = list(ENTRIES)
+    rows += [
         BackboneEntry(
             id=f"torchaudio:{name}",
             source="torchaudio",
