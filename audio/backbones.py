@@ -1,4 +1,4 @@
-"""Speech backbones by id: `tiny:NAME`, `torchaudio:NAME`, `hf:ID_OR_FOLDER`; listing them, making and saving one's own."""
+"""Speech backbones by id: `tiny:NAME`, `torchaudio:NAME`, `hf:ID_OR_FOLDER`; listing, making, saving."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def load_backbone(
 ) -> Backbone:
     """A pretrained speech network by id, in evaluation mode on the CPU.
 
-    id: `tiny:wav2vec2` (in the package), `torchaudio:NAME` (see `list_backbones`), or `hf:` with a local folder or an id of the Hugging Face
-    hub, of the families wav2vec2, hubert and wavlm.
+    id: `tiny:wav2vec2` (in the package), `torchaudio:NAME` (see `list_backbones`), or `hf:` with a local folder or an
+    id of the Hugging Face hub, of the families wav2vec2, hubert and wavlm.
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
     max_seconds: longer clips are cropped to their middle. window_seconds, window_overlap: longer clips are learnt from

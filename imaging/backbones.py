@@ -10,7 +10,7 @@ from graftwork.core.errors import BackboneError
 from graftwork.imaging import hub
 from graftwork.imaging.catalogue import CATALOGUE, Known
 
-SOURCES = ("timm", "monai", "medicalnet")
+SOURCES = ("tiny", "timm", "monai", "medicalnet")
 
 
 def load_backbone(
@@ -23,7 +23,8 @@ def load_backbone(
 ) -> Backbone:
     """A pretrained image network by its id, on the CPU, in evaluation mode.
 
-    id: `timm:NAME` (2D, ImageNet and more), `monai:NAME-2d`, `monai:NAME-3d`, or `medicalnet:NAME` (3D).
+    id: `tiny:cnn2d` (2D, in the package), `timm:NAME` (2D, ImageNet and more), `monai:NAME-2d`,
+        `monai:NAME-3d`, or `medicalnet:NAME` (3D).
     weights: a local file (.safetensors, .pt, .pth, .bin, .ckpt); "random" for random initialisation from
         torch's generator; by default the source's own, from the local cache or downloaded.
     image_size: pixels or voxels along each axis; by default what the network was trained on.
@@ -35,7 +36,9 @@ def load_backbone(
     fetched, UnreadableError for a damaged weights file, SettingsError for options that cannot work.
     """
     source, _, name = id.partition(":")
-    if source == "timm":
+    if source == "tiny":
+        from graftwork.imaging.tiny_backbones import load_tiny as load
+    elif source == "timm":
         from graftwork.imaging.timm_backbones import load_timm as load
     elif source == "monai":
         from graftwork.imaging.monai_backbones import load_monai as load
@@ -66,7 +69,7 @@ def list_backbones(text: str = "") -> list[BackboneEntry]:
 
 
 def _entry(known: Known) -> BackboneEntry:
-    here: Literal["yes", "download", "file"] = "file"
+    here: Literal["yes", "download", "file"] = "yes" if known.id.startswith("tiny:") else "file"
     if known.repository:
         here = "yes" if hub.cached_file(known.repository, known.files) else "download"
     source = known.id.partition(":")[0]

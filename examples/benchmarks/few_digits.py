@@ -1,4 +1,4 @@
-"""Spoken digits of new speakers from ten labelled clips a digit: what pretraining is worth beside random weights and log-mel.
+"""Spoken digits of new speakers from ten labelled clips a digit: what is pretraining worth?
 
     python examples/benchmarks/few_digits.py digits/manifest.csv [--backbone tiny:wav2vec2]
 
@@ -50,9 +50,10 @@ def main() -> None:
             predicted[name] = head.fit(values[rows], clips.values[rows]).predict_proba(values[new])
         truth = clips.values[new]
         shares = "  ".join(f"{name} {(one.argmax(1) == truth).mean():.3f}" for name, one in predicted.items())
-        gains = [f"more than {name} {core.compare_predictions('single-label', truth, predicted['trained'], predicted[name])['accuracy']}"
-                 for name in ("random", "log-mel")]  # fmt: skip
-        print(f"draw {draw}: accuracy {shares}; {', '.join(gains)}", flush=True)
+        print(f"draw {draw}: accuracy {shares}", flush=True)
+        for name in ("random", "log-mel"):
+            gain = core.compare_predictions("single-label", truth, predicted["trained"], predicted[name])
+            print(f"  more than {name}: {gain['accuracy']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pretrains `tiny:wav2vec2` on a folder of LibriSpeech clips: masked units of MFCC, and who speaks, under random channels.
+"""Pretrains `tiny:wav2vec2` on a folder of LibriSpeech clips: masked units, and who speaks.
 
     python examples/pretraining/tiny_wav2vec2.py librispeech251 --out tiny_wav2vec2
 
