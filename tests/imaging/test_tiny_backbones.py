@@ -33,7 +33,7 @@ def test_the_package_holds_halved_weights_a_card_and_the_log() -> None:
         kinds = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     assert kinds == {"F16", "I64"}  # BatchNorm counts its batches in whole numbers
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 4e6
-    assert "generated" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert "Generated pictures only" in (FOLDER / "README.md").read_text(encoding="utf-8")
     assert (FOLDER / "history.csv").read_text(encoding="utf-8").startswith("epoch,side,train_loss")
 
 
