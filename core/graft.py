@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import cast
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from graftwork.core.backbone import FRAMES, Backbone, Features, Stage, digest, named_tensors
+from graftwork.core.backbone import FRAMES, Backbone, Features, digest, named_tensors
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.heads import Head, output_count
 from graftwork.core.manifest import Task
@@ -34,6 +35,9 @@ class Graft(nn.Module):
         self.head = head
         self.plan = plan
         self.recompute = recompute
+        batch_norms = [name for name, module in self.backbone.named_modules() if isinstance(module, _BatchNorm)]
+        # Running a BatchNorm again would move its statistics twice.
+        self.kept = {stage.name for stage in backbone.stages if any(map(stage.holds, batch_norms))}
         self.frontier = plan.phases[0].frontier
         trainable = set(plan.trainable)
         for name, parameter in self.backbone.named_parameters():
@@ -52,19 +56,11 @@ class Graft(nn.Module):
                 features = self.stages.run(features, start, frontier)
         if self.recompute and self.training and torch.is_grad_enabled():
             for stage in self.stages.stages[frontier:]:
-                features = self._recomputed(stage, features)
+                run = partial(stage.run, self.backbone)
+                features = run(features) if stage.name in self.kept else checkpoint(run, features, use_reentrant=False)
         else:
             features = self.stages.run(features, frontier)
         return Features(cast(Tensor, self.head(features.values)), features.lengths)
-
-    def _recomputed(self, stage: Stage, features: Features) -> Features:
-        """A stage of which only input and output are kept. One with BatchNorm is run as ever, because running it again
-        would move its statistics twice."""
-        modules = self.backbone.named_modules()
-        if any(isinstance(module, _BatchNorm) and stage.holds(name) for name, module in modules):
-            return stage.run(self.backbone, features)
-        again: Features = checkpoint(stage.run, self.backbone, features, use_reentrant=False)
-        return again
 
     def enter(self, phase: Phase) -> None:
         """What waits in this phase is frozen like the rest: it runs without a graph, in evaluation mode."""

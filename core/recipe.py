@@ -55,15 +55,14 @@ class Recipe:
     once and drawn from; None is 4. 0 computes nothing ahead: frozen stages run in every epoch.
     stage_decay: rate of a stage relative to the one above it. lora_rank, lora_alpha, lora_targets: size, strength
     (the change counts alpha / rank times) and layers of `lora`: "auto", "all", or stages, layers and stage:layer
-    separated by commas. recompute: "on" keeps no activations
-    inside stages that learn and computes them again for the gradient: less memory, about a third more time.
-    device: "auto", "cpu", "cuda", "cuda:1", …. precision: "auto" is bf16 where the GPU has
-    it, fp16 on older ones, fp32 on a CPU. memory_format: of images and filters. compile: "on" sends frozen and
-    learning stages through torch.compile; "auto" the frozen ones where there are enough examples to repay it.
-    workers: processes that read files where examples do not fit in memory. cache: folder of the stored outputs of
-    frozen stages, None for the user's cache folder. cache_limit: its largest size, as "20GB"; None is a quarter of
-    the free disk. cache_dtype: how numbers are stored; float16 keeps 11 bits (relative error at most 5e-4),
-    bfloat16 8 (4e-3).
+    separated by commas. recompute: "on" keeps no activations inside stages that learn and computes them again for the
+    gradient: less memory, about a third more time; stages with BatchNorm keep theirs. device: "auto", "cpu",
+    "cuda", "cuda:1", …. precision: "auto" is bf16 where the GPU has it, fp16 on older ones, fp32 on a CPU.
+    memory_format: of images and filters. compile: "on" sends frozen and learning stages through torch.compile;
+    "auto" the frozen ones where there are enough examples to repay it. workers: processes that read files where
+    examples do not fit in memory. cache: folder of the stored outputs of frozen stages, None for the user's cache
+    folder. cache_limit: its largest size, as "20GB"; None is a quarter of the free disk. cache_dtype: how numbers
+    are stored; float16 keeps 11 bits (relative error at most 5e-4), bfloat16 8 (4e-3).
     """
 
     epochs: int = 30

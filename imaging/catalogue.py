@@ -37,7 +37,7 @@ def _medicalnet(depth: int, parameters: int) -> Known:
 
 
 CATALOGUE = (
-    Known("tiny:cnn2d", 1_576_884, "as the package", None, (), "2D, 128 px, in the package; generated pictures"),
+    Known("tiny:cnn2d", 1_576_884, "apache-2.0", None, (), "2D, 128 px, in the package; generated pictures"),
     _timm("mobilenetv2_100", 2_223_872, "ra_in1k", 224),
     _timm("mobilenetv3_large_100", 4_202_032, "ra_in1k", 224),
     _timm("resnet18", 11_176_512, "a1_in1k", 224),

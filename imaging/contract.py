@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from graftwork.core.backbone import Features
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
+from graftwork.imaging.channels import adapt_statistics
 from graftwork.imaging.intensity import parse_intensity, scale_intensity
 from graftwork.imaging.scan import Scan, read_scan
 
@@ -153,3 +154,24 @@ def resize(values: Tensor, size: Sequence[int]) -> Tensor:
 
 def _times(shape: Sequence[int]) -> str:
     return " x ".join(str(length) for length in shape)
+
+
+def picture_contract(
+    size: Sequence[int], channels: int, intensity: str | None, *, mean: Sequence[float], std: Sequence[float]
+) -> ImageContract:
+    """The contract of a 2D network that was pretrained on values in [0, 1], less `mean`, by `std`, one a channel.
+
+    size: (height, width) in pixels. channels: wanted, where the pretrained number may be another. intensity: None is
+    "auto". Raises SettingsError as ImageContract does.
+    """
+    if intensity is not None and intensity.strip().lower() == "zscore":
+        # A z-score is the network's scale already: the pretrained mean and std on top would move it away again.
+        mean, std = (0.0,) * len(mean), (1.0,) * len(std)
+    return ImageContract(
+        spatial_dims=2,
+        channels=channels,
+        size=tuple(size),
+        intensity=intensity or "auto",
+        mean=adapt_statistics(mean, max(channels, 1)),
+        std=adapt_statistics(std, max(channels, 1)),
+    )

@@ -13,8 +13,7 @@ from graftwork.core.backbone import Backbone, Features, Stage
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError
 from graftwork.imaging import hub
-from graftwork.imaging.channels import adapt_statistics
-from graftwork.imaging.contract import ImageContract
+from graftwork.imaging.contract import ImageContract, picture_contract
 from graftwork.imaging.timm_stages import timm_stages
 from graftwork.imaging.weights import fit_weights, read_weights
 
@@ -30,7 +29,14 @@ def load_timm(
     are neither here nor to be had, SettingsError for an image size that the network cannot take.
     """
     config = _config(name)
-    contract = _contract(config, image_size, channels, intensity)
+    own_channels, *own_size = config.input_size
+    contract = picture_contract(
+        own_size if image_size is None else (image_size, image_size),
+        own_channels if channels is None else channels,
+        intensity,
+        mean=config.mean,
+        std=config.std,
+    )
     network = _create(name, contract.channels)
     if weights != "random":
         fit_weights(
@@ -113,23 +119,6 @@ def _config(name: str) -> Any:
         raise BackboneError(f"timm:{name} is unknown; weights of {architecture}: {', '.join(known) or 'none'}")
     # Networks that timm publishes no weights for may lack a description; timm then uses the same defaults.
     return timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg(input_size=(3, 224, 224))
-
-
-def _contract(config: Any, image_size: int | None, channels: int | None, intensity: str | None) -> ImageContract:
-    own_channels, *own_size = config.input_size
-    channels = own_channels if channels is None else channels
-    mean, std = config.mean, config.std
-    if intensity is not None and intensity.strip().lower() == "zscore":
-        # A z-score is the network's scale already: ImageNet's mean and std on top would move it away again.
-        mean, std = (0.0,) * own_channels, (1.0,) * own_channels
-    return ImageContract(
-        spatial_dims=2,
-        channels=channels,
-        size=tuple(own_size) if image_size is None else (image_size, image_size),
-        intensity=intensity or "auto",
-        mean=adapt_statistics(mean, max(channels, 1)),
-        std=adapt_statistics(std, max(channels, 1)),
-    )
 
 
 def _create(name: str, channels: int) -> nn.Module:

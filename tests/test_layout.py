@@ -25,6 +25,16 @@ def test_every_folder_with_a_package_is_listed_and_flat():
         assert (ROOT / name / "py.typed").is_file()
 
 
+def test_what_lies_beside_the_code_is_installed_with_it():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    patterns = settings["package-data"]["*"]
+    found = [path.relative_to(ROOT / name) for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file()]
+    beside = [path for path in found if path.suffix not in (".py", ".pyc")]
+    assert Path("tiny/wav2vec2/model.safetensors") in beside
+    for path in beside:
+        assert any(path.match(pattern) for pattern in patterns), path
+
+
 def test_graftwork_is_a_namespace():
     assert not (ROOT / "graftwork" / "__init__.py").exists()
     assert not (ROOT / "__init__.py").exists()

@@ -27,11 +27,11 @@ def load(weights: str | None, size: int) -> Backbone:
     return imaging.load_backbone("tiny:cnn2d", weights=weights, image_size=size)
 
 
-def report(name: str, values: np.ndarray, predictions: dict[str, np.ndarray]) -> None:
+def report(name: str, truth: core.Manifest, predictions: dict[str, np.ndarray]) -> None:
     for which, own in predictions.items():
-        metrics = core.evaluate_predictions("single-label", ("0", "1"), values, own).metrics
+        metrics = core.evaluate_predictions(truth.task, truth.classes, truth.values, own).metrics
         print(f"{name}, {which}: AUROC {metrics['auroc']}, accuracy {metrics['accuracy']}", flush=True)
-    gain = core.compare_predictions("single-label", values, predictions["pretrained"], predictions["random"])
+    gain = core.compare_predictions(truth.task, truth.values, predictions["pretrained"], predictions["random"])
     print(f"{name}, pretrained beyond random: AUROC {gain['auroc']}, accuracy {gain['accuracy']}", flush=True)
 
 
@@ -48,7 +48,7 @@ def in_folds(source: str, size: int, count: int = 5) -> None:
             run = core.finetune(backbone, vectors.subset(np.flatnonzero(numbers != fold)), strategy="probe")
             outside = np.flatnonzero(numbers == fold)
             predictions[which][outside] = core.predict(run.adapter, vectors.subset(outside))
-    report(f"{source}, {size} px, {count} folds", scans.values, predictions)
+    report(f"{source}, {size} px, {count} folds", scans, predictions)
 
 
 def with_few(source: str, size: int, draws: int = 3) -> None:
@@ -60,7 +60,7 @@ def with_few(source: str, size: int, draws: int = 3) -> None:
             backbone = load(weights, size)
             run = core.finetune(backbone, chosen, strategy="probe")
             predictions[which] = core.predict(run.adapter, core.read_examples(test, backbone.contract))
-        report(f"{source}, {FEW} labels, draw {draw}", test.values, predictions)
+        report(f"{source}, {FEW} labels, draw {draw}", test, predictions)
 
 
 def cost(backbone: Backbone, example: torch.Tensor, unit: float, what: str) -> None:

@@ -148,9 +148,8 @@ def phantom(kind: int, generator: Random) -> Picture:
             picture = _with_finding(picture, FINDINGS[finding], bool(large), count, (x, y, fine), generator)
     picture = picture * (1 + 0.15 * bumps(generator, 1.0)) * (1 + 0.05 * fine)
     picture = smooth(picture.astype(np.float32), generator.uniform(0.5, 1.2))
-    return np.clip(picture + generator.normal(0, generator.uniform(0.005, 0.04), picture.shape), 0, 1).astype(
-        np.float32
-    )
+    noise = generator.normal(0, generator.uniform(0.005, 0.04), picture.shape)
+    return np.clip(picture + noise, 0, 1).astype(np.float32)
 
 
 def _with_finding(picture: Picture, name: str, large: bool, count: int, grid: tuple[Picture, ...],

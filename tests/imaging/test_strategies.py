@@ -77,3 +77,16 @@ def test_the_stages_below_what_learns_are_run_once_however_many_epochs(network, 
     anew = finetune(backbone, examples, strategy=strategy, recipe=Recipe(**vars(recipe) | {"views": 0}))
     for name, value in once.adapter.graft.learnt().items():
         torch.testing.assert_close(anew.adapter.graft.learnt()[name], value, atol=1e-5, rtol=1e-5)
+
+
+def test_activations_computed_again_move_statistics_once(network):
+    kind, backbone, examples = network
+    recipe = Recipe(epochs=2, batch_size=5, device="cpu", workers=0, augment="off", compile="off")
+    kept, again = (
+        finetune(backbone, examples, strategy="full", recipe=Recipe(**vars(recipe) | {"recompute": recompute}))
+        for recompute in ("off", "on")
+    )
+    learnt = again.adapter.graft.learnt()
+    assert any("running_mean" in name for name in learnt) == ("CNN" in kind)
+    for name, value in kept.adapter.graft.learnt().items():
+        torch.testing.assert_close(learnt[name], value, atol=1e-5, rtol=1e-5)
