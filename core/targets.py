@@ -26,7 +26,7 @@ def guessed_task(columns: list[list[str]]) -> Task:
 def target_values(
     rows: TableRows, names: list[str], columns: list[list[str]], task: Task, classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], NDArray[np.generic]]:
-    """Classes in order and targets as a Manifest has them, from the target columns' cells; problems are noted in `rows`.
+    """Classes in order and targets as a Manifest has them, from the target cells; problems are noted in `rows`.
 
     classes: given by a trained model, or None to take them from the cells. No classes for numbers.
     """
