@@ -198,8 +198,8 @@ def add_attention(network: nn.Module, architecture: Architecture) -> nn.Module:
 
 def _unknown(id: str) -> str:
     known = [*(entry.id for entry in ENTRIES), *(f"torchaudio:{name}" for name in bundles.BUNDLES)]
-    folded = {name.lower(): name for name in known}
-    wanted = id.lower() if ":" in id else f"torchaudio:{id.lower()}"
-    near = [folded[name] for name in difflib.get_close_matches(wanted, folded, n=3, cutoff=0.6)]
+    # Without a source, names alone are compared, whatever source they are of.
+    folded = {(name if ":" in id else name.partition(":")[2]).lower(): name for name in known}
+    near = [folded[name] for name in difflib.get_close_matches(id.lower(), folded, n=3, cutoff=0.6)]
     advice = f"nearest: {', '.join(near)}" if near else "expected tiny:NAME, torchaudio:NAME or hf:ID_OR_FOLDER"
     return f"unknown speech backbone {id!r}; {advice}; `graftwork-audio backbones` lists all"

@@ -26,6 +26,7 @@ def write_table(folder: Path, path: Path) -> None:
     clips = sorted(folder.rglob("*.flac"))
     if not clips:
         raise SystemExit(f"{folder}: expected FLAC files named speaker-chapter-utterance, found none")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["path", "speaker"])
@@ -44,7 +45,6 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="further options of `graftwork-audio pretrain`, after --")
     arguments = parser.parse_args()
     table = arguments.out.with_name(arguments.out.name + ".csv")
-    table.parent.mkdir(parents=True, exist_ok=True)
     write_table(arguments.clips, table)
     command = [sys.executable, "-m", "graftwork.audio", "pretrain", str(table), "--config", str(CONFIG),
                "--out", str(arguments.out), *RECIPE, *arguments.options]  # fmt: skip

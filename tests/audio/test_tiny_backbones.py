@@ -57,6 +57,8 @@ def test_it_is_loaded_like_any_other_folder() -> None:
     assert load_backbone("tiny:wav2vec2", weights="random").digest() != tiny.digest()
     with pytest.raises(BackboneError, match=r"tiny:hubert is unknown; in the package: tiny:wav2vec2"):
         load_backbone("tiny:hubert")
+    with pytest.raises(BackboneError, match=r"'wav2vec2'; nearest: tiny:wav2vec2"):
+        load_backbone("wav2vec2")
 
 
 def test_an_adapter_finds_it_again(tmp_path: Path, write_sound: Callable[..., Path]) -> None:
