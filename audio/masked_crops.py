@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,8 @@ from graftwork.audio.augmentation import change_channel
 from graftwork.audio.contract import AudioContract, normalise_clip
 from graftwork.core.backbone import Backbone, Features
 from graftwork.core.examples import Examples
+
+CEPSTRA = 13
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,56 @@ class Crop:
 
 
 @dataclass(frozen=True)
+class CropBatch:
+    """Crops side by side.
+
+    waveforms: (batch, samples). masked: True (batch, frames) where a frame is hidden. units: (batch, frames), -1 beyond
+    a crop's own frames. cepstra: (batch, frames, 13) of the clean sound; None where no one learns them.
+    """
+
+    waveforms: Features
+    masked: Tensor
+    units: Tensor
+    cepstra: Tensor | None
+
+
+@dataclass(frozen=True)
 class Masks:
     """Share of the frames at which a hidden span starts, and its length in frames."""
 
     share: float
     frames: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation (13,) of the MFCC of clips."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+def cepstra_of(samples: Tensor, grid: Grid) -> Tensor:
+    """13 MFCC (frames, 13) of a clip (samples,).
+
+    Windows without padding at the ends: frame i sees the samples that frame i of a network of this grid sees.
+    """
+    return cast(Tensor, _mfcc(grid)(samples)).T
+
+
+@cache
+def _mfcc(grid: Grid) -> Any:
+    from torchaudio.transforms import MFCC
+
+    mels = {"n_fft": grid.window, "hop_length": grid.hop, "n_mels": 40, "center": False}
+    return MFCC(grid.sample_rate_hz, n_mfcc=CEPSTRA, melkwargs=mels)
+
+
+def cepstra_scale(clips: Examples, grid: Grid, seed: int) -> Scale:
+    """From at most 500 clips, drawn from `seed`, each at mean 0 and variance 1."""
+    rows = np.random.default_rng(seed).permutation(len(clips))[:500]
+    frames = torch.cat([cepstra_of(normalise_clip(clips.tensor(int(row))), grid) for row in rows])
+    return Scale(frames.mean(0), frames.std(0) + 1e-6)
 
 
 def grid_of(backbone: Backbone) -> Grid:
@@ -85,22 +133,28 @@ def crop_batch(
     grid: Grid,
     crops: Sequence[Crop],
     seeds: Sequence[tuple[int, ...]] | None,
-) -> tuple[Features, Tensor, Tensor]:
-    """Waveforms, what is hidden (batch, frames), and units (batch, frames), -1 beyond a crop's own frames.
+    scale: Scale | None,
+) -> CropBatch:
+    """The crops as a network takes them, and what it has to learn.
 
-    seeds: of the random channel that each crop passes; None for none.
+    seeds: of the random channel that each crop passes; None for none. scale: what MFCC are standardised by; None for
+    a batch without them.
     """
     contract = cast(AudioContract, clips.contract)
     longest = max(crop.frames for crop in crops)
     masked = torch.zeros(len(crops), longest, dtype=torch.bool)
     wanted = torch.full((len(crops), longest), -1)
+    cepstra = None if scale is None else torch.zeros(len(crops), longest, CEPSTRA)
     waveforms = []
     for place, crop in enumerate(crops):
         begin = crop.start * grid.hop
         samples = clips.tensor(crop.row)[begin : begin + grid.samples(crop.frames)]
+        if cepstra is not None and scale is not None:
+            clean = cepstra_of(normalise_clip(samples), grid)
+            cepstra[place, : crop.frames] = (clean - scale.mean) / scale.deviation
         if seeds is not None:
             samples = change_channel(samples, np.random.default_rng(seeds[place]))
         waveforms.append(normalise_clip(samples) if contract.normalise == "clip" else samples)
         masked[place, : crop.frames] = torch.from_numpy(crop.masked)
         wanted[place, : crop.frames] = torch.from_numpy(units[crop.row][crop.start : crop.start + crop.frames])
-    return contract.collate(waveforms), masked, wanted
+    return CropBatch(contract.collate(waveforms), masked, wanted, cepstra)

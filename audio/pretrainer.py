@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from graftwork.audio.masked_crops import CEPSTRA
 from graftwork.audio.pooling import pool
 from graftwork.audio.wav2vec2 import add_position, padding_of
 from graftwork.core.backbone import Backbone, Features, named_tensors
@@ -22,9 +23,9 @@ SPEAKER_SCALE, SPEAKER_MARGIN = 20.0, 0.2
 
 class Pretrainer(nn.Module):
     """A speech network with what it needs only while it is pretrained: a vector in place of masked frames, one vector
-    for each unit, and one for each speaker."""
+    for each unit, and one for each speaker; with `spectrum`, linear maps to the MFCC of a frame."""
 
-    def __init__(self, backbone: Backbone, clusters: int, speakers: int) -> None:
+    def __init__(self, backbone: Backbone, clusters: int, speakers: int, spectrum: bool = False) -> None:
         super().__init__()
         self.stages = backbone
         self.network: Any = backbone.network
@@ -33,15 +34,19 @@ class Pretrainer(nn.Module):
         self.to_unit = nn.Linear(hidden, UNIT_DIM)
         self.unit_vectors = nn.Parameter(torch.randn(clusters, UNIT_DIM))
         self.speaker_vectors = nn.Parameter(torch.randn(speakers, 2 * hidden) * 0.01)
+        self.to_cepstra = nn.ModuleList(nn.Linear(hidden, CEPSTRA) for _ in range(2 * spectrum))
 
-    def forward(self, waveforms: Features, masked: Tensor | None) -> Features:
-        """Frames of the last layer (batch, frames, hidden); masked: True (batch, frames) where a frame is hidden."""
+    def forward(self, waveforms: Features, masked: Tensor | None) -> tuple[Tensor, Features]:
+        """Frames in front of the Transformer and of its last layer, both (batch, frames, hidden).
+
+        masked: True (batch, frames) where the Transformer does not see a frame.
+        """
         frames = self.stages.run(waveforms, 0, 1)
-        x = self.network.encoder.feature_projection(frames.values)
+        x = projected = self.network.encoder.feature_projection(frames.values)
         if masked is not None:
             x = torch.where(masked[..., None], self.mask_vector.to(x.dtype), x)
         features = add_position(self.network, Features(x, frames.lengths))
-        return self.stages.run(features, 2, len(self.stages.stages) - 1)
+        return projected, self.stages.run(features, 2, len(self.stages.stages) - 1)
 
     def unit_logits(self, frames: Tensor) -> Tensor:
         """(…, hidden) -> (…, clusters)."""
@@ -55,6 +60,13 @@ class Pretrainer(nn.Module):
         cosine = F.normalize(vectors, dim=1) @ F.normalize(self.speaker_vectors, dim=1).T
         margin = SPEAKER_MARGIN * F.one_hot(speakers, len(self.speaker_vectors))
         return F.cross_entropy(SPEAKER_SCALE * (cosine - margin), speakers, reduction="sum")
+
+    def spectrum_loss(self, projected: Tensor, last: Tensor, cepstra: Tensor) -> Tensor:
+        """Summed over frames, the mean squared error of standardised MFCC (frames, 13), told from the frames
+        (frames, hidden) in front of the Transformer, and from its last layer."""
+        errors = [F.mse_loss(to(frames.float()), cepstra, reduction="sum") / CEPSTRA
+                  for to, frames in zip(self.to_cepstra, (projected, last), strict=True)]  # fmt: skip
+        return errors[0] + errors[1]
 
     def learnt(self) -> dict[str, Tensor]:
         return named_tensors(self)

@@ -20,13 +20,23 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional as F
 
-from graftwork.audio.masked_crops import Crop, Grid, Masks, crop_batch, draw_crop, draw_crops, grid_of
+from graftwork.audio.masked_crops import (
+    Crop,
+    CropBatch,
+    Grid,
+    Masks,
+    Scale,
+    cepstra_scale,
+    crop_batch,
+    draw_crop,
+    draw_crops,
+    grid_of,
+)
 from graftwork.audio.pretrainer import Pretrainer
-from graftwork.audio.units import units_of_round
-from graftwork.core.backbone import Backbone, Features
+from graftwork.audio.units import SPECTRAL, units_of_round
+from graftwork.core.backbone import Backbone
 from graftwork.core.checkpoint import NAME, Position, load_checkpoint, save_checkpoint
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import Examples
@@ -47,13 +57,16 @@ REPORTS = 20
 class Pretraining:
     """Settings of a pretraining run.
 
-    units: what the units of each round are found in: "mfcc", or "layerN", that layer's output after the round before.
+    units: what the units of each round are found in: "mfcc" (with differences, as HuBERT's), "cepstra" (MFCC without),
+    or "layerN", that layer's output after the round before.
     clusters: number of units. updates: of each round. batch_seconds: sound per update. crop_seconds: a random part of
     this length of each clip drawn. mask_share: of the frames that start a masked span; mask_frames: its length.
     seen_weight: of the loss at frames that are not hidden, which is learnt sooner and helps small networks; 0 is
     HuBERT's own. learning_rate: at its peak; it rises over the first tenth of the updates and falls to zero.
-    speaker_weight: of the speakers' loss, where they are known. channels: "on" passes every crop through a random
-    channel, which the units do not know of. checkpoint_seconds: how often the state is kept.
+    speaker_weight: of the speakers' loss, where they are known. spectrum_weight: of the squared error of MFCC told from
+    the frames in front of the Transformer and from the last layer, which a small network's front end needs.
+    channels: "on" passes every crop through a random channel, which units and MFCC do not know of.
+    checkpoint_seconds: how often the state is kept.
     """
 
     units: tuple[str, ...] = ("mfcc",)
@@ -68,6 +81,7 @@ class Pretraining:
     weight_decay: float = 0.01
     clip_norm: float = 5.0
     speaker_weight: float = 0.0
+    spectrum_weight: float = 0.0
     channels: str = "off"
     seed: int = 0
     device: str = "auto"
@@ -76,7 +90,7 @@ class Pretraining:
 
     def __post_init__(self) -> None:
         rules = {
-            "units": (bool(self.units), "at least one of mfcc and layerN"),
+            "units": (bool(self.units), "at least one of mfcc, cepstra and layerN"),
             "clusters": (self.clusters >= 2, "at least 2"),
             "updates": (self.updates >= 1, "at least 1"),
             "crop_seconds": (self.crop_seconds >= 0.1, "at least 0.1"),
@@ -86,6 +100,7 @@ class Pretraining:
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
             "seen_weight": (self.seen_weight >= 0, "at least 0"),
             "speaker_weight": (self.speaker_weight >= 0, "at least 0"),
+            "spectrum_weight": (self.spectrum_weight >= 0, "at least 0"),
             "channels": (self.channels in ("on", "off"), "on or off"),
         }
         wrong = [f"{name}: expected {expected}, found {getattr(self, name)!r}"
@@ -102,6 +117,7 @@ class _Task:
     clips: Examples
     units: Sequence[NDArray[np.int64]]
     grid: Grid
+    scale: Scale | None
     speakers: NDArray[np.int64] | None
     train: NDArray[np.int64]
     val: NDArray[np.int64]
@@ -126,13 +142,15 @@ def pretrain(
     order = np.random.default_rng(settings.seed).permutation(len(clips))
     held = max(1, round(VAL_SHARE * len(clips)))
     history: tuple[HistoryRow, ...] = ()
+    grid, spectrum = grid_of(own), settings.spectrum_weight > 0
+    scale = cepstra_scale(clips, grid, settings.seed) if spectrum else None
     places = [folder / f"round{number + 1}" for number in range(len(settings.units))]
     for number, place in enumerate(places):
         seed_everything(settings.seed, number)
-        model = Pretrainer(own, settings.clusters, 0 if labels is None else len(clips.manifest.classes))
+        model = Pretrainer(own, settings.clusters, 0 if labels is None else len(clips.manifest.classes), spectrum)
         runtime.place(model)
         units = units_of_round(place, settings.units[number], own, clips, settings.clusters, settings.seed, runtime)
-        task = _Task(model, clips, units, grid_of(own), labels, order[held:], order[:held], settings, runtime, number)
+        task = _Task(model, clips, units, grid, scale, labels, order[held:], order[:held], settings, runtime, number)
         history = _round(task, place, history, resume)
     runtime.release(own.network)
     if runtime.rank == 0:
@@ -144,9 +162,9 @@ def pretrain(
 def _check(backbone: Backbone, clips: Examples, settings: Pretraining) -> None:
     names = [stage.name for stage in backbone.stages]
     for number, unit in enumerate(settings.units):
-        if unit != "mfcc" and unit not in names[1:-1]:
-            raise SettingsError(f"--units: expected mfcc or one of {', '.join(names[1:-1])}, found {unit!r}")
-        if unit != "mfcc" and number == 0 and backbone.weights == "random":
+        if unit not in SPECTRAL and unit not in names[1:-1]:
+            raise SettingsError(f"--units: expected mfcc, cepstra or one of {', '.join(names[1:-1])}, found {unit!r}")
+        if unit not in SPECTRAL and number == 0 and backbone.weights == "random":
             raise SettingsError("--units: a network without pretrained weights has no layers to find units in; begin "
                                 "with mfcc")  # fmt: skip
     if len(clips) < 2:
@@ -202,16 +220,15 @@ def _masks(settings: Pretraining) -> Masks:
     return Masks(settings.mask_share, settings.mask_frames)
 
 
-def _loaded(
-    task: _Task, ahead: Iterator[tuple[int, list[Crop]]]
-) -> Iterator[tuple[int, list[Crop], tuple[Features, Tensor, Tensor]]]:
+def _loaded(task: _Task, ahead: Iterator[tuple[int, list[Crop]]]) -> Iterator[tuple[int, list[Crop], CropBatch]]:
     """Batches of this process' crops, prepared by a thread while the one before is learnt from."""
     settings, runtime = task.settings, task.runtime
 
-    def prepare(update: int, crops: list[Crop]) -> tuple[int, list[Crop], tuple[Features, Tensor, Tensor]]:
+    def prepare(update: int, crops: list[Crop]) -> tuple[int, list[Crop], CropBatch]:
         places = list(runtime.share(range(len(crops))))
         seeds = [(settings.seed, task.round, update, place) for place in places] if settings.channels == "on" else None
-        return update, crops, crop_batch(task.clips, task.units, task.grid, [crops[place] for place in places], seeds)
+        own = [crops[place] for place in places]
+        return update, crops, crop_batch(task.clips, task.units, task.grid, own, seeds, task.scale)
 
     with ThreadPoolExecutor(1) as thread:
         waiting = None
@@ -235,18 +252,17 @@ def _optimiser(model: Pretrainer, settings: Pretraining) -> torch.optim.AdamW:
 
 
 def _update(
-    task: _Task, optimiser: torch.optim.Optimizer, update: int, crops: Sequence[Crop], batch: Any
+    task: _Task, optimiser: torch.optim.Optimizer, update: int, crops: Sequence[Crop], batch: CropBatch
 ) -> tuple[float, float]:
     """One update; returns the summed loss of the masked frames, of all processes, and how many these are."""
     settings, model, runtime = task.settings, task.model, task.runtime
-    waveforms, masked, units = batch
-    masked, units = masked.to(runtime.device), units.to(runtime.device)
+    masked, units = batch.masked.to(runtime.device), batch.units.to(runtime.device)
     seed_everything(settings.seed, task.round, update, runtime.rank)
     model.train()
     count = sum(int(crop.masked.sum()) for crop in crops)
     seen = sum(crop.frames for crop in crops) - count
     with runtime.autocast():
-        last = model(runtime.send(waveforms), masked)
+        projected, last = model(runtime.send(batch.waveforms), masked)
     frames = last.values.float()
     summed = F.cross_entropy(model.unit_logits(frames[masked]), units[masked], reduction="sum")
     loss = summed / count
@@ -254,6 +270,10 @@ def _update(
         others = ~masked & (units >= 0)
         easier = F.cross_entropy(model.unit_logits(frames[others]), units[others], reduction="sum")
         loss = loss + settings.seen_weight * easier / seen
+    if batch.cepstra is not None:
+        there = units >= 0
+        error = model.spectrum_loss(projected[there], frames[there], batch.cepstra.to(runtime.device)[there])
+        loss = loss + settings.spectrum_weight * error / (count + seen)
     if task.speakers is not None:
         own = torch.as_tensor(task.speakers[[crops[place].row for place in runtime.share(range(len(crops)))]])
         loss = loss + settings.speaker_weight * model.speaker_loss(last, own.to(runtime.device)) / len(crops)
@@ -280,11 +300,12 @@ def _validate(task: _Task) -> HistoryRow:
     most = task.grid.frames(task.settings.crop_seconds)
     for row in task.val:
         crop = draw_crop(int(row), len(task.units[row]), most, _masks(task.settings), generator)
-        waveforms, masked, units = crop_batch(task.clips, task.units, task.grid, [crop], None)
+        batch = crop_batch(task.clips, task.units, task.grid, [crop], None, None)
+        masked = batch.masked.to(task.runtime.device)
         with task.runtime.autocast():
-            last = task.model(task.runtime.send(waveforms), masked.to(task.runtime.device))
-        scores = task.model.unit_logits(last.values.float()[masked.to(task.runtime.device)]).cpu()
-        truth = units[masked]
+            _, last = task.model(task.runtime.send(batch.waveforms), masked)
+        scores = task.model.unit_logits(last.values.float()[masked]).cpu()
+        truth = batch.units[batch.masked]
         loss += float(F.cross_entropy(scores, truth, reduction="sum"))
         right += float((scores.argmax(1) == truth).sum())
         count += len(truth)

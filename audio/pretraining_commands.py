@@ -29,6 +29,7 @@ SETTINGS = {
     "mask_share": (float, 0.08, "Share of the frames at which a masked span starts."),
     "mask_frames": (int, 10, "Length of a masked span, in frames of 20 ms."),
     "seen_weight": (float, 0.5, "Weight of the loss at frames that are not hidden, which small networks learn sooner."),
+    "spectrum_weight": (float, 0.0, "Weight of telling each frame's MFCC, which a small network begun afresh needs."),
     "channels": (str, "off", "'on' passes every part through a random channel: equaliser, room, noise, codec."),
     "seed": (int, 0, "Of weights, order and masks."),
     "device": (str, "auto", "auto, cpu, cuda, cuda:1, …"),
@@ -60,8 +61,8 @@ def pretrain_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
             o.option("config", str | None, None, "Instead, a Hugging Face config.json of a network to begin afresh.",
                      show=False),
             o.WEIGHTS,
-            o.option("units", str, "mfcc", "What units are found in, one round each: mfcc, or layerN of what the round "
-                     "before has learnt, as in mfcc,layer4."),
+            o.option("units", str, "mfcc", "What units are found in, one round each: mfcc, cepstra (MFCC without their "
+                     "differences), or layerN of what the round before has learnt, as in mfcc,layer4."),
             o.option("speaker", str | None, None, "Column of a table that names the speaker: speakers are learnt too.",
                      show=False),
             o.option("speaker_weight", float, 0.2, "Weight of the speakers' loss."),

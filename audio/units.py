@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.audio.masked_crops import grid_of
+from graftwork.audio.masked_crops import Grid, cepstra_of, grid_of
 from graftwork.core.backbone import Backbone
 from graftwork.core.batches import pass_batches
 from graftwork.core.errors import SettingsError
@@ -27,22 +27,23 @@ log = logging.getLogger(__name__)
 
 Frames = NDArray[np.float32]
 
+SPECTRAL = ("mfcc", "cepstra")
+"""What units are found in before a network has learnt anything: MFCC with their differences, or MFCC alone, which a
+frame without its neighbours can tell."""
+
 SAMPLED = 200_000
 """Frames that the centres are found from."""
 
 
-def mfcc_frames(samples: Tensor, sample_rate_hz: int, window: int, hop: int) -> Frames:
+def mfcc_frames(samples: Tensor, grid: Grid) -> Frames:
     """13 MFCC with their first and second differences, (frames, 39), of a clip (samples,).
 
-    Windows of `window` samples every `hop` without padding at the ends: frame i sees the samples that frame i of a
-    network with this receptive field and stride sees. The features are those of HuBERT's first iteration (Hsu et al.
-    2021, section IV.B), there with windows of 25 ms every 10 ms.
+    The features are those of HuBERT's first iteration (Hsu et al. 2021, section IV.B), there with windows of 25 ms
+    every 10 ms.
     """
     from torchaudio.functional import compute_deltas
-    from torchaudio.transforms import MFCC
 
-    mels = {"n_fft": window, "hop_length": hop, "n_mels": 40, "center": False}
-    cepstra = MFCC(sample_rate_hz, n_mfcc=13, melkwargs=mels)(samples)
+    cepstra = cepstra_of(samples, grid).T
     first = compute_deltas(cepstra)
     stacked: Frames = torch.cat([cepstra, first, compute_deltas(first)]).T.numpy()
     return stacked
@@ -77,7 +78,7 @@ def unit_shares(units: Iterable[NDArray[np.int64]], count: int) -> NDArray[np.fl
 def units_of_round(
     place: Path, source: str, backbone: Backbone, clips: Examples, count: int, seed: int, runtime: Runtime
 ) -> list[NDArray[np.int64]]:
-    """The units of every clip, found in "mfcc" or in the stage `source`, and kept in the folder `place`.
+    """The units of every clip, found in "mfcc", "cepstra" or the stage `source`, and kept in the folder `place`.
 
     A resumed round takes the ones it began with.
     """
@@ -88,7 +89,7 @@ def units_of_round(
         kept = load_file(path)
         return [kept[str(row)].numpy() for row in range(len(clips))]
     log.info("%d units from %s", count, source)
-    frames = _mfcc(backbone, clips) if source == "mfcc" else _layer(backbone, clips, source, runtime)
+    frames = _spectral(backbone, clips, source) if source in SPECTRAL else _layer(backbone, clips, source, runtime)
     units = find_units(frames, count, seed)
     if runtime.rank == 0:
         with whole_file(path) as beside:
@@ -96,11 +97,12 @@ def units_of_round(
     return units
 
 
-def _mfcc(backbone: Backbone, clips: Examples) -> list[Frames]:
+def _spectral(backbone: Backbone, clips: Examples, source: str) -> list[Frames]:
     grid = grid_of(backbone)
 
     def one(row: int) -> Frames:
-        return mfcc_frames(clips.tensor(row), grid.sample_rate_hz, grid.window, grid.hop)
+        samples = clips.tensor(row)
+        return mfcc_frames(samples, grid) if source == "mfcc" else cepstra_of(samples, grid).numpy()
 
     with progress("MFCC", len(clips)) as advance, ThreadPoolExecutor() as pool_of_threads:
         found = []

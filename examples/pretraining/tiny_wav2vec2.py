@@ -17,8 +17,9 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 CONFIG = Path(__file__).with_suffix(".json")
-RECIPE = ("--updates", "4500", "--batch-seconds", "24", "--crop-seconds", "3", "--learning-rate", "1e-3",
-          "--speaker", "speaker", "--speaker-weight", "1.0", "--channels", "on")  # fmt: skip
+RECIPE = ("--updates", "6000", "--batch-seconds", "24", "--crop-seconds", "3", "--learning-rate", "1e-3",
+          "--units", "cepstra", "--spectrum-weight", "2.0", "--speaker", "speaker", "--speaker-weight", "0.5",
+          "--channels", "on")  # fmt: skip
 
 
 def write_table(folder: Path, path: Path) -> None:

@@ -12,7 +12,17 @@ import torch
 
 from graftwork.audio import load_backbone, new_backbone, save_backbone
 from graftwork.audio import pretraining as subject
-from graftwork.audio.masked_crops import Crop, Masks, crop_batch, draw_crop, draw_crops, grid_of
+from graftwork.audio.contract import normalise_clip
+from graftwork.audio.masked_crops import (
+    Crop,
+    Masks,
+    cepstra_of,
+    cepstra_scale,
+    crop_batch,
+    draw_crop,
+    draw_crops,
+    grid_of,
+)
 from graftwork.audio.pretrainer import SPEAKER_MARGIN, SPEAKER_SCALE, Pretrainer
 from graftwork.audio.pretraining import Pretraining, pretrain
 from graftwork.audio.units import find_units, mfcc_frames, unit_shares
@@ -49,7 +59,7 @@ def same(one: Backbone, other: Backbone) -> bool:
 @pytest.mark.parametrize("samples", [400, 719, 720, 8000, 16001])
 def test_there_is_one_mfcc_frame_for_every_frame_of_the_network(base_backbone: Backbone, samples: int) -> None:
     grid = grid_of(base_backbone)
-    frames = mfcc_frames(torch.randn(samples), 16000, grid.window, grid.hop)
+    frames = mfcc_frames(torch.randn(samples), grid)
     network = base_backbone.run(Features(torch.randn(1, samples)), 0, 1).values
     assert frames.shape == (network.shape[1], 39)
     assert grid.samples(len(frames)) <= samples < grid.samples(len(frames) + 1)
@@ -60,7 +70,7 @@ def test_the_mfcc_of_a_frame_come_from_the_samples_of_that_frame(base_backbone: 
     clip = torch.randn(8000)
     changed = clip.clone()
     changed[5 * grid.hop : 5 * grid.hop + grid.window] = 0.0
-    before, after = (mfcc_frames(one, 16000, grid.window, grid.hop)[:, :13] for one in (clip, changed))
+    before, after = (mfcc_frames(one, grid)[:, :13] for one in (clip, changed))
     moved = np.flatnonzero(np.abs(before - after).max(1) > 1e-4)
     assert set(moved) == {4, 5, 6}  # windows overlap by 80 samples
 
@@ -97,7 +107,9 @@ def test_a_batch_holds_the_samples_and_the_units_of_its_frames(clips: Examples, 
     units = [np.arange(100) for _ in range(8)]
     long = draw_crop(7, 40, 20, Masks(0.1, 3), np.random.default_rng(1))
     crops = [Crop(2, 4, 10, np.arange(10) < 3), long]
-    features, masked, wanted = crop_batch(clips, units, grid, crops, None)
+    scale = cepstra_scale(clips, grid, 0)
+    batch = crop_batch(clips, units, grid, crops, None, scale)
+    features, masked, wanted = batch.waveforms, batch.masked, batch.units
     assert features.lengths is not None
     assert features.lengths.tolist() == [grid.samples(10), grid.samples(20)]
     part = clips.tensor(2)[4 * grid.hop : 4 * grid.hop + grid.samples(10)]
@@ -106,6 +118,28 @@ def test_a_batch_holds_the_samples_and_the_units_of_its_frames(clips: Examples, 
     assert wanted[0].tolist() == [*range(4, 14), *[-1] * 10]
     assert masked[0].tolist() == [*[True] * 3, *[False] * 17]
     assert wanted[1].tolist() == list(range(long.start, long.start + 20))
+    assert batch.cepstra is not None
+    clean = (cepstra_of(expected, grid) - scale.mean) / scale.deviation
+    torch.testing.assert_close(batch.cepstra[0, :10], clean, rtol=1e-3, atol=1e-3)
+    assert not batch.cepstra[0, 10:].any()
+
+
+def test_what_is_to_be_told_does_not_pass_the_channel(clips: Examples, base_backbone: Backbone) -> None:
+    grid = grid_of(base_backbone)
+    units, crops = [np.arange(100) for _ in range(8)], [Crop(2, 4, 10, np.arange(10) < 3)]
+    scale = cepstra_scale(clips, grid, 0)
+    clean, other = (crop_batch(clips, units, grid, crops, seeds, scale) for seeds in (None, [(0, 1)]))
+    assert not torch.allclose(clean.waveforms.values, other.waveforms.values)
+    assert clean.cepstra is not None
+    assert other.cepstra is not None
+    torch.testing.assert_close(clean.cepstra, other.cepstra)
+
+
+def test_mfcc_of_clips_are_standardised(clips: Examples, base_backbone: Backbone) -> None:
+    grid = grid_of(base_backbone)
+    scale = cepstra_scale(clips, grid, 0)
+    frames = torch.cat([cepstra_of(normalise_clip(clips.tensor(row)), grid) for row in range(len(clips))])
+    torch.testing.assert_close(((frames - scale.mean) / scale.deviation).std(0), torch.ones(13), rtol=1e-3, atol=1e-3)
 
 
 def test_what_is_hidden_cannot_be_seen(base_backbone: Backbone) -> None:
@@ -114,9 +148,12 @@ def test_what_is_hidden_cannot_be_seen(base_backbone: Backbone) -> None:
     one, other = Features(torch.randn(1, 8000)), Features(torch.randn(1, 8000))
     everything = torch.ones(1, 24, dtype=torch.bool)
     with torch.no_grad():
-        torch.testing.assert_close(model(one, everything).values, model(other, everything).values)
-        assert not torch.allclose(model(one, everything & False).values, model(other, everything & False).values)
-        torch.testing.assert_close(model(one, None).values, base_backbone.run(one, 0, -1).values)
+        hidden = [model(sound, everything) for sound in (one, other)]
+        torch.testing.assert_close(hidden[0][1].values, hidden[1][1].values)
+        assert not torch.allclose(hidden[0][0], hidden[1][0])
+        shown = [model(sound, everything & False)[1].values for sound in (one, other)]
+        assert not torch.allclose(*shown)
+        torch.testing.assert_close(model(one, None)[1].values, base_backbone.run(one, 0, -1).values)
 
 
 def test_the_speakers_loss_is_a_softmax_of_cosines_with_a_margin(base_backbone: Backbone) -> None:
@@ -130,6 +167,21 @@ def test_the_speakers_loss_is_a_softmax_of_cosines_with_a_margin(base_backbone: 
         scores[speaker] -= SPEAKER_SCALE * SPEAKER_MARGIN
         expected -= float(scores.log_softmax(0)[speaker].detach())
     assert float(model.speaker_loss(Features(frames), speakers).detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_spectrum_is_told_from_both_ends_of_the_network(
+    clips: Examples, base_backbone: Backbone, tmp_path: Path
+) -> None:
+    model = Pretrainer(base_backbone.copy(), 4, 0, spectrum=True)
+    frames, cepstra = torch.randn(5, 32), torch.randn(5, 13)
+    expected = sum(float(((to(frames) - cepstra) ** 2).mean(1).sum().detach()) for to in model.to_cepstra)
+    assert float(model.spectrum_loss(frames, frames, cepstra).detach()) == pytest.approx(expected, rel=1e-5)
+    assert len(Pretrainer(base_backbone.copy(), 4, 0).to_cepstra) == 0
+    with_it, without = (
+        pretrain(base_backbone, clips, dataclasses.replace(QUICK, updates=1, spectrum_weight=weight),
+                 tmp_path / str(weight), speakers=False, resume=False)[0] for weight in (1.0, 0.0)
+    )  # fmt: skip
+    assert not same(with_it, without)
 
 
 @pytest.mark.slow
@@ -147,7 +199,7 @@ def test_every_family_can_be_pretrained_and_saved(name: str, clips: Examples, tm
     torch.manual_seed(0)
     start = new_backbone(CONFIGS[name])
     before = start.digest()
-    settings = dataclasses.replace(QUICK, updates=2, speaker_weight=0.5, channels="on")
+    settings = dataclasses.replace(QUICK, updates=2, speaker_weight=0.5, spectrum_weight=0.5, channels="on")
     made, history = pretrain(start, clips, settings, tmp_path / "run", speakers=True, resume=False)
     assert start.digest() == before
     assert made.digest() != before
@@ -161,7 +213,7 @@ def test_every_family_can_be_pretrained_and_saved(name: str, clips: Examples, tm
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     clips: Examples, base_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(QUICK, units=("mfcc", "layer2"), updates=4, checkpoint_seconds=0.0)
+    settings = dataclasses.replace(QUICK, units=("cepstra", "layer2"), updates=4, checkpoint_seconds=0.0)
     whole, course = pretrain(base_backbone, clips, settings, tmp_path / "whole", speakers=False, resume=False)
     real, calls = subject._update, [0]
 
@@ -184,7 +236,7 @@ def test_a_run_is_not_resumed_with_other_settings(clips: Examples, base_backbone
     settings = dataclasses.replace(QUICK, checkpoint_seconds=0.0)
     (tmp_path / "run" / "round1").mkdir(parents=True)
     pretrain(base_backbone, clips, settings, tmp_path / "run", speakers=False, resume=False)
-    with pytest.raises(SettingsError, match="--units: expected mfcc or one of"):
+    with pytest.raises(SettingsError, match="--units: expected mfcc, cepstra or one of"):
         pretrain(base_backbone, clips, dataclasses.replace(settings, units=("pool",)), tmp_path / "other",
                  speakers=False, resume=False)  # fmt: skip
     with pytest.raises(SettingsError, match="no layers to find units in"):
