@@ -20,6 +20,9 @@ ROW_MARK = ".npz#"
 SPAN_MARK = "#t="
 """Separates a recording from seconds of it: `talk.wav#t=12,22`, as W3C's media fragments have it."""
 
+SERIES_MARK = "#series="
+"""Separates a folder of DICOM files from the SeriesInstanceUID of one volume in it."""
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -49,6 +52,12 @@ def split_span(path: str) -> tuple[str, float, float] | None:
         return None
 
 
+def split_series(path: str) -> tuple[str, str | None]:
+    """`("folder", "1.2.3")` for `folder#series=1.2.3`, `(path, None)` for anything else."""
+    folder, mark, uid = path.rpartition(SERIES_MARK)
+    return (folder, uid) if mark else (path, None)
+
+
 def recording_of(path: str) -> str:
     """The file that a window was cut from; the path itself for a whole file."""
     span = split_span(path)
@@ -57,7 +66,7 @@ def recording_of(path: str) -> str:
 
 def content_digests(paths: Sequence[str]) -> list[str]:
     """SHA-256 of every file's bytes, or of the row's bytes for rows of an archive, in the order given; for windows of a
-    recording, of its digest and the window's place.
+    recording, of its digest and the window's place; for folders, of what is in their files, whatever these are called.
 
     Raises UnreadableError for the first file that cannot be read.
     """
@@ -70,7 +79,8 @@ def content_digests(paths: Sequence[str]) -> list[str]:
             digests.append(hashlib.sha256(whole.encode()).hexdigest())
             continue
         if row is None:
-            digests.append(_digest_of_file(path))
+            folder, series = split_series(path)
+            digests.append(_digest_of_folder(folder, series) if os.path.isdir(folder) else _digest_of_file(path))
             continue
         archive, part, number = row
         if (archive, part) not in archives:
@@ -83,9 +93,16 @@ def content_digests(paths: Sequence[str]) -> list[str]:
 
 
 def example_exists(path: str) -> bool:
-    """Whether the file, or for a row of an archive its archive, is there."""
+    """Whether the file, for a row of an archive its archive, or for a series its folder, is there."""
     row = split_row_path(path)
+    if row is None and os.path.isdir(split_series(path)[0]):
+        return True
     return os.path.isfile(recording_of(path) if row is None else row[0])
+
+
+def _digest_of_folder(folder: str, series: str | None) -> str:
+    files = sorted(_digest_of_file(entry.path) for entry in os.scandir(folder) if entry.is_file())
+    return hashlib.sha256(" ".join([*files, series or ""]).encode()).hexdigest()
 
 
 def _digest_of_file(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from graftwork.core.backbone import Backbone
@@ -12,6 +13,12 @@ from graftwork.imaging.catalogue import CATALOGUE, Known
 
 SOURCES = ("tiny", "timm", "monai", "medicalnet")
 
+LIFTED = ("i3d", "acs", "slices")
+"""Ways to let a 2D network see volumes: in front of its id, as in i3d:timm:mobilenetv2_100."""
+
+LIFTED_SIZE = 64
+"""Voxels along each axis then, unless the user says otherwise."""
+
 
 def load_backbone(
     id: str,
@@ -20,22 +27,29 @@ def load_backbone(
     image_size: int | None = None,
     channels: int | None = None,
     intensity: str | None = None,
+    spacing_mm: float | None = None,
 ) -> Backbone:
     """A pretrained image network by its id, on the CPU, in evaluation mode.
 
     id: `tiny:cnn2d` (2D, in the package), `timm:NAME` (2D, ImageNet and more), `monai:NAME-2d`,
-        `monai:NAME-3d`, or `medicalnet:NAME` (3D).
+        `monai:NAME-3d`, or `medicalnet:NAME` (3D). `i3d:`, `acs:` or `slices:` before the id of a 2D network makes it
+        take volumes: inflated, by convolutions in three planes, or slice by slice.
     weights: a local file (.safetensors, .pt, .pth, .bin, .ckpt); "random" for random initialisation from
         torch's generator; by default the source's own, from the local cache or downloaded.
     image_size: pixels or voxels along each axis; by default what the network was trained on.
     channels: of the input; other numbers than the pretrained one sum or repeat the first filters.
     intensity: how values are scaled, as `intensity.parse_intensity` reads it; by default "auto", for
         medicalnet "zscore".
+    spacing_mm: millimetres between voxels (pixels) that scans are resampled to, and then cut or padded about their
+        centre to the size; by default they are stretched to the size, whatever their spacing.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError where weights cannot be
     fetched, UnreadableError for a damaged weights file, SettingsError for options that cannot work.
     """
     source, _, name = id.partition(":")
+    if source in LIFTED:
+        flat = load_backbone(name, weights=weights, channels=channels, intensity=intensity)
+        return _at_spacing(_lift(source, flat, image_size), spacing_mm)
     if source == "tiny":
         from graftwork.imaging.tiny_backbones import load_tiny as load
     elif source == "timm":
@@ -49,7 +63,31 @@ def load_backbone(
             f"{id!r} is not a backbone id; expected SOURCE:NAME with the source {', '.join(SOURCES)}, "
             f"for example timm:{id.rpartition(':')[2] or 'mobilenetv2_100'}"
         )
-    return load(name, weights=weights, image_size=image_size, channels=channels, intensity=intensity)
+    found = load(name, weights=weights, image_size=image_size, channels=channels, intensity=intensity)
+    return _at_spacing(found, spacing_mm)
+
+
+def _lift(way: str, flat: Backbone, image_size: int | None) -> Backbone:
+    """The 2D backbone for volumes. Raises BackboneError for one that takes volumes already."""
+    if flat.contract.blank().dim() != 3:
+        raise BackboneError(f"{way}:{flat.id}: {flat.id} takes volumes already")
+    size = LIFTED_SIZE if image_size is None else image_size
+    if way == "slices":
+        from graftwork.imaging.slicewise import slicewise
+
+        made = slicewise(flat, size)
+    else:
+        from graftwork.imaging.inflation import inflate
+
+        made = inflate(flat, "acs" if way == "acs" else "i3d", size)
+    return replace(made, options=made.options | ({} if image_size is None else {"image_size": image_size}))
+
+
+def _at_spacing(backbone: Backbone, spacing_mm: float | None) -> Backbone:
+    if spacing_mm is None:
+        return backbone
+    contract = replace(backbone.contract, spacing_mm=spacing_mm)  # type: ignore[type-var]
+    return replace(backbone, contract=contract, options=backbone.options | {"spacing_mm": spacing_mm})
 
 
 def list_backbones(text: str = "") -> list[BackboneEntry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,7 +28,9 @@ class ImageContract:
 
     spatial_dims: 2 or 3. channels: of the network's first layer. size: (height, width) in pixels, or
     (depth, height, width) in voxels. intensity: as `parse_intensity` reads it. mean, std: one number a channel,
-    subtracted and divided by after the intensity rule. Raises SettingsError where these contradict each other.
+    subtracted and divided by after the intensity rule. spacing_mm: between voxels, which scans are resampled to and
+    then cut or padded about their centre to `size`; None stretches them to `size`, whatever their spacing. Raises
+    SettingsError where these contradict each other.
     """
 
     spatial_dims: int
@@ -36,6 +39,7 @@ class ImageContract:
     intensity: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    spacing_mm: float | None = None
 
     def __post_init__(self) -> None:
         parse_intensity(self.intensity)
@@ -49,6 +53,8 @@ class ImageContract:
             raise SettingsError(
                 f"mean and std need one number for each of {self.channels} channels, found {self.mean} and {self.std}"
             )
+        if self.spacing_mm is not None and not 0 < self.spacing_mm < math.inf:
+            raise SettingsError(f"spacing_mm must be above 0, found {self.spacing_mm}")
         if min(self.std) <= 0:
             raise SettingsError(f"std must be above 0, found {self.std}")
 
@@ -56,12 +62,13 @@ class ImageContract:
         """A file as float32 (channels, *size), ready for the network.
 
         In order: the intensity rule over the whole scan; colour to grey by luminance if the network takes one
-        channel; resizing straight to `size`, bilinear with antialiasing; grey repeated if the network takes
+        channel; resizing straight to `size`, or by way of `spacing_mm`, bilinear with antialiasing; grey repeated if the network takes
         three channels; mean and std. The aspect ratio is not kept: cropping could cut the finding away and
         padding would teach the network the border.
 
         Raises UnreadableError for a file that is missing or damaged, holds values that are not finite, or is
-        the same value everywhere; ContractError for another number of dimensions or of channels.
+        the same value everywhere; ContractError for another number of dimensions or of channels, and for a file that
+        does not say its spacing where one is asked for.
         """
         scan = self._of_our_dimension(read_scan(path))
         self._check_values(scan)
@@ -74,6 +81,8 @@ class ImageContract:
                 f"{path}: has {scan.channels} channels, and the backbone takes {self.channels}; load it with "
                 f"channels={scan.channels} (--channels {scan.channels}), or convert the file"
             )
+        if self.spacing_mm is not None:
+            values = centred(resize(values, _size_at(scan, self.spacing_mm)), self.size)
         values = resize(values, self.size)
         shape = (self.channels, *[1] * self.spatial_dims)
         return (values - values.new_tensor(self.mean).reshape(shape)) / values.new_tensor(self.std).reshape(shape)
@@ -110,7 +119,9 @@ class ImageContract:
             return scan
         if self.spatial_dims == 2 and 1 in shape:
             values = scan.values.squeeze(1 + shape.index(1))
-            return Scan(values, scan.path, full_range=scan.full_range, rgb=scan.rgb)
+            axis = shape.index(1)
+            spacing = None if scan.spacing_mm is None else scan.spacing_mm[:axis] + scan.spacing_mm[axis + 1 :]
+            return Scan(values, scan.path, spacing_mm=spacing, full_range=scan.full_range, rgb=scan.rgb)
         if self.spatial_dims == 2:
             raise ContractError(
                 f"{scan.path}: is a volume of {_times(shape)} voxels (depth, height, width), and the backbone takes "
@@ -150,6 +161,27 @@ def resize(values: Tensor, size: Sequence[int]) -> Tensor:
     columns = slices.reshape(1, channels, depth, size[1] * size[2])
     columns = functional.interpolate(columns, size=(size[0], size[1] * size[2]), mode="bilinear", antialias=True)
     return columns.reshape(channels, *size)
+
+
+def _size_at(scan: Scan, spacing_mm: float) -> tuple[int, ...]:
+    """Voxels along each axis at that spacing. Raises ContractError for a scan that does not say its own."""
+    if scan.spacing_mm is None:
+        raise ContractError(f"{scan.path}: does not say its spacing in mm, and the backbone takes scans at "
+                            f"{spacing_mm:g} mm; load it without spacing_mm (--spacing-mm)")  # fmt: skip
+    return tuple(max(1, round(length * own / spacing_mm))
+                 for length, own in zip(scan.spatial_shape, scan.spacing_mm, strict=True))  # fmt: skip
+
+
+def centred(values: Tensor, size: Sequence[int]) -> Tensor:
+    """(channels, *spatial) to (channels, *size) about the centre: cut where it is longer, elsewhere continued by its
+    lowest value."""
+    places = [slice(None)]
+    margins: list[int] = []
+    for own, wanted in zip(values.shape[1:], size, strict=True):
+        cut, missing = max(0, own - wanted), max(0, wanted - own)
+        places.append(slice(cut // 2, cut // 2 + min(own, wanted)))
+        margins = [missing // 2, missing - missing // 2, *margins]  # torch counts from the last axis
+    return functional.pad(values[tuple(places)], margins, value=float(values.min()))
 
 
 def _times(shape: Sequence[int]) -> str:

@@ -51,6 +51,14 @@ CHANNELS = Annotated[
         "for other numbers the pretrained first filters are summed or repeated.",
     ),
 ]
+SPACING = Annotated[
+    float | None,
+    typer.Option(
+        "--spacing-mm",
+        help="Millimetres between voxels that scans are resampled to, then cut or padded about their centre; by "
+        "default they are stretched to the image size, which hides how large things are.",
+    ),
+]
 INTENSITY = Annotated[
     str | None,
     typer.Option(
@@ -73,5 +81,6 @@ DOMAIN = Domain(
         Parameter("image_size", Parameter.KEYWORD_ONLY, default=None, annotation=IMAGE_SIZE),
         Parameter("channels", Parameter.KEYWORD_ONLY, default=None, annotation=CHANNELS),
         Parameter("intensity", Parameter.KEYWORD_ONLY, default=None, annotation=INTENSITY),
+        Parameter("spacing_mm", Parameter.KEYWORD_ONLY, default=None, annotation=SPACING),
     ),
 )

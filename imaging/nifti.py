@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from graftwork.core.errors import UnreadableError
@@ -27,6 +30,7 @@ def read_nifti(path: str) -> Scan:
 
     try:
         image = nibabel.load(path)
+        _check_size(image, path)
         oriented = _has_orientation(image.header)
         if oriented and image.ndim >= 3:
             image = nibabel.as_closest_canonical(image)
@@ -43,6 +47,32 @@ def read_nifti(path: str) -> Scan:
         spacing_mm=tuple(reversed(zooms)) if known else None,
         affine=np.asarray(image.affine, dtype=np.float64) if oriented else None,
     )
+
+
+def turned(scan: Scan, affine: NDArray[np.float64]) -> Scan:
+    """The volume in RAS order, as `read_nifti` gives one, with spacing and affine.
+
+    affine: (4, 4), from the index (width, height, depth) of the given values to mm towards right, anterior, superior.
+    """
+    from nibabel.affines import voxel_sizes
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    orientation = io_orientation(affine)
+    values = scan.values.T  # (width, height, depth, channels)
+    own = affine @ inv_ornt_aff(orientation, values.shape[:3])
+    spacing = tuple(float(length) for length in voxel_sizes(own))
+    turned_values = np.ascontiguousarray(apply_orientation(values, orientation).T)
+    return replace(scan, values=turned_values, spacing_mm=tuple(reversed(spacing)), affine=own)
+
+
+def _check_size(image: Any, path: str) -> None:
+    """Refuses what cannot fit in memory before any is taken: a damaged header may claim anything."""
+    needed = math.prod(int(length) for length in image.shape) * 4
+    free = psutil.virtual_memory().available
+    if needed > free:
+        shape = " x ".join(str(length) for length in image.shape)
+        raise UnreadableError(f"{path}: its header claims {shape} voxels, {needed / 1e9:.0f} GB, and {free / 1e9:.0f} "
+                              "GB of memory are free: is it damaged?")  # fmt: skip
 
 
 def _has_orientation(header: Any) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.content import split_series
 from graftwork.core.errors import UnreadableError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -52,6 +53,8 @@ class Scan:
 def read_scan(path: str) -> Scan:
     """The scan in a file: PNG, JPEG, BMP, TIFF, NIfTI, DICOM, or `FILE.npz#SPLIT/ROW` for a row of MedMNIST's layout.
 
+    A folder, or `FOLDER#series=UID`, is the volume of a DICOM series.
+
     The format follows the ending; a file with another ending, or with none as hospital exports often have,
     is read as DICOM if it carries the DICOM mark. Raises UnreadableError where the file is missing, damaged
     or of another format, and MissingPackageError where a package is needed to decompress it.
@@ -62,8 +65,12 @@ def read_scan(path: str) -> Scan:
 
         return read_npz_row(file, row)
     place = Path(path)
+    if Path(split_series(path)[0]).is_dir():
+        from graftwork.imaging.dicom_series import read_series
+
+        return read_series(path)
     if not place.is_file():
-        raise UnreadableError(f"{path}: {'is a folder, not a file' if place.is_dir() else 'no such file'}")
+        raise UnreadableError(f"{path}: no such file")
     if place.stat().st_size == 0:
         raise UnreadableError(f"{path}: the file is empty")
     name = place.name.lower()

@@ -1,0 +1,103 @@
+"""A folder of DICOM files as a volume: one series, its slices in the order of their positions.
+
+A folder is named as it is, or as FOLDER#series=UID where it holds several series.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.content import split_series
+from graftwork.core.errors import UnreadableError
+from graftwork.imaging.dicom import read_dicom
+from graftwork.imaging.nifti import turned
+from graftwork.imaging.scan import Scan
+from graftwork.imaging.slice_geometry import Plane, stack
+
+ASKED = ("SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient",
+         "PixelSpacing")  # fmt: skip
+
+
+def list_series(folder: str) -> dict[str, list[str]]:
+    """The DICOM images directly in a folder, by the SeriesInstanceUID that each has.
+
+    Other files are passed over. Raises UnreadableError for a DICOM file that is damaged, or belongs to no series.
+    """
+    found: dict[str, list[str]] = {}
+    for path, header in _headers(folder):
+        uid = str(header.get("SeriesInstanceUID", ""))
+        if not uid:
+            raise UnreadableError(f"{path}: has no SeriesInstanceUID; which volume it belongs to is not known")
+        found.setdefault(uid, []).append(path)
+    return found
+
+
+def read_series(path: str) -> Scan:
+    """The volume of a folder, (channels, depth, height, width) in RAS order as NIfTI is read.
+
+    path: the folder, or FOLDER#series=UID. Values are in the file's own units (Hounsfield units for CT); spacing and
+    affine come from positions and orientations alone. Raises UnreadableError for a folder without DICOM images or with
+    several series, and where slices lack a position, are missing, doubled, unevenly apart or of different size.
+    """
+    folder, uid = split_series(path)
+    series = list_series(folder)
+    if not series:
+        raise UnreadableError(f"{path}: is a folder without DICOM images")
+    listed = ", ".join(f"{folder}#series={one} ({len(files)} files)" for one, files in series.items())
+    if uid is None and len(series) > 1:
+        raise UnreadableError(f"{path}: holds {len(series)} series; name one of {listed}")
+    if uid is not None and uid not in series:
+        raise UnreadableError(f"{path}: there is no such series; there are {listed}")
+    files = series[uid or next(iter(series))]
+    if len(files) == 1:
+        return read_dicom(files[0])
+    headers = dict(_headers(folder))
+    order, affine = stack([_plane(file, headers[file]) for file in files], path)
+    first = headers[files[0]]
+    for file in files:
+        size = (headers[file].get("Rows"), headers[file].get("Columns"))
+        if size != (first.get("Rows"), first.get("Columns")):
+            raise UnreadableError(f"{file}: has {size[0]} x {size[1]} pixels, and {files[0]} {first.get('Rows')} x "
+                                  f"{first.get('Columns')}")  # fmt: skip
+    slices = [read_dicom(files[place]) for place in order]
+    values: NDArray[np.float32] = np.stack([one.values for one in slices], axis=1)
+    return turned(Scan(values, path, rgb=slices[0].rgb, full_range=slices[0].full_range), affine)
+
+
+def _headers(folder: str) -> list[tuple[str, Any]]:
+    """Every DICOM image directly in the folder, by name, with the elements that place it; nothing else is read."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    found = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if not entry.is_file() or entry.name.startswith(".") or entry.stat().st_size == 0:
+            continue
+        try:
+            header = pydicom.dcmread(entry.path, stop_before_pixels=True, specific_tags=list(ASKED))
+        except InvalidDicomError:
+            if Path(entry.path).suffix.lower() in (".dcm", ".dicom"):
+                raise UnreadableError(f"{entry.path}: is not a DICOM file: the mark DICM is missing") from None
+            continue
+        except (OSError, EOFError, ValueError, AttributeError, KeyError, NotImplementedError) as error:
+            raise UnreadableError(f"{entry.path}: cannot be read as DICOM: {error}") from error
+        if "Rows" in header:
+            found.append((entry.path, header))
+    return found
+
+
+def _plane(file: str, header: Any) -> Plane:
+    missing = [name for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+               if not header.get(name)]  # fmt: skip
+    if missing:
+        raise UnreadableError(f"{file}: does not say where it lies ({', '.join(missing)}); its series has no geometry")
+    if int(header.get("NumberOfFrames", 1) or 1) > 1:
+        raise UnreadableError(f"{file}: holds many frames, and other files of its series lie beside it; name the file")
+    direction = np.array(header.ImageOrientationPatient, dtype=np.float64)
+    rows, columns = (float(length) for length in header.PixelSpacing)
+    return Plane(np.array(header.ImagePositionPatient, dtype=np.float64), direction[:3], direction[3:], (rows, columns))
