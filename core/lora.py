@@ -34,9 +34,9 @@ def eligible_layers(network: nn.Module) -> tuple[str, ...]:
     """Dotted names of the layers that low-rank adaptation computes exactly, in the network's order.
 
     Linear layers and ungrouped convolutions padded with zeros, whose weight is a parameter of their own.
-    Subclasses are left out, because many of them (the output projection of PyTorch's attention, timm's
-    convolutions with padding "same") compute otherwise than by their `forward`; so are the layers of PyTorch's
-    TransformerEncoderLayer, which in evaluation reads their weights past it.
+    Subclasses are left out unless they say that they are `linear_in_weight`, because many of them (the output
+    projection of PyTorch's attention, timm's convolutions with padding "same") compute otherwise than by their
+    `forward`; so are the layers of PyTorch's TransformerEncoderLayer, which in evaluation reads their weights past it.
     """
     uses = Counter(id(parameter) for _, parameter in network.named_parameters(remove_duplicate=False))
     past_forward = {
@@ -49,7 +49,7 @@ def eligible_layers(network: nn.Module) -> tuple[str, ...]:
         name
         for name, module in network.named_modules()
         if name
-        and type(module) in ADAPTABLE
+        and (type(module) in ADAPTABLE or getattr(type(module), "linear_in_weight", False))
         and getattr(module, "groups", 1) == 1
         and getattr(module, "padding_mode", "zeros") == "zeros"
         # A weight that is computed (weight norm) cannot be merged into; one that is shared would change elsewhere.

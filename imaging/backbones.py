@@ -48,8 +48,11 @@ def load_backbone(
     """
     source, _, name = id.partition(":")
     if source in LIFTED:
-        flat = load_backbone(name, weights=weights, channels=channels, intensity=intensity)
-        return _at_spacing(_lift(source, flat, image_size), spacing_mm)
+        size = LIFTED_SIZE if image_size is None else image_size
+        # Slices are what the flat network sees; a convolutional one that is inflated has no size of its own.
+        flat = load_backbone(name, weights=weights, image_size=size if source == "slices" else None,
+                             channels=channels, intensity=intensity)  # fmt: skip
+        return _at_spacing(_lift(source, flat, size), spacing_mm)
     if source == "tiny":
         from graftwork.imaging.tiny_backbones import load_tiny as load
     elif source == "timm":
@@ -67,11 +70,10 @@ def load_backbone(
     return _at_spacing(found, spacing_mm)
 
 
-def _lift(way: str, flat: Backbone, image_size: int | None) -> Backbone:
+def _lift(way: str, flat: Backbone, size: int) -> Backbone:
     """The 2D backbone for volumes. Raises BackboneError for one that takes volumes already."""
     if flat.contract.blank().dim() != 3:
         raise BackboneError(f"{way}:{flat.id}: {flat.id} takes volumes already")
-    size = LIFTED_SIZE if image_size is None else image_size
     if way == "slices":
         from graftwork.imaging.slicewise import slicewise
 
@@ -80,7 +82,7 @@ def _lift(way: str, flat: Backbone, image_size: int | None) -> Backbone:
         from graftwork.imaging.inflation import inflate
 
         made = inflate(flat, "acs" if way == "acs" else "i3d", size)
-    return replace(made, options=made.options | ({} if image_size is None else {"image_size": image_size}))
+    return replace(made, options=made.options | {"image_size": size})
 
 
 def _at_spacing(backbone: Backbone, spacing_mm: float | None) -> Backbone:

@@ -62,9 +62,9 @@ class ImageContract:
         """A file as float32 (channels, *size), ready for the network.
 
         In order: the intensity rule over the whole scan; colour to grey by luminance if the network takes one
-        channel; resizing straight to `size`, or by way of `spacing_mm`, bilinear with antialiasing; grey repeated if the network takes
-        three channels; mean and std. The aspect ratio is not kept: cropping could cut the finding away and
-        padding would teach the network the border.
+        channel; resizing, bilinear with antialiasing, straight to `size` or by way of `spacing_mm`; grey repeated if
+        the network takes three channels; mean and std. Without a spacing the aspect ratio is not kept: cropping could
+        cut the finding away and padding would teach the network the border.
 
         Raises UnreadableError for a file that is missing or damaged, holds values that are not finite, or is
         the same value everywhere; ContractError for another number of dimensions or of channels, and for a file that

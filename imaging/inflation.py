@@ -34,6 +34,9 @@ class InflatedConv3d(nn.Conv3d):
     Zeros there, as height and width have them, would be slices that the 2D network never saw.
     """
 
+    linear_in_weight = True
+    """What two such convolutions give adds up to what one with the sum of their weights gives: LoRA can be merged."""
+
     def forward(self, input: Tensor) -> Tensor:
         depth, height, width = (int(length) for length in self.padding)
         if depth:
@@ -131,8 +134,8 @@ def _in_3d(module: nn.Module, method: Method) -> nn.Module | None:
         return nn.MaxPool3d(module.kernel_size, module.stride, module.padding, module.dilation,
                             ceil_mode=module.ceil_mode)  # fmt: skip
     if type(module) is nn.AvgPool2d:
-        return nn.AvgPool3d(module.kernel_size, module.stride, module.padding, module.ceil_mode,
-                            module.count_include_pad)  # fmt: skip
+        window, step, pad = (_cube(length) for length in (module.kernel_size, module.stride, module.padding))
+        return nn.AvgPool3d(window, step, pad, module.ceil_mode, module.count_include_pad)
     if type(module) is nn.AdaptiveAvgPool2d and module.output_size in (1, (1, 1)):
         return nn.AdaptiveAvgPool3d(1)
     name = type(module).__name__
@@ -152,7 +155,8 @@ def _convolution(flat: nn.Conv2d, method: Method) -> nn.Module:
     if method == "acs" and kernel[0] > 1:
         return ACSConv(flat)
     sides = [(pair[0],) * 3 for pair in (kernel, stride, padding, dilation)]
-    made = InflatedConv3d(flat.in_channels, flat.out_channels, sides[0], sides[1], sides[2], sides[3],
+    kind = InflatedConv3d if padding[0] else nn.Conv3d
+    made = kind(flat.in_channels, flat.out_channels, sides[0], sides[1], sides[2], sides[3],
                           groups=flat.groups, bias=flat.bias is not None)  # fmt: skip
     with torch.no_grad():
         made.weight.copy_(flat.weight[:, :, None] / kernel[0])
@@ -161,11 +165,12 @@ def _convolution(flat: nn.Conv2d, method: Method) -> nn.Module:
     return made
 
 
-def _side(length: int | tuple[int, int]) -> int:
+def _cube(length: Any) -> int:
     """The length along every axis. Raises BackboneError where two differ."""
-    if isinstance(length, tuple) and length[0] != length[1]:
+    lengths = set(length) if isinstance(length, tuple) else {length}
+    if len(lengths) > 1:
         raise BackboneError(f"it pools over {length}; square windows can be inflated")
-    return length[0] if isinstance(length, tuple) else length
+    return int(lengths.pop())
 
 
 def _normalisation(flat: nn.BatchNorm2d) -> nn.Module:
@@ -183,7 +188,7 @@ def _afresh(build: Callable[[], nn.Module], method: Method) -> nn.Module:
     """The architecture with random weights that differ along depth too, as He et al. 2015 draw them."""
     network = inflate_network(build(), method)
     for module in network.modules():
-        if isinstance(module, InflatedConv3d):
+        if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return network.eval()
 

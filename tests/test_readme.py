@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import soundfile
@@ -43,6 +44,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
             rows.append(f"{name},{('healthy', 'tumour')[label]},patient-{table}-{number // 2}")
         (folder / f"{table}.csv").write_text("\n".join(rows))
+    rows = ["path,label"]
+    for number in range(12):
+        volume = generator.normal(size=(9, 10, 11)) + number % 2 * (np.arange(11) > 5)
+        nibabel.save(
+            nibabel.Nifti1Image(volume.astype(np.float32), np.diag([1.0, 1.0, 2.0, 1.0])), folder / f"{number}.nii.gz"
+        )
+        rows.append(f"{number}.nii.gz,{('low', 'high')[number % 2]}")
+    (folder / "volumes.csv").write_text("\n".join(rows))
     (folder / "new").mkdir()
     Image.fromarray(generator.integers(0, 255, (40, 40)).astype(np.uint8)).save(folder / "new" / "1.png")
     rows = ["path,accent,speaker,text"]
@@ -86,7 +95,7 @@ def run(command: list[str] | str, folder: Path) -> str:
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
 def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
     shown = {line: run(line, place) for block in blocks("sh") for line in block.splitlines() if line}
-    assert len(shown) == 18
+    assert len(shown) == 19
     judged = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
     assert all(("wer" if "--target text" in line else "auroc") in out for line, out in judged.items())
     assert all("EER" in out for line, out in shown.items() if " trials " in line)

@@ -1,6 +1,8 @@
 """From a file to the tensor a network takes: intensity, dimensions, channels, size."""
 
+import gzip
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -14,7 +16,7 @@ from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.imaging import ImageContract
 from graftwork.imaging.contract import resize
 from graftwork.imaging.intensity import Intensity, parse_intensity, scale_intensity
-from graftwork.imaging.scan import Scan
+from graftwork.imaging.scan import Scan, read_scan
 
 PLAIN = ImageContract(2, 1, (8, 8), "auto", (0.0,), (1.0,))
 COLOUR = ImageContract(2, 3, (8, 8), "auto", (0.1, 0.2, 0.3), (0.5, 1.0, 2.0))
@@ -182,3 +184,37 @@ def test_measured_channels_are_scaled_one_by_one_and_colours_together(rng):
     together = scale_intensity(Scan(values, "p", rgb=True), rule).max(axis=(1, 2))
     np.testing.assert_allclose(apart, 1)
     np.testing.assert_allclose(together, [0.01, 0.1, 1], rtol=0.05)
+
+
+def test_at_a_spacing_scans_keep_their_size_and_are_cut_or_padded_about_their_centre(tmp_path):
+    values = np.zeros((12, 20, 8), np.float32)
+    values[4:8, 8:12, 2:6] = 7.0
+    path = tmp_path / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 1.0, 1.0, 1.0])), path)
+    contract = ImageContract(3, 1, (16, 16, 16), "window:0:7", (0.0,), (1.0,), spacing_mm=1.0)
+    found = contract.read(str(path))[0]
+    assert found.shape == (16, 16, 16)
+    inside = (found > 0.5).nonzero()
+    # 4 voxels of 1 mm from inferior to superior and from front to back, 4 of 2 mm across.
+    assert (inside.max(0).values - inside.min(0).values + 1).tolist() == [4, 4, 8]
+    assert ((inside.max(0).values + inside.min(0).values + 1) / 2).tolist() == [8, 8, 8]
+    assert ImageContract.from_json(contract.to_json()) == contract
+    with pytest.raises(SettingsError, match="spacing_mm must be above 0"):
+        replace(contract, spacing_mm=0.0)
+
+
+def test_a_scan_that_does_not_say_its_spacing_has_none_invented(tmp_path, rng):
+    path = tmp_path / "picture.png"
+    Image.fromarray(rng.integers(0, 255, (9, 9), dtype=np.uint8)).save(path)
+    contract = ImageContract(2, 1, (16, 16), "auto", (0.0,), (1.0,), spacing_mm=1.0)
+    with pytest.raises(ContractError, match=r"picture\.png: does not say its spacing in mm"):
+        contract.read(str(path))
+
+
+def test_a_header_that_claims_more_than_fits_is_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "huge.nii.gz"
+    header = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.float32), np.eye(4)).header.copy()
+    header["dim"][1:4] = 32767
+    path.write_bytes(gzip.compress(header.binaryblock + bytes(100)))
+    with pytest.raises(UnreadableError, match=r"huge\.nii\.gz: its header claims 32767 x 32767 x 32767 voxels"):
+        read_scan(str(path))

@@ -14,6 +14,8 @@ NETWORKS = {
     "2D CNN": ("timm:mobilenetv2_050", 32),
     "2D Transformer": ("timm:vit_tiny_patch16_224", 32),
     "3D CNN": ("monai:resnet10-3d", 16),
+    "inflated CNN": ("i3d:timm:mobilenetv2_050", 32),
+    "2.5D CNN": ("slices:timm:mobilenetv2_050", 32),
 }
 SPELLED = [name.replace(":N", ":1").replace("[:1]", ":4") for name in STRATEGIES]
 
