@@ -18,6 +18,9 @@ from graftwork.core.splits import fold_numbers, strata
 STRENGTHS = tuple(10.0 ** np.arange(-5.0, 3.0))
 """Inverse L2 strengths, on standardised features, from the strongest regularisation to the weakest."""
 
+LEAST_SPREAD = 0.1
+"""Least deviation of a feature that counts, relative to the root mean square over the features."""
+
 FOLDS = 5
 ABSENT = -1e4
 """Logit of a class that has no training row: its probability is zero."""
@@ -47,8 +50,7 @@ def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, b
     """
     from threadpoolctl import threadpool_limits
 
-    centre, spread = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
-    spread[spread < 1e-6 * max(float(spread.max()), 1e-30)] = 1.0
+    centre, spread = standardisation(vectors)
     targets = np.asarray(manifest.values)
     units = manifest.units()
     if not units.max():
@@ -74,6 +76,17 @@ def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, b
         layer.get_parameter("weight").copy_(torch.as_tensor(weight @ rotation))
         layer.get_parameter("bias").copy_(torch.as_tensor(bias))
     return ProbeFit(tuple(strength for _, strength in solved))
+
+
+def standardisation(vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Mean (features,) of the vectors (rows, features), and what their difference from it is divided by (features,).
+
+    That is the standard deviation, but at least `LEAST_SPREAD` of what is usual: behind a ReLU many features are zero
+    in nearly all rows, and one new row where such a feature is not would outweigh everything else.
+    """
+    centre, spread = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
+    usual = float(np.sqrt(np.mean(spread**2)))
+    return centre, np.maximum(spread, LEAST_SPREAD * usual) if usual > 0 else np.ones_like(spread)
 
 
 @dataclass(frozen=True)

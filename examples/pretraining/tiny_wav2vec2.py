@@ -1,9 +1,9 @@
-"""Pretrains `tiny:wav2vec2` on a folder of LibriSpeech clips: masked units, and who speaks.
+"""Pretrains `tiny:wav2vec2` on a folder of LibriSpeech clips: masked units, the spectrum, and who speaks.
 
     python examples/pretraining/tiny_wav2vec2.py librispeech251 --out tiny_wav2vec2
 
 The clips are FLAC files named speaker-chapter-utterance. The result is a folder that `--backbone hf:FOLDER` takes, its
-weights in half precision: 34 minutes on two cores for the 251 clips (52 minutes) of the shipped network.
+weights in half precision: 53 minutes on two shared cores for the 251 clips (52 minutes) of the shipped network.
 """
 
 from __future__ import annotations

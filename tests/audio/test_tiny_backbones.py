@@ -29,7 +29,7 @@ from graftwork.core.runtime import seed_everything
 
 from .conftest import tone
 
-DIGEST = "bca9b1fa52d2c0930d03cd3fa68c3efa347f5fb02200bd4b3f12757f8c4e33cb"
+DIGEST = "e98cd1d811af12450d599d1e0e57e98f64ca13185a5aa53531a325887a9e0cf3"
 
 
 def test_the_weights_are_the_ones_the_card_speaks_of() -> None:

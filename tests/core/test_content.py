@@ -63,4 +63,17 @@ def test_a_row_exists_where_its_archive_does(tmp_path):
     np.savez(tmp_path / "set.npz", train_images=np.zeros((1, 2, 2)))
     assert example_exists(f"{tmp_path}/set.npz#train/0")
     assert not example_exists(f"{tmp_path}/other.npz#train/0")
-    assert not example_exists(str(tmp_path))
+    assert example_exists(str(tmp_path))  # a folder is one volume, of a DICOM series
+    assert example_exists(f"{tmp_path}#series=1.2.3")
+    assert not example_exists(str(tmp_path / "none"))
+
+
+def test_the_digest_of_a_folder_is_of_what_its_files_hold(tmp_path):
+    for folder, order in (("one", (0, 1)), ("same", (1, 0)), ("other", (0, 2))):
+        (tmp_path / folder).mkdir()
+        for name, content in zip("ab", order, strict=True):
+            (tmp_path / folder / name).write_bytes(bytes([content]))
+    one, same, other, series = content_digests([*(str(tmp_path / name) for name in ("one", "same", "other")),
+                                                f"{tmp_path}/one#series=1.2"])  # fmt: skip
+    assert one == same
+    assert len({one, other, series}) == 3

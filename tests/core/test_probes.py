@@ -12,7 +12,7 @@ from graftwork.core import probes
 from graftwork.core.errors import TrainingError
 from graftwork.core.heads import Head
 from graftwork.core.manifest import Manifest
-from graftwork.core.probes import fit_probe
+from graftwork.core.probes import LEAST_SPREAD, fit_probe, standardisation
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def make_case(tmp_path):
         rng = np.random.default_rng(seed)
         for row in range(rows):
             (tmp_path / f"{row}").write_bytes(str(row).encode())
-        vectors = (rng.normal(size=(rows, features)) * rng.uniform(0.1, 20, features) + 3).astype(np.float32)
+        vectors = (rng.normal(size=(rows, features)) * rng.uniform(2, 20, features) + 3).astype(np.float32)
         lead = (vectors[:, 0] - 3) / vectors[:, 0].std() + rng.normal(0, 0.7, rows)
         values = {"single-label": np.digitize(lead, [-0.5, 0.5][: len(classes) - 1]), "regression": lead * 7 + 100,
                   "multi-label": np.stack([lead > 0, vectors[:, 1] > 3.5], 1).astype(float)}[task]  # fmt: skip
@@ -97,7 +97,7 @@ def test_groups_stay_together_while_the_strength_is_chosen(make_case):
     vectors, manifest = make_case(60, 20, classes=("a", "b"))
     rng = np.random.default_rng(3)
     group = np.arange(60) // 6
-    vectors = np.eye(10, 20)[group].astype(np.float32) * 10 + rng.normal(0, 0.1, (60, 20)).astype(np.float32)
+    vectors = np.eye(10, 20)[group].astype(np.float32) * 10 + rng.normal(0, 1, (60, 20)).astype(np.float32)
     labels = rng.permutation(np.arange(10) % 2)[group]
     alone = replace(manifest, values=labels)
     _, (kept,) = solved(vectors, replace(alone, groups=tuple(map(str, group))))
@@ -139,3 +139,17 @@ def test_the_same_seed_gives_the_same_bytes(make_case):
     case = make_case(40, 4)
     one, other = (solved(*case)[0].state_dict() for _ in range(2))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_feature_that_is_nearly_always_zero_does_not_outweigh_the_others_in_a_new_row():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(60, 8)).astype(np.float32)
+    vectors[:, 7] = 0.0
+    vectors[3, 7] = 1e-3
+    vectors[:, 6] = 2.5
+    centre, spread = standardisation(vectors)
+    usual = np.sqrt(np.mean(vectors.std(0, dtype=np.float64) ** 2))
+    np.testing.assert_allclose(spread[:6], vectors[:, :6].std(0), rtol=1e-5)
+    np.testing.assert_allclose(spread[6:], LEAST_SPREAD * usual)
+    np.testing.assert_allclose(centre, vectors.mean(0), rtol=1e-4, atol=1e-6)
+    assert (standardisation(np.ones((5, 3), np.float32))[1] == 1).all()

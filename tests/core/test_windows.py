@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.core.content import content_digests, example_exists, recording_of, split_span
@@ -14,6 +14,7 @@ from graftwork.core.manifest import Manifest
 from graftwork.core.windows import has_windows, in_windows, join_table, join_windows, timeline, windows_of
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 4000), st.floats(0.5, 30), st.floats(0, 0.9))
 def test_windows_have_one_length_and_leave_nothing_out(duration, window, overlap):
     found = windows_of("talk.wav", duration, window, overlap)
