@@ -18,13 +18,15 @@ import torch
 from rich.filesize import decimal
 from torch import Tensor
 
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import MAPS, Backbone, Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.content import content_digests
+from graftwork.core.decoder import map_shapes
 from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples, RowAugment, load_batches
+from graftwork.core.packing import Shapes, packed, unpacked
 from graftwork.core.prefix import Prefix
 from graftwork.core.prefix_key import UnknownIdentityError, prefix_key, stage_digests
 from graftwork.core.progress import progress
@@ -45,9 +47,14 @@ VIEWS = 4
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """The contract of examples that are activations already: they need no reading, only to be put in batches."""
+    """The contract of examples that are activations already: they need no reading, only to be put in batches.
+
+    shapes, mask_shape: of what each is packed from, where that is more than one tensor.
+    """
 
     ragged: bool
+    shapes: Shapes = ()
+    mask_shape: tuple[int, ...] = ()
 
     def read(self, path: str) -> Tensor:
         raise LookupError(f"{path}: activations are stored; nothing is read from files")
@@ -60,13 +67,15 @@ class StoredFeatures:
 
     def collate(self, examples: Sequence[Tensor]) -> Features:
         """Equal shapes are stacked; sequences (time, channels) of unequal length are padded with zeros. float32."""
+        if self.shapes:
+            return unpacked(torch.stack(list(examples)).float(), self.shapes, self.mask_shape)
         if not self.ragged:
             return Features(torch.stack(list(examples)).float())
         lengths = torch.tensor([len(example) for example in examples])
         return Features(torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True).float(), lengths)
 
     def to_json(self) -> dict[str, Any]:
-        return {"ragged": self.ragged}
+        return {"ragged": self.ragged, "shapes": self.shapes, "mask_shape": self.mask_shape}
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ def beyond(
 
     With `augment`, every example has as many changed views as the recipe says. Examples that have been that far
     already are returned as they are. What a store holds already is not computed again; with several processes
-    each computes its share. Vectors, after all stages, are kept in memory where there is no store.
+    each computes its share. Vectors and frames, after all stages, are kept in memory where there is no store.
     """
     if examples.stage >= stop:
         return examples
@@ -104,7 +113,7 @@ def beyond(
         found = _from_store(work)
         if found is not None:
             return found
-    if stop < len(backbone.stages):
+    if stop < len(backbone.stages) or backbone.stages[-1].name == MAPS:
         if recipe.views != 0:
             log.info("the %d frozen stages run anew in every epoch", stop)
         return None
@@ -198,8 +207,15 @@ def _reopened(work: _Work, store: Store) -> Store:
 
 
 def _read(work: _Work, store: Store, wanted: Sequence[str], stage: int) -> Examples:
-    return replace(work.examples, contract=StoredFeatures(bool(store.ragged)), tensors=read(store, wanted),
+    return replace(work.examples, contract=_stored(work, bool(store.ragged), stage), tensors=read(store, wanted),
                    stage=stage, views=work.views, seconds=_seconds(work, bool(store.ragged)))  # fmt: skip
+
+
+def _stored(work: _Work, ragged: bool, stage: int) -> StoredFeatures:
+    if work.backbone.stages[-1].name != MAPS:
+        return StoredFeatures(ragged)
+    spatial = tuple(work.backbone.contract.blank().shape[1:])
+    return StoredFeatures(ragged, map_shapes(work.backbone, stage), spatial)
 
 
 def _fill(work: _Work, place: _Place, missing: Sequence[tuple[str, tuple[int, int]]], processes: int) -> str:
@@ -292,8 +308,10 @@ def _view_augment(work: _Work, places: Sequence[tuple[int, int]]) -> RowAugment 
 
 
 def _single(features: Features) -> list[Tensor]:
-    """The examples of a batch apart, without their padding, on the CPU."""
+    """The examples of a batch apart, without their padding, on the CPU; what has skips or masks as one row."""
     values = features.values.float().cpu()
+    if features.skips or features.masks is not None:
+        return [row.clone() for row in packed(features).cpu()]
     if features.lengths is None:
         return [value.clone() for value in values]
     return [value[:length].clone() for value, length in zip(values, features.lengths.tolist(), strict=True)]

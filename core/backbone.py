@@ -10,15 +10,21 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork.core.errors import BackboneError
 
 FRAMES = "frames"
 """Name of the last stage of a backbone that gives frames (batch, time, feature_dim) with lengths, not one vector."""
+
+MAPS = "maps"
+"""Name of the last stage of a backbone that gives maps (batch, feature_dim, *spatial), not one vector."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +34,30 @@ class Features:
     `values` is a batch: images (batch, channels, height, width), volumes (batch, channels, depth, height,
     width), token or frame sequences (batch, time, channels), waveforms (batch, time), vectors
     (batch, channels). `lengths` (batch,), int64, counts the valid steps along time; None where every
-    example fills its row, as images do.
+    example fills its row, as images do. `skips` are maps (batch, channels, *spatial) of earlier stages, the first
+    stage's first, that a later stage or a decoder takes up. `masks` (batch, *spatial), int64, is the true class of
+    every pixel or voxel, beside images whose masks are learnt; stages need not pass it on.
     """
 
     values: Tensor
     lengths: Tensor | None = None
+    skips: tuple[Tensor, ...] = ()
+    masks: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Features:
-        lengths = None if self.lengths is None else self.lengths.to(device, non_blocking=non_blocking)
-        return Features(self.values.to(device, non_blocking=non_blocking), lengths)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Features:
         """Called by torch's DataLoader, so that copies to a GPU can run beside the computation."""
-        lengths = None if self.lengths is None else self.lengths.pin_memory()
-        return Features(self.values.pin_memory(), lengths)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Features:
+        lengths = None if self.lengths is None else change(self.lengths)
+        masks = None if self.masks is None else change(self.masks)
+        return Features(change(self.values), lengths, tuple(map(change, self.skips)), masks)
 
 
 class InputContract(Protocol):
@@ -66,6 +79,29 @@ class InputContract(Protocol):
         """Plain values that say everything about the contract; two equal contracts give equal values."""
 
 
+class MaskContract(InputContract, Protocol):
+    """The contract of a backbone whose masks are learnt: examples are images with their masks, of any size.
+
+    `run` takes images (batch, channels, *spatial) of the size of a patch and gives logits (batch, classes, *spatial).
+    """
+
+    def is_patch(self, example: Tensor) -> bool:
+        """Whether what `read` returned goes through the network as a whole."""
+
+    def patch(self, example: Tensor, generator: np.random.Generator, *, changed: bool) -> Tensor:
+        """A piece of what `read` returned that the network takes, drawn so that every class of its mask is as likely;
+        `changed` at random, image and mask alike."""
+
+    def scores(self, path: str, run: Callable[[Tensor], Tensor]) -> NDArray[np.float64]:
+        """What the predicted mask of an image with a mask is worth, (classes without the background, measures)."""
+
+    def mask_name(self, path: str) -> str:
+        """What the file of a predicted mask is called."""
+
+    def segment(self, path: str, run: Callable[[Tensor], Tensor], beside: Path) -> dict[str, float]:
+        """Writes the predicted mask of an image beside the place it will have; returns the size of every class."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of a network.
@@ -73,14 +109,15 @@ class Stage:
     `run(network, features)` computes it with the modules of `network` as they are at that moment, so that
     copies of a network and modules replaced inside it need no new stages. `owns` names the modules or
     parameters of `network` that belong to this stage, as dotted paths; a tensor belongs to the stage whose
-    path equals its name or is a prefix of it ending at a dot. `channels_last` says that images come out as (batch,
-    height, width, channels).
+    path equals its name or is a prefix of it ending at a dot. `channel_axis` says where channels are in the images or
+    volumes that come out: 1, or -1 for (batch, height, width, channels), or 2 for slices of volumes (batch, depth,
+    channels, height, width).
     """
 
     name: str
     run: Callable[[nn.Module, Features], Features]
     owns: tuple[str, ...] = ()
-    channels_last: bool = False
+    channel_axis: int = 1
 
     def holds(self, tensor_name: str) -> bool:
         return any(tensor_name == path or tensor_name.startswith(path + ".") for path in self.owns)
@@ -92,9 +129,10 @@ class Backbone:
 
     id: `source:name`, as the command line takes it.
     network: the pretrained network, in evaluation mode, on the CPU.
-    stages: in order; the last one gives one vector an example, (batch, feature_dim).
+    stages: in order; the last one gives one vector an example, (batch, feature_dim), unless its name is `FRAMES` or
+    `MAPS`.
     contract: how its input is read.
-    feature_dim: length of that vector.
+    feature_dim: length of that vector, or the channels of frames or maps.
     options: what the loader was told beside the id (image size, pooling, …): plain values, kept with adapters.
     weights: the local file the weights came from, None for the source's own.
     build: makes the same architecture with fresh random weights, for training from scratch; None where unknown.

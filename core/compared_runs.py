@@ -14,7 +14,7 @@ import numpy as np
 
 from graftwork.core.comparison import Comparison, Part, compare_parts
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
-from graftwork.core.files import write_json
+from graftwork.core.files import plain_numbers, write_json
 from graftwork.core.recipe import PLACE
 from graftwork.core.run_folder import FINISHED, RUN, UNFINISHED, Judged, run_record, run_state
 from graftwork.core.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
@@ -140,7 +140,7 @@ def _judged_to_json(judged: Judged) -> dict[str, Any]:
         "rows": list(manifest.rows),
         "values": np.asarray(manifest.values).tolist(),
         "groups": None if manifest.groups is None else list(manifest.groups),
-        "predictions": judged.predictions.tolist(),
+        "predictions": plain_numbers(judged.predictions),
     }
 
 

@@ -23,6 +23,9 @@ SPAN_MARK = "#t="
 SERIES_MARK = "#series="
 """Separates a folder of DICOM files from the SeriesInstanceUID of one volume in it."""
 
+MASK_MARK = "#mask="
+"""Separates an image from the file of its mask: an example of what is to be drawn is named by both."""
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -58,6 +61,16 @@ def split_series(path: str) -> tuple[str, str | None]:
     return (folder, uid) if mark else (path, None)
 
 
+def image_of(path: str) -> str:
+    """The image of an example that is named together with its mask; the path itself for any other."""
+    return path.partition(MASK_MARK)[0]
+
+
+def mask_of(path: str) -> str | None:
+    """The file of the mask that an example is named together with, None where there is none."""
+    return path.partition(MASK_MARK)[2] or None
+
+
 def recording_of(path: str) -> str:
     """The file that a window was cut from; the path itself for a whole file."""
     span = split_span(path)
@@ -66,13 +79,19 @@ def recording_of(path: str) -> str:
 
 def content_digests(paths: Sequence[str]) -> list[str]:
     """SHA-256 of every file's bytes, or of the row's bytes for rows of an archive, in the order given; for windows of a
-    recording, of its digest and the window's place; for folders, of what is in their files, whatever these are called.
+    recording, of its digest and the window's place; for folders, of what is in their files, whatever these are called;
+    for images with masks, of both.
 
     Raises UnreadableError for the first file that cannot be read.
     """
     archives: dict[tuple[str, str], NDArray[np.generic]] = {}
     digests = []
     for path in paths:
+        mask = mask_of(path)
+        if mask is not None:
+            both = " ".join(content_digests([image_of(path), mask]))
+            digests.append(hashlib.sha256(both.encode()).hexdigest())
+            continue
         row, span = split_row_path(path), split_span(path)
         if span is not None:
             whole = f"{_digest_of_file(span[0])} {span[1]:.3f} {span[2]:.3f}"

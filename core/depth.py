@@ -91,12 +91,12 @@ def with_every_stage(backbone: Backbone) -> tuple[Backbone, tuple[int, ...]]:
     with torch.no_grad():
         for stage in backbone.stages:
             features = stage.run(backbone.network, features)
-            widths.append(pooled(features, stage.channels_last).shape[1])
+            widths.append(pooled(features, stage.channel_axis).shape[1])
     # The store tells runs apart by what a partial has bound: each stage by itself, under a name that has its place.
     run = partial(
         run_every_stage,
         widest=max(widths),
-        channels_last=tuple(stage.channels_last for stage in backbone.stages),
+        channel_axes=tuple(stage.channel_axis for stage in backbone.stages),
         **{f"stage_{place}": stage for place, stage in enumerate(backbone.stages)},
     )
     every = Stage("every stage", run, tuple(named_tensors(backbone.network)))
@@ -106,34 +106,33 @@ def with_every_stage(backbone: Backbone) -> tuple[Backbone, tuple[int, ...]]:
 
 
 def run_every_stage(
-    network: nn.Module, features: Features, /, *, widest: int, channels_last: tuple[bool, ...], **stages: Stage
+    network: nn.Module, features: Features, /, *, widest: int, channel_axes: tuple[int, ...], **stages: Stage
 ) -> Features:
     """Runs the stages in the order given: (batch, …) -> (batch, stages, widest), float32."""
     vectors = []
-    for stage, last in zip(stages.values(), channels_last, strict=True):
+    for stage, axis in zip(stages.values(), channel_axes, strict=True):
         features = stage.run(network, features)
-        vector = pooled(features, last)
+        vector = pooled(features, axis)
         vectors.append(nn.functional.pad(vector, (0, widest - vector.shape[1])))
     return Features(torch.stack(vectors, dim=1))
 
 
-def pooled(features: Features, channels_last: bool = False) -> Tensor:
+def pooled(features: Features, channel_axis: int = 1) -> Tensor:
     """The mean over space or time, (batch, channels), float32; of sequences over their valid steps only.
 
-    Channels are the second axis of images and volumes, unless `channels_last`, and the last one of sequences
-    (batch, time, channels); vectors (batch, channels) stay as they are.
+    Channels are the axis `channel_axis` of images and volumes, and the last one of sequences (batch, time, channels);
+    vectors (batch, channels) stay as they are.
     """
     values = features.values.float()
     if values.dim() == 2:
         return values
     sequence = values.dim() == 3
-    if not sequence and not channels_last:
-        return values.flatten(2).mean(dim=2)
-    steps = values.flatten(1, -2)
-    if features.lengths is None or not sequence:
-        return steps.mean(dim=1)
-    beyond_end = torch.arange(steps.shape[1], device=steps.device) >= features.lengths[:, None]
-    return steps.masked_fill(beyond_end[..., None], 0.0).sum(dim=1) / features.lengths[:, None]
+    if not sequence:
+        return values.movedim(channel_axis, 1).flatten(2).mean(dim=2)
+    if features.lengths is None:
+        return values.mean(dim=1)
+    beyond_end = torch.arange(values.shape[1], device=values.device) >= features.lengths[:, None]
+    return values.masked_fill(beyond_end[..., None], 0.0).sum(dim=1) / features.lengths[:, None]
 
 
 def write_depth(folder: Path, depth: Depth) -> None:

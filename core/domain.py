@@ -46,6 +46,7 @@ class Domain:
     parameters: the domain's own options of `train`, as Typer reads them from a signature.
     windows: the windows of every path, as the contract asks for them; None where examples are never cut.
     text_input: options of the backbone for text targets, None where the domain has none.
+    mask_values: the values that occur in files of masks, ascending, None where the domain has no masks.
     verbs: its own commands, each as a function that gives name, command and help.
     """
 
@@ -59,4 +60,5 @@ class Domain:
     parameters: tuple[inspect.Parameter, ...]
     windows: Callable[[Sequence[str], InputContract], list[list[str]]] | None = None
     text_input: dict[str, Any] | None = None
+    mask_values: Callable[[Sequence[str]], tuple[int, ...]] | None = None
     verbs: tuple[Callable[[Domain], tuple[str, Callable[..., None], str]], ...] = ()

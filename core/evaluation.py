@@ -14,6 +14,7 @@ from graftwork.core import metrics
 from graftwork.core.bootstrap import LEVEL, RESAMPLES, Interval, Metrics, bootstrap
 from graftwork.core.calibration import expected_calibration_error
 from graftwork.core.manifest import Task
+from graftwork.core.masks import MEASURES
 from graftwork.core.transcripts import decode, error_counts
 
 Floats = NDArray[np.float64]
@@ -59,7 +60,7 @@ class Evaluation:
 
 def headline(task: Task) -> str:
     """The metric by which epochs, stages and strategies are compared; higher is better."""
-    return {"regression": "r2", "text": "word_accuracy"}.get(task, "auroc")
+    return {"regression": "r2", "text": "word_accuracy", "mask": "dice"}.get(task, "auroc")
 
 
 def evaluate_predictions(
@@ -76,7 +77,8 @@ def evaluate_predictions(
 
     truth: (rows,) class indices, (rows, labels) 0/1, or (rows,) numbers. predictions: (rows, classes)
     probabilities, (rows, labels) probabilities, or (rows,) numbers; for text both are (rows, longest) numbers of
-    characters, zeros behind.
+    characters, zeros behind; for masks (rows, classes without the background, measures), what each is worth, the first
+    of `masks.MEASURES`; the truth is not looked at.
     """
     expected = np.asarray(predictions, dtype=np.float64)
     intervals = bootstrap(
@@ -127,6 +129,8 @@ def point_metrics(
 
 
 def _measures(task: Task, classes: Sequence[str], truth: NDArray[np.generic], predictions: Floats) -> Metrics:
+    if task == "mask":
+        return _masks(classes, predictions)
     if task == "text":
         return _text(decode(truth, classes), decode(predictions, classes))
     if task == "regression":
@@ -189,6 +193,20 @@ def _text(truth: list[str], predicted: list[str]) -> Metrics:
     def measure(weights: Floats) -> dict[str, Floats]:
         rates = {name: metrics.rate(errors, lengths, weights) for name, (errors, lengths) in counts.items()}
         return rates | {"word_accuracy": 1.0 - rates["wer"]}
+
+    return measure
+
+
+def _masks(classes: Sequence[str], scores: Floats) -> Metrics:
+    """Every measure's mean over the cases in which it is defined: for every class, and the mean over classes."""
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        found = {}
+        for place, name in enumerate(MEASURES[: scores.shape[2]]):
+            own = [metrics.mean_defined(scores[:, k, place], weights) for k in range(scores.shape[1])]
+            found[name] = metrics.macro(own)
+            found |= {f"{name}_{label}": value for label, value in zip(classes[1:], own, strict=True)}
+        return found
 
     return measure
 

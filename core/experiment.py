@@ -18,7 +18,7 @@ from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError
 from graftwork.core.evaluation import Evaluation, evaluate_predictions
 from graftwork.core.examples import Examples
-from graftwork.core.files import write_json
+from graftwork.core.files import plain_numbers, write_json
 from graftwork.core.finetuning import Run, augmented, finetune, frozen_features
 from graftwork.core.graft import make_graft
 from graftwork.core.history import write_history
@@ -28,6 +28,7 @@ from graftwork.core.prediction import as_predictions, graft_outputs
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import is_first, start_runtime
+from graftwork.core.segmentation import mask_scores
 from graftwork.core.sentences import apart_in_sentences
 from graftwork.core.strategies import Strategy
 from graftwork.core.windows import has_windows, join_windows
@@ -64,10 +65,15 @@ class Outcome:
 
 
 def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto") -> NDArray[np.float64]:
-    """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order."""
+    """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order; for masks what
+    the predicted ones are worth, (rows, classes without the background, measures)."""
     recipe = Recipe(device=device, batch_size=batch_size)
     runtime = start_runtime(recipe)
     runtime.place(adapter.graft)
+    if adapter.task == "mask":
+        scores = mask_scores(adapter, examples.manifest, runtime)
+        runtime.release(adapter.graft)
+        return scores
     outputs = graft_outputs(adapter.graft, examples, runtime, recipe, "predicting")
     runtime.release(adapter.graft)
     return as_predictions(adapter.task, outputs)
@@ -139,8 +145,9 @@ def _sets_aside(experiment: Experiment, manifest: Manifest, val_fraction: float)
 
 
 def _is_solved(experiment: Experiment, manifest: Manifest) -> bool:
-    linear = experiment.recipe.head == "linear" and manifest.task != "text" and not experiment.backbone.fresh
-    return experiment.strategy.name == "knn" or (experiment.strategy.name == "probe" and linear)
+    vectors = manifest.task not in ("text", "mask") and not experiment.backbone.fresh
+    solvable = vectors and experiment.recipe.head == "linear"
+    return experiment.strategy.name == "knn" or (experiment.strategy.name == "probe" and solvable)
 
 
 def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, test_fraction: float) -> Outcome:
@@ -263,7 +270,7 @@ def _fold(
     result = {
         "best_epoch": run.best_epoch,
         "frozen": dataclasses.asdict(run.proof),
-        "predictions": found.tolist(),
+        "predictions": plain_numbers(found),
     }
     if is_first():
         write_json(path, result)

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from graftwork.core.errors import OutputError
 
 
@@ -22,7 +25,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     beside = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        stem, dot, endings = path.name.partition(".")  # libraries tell .nii.gz from .gz
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{stem}-", suffix=dot + endings)
         os.close(handle)
         beside = Path(name)
         yield beside
@@ -44,6 +48,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON with sorted keys, so that equal values give equal bytes. Raises ValueError for NaN."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain_numbers(values: NDArray[np.float64]) -> Any:
+    """Nested lists for JSON; what is not a number is None, which `np.asarray(…, dtype=np.float64)` turns back."""
+    plain = values.astype(object)
+    plain[~np.isfinite(values)] = None
+    return plain.tolist()
 
 
 def _umask() -> int:

@@ -21,9 +21,11 @@ from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import Examples, read_examples
 from graftwork.core.freezing import FreezingProof, prove_frozen
 from graftwork.core.graft import Graft, make_graft
+from graftwork.core.heads import Head
 from graftwork.core.history import HistoryRow
 from graftwork.core.manifest import Manifest
 from graftwork.core.neighbours import NeighbourHead, fit_neighbours
+from graftwork.core.patches import fixed_patches, in_patches, whole
 from graftwork.core.probes import fit_probe
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import Runtime, seed_everything, start_runtime
@@ -82,6 +84,9 @@ def finetune(
     history: tuple[HistoryRow, ...] = ()
     best_epoch = None
     augment = augment if augmented(graft.plan, recipe) else None
+    if rows.manifest.task == "mask":
+        augment = in_patches(rows, changed=augment is not None)
+        val = None if val is None else fixed_patches(val, recipe)
     if graft.plan.solver != "gradient":
         _solve(graft, rows, recipe, runtime, augment)
     else:
@@ -136,7 +141,8 @@ def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Stra
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     light = backbone.copy_sharing_tensors()
     graft = make_graft(light, asked, recipe, manifest.task, manifest.classes, len(manifest))
-    if graft.plan.frontier == 0 or augmented(graft.plan, recipe):
+    drawn = manifest.task == "mask" and not whole(examples)
+    if graft.plan.frontier == 0 or drawn or augmented(graft.plan, recipe):
         return examples
     found = beyond(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
     return examples if found is None else found
@@ -151,6 +157,7 @@ def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augme
         neighbours = fit_neighbours(graft.head, found, all_views(ready).manifest, seed=recipe.seed)
         log.info("%d neighbours predict held-out rows best", neighbours.count)
         return
+    assert isinstance(graft.head, Head)  # a decoder is not solved
     # The solver works in the target's own unit.
     graft.head.get_buffer("shift").zero_()
     graft.head.get_buffer("scale").fill_(1.0)

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from graftwork.core.backbone import FRAMES, Backbone, Features, digest, named_tensors
+from graftwork.core.backbone import FRAMES, MAPS, Backbone, Features, digest, named_tensors
+from graftwork.core.decoder import Decoder, make_decoder
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.heads import Head, output_count
 from graftwork.core.manifest import Task
 from graftwork.core.neighbours import NeighbourHead
 from graftwork.core.recipe import Recipe
 from graftwork.core.strategies import Phase, Plan, Strategy, make_plan
+
+AnyHead = Head | NeighbourHead | Decoder
 
 
 class Graft(nn.Module):
@@ -28,7 +31,7 @@ class Graft(nn.Module):
     whatever mode is asked for: their running statistics do not move and their dropout is off.
     """
 
-    def __init__(self, backbone: Backbone, head: Head | NeighbourHead, plan: Plan, *, recompute: bool = False) -> None:
+    def __init__(self, backbone: Backbone, head: AnyHead, plan: Plan, *, recompute: bool = False) -> None:
         super().__init__()
         self.stages = backbone
         self.backbone = backbone.network
@@ -49,8 +52,9 @@ class Graft(nn.Module):
         return self.outputs(features, start).values
 
     def outputs(self, features: Features, start: int = 0) -> Features:
-        """The same with lengths: where the backbone gives frames, (batch, frames, outputs)."""
-        frontier = max(start, self.frontier)
+        """The same with lengths: where the backbone gives frames, (batch, frames, outputs); where it gives maps,
+        (batch, outputs, *spatial) beside the true masks."""
+        frontier, masks = max(start, self.frontier), features.masks
         if frontier > start:
             with torch.no_grad():
                 features = self.stages.run(features, start, frontier)
@@ -60,6 +64,8 @@ class Graft(nn.Module):
                 features = run(features) if stage.name in self.kept else checkpoint(run, features, use_reentrant=False)
         else:
             features = self.stages.run(features, frontier)
+        if isinstance(self.head, Decoder):
+            return Features(self.head(features), masks=masks)
         return Features(cast(Tensor, self.head(features.values)), features.lengths)
 
     def enter(self, phase: Phase) -> None:
@@ -123,6 +129,10 @@ class Graft(nn.Module):
                 value.copy_(tensors[name])
 
 
+WANTED = {"text": "frames (speech backbones: --pooling none)", "mask": "maps (load_backbone with mask_values)"}
+"""What a target asks of the backbone's last stage, where that is not one vector."""
+
+
 def make_graft(
     backbone: Backbone, strategy: Strategy, recipe: Recipe, task: Task, classes: tuple[str, ...], rows: int
 ) -> Graft:
@@ -135,15 +145,24 @@ def make_graft(
     from graftwork.core.lora import insert_lora
 
     outputs = output_count(task, classes)
-    frames = backbone.stages[-1].name == FRAMES
-    if frames != (task == "text"):
-        wanted = "frames (speech backbones: --pooling none)" if task == "text" else "one vector an example"
+    last = backbone.stages[-1].name
+    frames, maps = last == FRAMES, last == MAPS
+    if (frames, maps) != (task == "text", task == "mask"):
+        wanted = WANTED.get(task, "one vector an example")
         raise SettingsError(f"a {task} target needs {wanted}; {backbone.id} ends in stage {backbone.stages[-1].name!r}")
     if frames and strategy.name == "knn":
         raise SettingsError("knn: neighbours have labels or numbers, not text; probe is the cheapest for text")
+    if maps and strategy.name == "knn":
+        raise SettingsError("knn: neighbours have labels or numbers, not masks; probe trains only a decoder")
+    if maps and recipe.head != "linear":
+        raise SettingsError(f"head {recipe.head}: masks have a decoder of their own; leave --head out")
     if recipe.head == "aam" and task != "single-label":
         raise SettingsError(f"head aam tells classes apart by angles: it needs single labels, the task is {task}")
-    head: Head | NeighbourHead = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale)
+    head: AnyHead
+    if maps:
+        head = make_decoder(backbone, outputs)
+    else:
+        head = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale)
     if strategy.name == "knn":
         head = NeighbourHead(backbone.feature_dim, outputs, task, rows)
     inserted: tuple[str, ...] = ()

@@ -70,7 +70,7 @@ class Head(nn.Module):
 
 
 def output_count(task: Task, classes: tuple[str, ...]) -> int:
-    """Width of the head's output: one a class or label column, one for a number."""
+    """Width of the head's output: one a class, label column or value of a mask, one for a number."""
     return 1 if task == "regression" else len(classes)
 
 

@@ -55,8 +55,9 @@ def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
         raise SettingsError(f"--folds: expected at least 2, found {inspection.folds}")
     manifest = read_manifest(inspection.manifest, target=inspection.target, group=inspection.group,
                              task=inspection.task, split=None, suffixes=inspection.domain.suffixes)  # fmt: skip
-    if manifest.task == "text":
-        raise SettingsError(f"{manifest.target!r} is text, and a probe judges vectors: name labels with --target")
+    if manifest.task in ("text", "mask"):
+        raise SettingsError(f"{manifest.target!r} is a {manifest.task}, and a probe judges vectors: name labels with "
+                            "--target")  # fmt: skip
     folds = manifest.fold_numbers(inspection.folds, inspection.recipe.seed)
     for fold in range(inspection.folds):
         if manifest.task == "single-label" and len(np.unique(manifest.values[folds != fold])) < 2:

@@ -9,12 +9,12 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.content import content_digests
+from graftwork.core.content import content_digests, image_of, mask_of
 from graftwork.core.errors import SettingsError
 from graftwork.core.splits import allocate, fold_numbers, join_units, strata
 from graftwork.core.transcripts import decode
 
-Task = Literal["single-label", "multi-label", "regression", "text"]
+Task = Literal["single-label", "multi-label", "regression", "text", "mask"]
 TASKS: tuple[Task, ...] = get_args(Task)
 PARTS = ("train", "val", "test")
 
@@ -23,10 +23,13 @@ PARTS = ("train", "val", "test")
 class Manifest:
     """Examples and what is known of them; all sequences have one entry a row.
 
-    source: the file or folder it was read from. paths: files, absolute, or rows such as `set.npz#train/17`.
+    source: the file or folder it was read from. paths: files, absolute, or rows such as `set.npz#train/17`, or
+    `image#mask=mask` where masks are the target.
     values: (rows,) int64 indices into `classes` for single labels; (rows, columns) float 0 or 1 for several
-    labels; (rows,) float for a number; (rows, longest) int64 indices of characters, zeros behind, for text.
-    classes: names of the classes, or of the label columns, or the characters, or () for a number. groups: patient
+    labels; (rows,) float for a number; (rows, longest) int64 indices of characters, zeros behind, for text; zeros
+    (rows,) for masks, which are in files.
+    classes: names of the classes, or of the label columns, or the characters, or () for a number; the values of
+    masks, the background first. groups: patient
     or speaker. parts: "train", "val" or "test" where the source says so. rows: number in the source, as a
     spreadsheet counts them. sentences: what is said, folded to lower case, where the source has a column for it
     that is not the target.
@@ -48,12 +51,20 @@ class Manifest:
 
     @property
     def targets(self) -> NDArray[np.generic]:
-        """What the source says of every row: class names (rows,), 0/1 (rows, columns), or numbers (rows,)."""
+        """What the source says of every row: class names (rows,), 0/1 (rows, columns), numbers (rows,), or the files of
+        masks (rows,)."""
+        if self.task == "mask":
+            return np.array([mask_of(path) for path in self.paths], dtype=object)
         if self.task == "single-label":
             return np.array(self.classes, dtype=object)[np.asarray(self.values, dtype=np.int64)]
         if self.task == "text":
             return np.array(decode(self.values, self.classes), dtype=object)
         return self.values
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is looked at of every row: its path without the mask."""
+        return tuple(map(image_of, self.paths))
 
     def subset(self, index: Sequence[int] | NDArray[np.generic]) -> Manifest:
         """The rows at `index` (numbers, or a mask), in that order; classes stay those of the whole."""
@@ -71,7 +82,7 @@ class Manifest:
 
     def units(self) -> NDArray[np.int64]:
         """Number (rows,) of what must not be separated: a group, and files with the same content."""
-        return join_units(content_digests(self.paths), self.groups)
+        return join_units(content_digests(self.files), self.groups)
 
     def fold_numbers(self, count: int, seed: int = 0) -> NDArray[np.int64]:
         """Fold (rows,), 0 to `count` - 1, of every row. Raises SettingsError for fewer groups than folds."""
@@ -114,7 +125,7 @@ class Manifest:
         if self.parts is None:
             return []
         first: dict[str, list[int]] = {}
-        for index, digest in enumerate(content_digests(self.paths)):
+        for index, digest in enumerate(content_digests(self.files)):
             first.setdefault(digest, []).append(index)
         parts = self.parts
         return [(a, b) for same in first.values() for a in same for b in same if a < b and parts[a] != parts[b]]

@@ -109,6 +109,12 @@ def rate(errors: Floats, lengths: Floats, weights: Floats) -> Floats:
     return _ratio(weights @ errors, weights @ lengths)
 
 
+def mean_defined(values: Floats, weights: Floats) -> Floats:
+    """Mean of the values (rows,) that are not NaN."""
+    defined = ~np.isnan(values)
+    return _weighted_mean(values[defined], weights[:, defined])
+
+
 def macro(values: list[Floats]) -> Floats:
     """Mean over classes of the values that are defined; values: one array (resamples,) a class."""
     return _mean_where(np.stack(values, axis=1))

@@ -65,7 +65,8 @@ def rate_factor(update: int, updates: int, warmup: float) -> float:
 
 
 def target_tensor(manifest: Manifest) -> Tensor:
-    """Targets as the loss takes them: int64 (rows,), for text (rows, longest); else float32 (rows, labels or 1)."""
+    """Targets as the loss takes them: int64 (rows,), for text (rows, longest); else float32 (rows, labels or 1); not
+    looked at for masks, which come with their images."""
     if manifest.task in ("single-label", "text"):
         return torch.as_tensor(np.asarray(manifest.values, dtype=np.int64))
     values = np.asarray(manifest.values, dtype=np.float32)

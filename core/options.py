@@ -28,9 +28,9 @@ def argument(name: str, kind: Any, help: str) -> Parameter:
 
 
 MANIFEST = argument("manifest", str, "CSV, TSV or Parquet table, folder per class, or MedMNIST .npz.")
-TASK = option("task", Literal["single-label", "multi-label", "regression", "text"] | None, None,
+TASK = option("task", Literal["single-label", "multi-label", "regression", "text", "mask"] | None, None,
               "What the target is. By default several columns are several labels, a column of numbers that are "
-              "not all whole is a number, anything else single labels.")  # fmt: skip
+              "not all whole is a number, one called mask names files, anything else is single labels.")  # fmt: skip
 TARGET = option("target", str | None, None, "Column to learn, 'label' by default; several columns of 0 and 1, "
                 "separated by commas, are several labels.")  # fmt: skip
 GROUP = option("group", str | None, None, "Column of the patient or speaker, by default 'group', 'patient' or "

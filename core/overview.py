@@ -67,7 +67,7 @@ class Overview:
 
 def overview(manifest: Manifest) -> Overview:
     """Counts everything; reads the bytes of every file once, without decoding them."""
-    digests = content_digests(manifest.paths)
+    digests = content_digests(manifest.files)
     same: dict[str, list[int]] = {}
     for row, value in enumerate(digests):
         same.setdefault(value, []).append(row)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from graftwork.core.calibration import reliability
 from graftwork.core.files import whole_file
+from graftwork.core.masks import MEASURES
 from graftwork.core.transcripts import decode, error_counts
 
 if TYPE_CHECKING:
@@ -25,12 +26,17 @@ MAX_CURVES = 10
 
 
 def draw_evaluation(folder: Path, judged: Judged) -> None:
-    """Writes `evaluation.png`: for labels ROC, confusion and reliability side by side; for numbers a scatter."""
+    """Writes `evaluation.png`: for labels ROC, confusion and reliability side by side; for numbers a scatter; for masks
+    every measure of every case."""
     from matplotlib.figure import Figure
 
     manifest, predictions = judged.manifest, judged.predictions
     values = np.asarray(manifest.values)
-    if manifest.task == "text":
+    if manifest.task == "mask":
+        figure = Figure(figsize=(4 * len(MEASURES), 4), layout="constrained")
+        for place, (axes, name) in enumerate(zip(figure.subplots(1, len(MEASURES)), MEASURES, strict=True)):
+            draw_cases(axes, predictions[:, :, place], manifest.classes[1:], name)
+    elif manifest.task == "text":
         figure = Figure(figsize=(6, 4), layout="constrained")
         draw_text_errors(figure.subplots(), judged)
     elif manifest.task == "regression":
@@ -57,6 +63,15 @@ def draw_evaluation(folder: Path, judged: Judged) -> None:
     with whole_file(folder / "evaluation.png") as beside:
         # Without metadata the same numbers are the same bytes.
         figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+
+
+def draw_cases(axes: Axes, values: Floats, classes: tuple[str, ...], name: str) -> None:
+    """A box a class over its cases (rows, classes), and a point for each; what is not defined is left out."""
+    defined = [column[~np.isnan(column)] for column in values.T]
+    axes.boxplot(defined, tick_labels=list(classes), showfliers=False)
+    for place, column in enumerate(defined, start=1):
+        axes.scatter(place + np.linspace(-0.15, 0.15, len(column)), column, s=8, alpha=0.5)
+    axes.set(xlabel="class", ylabel=name)
 
 
 def draw_text_errors(axes: Axes, judged: Judged) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class Prefix:
         self.left = -(-examples // batch_size)
         self.done = 0
         self.fastest = float("inf")
-        self.compiled: Callable[[Tensor], Tensor] | None = None
+        self.compiled: Callable[..., tuple[Tensor, ...]] | None = None
 
     def __call__(self, batch: Features) -> Features:
         """Features on the device."""
@@ -58,7 +59,7 @@ class Prefix:
                 result = self._run_compiled(self.compiled, sent)
             else:
                 began = time.monotonic()
-                result = self.backbone.run(sent, self.start, self.stop)
+                result = replace(self.backbone.run(sent, self.start, self.stop), masks=sent.masks)
                 self._consider(sent, began)
         self.left -= 1
         self.done += 1
@@ -99,12 +100,16 @@ class Prefix:
             return
         self.compiled = compiled
 
-    def _values(self, values: Tensor) -> Tensor:
-        return self.backbone.run(Features(values), self.start, self.stop).values
+    def _values(self, values: Tensor, *skips: Tensor) -> tuple[Tensor, ...]:
+        found = self.backbone.run(Features(values, None, skips), self.start, self.stop)
+        return (found.values, *found.skips)
 
-    def _run_compiled(self, compiled: Callable[[Tensor], Tensor], sent: Features) -> Features:
-        values, rows = sent.values, len(sent)
+    def _run_compiled(self, compiled: Callable[..., tuple[Tensor, ...]], sent: Features) -> Features:
+        rows = len(sent)
+        whole = Features(sent.values, None, sent.skips)
         if rows < self.batch_size:
-            filling = values[:1].expand(self.batch_size - rows, *values.shape[1:])
-            values = self.runtime.send(Features(torch.cat([values, filling]))).values
-        return Features(compiled(values)[:rows])
+            filled = [torch.cat([maps, maps[:1].expand(self.batch_size - rows, *maps.shape[1:])])
+                      for maps in (sent.values, *sent.skips)]  # fmt: skip
+            whole = self.runtime.send(Features(filled[0], None, tuple(filled[1:])))
+        values, *skips = (maps[:rows] for maps in compiled(whole.values, *whole.skips))
+        return Features(values, None, tuple(skips), sent.masks)

@@ -15,6 +15,7 @@ from graftwork.core.errors import OutputError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import whole_file, write_json
 from graftwork.core.manifest import Manifest, Task
+from graftwork.core.masks import MEASURES
 from graftwork.core.recipe import PLACE
 from graftwork.core.transcripts import decode
 
@@ -26,7 +27,8 @@ FINISHED, UNFINISHED = "finished", "unfinished"
 class Judged:
     """Rows with what was predicted for them.
 
-    part: "test" or "val". predictions: (rows, classes) probabilities, (rows, labels), or (rows,) numbers.
+    part: "test" or "val". predictions: (rows, classes) probabilities, (rows, labels), or (rows,) numbers; of masks what
+    they are worth, (rows, classes without the background, measures).
     folds: the fold of every row, None without cross-validation.
     """
 
@@ -86,7 +88,7 @@ def write_predictions(path: Path, judged: Sequence[Judged]) -> None:
     tables = []
     for part in judged:
         manifest = part.manifest
-        table = pd.DataFrame({"path": list(manifest.paths), "row": list(manifest.rows or range(len(manifest)))})
+        table = pd.DataFrame({"path": list(manifest.files), "row": list(manifest.rows or range(len(manifest)))})
         table["part"] = part.part
         if part.folds is not None:
             table["fold"] = part.folds + 1
@@ -105,9 +107,13 @@ def write_predictions(path: Path, judged: Sequence[Judged]) -> None:
 
 
 def prediction_columns(task: Task, classes: Sequence[str], predictions: NDArray[np.float64]) -> dict[str, Any]:
-    """Named columns: `prediction`, and a `probability_<class>` for every class or label."""
+    """Named columns: `prediction`, and a `probability_<class>` for every class or label; of masks every measure of
+    every class, empty where it is not defined."""
     if task == "text":
         return {"prediction": decode(predictions, classes)}
+    if task == "mask":
+        return {f"{measure}_{name}": predictions[:, place, number]
+                for number, measure in enumerate(MEASURES) for place, name in enumerate(classes[1:])}  # fmt: skip
     if task == "regression":
         return {"prediction": predictions.reshape(len(predictions))}
     columns: dict[str, Any] = {f"probability_{name}": predictions[:, place] for place, name in enumerate(classes)}

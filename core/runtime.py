@@ -8,7 +8,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,7 +73,7 @@ class Runtime:
         if not self.channels_last or sent.values.dim() not in (4, 5):
             return sent
         layout = torch.channels_last if sent.values.dim() == 4 else torch.channels_last_3d
-        return Features(sent.values.contiguous(memory_format=layout), sent.lengths)
+        return replace(sent, values=sent.values.contiguous(memory_format=layout))
 
     def wrap(self, optimiser: torch.optim.Optimizer) -> Any:
         """The optimiser as mixed precision needs it."""

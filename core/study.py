@@ -36,6 +36,7 @@ from graftwork.core.run_folder import (
     write_judged,
 )  # fmt: skip
 from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
+from graftwork.core.segmentation import segment_files, with_mask_classes
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest, read_paths, read_vocabulary
 from graftwork.core.together import Party, open_parties, predict_together
@@ -142,6 +143,7 @@ def predict_files(
     batch_size: int, device: str, timeline: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead.
+    Of runs that learnt masks, as `segment_files`.
 
     Further folders of runs among the inputs predict the same files: every run then has columns of its own, under its
     name. Backbones that runs share are loaded and run once. timeline: a CSV file for the predictions of every window of
@@ -149,7 +151,7 @@ def predict_files(
     """
     import pandas as pd
 
-    if out is not None and Path(out).is_dir():
+    if out is not None and Path(out).is_dir() and read_record(Path(run))["task"] != "mask":
         raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
     runs = [run, *(name for name in inputs if (Path(name) / RECORD).is_file())]
     paths = find_inputs([name for name in inputs if name not in runs])
@@ -157,6 +159,11 @@ def predict_files(
         raise SettingsError("nothing to predict: name files behind the runs")
     if len({Path(name).resolve() for name in runs}) < len(runs):
         raise SettingsError(f"a run is named twice: {', '.join(runs)}")
+    if read_record(Path(run))["task"] == "mask":
+        if len(runs) > 1 or timeline is not None:
+            raise SettingsError("masks are predicted by one run at a time, and have no timeline")
+        return segment_files(domain, run, paths, weights=weights, out=out, skip_unreadable=skip_unreadable,
+                             batch_size=batch_size, device=device)  # fmt: skip
     recipe = Recipe(device=device, batch_size=batch_size)
     runtime = start_runtime(recipe)
     table, reasons = pd.DataFrame({"path": paths}), dict[str, str]()
@@ -254,6 +261,7 @@ def _read(study: Study) -> Manifest:
         split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
         classes=None if data["vocabulary"] is None else read_vocabulary(data["vocabulary"]),
     )  # fmt: skip
+    manifest = with_mask_classes(study.domain, manifest, study.input.get("mask_values"))
     shared = manifest.shared_content()
     if shared:
         log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
@@ -275,6 +283,8 @@ def _in_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> 
 
 def _input(study: Study, manifest: Manifest) -> dict[str, Any]:
     """What the backbone is loaded with: what was asked for, beside what the target needs."""
+    if manifest.task == "mask":
+        return _given(study.input) | {"mask_values": ",".join(manifest.classes)}
     if manifest.task != "text":
         return _given(study.input)
     if study.domain.text_input is None:

@@ -41,7 +41,11 @@ class TableRows:
 
     def paths(self) -> list[str]:
         """Absolute paths; files that are listed twice or are not there are reported."""
-        cells = self.column("path", "files")
+        return self.files("path", "files")
+
+    def files(self, name: str, what: str = "target") -> list[str]:
+        """The absolute paths in a column; files that are listed twice or are not there are reported."""
+        cells = self.column(name, what)
         if cells is None:
             return []
         root = self.source if self.source.is_dir() else self.source.parent
@@ -51,9 +55,9 @@ class TableRows:
             if not cell:
                 continue
             if path in seen:
-                self.note(f"{cell!r} is listed twice, first in row {self.numbers[seen[path]]}", index, "path")
+                self.note(f"{cell!r} is listed twice, first in row {self.numbers[seen[path]]}", index, name)
             elif not example_exists(path):
-                self.note(f"no such file: {cell!r} (looked for {path})", index, "path")
+                self.note(f"no such file: {cell!r} (looked for {path})", index, name)
             seen.setdefault(path, index)
         return paths
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graftwork.core.content import MASK_MARK
 from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.manifest import PARTS, TASKS, Manifest, Task
 from graftwork.core.table_rows import TableRows
@@ -29,6 +30,7 @@ PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val
 GROUP_COLUMNS = ("group", "patient", "speaker")
 """Columns that are taken for the groups, the first that is there and is not the target, unless one is named."""
 SENTENCE_COLUMNS = ("sentence", "text", "transcript")
+MASK_COLUMN = "mask"
 
 
 def read_manifest(
@@ -51,7 +53,8 @@ def read_manifest(
     where there is one.
     split: the column that says train, val or test, used where it exists; None ignores it.
     task: guessed by default: several columns are several labels, a column of numbers that are not all whole
-    is a number, a target called `text`, `sentence` or `transcript` is text, anything else single labels.
+    is a number, a target called `text`, `sentence` or `transcript` is text, one called `mask` is files of masks,
+    anything else single labels.
     classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
     that exists; others are reported, and no row needs to be for training.
 
@@ -117,7 +120,9 @@ def _validated(
     known = [cells for cells in columns if cells is not None]
     if len(known) < len(columns):
         rows.stop_if_wrong()
-    task = task or ("text" if names[0] in SENTENCE_COLUMNS and len(names) == 1 else guessed_task(known))
+    task = task or _task_by_name(names) or guessed_task(known)
+    if task == "mask":
+        paths = [f"{path}{MASK_MARK}{mask}" for path, mask in zip(paths, rows.files(names[0]), strict=True)]
     found, values = target_values(rows, names, known, task, classes)
     if parts is not None:
         _check_parts(rows, parts, groups, named=group is not None or asked == "group")
@@ -129,6 +134,12 @@ def _validated(
         None if groups is None else tuple(groups), None if parts is None else tuple(parts), tuple(rows.numbers),
         _sentences(rows, names),
     )  # fmt: skip
+
+
+def _task_by_name(names: list[str]) -> Task | None:
+    if names == [MASK_COLUMN]:
+        return "mask"
+    return "text" if names[0] in SENTENCE_COLUMNS and len(names) == 1 else None
 
 
 def _parts(rows: TableRows, split: str) -> list[str] | None:

@@ -28,12 +28,17 @@ def target_values(
 ) -> tuple[tuple[str, ...], NDArray[np.generic]]:
     """Classes in order and targets as a Manifest has them, from the target cells; problems are noted in `rows`.
 
-    classes: given by a trained model, or None to take them from the cells. No classes for numbers.
+    classes: given by a trained model, or None to take them from the cells. No classes for numbers; those of masks stand
+    in their files.
     """
     if task == "single-label":
         if len(columns) > 1:
             rows.note(f"single labels need one target column, found {len(columns)}: {', '.join(names)}")
         return _labels(rows, names[0], columns[0], classes)
+    if task == "mask":
+        if len(columns) > 1:
+            rows.note(f"masks need one target column, found {len(columns)}: {', '.join(names)}")
+        return tuple(classes or ()), np.zeros(len(columns[0]))
     if task == "text":
         return _texts(rows, names[0], columns[0], classes)
     if task == "regression":

@@ -26,6 +26,7 @@ from graftwork.core.graft import Graft
 from graftwork.core.history import HistoryRow
 from graftwork.core.learning import LearningProof
 from graftwork.core.margin import margin_at, with_margin
+from graftwork.core.masks import summed_mask_loss
 from graftwork.core.optimisation import (
     active_parameters,
     build_optimiser,
@@ -206,6 +207,11 @@ def _loss(course: _Course, features: Any, share: Any, done: float) -> Tensor:
         with runtime.autocast():
             frames = course.graft.outputs(runtime.send(features), course.rows.stage)
         return summed_ctc(frames, targets, weights)
+    if course.rows.manifest.task == "mask":
+        with runtime.autocast():
+            maps = course.graft.outputs(runtime.send(features), course.rows.stage)
+        assert maps.masks is not None  # examples whose masks are learnt have one
+        return summed_mask_loss(maps.values, maps.masks, weights)
     with runtime.autocast():
         outputs = course.model(runtime.send(features), course.rows.stage)
     if course.recipe.head == "aam":
@@ -247,6 +253,8 @@ def _validate(course: _Course, val: Examples, row: HistoryRow) -> tuple[float, f
     found = point_metrics(task, val.manifest.values, as_predictions(task, outputs), val.manifest.classes)
     if task == "text":
         loss = found["cer"]  # the answers are characters already, of which there is no loss any more
+    elif task == "mask":
+        loss = 1 - found["dice"]
     else:
         spread = course.graft.head.get_buffer("scale").cpu()
         loss = float(summed_loss(task, outputs, target_tensor(val.manifest), torch.ones(len(val)), spread)) / len(val)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from graftwork.imaging.custom import backbone_from_module
     from graftwork.imaging.domain import DOMAIN
     from graftwork.imaging.manifest import load_adapter, read_manifest
+    from graftwork.imaging.mask_contract import MaskContract
     from graftwork.imaging.scan import SUFFIXES, Scan, read_scan
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SUFFIXES",
     "ImageClassifier",
     "ImageContract",
+    "MaskContract",
     "Scan",
     "augment",
     "backbone_from_module",
@@ -37,6 +39,7 @@ _HOMES = {
     "read_manifest": "manifest",
     "SUFFIXES": "scan",
     "ImageContract": "contract",
+    "MaskContract": "mask_contract",
     "Scan": "scan",
     "augment": "augmentation",
     "backbone_from_module": "custom",

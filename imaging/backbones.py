@@ -7,7 +7,7 @@ from typing import Literal
 
 from graftwork.core.backbone import Backbone
 from graftwork.core.domain import BackboneEntry
-from graftwork.core.errors import BackboneError
+from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.imaging import hub
 from graftwork.imaging.catalogue import CATALOGUE, Known
 
@@ -28,6 +28,10 @@ def load_backbone(
     channels: int | None = None,
     intensity: str | None = None,
     spacing_mm: float | None = None,
+    mask_values: str | None = None,
+    patch_size: str | None = None,
+    overlap: float | None = None,
+    largest_component: bool | None = None,
 ) -> Backbone:
     """A pretrained image network by its id, on the CPU, in evaluation mode.
 
@@ -42,10 +46,27 @@ def load_backbone(
         medicalnet "zscore".
     spacing_mm: millimetres between voxels (pixels) that scans are resampled to, and then cut or padded about their
         centre to the size; by default they are stretched to the size, whatever their spacing.
+    mask_values: the values of masks, separated by commas, the background first; the backbone then gives maps for them,
+        and reads scans in patches. patch_size, overlap, largest_component: only then, see `MaskContract`; the size as
+        "48,64,48" (depth, height, width), by default the image size along each axis.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError where weights cannot be
     fetched, UnreadableError for a damaged weights file, SettingsError for options that cannot work.
     """
+    given = {"mask_values": mask_values, "patch_size": patch_size, "overlap": overlap,
+             "largest_component": largest_component}  # fmt: skip
+    asked = {option: value for option, value in given.items() if value is not None}
+    if asked and mask_values is None:
+        raise SettingsError(
+            f"--{next(iter(asked)).replace('_', '-')} is for masks: name a column of masks with --target"
+        )
+    if mask_values is not None:
+        from graftwork.imaging.mask_backbones import load_for_masks
+
+        found = load_for_masks(id, mask_values, weights=weights, image_size=image_size, channels=channels,
+                               intensity=intensity, spacing_mm=spacing_mm, patch_size=patch_size,
+                               overlap=overlap, largest_component=bool(largest_component))  # fmt: skip
+        return replace(found, options=found.options | asked)
     source, _, name = id.partition(":")
     if source in LIFTED:
         size = LIFTED_SIZE if image_size is None else image_size

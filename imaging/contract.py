@@ -70,20 +70,33 @@ class ImageContract:
         the same value everywhere; ContractError for another number of dimensions or of channels, and for a file that
         does not say its spacing where one is asked for.
         """
+        scan = self.scan(path)
+        values = self.scaled(scan)
+        if self.spacing_mm is not None:
+            values = centred(resize(values, size_at(scan, self.spacing_mm)), self.size)
+        return self.normalised(resize(values, self.size))
+
+    def scan(self, path: str) -> Scan:
+        """The scan in a file, with as many dimensions as the network has, after `read`'s checks of its values."""
         scan = self._of_our_dimension(read_scan(path))
         self._check_values(scan)
+        return scan
+
+    def scaled(self, scan: Scan) -> Tensor:
+        """Its values under the intensity rule: (channels of the file, or 1 for colour in grey, *spatial)."""
         values = torch.from_numpy(scale_intensity(scan, parse_intensity(self.intensity)))
         if self.channels == 1 and scan.rgb:
             weights = values.new_tensor(LUMINANCE).reshape(3, *[1] * self.spatial_dims)
             values = (values * weights).sum(dim=0, keepdim=True)
         elif values.shape[0] != self.channels and not (values.shape[0] == 1 and self.channels == 3):
             raise ContractError(
-                f"{path}: has {scan.channels} channels, and the backbone takes {self.channels}; load it with "
+                f"{scan.path}: has {scan.channels} channels, and the backbone takes {self.channels}; load it with "
                 f"channels={scan.channels} (--channels {scan.channels}), or convert the file"
             )
-        if self.spacing_mm is not None:
-            values = centred(resize(values, _size_at(scan, self.spacing_mm)), self.size)
-        values = resize(values, self.size)
+        return values
+
+    def normalised(self, values: Tensor) -> Tensor:
+        """Scaled values (1 or channels, *spatial) as the network takes them, (channels, *spatial)."""
         shape = (self.channels, *[1] * self.spatial_dims)
         return (values - values.new_tensor(self.mean).reshape(shape)) / values.new_tensor(self.std).reshape(shape)
 
@@ -163,7 +176,7 @@ def resize(values: Tensor, size: Sequence[int]) -> Tensor:
     return columns.reshape(channels, *size)
 
 
-def _size_at(scan: Scan, spacing_mm: float) -> tuple[int, ...]:
+def size_at(scan: Scan, spacing_mm: float) -> tuple[int, ...]:
     """Voxels along each axis at that spacing. Raises ContractError for a scan that does not say its own."""
     if scan.spacing_mm is None:
         raise ContractError(f"{scan.path}: does not say its spacing in mm, and the backbone takes scans at "

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from graftwork.core.backbone import Backbone, Features, Stage, named_tensors
 from graftwork.core.errors import BackboneError
 from graftwork.imaging.contract import ImageContract
+from graftwork.imaging.dense import dense
+from graftwork.imaging.mask_contract import MaskContract
 from graftwork.imaging.timm_stages import through
 
 
@@ -18,7 +20,7 @@ def backbone_from_module(
     module: nn.Module,
     stages: Sequence[tuple[str, str | nn.Module]] | None = None,
     *,
-    contract: ImageContract,
+    contract: ImageContract | MaskContract,
     feature_dim: int | None = None,
     id: str = "custom:module",
     build: Callable[[], nn.Module] | None = None,
@@ -28,6 +30,8 @@ def backbone_from_module(
     stages: (name, submodule or its dotted path) in the order they run, each taking what the one before gives;
         without it the whole module is one stage. A last stage "pool" is added: it averages maps
         (batch, channels, *spatial) over space and passes vectors (batch, channels) through.
+    contract: of images, or of images with masks: then the last maps are used as they are where they have the size of a
+        patch, and with those of the stages before under a decoder where they are smaller.
     feature_dim: found by running one blank example if left out.
     build: makes the same architecture with fresh weights, for training from scratch.
     Raises BackboneError where a submodule is not in the module, where the stages leave tensors out, or where
@@ -39,6 +43,8 @@ def backbone_from_module(
     else:
         paths = {submodule: path for path, submodule in module.named_modules()}
         steps = [through(name, _path(name, part, paths, id)) for name, part in stages]
+    if isinstance(contract, MaskContract):
+        return dense(Backbone(id, module, tuple(steps), contract, 0, build=build), contract)
     pooled = (*steps, Stage("pool", partial(_pool, contract.spatial_dims)))
     width = _width(module, pooled, contract, id)
     if feature_dim not in (None, width):

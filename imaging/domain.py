@@ -11,6 +11,8 @@ from graftwork.core.domain import BackboneEntry, Domain
 from graftwork.imaging.scan import SUFFIXES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from torch import Tensor
 
@@ -27,6 +29,12 @@ def _list_backbones(text: str) -> list[BackboneEntry]:
     from graftwork.imaging.backbones import list_backbones
 
     return list_backbones(text)
+
+
+def _mask_values(paths: Sequence[str]) -> tuple[int, ...]:
+    from graftwork.imaging.mask_files import mask_values
+
+    return mask_values(paths)
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
@@ -69,6 +77,28 @@ INTENSITY = Annotated[
     ),
 ]
 
+MASK_VALUES = Annotated[
+    str | None,
+    typer.Option("--mask-values", help="For masks: their values, separated by commas, the background first; by default "
+                 "all that occur.", rich_help_panel="Masks"),
+]  # fmt: skip
+PATCH_SIZE = Annotated[
+    str | None,
+    typer.Option("--patch-size", help="For masks: voxels that the network sees at once, as 48,64,48 (depth, height, "
+                 "width); by default --image-size along each axis. Larger scans are cut, smaller ones padded.",
+                 rich_help_panel="Masks"),
+]  # fmt: skip
+OVERLAP = Annotated[
+    float | None,
+    typer.Option("--overlap", help="For masks: share of a patch that its neighbour covers too in prediction, 0.5 by "
+                 "default.", rich_help_panel="Masks"),
+]  # fmt: skip
+LARGEST = Annotated[
+    bool | None,
+    typer.Option("--largest-component", help="For masks: keep only the largest connected piece of every class.",
+                 rich_help_panel="Masks", show_default=False),
+]  # fmt: skip
+
 DOMAIN = Domain(
     name="imaging",
     example="scan",
@@ -77,10 +107,15 @@ DOMAIN = Domain(
     load_backbone=_load_backbone,
     list_backbones=_list_backbones,
     augment=_augment,
+    mask_values=_mask_values,
     parameters=(
         Parameter("image_size", Parameter.KEYWORD_ONLY, default=None, annotation=IMAGE_SIZE),
         Parameter("channels", Parameter.KEYWORD_ONLY, default=None, annotation=CHANNELS),
         Parameter("intensity", Parameter.KEYWORD_ONLY, default=None, annotation=INTENSITY),
         Parameter("spacing_mm", Parameter.KEYWORD_ONLY, default=None, annotation=SPACING),
+        Parameter("mask_values", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_VALUES),
+        Parameter("patch_size", Parameter.KEYWORD_ONLY, default=None, annotation=PATCH_SIZE),
+        Parameter("overlap", Parameter.KEYWORD_ONLY, default=None, annotation=OVERLAP),
+        Parameter("largest_component", Parameter.KEYWORD_ONLY, default=None, annotation=LARGEST),
     ),
 )

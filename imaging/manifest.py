@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork.core import adapter, tables
+from graftwork.core import adapter, segmentation, tables
 from graftwork.core.adapter import Adapter
 from graftwork.core.manifest import Manifest, Task
 from graftwork.imaging.domain import DOMAIN
@@ -21,10 +21,14 @@ def read_manifest(
     task: Task | None = None,
     classes: Sequence[str] | None = None,
 ) -> Manifest:
-    """A validated manifest of scans; see `graftwork.core.read_manifest`."""
-    return tables.read_manifest(
+    """A validated manifest of scans; see `graftwork.core.read_manifest`.
+
+    Where masks are the target, its classes are the values that occur in them.
+    """
+    found = tables.read_manifest(
         source, target=target, group=group, split=split, task=task, classes=classes, suffixes=DOMAIN.suffixes
     )
+    return segmentation.with_mask_classes(DOMAIN, found)
 
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:

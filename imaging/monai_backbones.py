@@ -17,6 +17,16 @@ from graftwork.imaging import hub
 from graftwork.imaging.catalogue import CATALOGUE
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.timm_stages import numbered, through
+from graftwork.imaging.unets import (
+    make_segresnet,
+    make_swin_encoder,
+    make_swinunetr,
+    make_unet,
+    segresnet_stages,
+    swin_encoder_stages,
+    swinunetr_stages,
+    unet_stages,
+)
 from graftwork.imaging.weights import fit_weights, read_weights
 
 VIT_PATCH = 16
@@ -230,6 +240,10 @@ def _vit_stages(network: nn.Module) -> tuple[Stage, ...]:
     )
 
 
+def _swin_stages(network: nn.Module) -> tuple[Stage, ...]:
+    return (*swin_encoder_stages(network), Stage("pool", _mean_over_space))
+
+
 def _mean_over_space(network: nn.Module, features: Features) -> Features:
     return Features(features.values.flatten(2).mean(dim=2), features.lengths)
 
@@ -262,9 +276,13 @@ ARCHITECTURES = {
     "efficientnet-b2": _efficientnet_of("efficientnet-b2", 1408),
     "efficientnet-b3": _efficientnet_of("efficientnet-b3", 1536),
     "efficientnet-b4": _efficientnet_of("efficientnet-b4", 1792),
+    "swinvit": Architecture(make_swin_encoder, 768, _swin_stages, "head", "patch_embed.proj"),
+    "unet": Architecture(make_unet, 32, unet_stages, "final_conv", "conv_0.conv_0.conv"),
+    "segresnet": Architecture(make_segresnet, 8, segresnet_stages, "conv_final.2", "convInit.conv"),
+    "swinunetr": Architecture(make_swinunetr, 48, swinunetr_stages, "out", "swinViT.patch_embed.proj"),
     "vit": Architecture(_vit, 768, _vit_stages, "classification_head", "patch_embedding.patch_embeddings"),
 }
-"""The networks of `monai:NAME-2d` and `monai:NAME-3d`, as MONAI makes them by default."""
+"""The networks of `monai:NAME-2d` and `monai:NAME-3d`, as MONAI makes them by default; U-Nets are for masks."""
 
 # The strides and shortcuts that the weights were trained with; MONAI's ResNetFeatures has the same.
 MEDICALNET = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import psutil
 from numpy.typing import NDArray
 
 from graftwork.core.errors import UnreadableError
-from graftwork.imaging.scan import Scan
+from graftwork.imaging.scan import NIFTI, Scan
 
 
 def read_nifti(path: str) -> Scan:
@@ -63,6 +64,35 @@ def turned(scan: Scan, affine: NDArray[np.float64]) -> Scan:
     spacing = tuple(float(length) for length in voxel_sizes(own))
     turned_values = np.ascontiguousarray(apply_orientation(values, orientation).T)
     return replace(scan, values=turned_values, spacing_mm=tuple(reversed(spacing)), affine=own)
+
+
+def write_like(beside: Path, values: NDArray[Any], scan: Scan) -> None:
+    """Values (*spatial), one for every voxel of the scan, as a NIfTI file in the geometry of the scan's own file.
+
+    Axes, affine and codes are the file's where that is NIfTI; otherwise the scan's, RAS. What is not known, as the
+    affine of a file without one, is marked as unknown. Only geometry is taken over, no text of the header.
+    """
+    import nibabel
+    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+    stored = values.T  # (width, height, depth)
+    if scan.path.lower().endswith(NIFTI):
+        own = nibabel.load(scan.path)
+        if scan.affine is not None and values.ndim == 3:
+            stored = apply_orientation(stored, ornt_transform(axcodes2ornt("RAS"), io_orientation(own.affine)))
+        stored = stored.reshape(own.shape[: max(stored.ndim, 3)])
+        image = nibabel.Nifti1Image(stored, own.affine)
+        image.set_qform(own.get_qform(), int(own.header["qform_code"]))
+        image.set_sform(own.get_sform(), int(own.header["sform_code"]))
+    else:
+        known = scan.spacing_mm or (1.0,) * values.ndim
+        affine = np.diag([*reversed(known), *[1.0] * (4 - values.ndim)]) if scan.affine is None else scan.affine
+        image = nibabel.Nifti1Image(stored, affine)
+        code = 0 if scan.affine is None else 1
+        image.set_qform(affine, code)
+        image.set_sform(affine, code)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, beside)
 
 
 def _check_size(image: Any, path: str) -> None:

@@ -20,7 +20,8 @@ def slicewise(backbone: Backbone, size: int) -> Backbone:
     Between stages, features are (batch, slices, …) as the 2D network has them.
     """
     last = len(backbone.stages) - 1
-    stages = [replace(stage, run=partial(_on_slices, stage.run, number == 0, number == last))
+    stages = [replace(stage, run=partial(_on_slices, stage.run, number == 0, number == last),
+                      channel_axis=2 if stage.channel_axis == 1 else -1)
               for number, stage in enumerate(backbone.stages)]  # fmt: skip
     return replace(backbone, id=f"slices:{backbone.id}", stages=tuple(stages), contract=in_three(backbone, size))
 

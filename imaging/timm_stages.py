@@ -43,8 +43,8 @@ def timm_stages(network: nn.Module) -> tuple[Stage, ...]:
         if getattr(type(network), "forward_features", None) is family.forward_features:
             return (*stages_of(network), pool_stage(network, POOL_OWNERS[family.__name__]))
     # Which tensors belong to an unknown head cannot be told; owned by the network they are at worst computed anew.
-    channels_last = getattr(network, "output_fmt", None) == "NHWC"
-    whole = Stage("network", _forward_features, tuple(named_tensors(network)), channels_last)
+    channel_axis = -1 if getattr(network, "output_fmt", None) == "NHWC" else 1
+    whole = Stage("network", _forward_features, tuple(named_tensors(network)), channel_axis)
     return (whole, Stage("pool", _forward_head))
 
 
@@ -94,7 +94,7 @@ def convnext_stages(network: nn.Module) -> list[Stage]:
 
 def swin_stages(network: nn.Module) -> list[Stage]:
     stages = [through("embed", "patch_embed"), *numbered(network, "layers", then=("norm",))]
-    return [replace(stage, channels_last=True) for stage in stages]
+    return [replace(stage, channel_axis=-1) for stage in stages]
 
 
 def vit_stages(network: nn.Module) -> list[Stage]:

@@ -86,7 +86,7 @@ def test_channels_are_where_the_stage_says():
     values = torch.randn(2, 3, 4, 5, generator=generator)
     volume = torch.randn(2, 3, 4, 5, 6, generator=generator)
     assert torch.allclose(pooled(Features(values)), values.mean((2, 3)))
-    assert torch.allclose(pooled(Features(values), channels_last=True), values.mean((1, 2)))
+    assert torch.allclose(pooled(Features(values), channel_axis=-1), values.mean((1, 2)))
     assert torch.allclose(pooled(Features(volume)), volume.mean((2, 3, 4)))
     assert torch.allclose(pooled(Features(values[0])), values[0].mean(1))
     assert torch.equal(pooled(Features(values[0, 0])), values[0, 0])
@@ -98,7 +98,7 @@ def test_the_lengths_of_every_stage_are_its_own():
     same = Stage("same", lambda network, f: f)
     values = torch.arange(12.0).reshape(2, 6, 1)
     found = run_every_stage(torch.nn.Identity(), Features(values, torch.tensor([6, 3])), widest=2,
-                            channels_last=(False, False), stage_0=same, stage_1=halve)  # fmt: skip
+                            channel_axes=(1, 1), stage_0=same, stage_1=halve)  # fmt: skip
     assert found.lengths is None
     assert torch.equal(found.values, torch.tensor([[[2.5, 0], [2, 0]], [[7, 0], [7, 0]]]))
 
@@ -113,7 +113,7 @@ def test_backbones_with_other_stages_are_kept_apart(backbone, make_backbone, own
     both = Stage("both", lambda network, f: layer1.run(network, stem.run(network, f)), ("stem", "layer1"))
     joined = replace(backbone, stages=(both, *rest))
     doubled = Stage("stem", lambda network, f: Features(2 * network.stem(f.values)), ("stem",))
-    last = replace(backbone, stages=(replace(stem, channels_last=True), layer1, *rest))
+    last = replace(backbone, stages=(replace(stem, channel_axis=-1), layer1, *rest))
     others = [renamed, joined, replace(backbone, stages=(doubled, layer1, *rest)), last, make_backbone(seed=1)]
     keys = [key_of(one, own_recipe) for one in [backbone, *others]]
     assert len(set(keys)) == len(keys)

@@ -1,0 +1,150 @@
+"""Masks of whole scans: what predicted ones are worth, and the files that they are written into."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graftwork.core.adapter import Adapter, open_adapter
+from graftwork.core.backbone import Features, MaskContract
+from graftwork.core.domain import Domain
+from graftwork.core.errors import ContractError, OutputError, SettingsError, UnreadableError
+from graftwork.core.examples import Unreadable, unreadable_report
+from graftwork.core.files import whole_file
+from graftwork.core.manifest import Manifest
+from graftwork.core.masks import MEASURES
+from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import Runtime, start_runtime
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+TABLE = "segmentations.csv"
+
+
+def with_mask_classes(domain: Domain, manifest: Manifest, values: str | None = None) -> Manifest:
+    """The manifest with the values of its masks as classes, where masks are the target: those given, separated by
+    commas, or all that occur.
+
+    Raises SettingsError for a domain without masks, values that are not whole numbers, and masks of one value only.
+    """
+    if manifest.task != "mask" or manifest.classes:
+        return manifest
+    if domain.mask_values is None:
+        raise SettingsError(f"{manifest.target!r} is masks, which {domain.name} cannot learn: name another column")
+    files = [str(mask) for mask in manifest.targets]
+    found = domain.mask_values(files) if values is None else parse_mask_values(values)
+    if len(found) < 2:
+        raise SettingsError(f"{manifest.source}: masks have the value {', '.join(map(str, found))} only: there is "
+                            "nothing to tell apart")  # fmt: skip
+    return replace(manifest, classes=tuple(map(str, found)))
+
+
+def parse_mask_values(text: str) -> tuple[int, ...]:
+    """`0,1,2` as numbers. Raises SettingsError for anything but different whole numbers of at least 0."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise SettingsError(f"--mask-values: expected different whole numbers, as 0,1,2, found {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime) -> NDArray[np.float64]:
+    """What the predicted mask of every row is worth, (rows, classes without the background, measures); NaN where a
+    measure is not defined. The graft is on the runtime's device; each process judges its share.
+
+    Raises UnreadableError or ContractError for a file that can no longer be read as it was.
+    """
+    contract, run = _contract(adapter), _runner(adapter, runtime)
+    rows = runtime.share(range(len(manifest)))
+    width = (len(manifest.classes) - 1) * len(MEASURES)
+    found = torch.empty((len(rows), width), dtype=torch.float64)
+    with progress("judging masks", len(rows)) as advance:
+        for place, row in enumerate(rows):
+            found[place] = torch.from_numpy(contract.scores(manifest.paths[row], run)).flatten()
+            advance(1, "")
+    gathered: NDArray[np.float64] = runtime.gather(rows, found, len(manifest)).numpy()
+    return gathered.reshape(len(manifest), len(manifest.classes) - 1, len(MEASURES))
+
+
+def segment_files(
+    domain: Domain, run: str, paths: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
+    batch_size: int, device: str,
+) -> pd.DataFrame:  # fmt: skip
+    """Writes the predicted mask of every file into the folder `out`, and a table `segmentations.csv` beside them.
+
+    One row a file: its path, that of its mask, and the size of every class. With `skip_unreadable`, files that cannot
+    be read have an `error` instead; without it they are all reported at the end, and the masks of the others are there.
+
+    Raises OutputError without a folder to write into, UnreadableError.
+    """
+    import pandas as pd
+
+    if out is None:
+        raise OutputError("masks are written into files: name a folder with --out")
+    if Path(out).is_file():
+        raise OutputError(f"{out}: --out must be a folder for masks, this is a file")
+    adapter = open_adapter(run, domain, weights)
+    places = mask_names(paths, _contract(adapter).mask_name)
+    runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
+    runtime.place(adapter.graft).train(False)
+    contract, apply = _contract(adapter), _runner(adapter, runtime)
+    rows, failures = [], []
+    with progress("segmenting", len(paths)) as advance:
+        for path, name in zip(paths, places, strict=True):
+            try:
+                with whole_file(Path(out) / name) as beside:
+                    rows.append({"path": path, "mask": name, **contract.segment(path, apply, beside)})
+            except (UnreadableError, ContractError) as error:
+                failures.append(Unreadable(path, str(error)))
+                rows.append({"path": path, "error": str(error)})
+            advance(1, "")
+    table = pd.DataFrame(rows)
+    with whole_file(Path(out) / TABLE) as beside:
+        table.to_csv(beside, index=False, float_format="%.9g")
+    if failures and not skip_unreadable:
+        raise UnreadableError(f"{unreadable_report(failures)}\nthe others' masks are in {out}")
+    if failures:
+        log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(paths))
+    return table
+
+
+def mask_names(paths: Sequence[str], name: Callable[[str], str]) -> list[str]:
+    """A file name for the mask of every path: the contract's, led by the folder's where two are alike.
+
+    Raises OutputError where that does not tell them apart.
+    """
+    short = [name(path) for path in paths]
+    names = [
+        own if short.count(own) == 1 else f"{Path(path).resolve().parent.name}_{own}"
+        for own, path in zip(short, paths, strict=True)
+    ]
+    twice = sorted({own for own in names if names.count(own) > 1})
+    if twice:
+        raise OutputError(f"several files would get the mask {twice[0]}: predict them in separate calls")
+    return names
+
+
+def _contract(adapter: Adapter) -> MaskContract:
+    return cast(MaskContract, adapter.backbone.contract)
+
+
+def _runner(adapter: Adapter, runtime: Runtime) -> Callable[[Tensor], Tensor]:
+    """The graft as a function of patches (batch, channels, *size), on the CPU as its logits are, float32."""
+
+    def run(patches: Tensor) -> Tensor:
+        with torch.no_grad(), runtime.autocast():  # sliding windows are weighted in place
+            found = adapter.graft.outputs(runtime.send(Features(patches)))
+        return found.values.float().cpu()  # noqa: PD011  # of features, not of a table
+
+    return run

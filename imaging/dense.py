@@ -1,0 +1,103 @@
+"""A backbone for masks: in place of one vector it gives maps, and keeps those of every resolution for a decoder."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from graftwork.core.backbone import MAPS, Backbone, Features, Stage
+from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.imaging.mask_contract import MaskContract
+
+_WRONG_PATCH = "{} cannot take patches of {} (--patch-size, --image-size): {}"
+
+Run = Callable[[nn.Module, Features], Features]
+
+
+def dense(backbone: Backbone, contract: MaskContract) -> Backbone:
+    """The backbone up to its last stage that gives maps (batch, channels, *spatial); what is behind it is taken out of
+    the network, which is changed and kept.
+
+    The image, and of every resolution the last maps, go on as `skips` to a last stage "maps". Where the last maps are
+    as large as the image, as a segmentation network's, they go on alone: a decoder is there already. Raises
+    BackboneError for a network without maps, as Transformers with tokens.
+    """
+    shapes = _map_shapes(backbone, contract)
+    if backbone.stages[-1].name == MAPS:
+        if len(shapes) < len(backbone.stages) or shapes[-1][1:] != contract.size:
+            raise SettingsError(_WRONG_PATCH.format(backbone.id, contract.size, "other maps come out"))
+        return replace(backbone, contract=contract)
+    if not shapes:
+        raise BackboneError(f"{backbone.id}: no stage gives maps (batch, channels, *spatial), which masks need: choose "
+                            "a convolutional network or Swin")  # fmt: skip
+    rest = tuple(path for stage in backbone.stages[len(shapes) :] for path in stage.owns)
+    build = None if backbone.build is None else partial(_afresh, backbone.build, rest)
+    kept = backbone.stages[: len(shapes)]
+    stages = kept if shapes[-1][1:] == contract.size else _decodable(kept, shapes)
+    return replace(backbone, network=_without(backbone.network, rest), stages=(*stages, Stage(MAPS, _as_they_are)),
+                   contract=contract, feature_dim=shapes[-1][0], build=build)  # fmt: skip
+
+
+def _decodable(kept: Sequence[Stage], shapes: Sequence[tuple[int, ...]]) -> list[Stage]:
+    """The stages with the image and the last maps of every resolution as skips."""
+    stages = []
+    for place, stage in enumerate(kept):
+        deepest = place == len(shapes) - 1
+        keeps = not deepest and shapes[place + 1][1:] != shapes[place][1:]
+        run = partial(_with_skips, stage.run, stage.channel_axis, place == 0, keeps, deepest)
+        stages.append(replace(stage, run=run, channel_axis=1 if deepest else stage.channel_axis))
+    return stages
+
+
+def _map_shapes(backbone: Backbone, contract: MaskContract) -> list[tuple[int, ...]]:
+    """Channels and spatial shape of what each stage gives, as far as it is maps."""
+    network = copy.deepcopy(backbone.network).to("meta")
+    features = contract.collate([contract.blank()]).to("meta")
+    shapes: list[tuple[int, ...]] = []
+    with torch.no_grad():
+        for stage in backbone.stages:
+            try:
+                features = stage.run(network, features)
+            except (RuntimeError, ValueError) as error:
+                raise SettingsError(_WRONG_PATCH.format(backbone.id, contract.size, error)) from error
+            if features.values.dim() != contract.image.spatial_dims + 2:
+                break
+            shapes.append(tuple(features.values.movedim(stage.channel_axis, 1).shape[1:]))
+    return shapes
+
+
+def _without(network: nn.Module, paths: Sequence[str]) -> nn.Module:
+    """The network with nothing in the place of these modules and parameters."""
+    modules = dict(network.named_modules())
+    for path in paths:
+        owner, _, name = path.rpartition(".")
+        if path in modules:
+            setattr(network.get_submodule(owner), name, nn.Identity())
+        elif owner in modules:
+            network.get_submodule(owner).register_parameter(name, None)
+    return network
+
+
+def _afresh(build: Callable[[], nn.Module], rest: Sequence[str]) -> nn.Module:
+    return _without(build(), rest)
+
+
+def _with_skips(
+    run: Run, channel_axis: int, first: bool, keeps: bool, deepest: bool, network: nn.Module, features: Features
+) -> Features:
+    """The stage, beside what flows past it. first: the image is kept too. deepest: what it gives is the last values."""
+    found: Features = run(network, Features(features.values, features.lengths))
+    skips = (features.values,) if first else features.skips
+    maps = found.values.movedim(channel_axis, 1)
+    if keeps:
+        skips = (*skips, maps)
+    return Features(maps if deepest else found.values, None, skips)
+
+
+def _as_they_are(network: nn.Module, features: Features) -> Features:
+    return features

@@ -1,0 +1,158 @@
+"""What a backbone whose masks are learnt expects: images in patches, with their masks beside them where there are some.
+
+An image with its mask is named `image#mask=mask`, and is one tensor: the mask is the last channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from graftwork.core.backbone import Features
+from graftwork.core.content import image_of, mask_of
+from graftwork.core.errors import SettingsError
+from graftwork.imaging.contract import ImageContract, resize, size_at
+from graftwork.imaging.mask_files import read_mask
+from graftwork.imaging.scan import Scan
+
+
+@dataclass(frozen=True)
+class MaskContract:
+    """The input of a network that gives a class for every pixel or voxel.
+
+    image: how images are read; its `size` is that of a patch. values: what masks hold, the background first. overlap:
+    share of a patch that its neighbour covers too where a larger scan is predicted. largest_component: keep only the
+    largest connected piece of every class but the background.
+
+    Volumes are resampled to the image contract's spacing, or keep their own voxels where it has none; pictures without
+    a spacing are stretched to the patch. Scans smaller than a patch are padded about their centre with their lowest
+    value, and their masks with background. Raises SettingsError where the fields contradict each other.
+    """
+
+    image: ImageContract
+    values: tuple[int, ...]
+    overlap: float = 0.5
+    largest_component: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.values) < 2 or len(set(self.values)) < len(self.values) or min(self.values) < 0:
+            raise SettingsError(f"mask values must be at least two different whole numbers, found {self.values}")
+        if not 0 <= self.overlap < 1:
+            raise SettingsError(f"--overlap: expected at least 0 and below 1, found {self.overlap}")
+
+    @property
+    def channels(self) -> int:
+        return self.image.channels
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Pixels or voxels of a patch along each axis."""
+        return self.image.size
+
+    def read(self, path: str) -> Tensor:
+        """An image (channels, *spatial), or `image#mask=mask` (channels + 1, *spatial) with the class of every voxel
+        last, both at least as large as a patch.
+
+        Raises UnreadableError and ContractError as ImageContract does, and for a mask of another shape or geometry than
+        its image, or with other values.
+        """
+        scan = self.image.scan(image_of(path))
+        values = self.prepared(scan)
+        mask = mask_of(path)
+        if mask is not None:
+            truth = torch.from_numpy(read_mask(mask, scan, self.values))
+            values = torch.cat([values, _resized_mask(truth, values.shape[1:], len(self.values))[None]])
+        return values if self.is_patch(values) else self.padded(values)
+
+    def prepared(self, scan: Scan) -> Tensor:
+        """The image as the network takes it, (channels, *spatial), not yet padded."""
+        return self.image.normalised(resize(self.image.scaled(scan), self._grid(scan)))
+
+    def padded(self, example: Tensor) -> Tensor:
+        """The example, about its centre, at least as large as a patch; a channel beyond the network's is a mask."""
+        margins = self.margins(example.shape[1:])
+        image = functional.pad(example[: self.channels], margins, value=float(example[: self.channels].min()))
+        return torch.cat([image, functional.pad(example[self.channels :], margins)])
+
+    def margins(self, spatial: Sequence[int]) -> list[int]:
+        """What is missing to a patch, in front and behind, the last axis first, as torch pads."""
+        found: list[int] = []
+        for own, wanted in zip(spatial, self.size, strict=True):
+            missing = max(0, wanted - own)
+            found = [missing // 2, missing - missing // 2, *found]
+        return found
+
+    def collate(self, examples: Sequence[Tensor]) -> Features:
+        """(batch, channels, *size), and masks (batch, *size) where the examples have them."""
+        stacked = torch.stack(list(examples))
+        if stacked.shape[1] == self.channels:
+            return Features(stacked)
+        return Features(stacked[:, :-1].contiguous(), masks=stacked[:, -1].long())
+
+    def seconds(self, example: Tensor) -> None:
+        """Images and volumes have no duration."""
+
+    def blank(self) -> Tensor:
+        """Zeros (channels, *size)."""
+        return torch.zeros(self.channels, *self.size)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"image": self.image.to_json(), "values": list(self.values), "overlap": self.overlap,
+                "largest_component": self.largest_component}  # fmt: skip
+
+    def is_patch(self, example: Tensor) -> bool:
+        return tuple(example.shape[1:]) == self.size
+
+    def patch(self, example: Tensor, generator: np.random.Generator, *, changed: bool) -> Tensor:
+        """(channels + 1, *size) about a voxel of a class that is drawn first, each class of the mask as likely."""
+        places = []
+        mask = example[-1]
+        present: Tensor = torch.unique(mask)
+        drawn = present[int(generator.integers(len(present)))]
+        voxels = (mask == drawn).nonzero()
+        centre = voxels[int(generator.integers(len(voxels)))].tolist()
+        for own, wanted, middle in zip(mask.shape, self.size, centre, strict=True):
+            start = min(max(0, middle - wanted // 2), own - wanted)
+            places.append(slice(start, start + wanted))
+        piece = example[(slice(None), *places)].clone()
+        if not changed:
+            return piece
+        from graftwork.imaging.augmentation import augment_with_mask
+
+        return augment_with_mask(piece, generator)
+
+    def scores(self, path: str, run: Callable[[Tensor], Tensor]) -> NDArray[np.float64]:
+        from graftwork.imaging.segmenter import case_scores
+
+        return case_scores(self, path, run)
+
+    def mask_name(self, path: str) -> str:
+        from graftwork.imaging.mask_files import mask_name
+
+        return mask_name(path)
+
+    def segment(self, path: str, run: Callable[[Tensor], Tensor], beside: Path) -> dict[str, float]:
+        from graftwork.imaging.segmenter import segment_file
+
+        return segment_file(self, path, run, beside)
+
+    def _grid(self, scan: Scan) -> tuple[int, ...]:
+        if self.image.spacing_mm is not None:
+            return size_at(scan, self.image.spacing_mm)
+        return self.size if self.image.spatial_dims == 2 else scan.spatial_shape
+
+
+def _resized_mask(mask: Tensor, size: Sequence[int], classes: int) -> Tensor:
+    """(*spatial) class numbers at another size: the class with the largest share of every voxel, float32."""
+    if tuple(mask.shape) == tuple(size):
+        return mask.float()
+    shares = torch.stack([mask == number for number in range(classes)]).float()
+    return resize(shares, size).argmax(0).float()

@@ -1,0 +1,182 @@
+"""MONAI's U-Nets as stages that end in maps as large as the image: decoder stages take up what encoder stages kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor, nn
+
+from graftwork.core.backbone import MAPS, Features, Stage
+from graftwork.core.errors import SettingsError
+
+SWIN_WIDTH = 48
+"""Channels of SwinUNETR's first level in the weights that its authors published."""
+
+SWIN_STEP = 32
+"""Voxels by which a Swin U-Net halves five times."""
+
+
+def make_unet(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
+    """BasicUNet (Falk et al. 2019) with MONAI's default widths."""
+    from monai.networks.nets import BasicUNet
+
+    network: nn.Module = BasicUNet(spatial_dims, channels, out_channels=2)
+    return network
+
+
+def make_segresnet(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
+    """SegResNet (Myronenko 2018, arXiv 1810.11654) without its autoencoder, with MONAI's default widths."""
+    from monai.networks.nets import SegResNet
+
+    network: nn.Module = SegResNet(spatial_dims, in_channels=channels, out_channels=2)
+    return network
+
+
+def make_swinunetr(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
+    """SwinUNETR (Hatamizadeh et al. 2022, arXiv 2201.01266), as wide as its published weights.
+
+    Raises SettingsError for sizes that it cannot halve five times.
+    """
+    from monai.networks.nets import SwinUNETR
+
+    if any(length % SWIN_STEP for length in size):
+        raise SettingsError(f"monai:swinunetr: image size {size[0]} is not a multiple of {SWIN_STEP}")
+    network: nn.Module = SwinUNETR(channels, 2, feature_size=SWIN_WIDTH, spatial_dims=spatial_dims)
+    return network
+
+
+def unet_stages(network: nn.Module) -> tuple[Stage, ...]:
+    down = [_keeping(f"down{level}" if level else "stem", f"down_{level}" if level else "conv_0", level < 4)
+            for level in range(5)]  # fmt: skip
+    up = [_stage(f"up{level}", partial(_joined, f"upcat_{level}"), f"upcat_{level}") for level in range(4, 0, -1)]
+    return (*down, *up, _maps("final_conv"))
+
+
+def segresnet_stages(network: nn.Module) -> tuple[Stage, ...]:
+    count = len(network.get_submodule("down_layers"))  # type: ignore[arg-type]
+    stem = _stage("stem", _segresnet_stem, "convInit")
+    down = [_keeping(f"down{level}", f"down_layers.{level}", level < count - 1) for level in range(count)]
+    up = [_stage(f"up{count - 1 - level}", partial(_added, level), f"up_samples.{level}", f"up_layers.{level}")
+          for level in range(count - 1)]  # fmt: skip
+    final = _stage("final", _segresnet_final, "conv_final.0", "conv_final.1")
+    return (stem, *down, *up, final, _maps("conv_final.2"))
+
+
+def swinunetr_stages(network: nn.Module) -> tuple[Stage, ...]:
+    """The Transformer's levels first, each kept, then the convolutions that take them up."""
+    embed = _stage("embed", _swin_embed, "swinViT.patch_embed")
+    layers = [_stage(f"layers{level}", partial(_swin_layer, level, level < 4), f"swinViT.layers{level}",
+                     f"swinViT.layers{level}c") for level in range(1, 5)]  # fmt: skip
+    bottleneck = _stage("bottleneck", partial(_through, "encoder10"), "encoder10")
+    up = [_stage(f"up{level}", partial(_decoded, level), f"decoder{level}", f"encoder{level}")
+          for level in range(5, 0, -1)]  # fmt: skip
+    return (embed, *layers, bottleneck, *up, _maps("out"))
+
+
+def swin_encoder_stages(network: nn.Module) -> tuple[Stage, ...]:
+    """SwinUNETR's Transformer alone, (batch, 768, *spatial / 32) behind the last level."""
+    embed = _stage("embed", partial(_through, "patch_embed"), "patch_embed")
+    layers = [_stage(f"layers{level}", partial(_level, level), f"layers{level}", f"layers{level}c")
+              for level in range(1, 5)]  # fmt: skip
+    return (embed, *layers)
+
+
+def make_swin_encoder(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
+    """The encoder of `make_swinunetr`."""
+    return make_swinunetr(spatial_dims, channels, size).get_submodule("swinViT")
+
+
+Run = Callable[[nn.Module, Features], Features]
+
+
+def _stage(name: str, run: Run, *owns: str) -> Stage:
+    return Stage(name, run, owns)
+
+
+def _maps(classifier: str) -> Stage:
+    """The end; what is left of the network's own last layer, if anything, is the end's."""
+    return Stage(MAPS, _as_they_are, (classifier,))
+
+
+def _keeping(name: str, path: str, keeps: bool) -> Stage:
+    return Stage(name, partial(_kept if keeps else _through, path), (path,))
+
+
+def _as_they_are(network: nn.Module, features: Features) -> Features:
+    return features
+
+
+def _through(path: str, network: nn.Module, features: Features) -> Features:
+    return replace(features, values=network.get_submodule(path)(features.values))
+
+
+def _kept(path: str, network: nn.Module, features: Features) -> Features:
+    found: Tensor = network.get_submodule(path)(features.values)
+    return replace(features, values=found, skips=(*features.skips, found))
+
+
+def _joined(path: str, network: nn.Module, features: Features) -> Features:
+    *skips, last = features.skips
+    return replace(features, values=network.get_submodule(path)(features.values, last), skips=tuple(skips))
+
+
+def _segresnet_stem(network: nn.Module, features: Features) -> Features:
+    found = network.get_submodule("convInit")(features.values)
+    if getattr(network, "dropout_prob", None) is not None:
+        found = network.get_submodule("dropout")(found)
+    return replace(features, values=found)
+
+
+def _added(level: int, network: nn.Module, features: Features) -> Features:
+    *skips, last = features.skips
+    larger = network.get_submodule(f"up_samples.{level}")(features.values)
+    return replace(features, values=network.get_submodule(f"up_layers.{level}")(larger + last), skips=tuple(skips))
+
+
+def _segresnet_final(network: nn.Module, features: Features) -> Features:
+    values = network.get_submodule("conv_final.1")(network.get_submodule("conv_final.0")(features.values))
+    return replace(features, values=values)
+
+
+def _swin_embed(network: nn.Module, features: Features) -> Features:
+    """Keeps the image, and the embedded patches as the first level."""
+    swin = network.get_submodule("swinViT")
+    found = swin.get_submodule("pos_drop")(swin.get_submodule("patch_embed")(features.values))
+    return replace(features, values=found, skips=(features.values, _out(network, found)))
+
+
+def _swin_layer(level: int, keeps: bool, network: nn.Module, features: Features) -> Features:
+    """Inner levels flow on as they are and are kept normalised; the last one flows on normalised."""
+    found = _layer(network.get_submodule("swinViT"), level, features.values)
+    normalised = _out(network, found)
+    if keeps:
+        return replace(features, values=found, skips=(*features.skips, normalised))
+    return replace(features, values=normalised)
+
+
+def _level(level: int, swin: nn.Module, features: Features) -> Features:
+    return replace(features, values=_layer(swin, level, features.values))
+
+
+def _layer(swin: nn.Module, level: int, values: Tensor) -> Tensor:
+    if getattr(swin, "use_v2", False):
+        values = swin.get_submodule(f"layers{level}c.0")(values.contiguous())
+    found: Tensor = swin.get_submodule(f"layers{level}.0")(values.contiguous())
+    return found
+
+
+def _out(network: nn.Module, values: Tensor) -> Tensor:
+    swin = network.get_submodule("swinViT")
+    found: Tensor = swin.proj_out(values, getattr(network, "normalize", True))  # type: ignore[operator]
+    return found
+
+
+def _decoded(level: int, network: nn.Module, features: Features) -> Features:
+    """decoder5 takes the deepest kept level as it is, the others through an encoder block of their own."""
+    *skips, last = features.skips
+    if level < 5:
+        last = network.get_submodule(f"encoder{level}")(last)
+    values = network.get_submodule(f"decoder{level}")(features.values, last)
+    return replace(features, values=values, skips=tuple(skips))

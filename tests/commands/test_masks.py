@@ -1,0 +1,169 @@
+"""Masks on the command line: learnt, judged, compared, resumed, and written in the geometry of the scans."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from graftwork.core.commands import run_app
+from graftwork.imaging.domain import DOMAIN
+
+CASES = 10
+NETWORK = ("--backbone", "monai:segresnet-3d", "--weights", "random", "--patch-size", "16", "--intensity", "window:0:1",
+           "--batch-size", "2", "--learning-rate", "0.01")  # fmt: skip
+AFFINE = np.array([[-1.0, 0, 0, 5], [0, 0, 1.5, -3], [0, 2.0, 0, 7], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """The command line in a folder with CASES volumes of two kinds of boxes, their masks and `table.csv`."""
+    rng = np.random.default_rng(0)
+    lines = ["path,mask,patient"]
+    for number in range(CASES):
+        shape = (16, 16, 16) if number % 2 else (14, 15, 16)
+        classes = np.zeros(shape, np.uint8)
+        for value in (1, 2):
+            start = rng.integers(1, 6, 3) + np.array([0, 0, 5 * (value - 1)])
+            classes[tuple(slice(first, first + 5) for first in start)] = value
+        values = classes * 0.4 + rng.normal(0, 0.05, shape)
+        nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), AFFINE), tmp_path / f"{number}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(classes * 3, AFFINE), tmp_path / f"{number}_m.nii.gz")
+        lines.append(f"{number}.nii.gz,{number}_m.nii.gz,p{number}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["graftwork-imaging", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run_app(DOMAIN)
+        streams = capsys.readouterr()
+        return int(ended.value.code or 0), streams.out, streams.err
+
+    return command
+
+
+@pytest.mark.slow(reason="trains a segmentation network until it works")
+def test_masks_are_learnt_judged_and_written_where_the_scan_lies(run, tmp_path):
+    code, out, err = run("train", "table.csv", "--target", "mask", "--backbone", "slices:tiny:cnn2d", *NETWORK[4:],
+                         "--epochs", 12, "--out", "run")  # fmt: skip
+    assert code == 0, err
+    numbers = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert numbers["dice"]["value"] > 0.8
+    assert numbers["dice_3"]["low"] <= numbers["dice_3"]["value"] <= numbers["dice_3"]["high"]
+    assert (tmp_path / "run" / "evaluation.png").stat().st_size > 5000
+    judged = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert judged.loc[judged["part"] == "test", "dice_3"].mean() == pytest.approx(numbers["dice_3"]["value"], abs=1e-6)
+    assert judged["path"].str.endswith(".nii.gz").all()
+
+    judged[judged["part"] == "test"][["path", "target"]].rename(columns={"target": "mask"}).to_csv("t.csv", index=False)
+    code, out, err = run("evaluate", "run", "t.csv", "--json")
+    assert code == 0, err
+    assert json.loads(out)["test"]["hd95_mm_6"]["value"] == pytest.approx(numbers["hd95_mm_6"]["value"], abs=1e-6)
+
+    (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "0.nii.gz").read_bytes()[:500])
+    code, out, err = run("predict", "run", "0.nii.gz", "cut.nii.gz", "1.nii.gz", "--skip-unreadable", "--out", "new")
+    assert code == 0, err
+    written, truth = (nibabel.load(tmp_path / name) for name in ("new/0_mask.nii.gz", "0_m.nii.gz"))
+    np.testing.assert_allclose(written.affine, AFFINE, atol=1e-5)
+    stored, expected = (np.asarray(image.dataobj) for image in (written, truth))
+    assert stored.shape == expected.shape
+    assert 2 * ((stored == 3) & (expected == 3)).sum() / ((stored == 3).sum() + (expected == 3).sum()) > 0.7
+    table = pd.read_csv(tmp_path / "new" / "segmentations.csv")
+    assert table["error"].str.contains("cut.nii.gz").tolist() == [False, True, False]
+    assert table.loc[0, "mm3_3"] == pytest.approx((stored == 3).sum() * 3.0)
+
+
+def test_files_that_cannot_be_segmented_are_named_and_the_others_are_written(run, tmp_path):
+    assert run("train", "table.csv", "--target", "mask", *NETWORK, "--epochs", 1, "--out", "run")[0] == 0
+    (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "0.nii.gz").read_bytes()[:500])
+    code, _, err = run("predict", "run", "cut.nii.gz", "1.nii.gz", "--out", "new")
+    assert code == 2
+    assert "cut.nii.gz: cannot be read as NIfTI" in err
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["1_mask.nii.gz", "segmentations.csv"]
+    code, _, err = run("predict", "run", "1.nii.gz")
+    assert (code, err.strip()) == (2, "error: masks are written into files: name a folder with --out")
+
+
+def test_frozen_maps_are_stored_once_and_train_the_weights_that_they_train_without(run, tmp_path):
+    volumes = [f"{number}.nii.gz" for number in range(CASES) if number % 2]  # each is a patch
+    lines = ["path,mask,patient", *(f"{name},{name[0]}_m.nii.gz,p{name[0]}" for name in volumes)]
+    (tmp_path / "whole.csv").write_text("\n".join(lines) + "\n")
+    options = ("--backbone", "i3d:tiny:cnn2d", "--patch-size", "16", "--epochs", 2, "--batch-size", 2)
+    for name, views in (("stored", ()), ("anew", ("--views", 0))):
+        code, _, err = run("train", "whole.csv", "--target", "mask", *options, *views, "--out", name)
+        assert code == 0, err
+        assert ("storing the output of maps" in err) == (name == "stored")
+    one, two = (load_file(tmp_path / name / "adapter.safetensors") for name in ("stored", "anew"))
+    assert all(np.allclose(one[key], two[key], atol=1e-5) for key in one)
+    code, _, err = run("train", "whole.csv", "--target", "mask", *options, "--seed", 1, "--out", "again")
+    assert code == 0
+    assert "examples after maps are in" in err
+    assert "storing" not in err
+
+
+def test_strategies_are_compared_on_the_same_cases_in_folds(run, tmp_path):
+    code, _, err = run("compare", "table.csv", "--target", "mask", *NETWORK, "--strategies", "knn,probe,partial:2",
+                         "--folds", 2, "--epochs", 1, "--out", "compared")  # fmt: skip
+    assert code == 0, err
+    found = json.loads((tmp_path / "compared" / "comparison.json").read_text())
+    assert found["metric"] == "dice"
+    assert found["rows"] == CASES
+    assert [one["strategy"] for one in found["strategies"]] == ["probe", "partial:2"]
+    assert "not masks" in found["refused"]["knn"]
+
+
+@pytest.mark.parametrize(("cells", "reason"), [
+    (("0.nii.gz", "gone.nii.gz"), "no such file: 'gone.nii.gz'"),
+    (("0.nii.gz", ""), "empty"),
+    (("0.nii.gz", "1_m.nii.gz"), "has 16 x 16 x 16 voxels, and its image"),
+])  # fmt: skip
+def test_rows_whose_mask_cannot_be_used_are_named_before_anything_is_trained(run, tmp_path, cells, reason):
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    kept = [line for line in lines if line.split(",")[0] not in ("0.nii.gz", "1.nii.gz")]
+    (tmp_path / "own.csv").write_text("\n".join([*kept, ",".join([*cells, "p0"])]) + "\n")
+    code, _, err = run("train", "own.csv", "--target", "mask", *NETWORK, "--out", "run")
+    assert code == 2
+    assert reason in err
+    assert "row 10" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_masks_of_one_value_and_other_tasks_are_refused(run, tmp_path):
+    empty = np.zeros((16, 16, 16), np.uint8)
+    nibabel.save(nibabel.Nifti1Image(empty, AFFINE), tmp_path / "empty.nii.gz")
+    (tmp_path / "own.csv").write_text("path,mask\n1.nii.gz,empty.nii.gz\n")
+    code, _, err = run("train", "own.csv", "--target", "mask", *NETWORK, "--out", "run")
+    assert code == 2
+    assert "have the value 0 only" in err
+    code, _, err = run("stages", "table.csv", "--target", "mask", *NETWORK[:4])
+    assert code == 2
+    assert "is a mask, and a probe judges vectors" in err
+    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--head", "mlp", "--out", "run")
+    assert code == 2
+    assert "masks have a decoder of their own" in err
+
+
+@pytest.mark.slow(reason="starts three interpreters that import everything")
+def test_two_processes_learn_and_judge_the_masks_of_one(run, tmp_path):
+    options = [*NETWORK, "--strategy", "partial:3", "--epochs", "2", "--augment", "off", "--device", "cpu"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, start in (("one", []), ("two", torchrun)):
+        settings = os.environ | {"OMP_NUM_THREADS": "1", "GRAFTWORK_CACHE": str(tmp_path / f"cache-{name}")}
+        done = subprocess.run(
+            [sys.executable, *start, "-m", "graftwork.imaging", "train", "table.csv", "--target", "mask", *options,
+             "--out", name], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_file(tmp_path / name / "adapter.safetensors") for name in ("one", "two"))
+    assert all(np.allclose(one[key], two[key], atol=1e-4) for key in one)
+    tables = [pd.read_csv(tmp_path / name / "predictions.csv") for name in ("one", "two")]
+    assert len(tables[0]) == 4
+    pd.testing.assert_frame_equal(*tables, atol=0.02)

@@ -1,0 +1,120 @@
+"""Masks in files: what is read, what is refused with a word, and where a written one lies."""
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
+from PIL import Image
+
+from graftwork.core.errors import ContractError, UnreadableError
+from graftwork.imaging import read_scan
+from graftwork.imaging.mask_files import mask_name, mask_values, read_mask, write_mask
+
+AFFINE = np.array([[1.2, 0, 0, -7], [0, 0.9, 0, 4], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """Writes an image or mask (width, height, depth)."""
+
+    def write(values, name, affine=AFFINE, dtype=np.float32):
+        nibabel.save(nibabel.Nifti1Image(values.astype(dtype), affine), tmp_path / name)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def stored():
+    return np.random.default_rng(0).integers(0, 3, (7, 8, 9))
+
+
+def turned(values, affine, axes):
+    """The same voxels in another orientation of the file."""
+    change = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes))
+    return nibabel.orientations.apply_orientation(values, change), affine @ inv_ornt_aff(change, values.shape)
+
+
+def test_masks_are_classes_of_the_images_voxels_whatever_the_values(volume, stored):
+    values = np.array([0, 4, 17])[stored]
+    scan = read_scan(volume(stored + 0.5, "image.nii.gz"))
+    mask = volume(np.where(values == 17, 16.9999999, values), "mask.nii.gz")
+    assert mask_values([mask]) == (0, 4, 17)
+    assert (read_mask(mask, scan, (0, 4, 17)) == stored.T).all()
+
+
+def test_a_mask_stored_in_another_orientation_than_its_image_fits(volume, stored):
+    image = volume(stored + 0.5, "image.nii.gz")
+    values, affine = turned(stored, AFFINE, "LPI")
+    mask = volume(values, "mask.nii.gz", affine, np.uint8)
+    assert (read_mask(mask, read_scan(image), (0, 1, 2)) == stored.T).all()
+
+
+SHIFTED = AFFINE + np.outer([0, 1, 0, 0], [0, 0, 0, 3.0])
+
+
+@pytest.mark.parametrize(("change", "affine", "reason"), [
+    (lambda values: values[:-1], AFFINE, "has 9 x 8 x 6 voxels, and its image .*image.nii.gz 9 x 8 x 7"),
+    (lambda values: values, SHIFTED, "lies up to 3 mm from its image"),
+    (lambda values: np.where(values == 2, 7, values), AFFINE, "holds the values 7, and masks here have 0, 1, 2"),
+])  # fmt: skip
+def test_a_mask_that_does_not_fit_is_named_with_the_reason(volume, stored, change, affine, reason):
+    scan = read_scan(volume(stored + 0.5, "image.nii.gz"))
+    mask = volume(change(stored), "mask.nii.gz", affine)
+    with pytest.raises(ContractError, match=f"mask.nii.gz: {reason}"):
+        read_mask(mask, scan, (0, 1, 2))
+
+
+@pytest.mark.parametrize("wrong", [0.4, -1.0, np.nan])
+def test_what_is_no_whole_number_is_no_mask(volume, stored, wrong):
+    values = stored.astype(np.float32)
+    values[0, 0, 0] = wrong
+    mask = volume(values, "mask.nii.gz")
+    with pytest.raises(UnreadableError, match=r"mask.nii.gz: 1 of 504 values are no whole numbers"):
+        mask_values([mask])
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIL", "SRA"])
+def test_a_written_mask_lies_as_its_image_lies(volume, stored, axes, tmp_path):
+    values, affine = turned(stored, AFFINE, axes)
+    path = volume(values + 0.5, "image.nii.gz", affine)
+    image = nibabel.load(path)
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 2)
+    nibabel.save(image, path)
+    scan = read_scan(path)
+    classes = (scan.values[0] - 0.5).round().astype(np.int64)
+    write_mask(tmp_path / "mask.nii.gz", classes, (0, 5, 9), scan)
+    written = nibabel.load(tmp_path / "mask.nii.gz")
+    assert (np.asarray(written.dataobj) == np.array([0, 5, 9])[values]).all()
+    np.testing.assert_allclose(written.affine, affine, atol=1e-5)
+    assert (int(written.header["qform_code"]), int(written.header["sform_code"])) == (1, 2)
+    assert written.get_data_dtype() == np.uint8
+
+
+def test_no_text_of_a_header_reaches_a_mask(volume, stored, tmp_path):
+    path = volume(stored + 0.5, "image.nii.gz")
+    image = nibabel.load(path)
+    image.header["descrip"], image.header["aux_file"] = b"Erika Muster 1960", b"P-4711"
+    nibabel.save(image, path)
+    write_mask(tmp_path / "mask.nii", stored.T, (0, 1, 2), read_scan(path))
+    written = (tmp_path / "mask.nii").read_bytes()
+    assert b"Erika" in nibabel.load(path).header["descrip"].item()
+    assert b"Erika" not in written
+    assert b"4711" not in written
+
+
+def test_the_mask_of_a_picture_is_a_picture(tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (12, 15), dtype=np.uint8)).save(tmp_path / "a.png")
+    classes = rng.integers(0, 2, (12, 15))
+    write_mask(tmp_path / mask_name("a.png"), classes, (0, 255), read_scan(str(tmp_path / "a.png")))
+    assert (np.asarray(Image.open(tmp_path / "a_mask.png")) == classes * 255).all()
+    assert (read_mask(str(tmp_path / "a_mask.png"), read_scan(str(tmp_path / "a.png")), (0, 255)) == classes).all()
+
+
+@pytest.mark.parametrize(("path", "name"), [("x/scan.nii.gz", "scan_mask.nii.gz"), ("x/scan.NII", "scan_mask.nii.gz"),
+                                            ("x/scan.jpeg", "scan_mask.png"), ("x/series", "series_mask.nii.gz"),
+                                            ("x/s#series=1.2", "s_1.2_mask.nii.gz")])  # fmt: skip
+def test_masks_are_called_as_their_scans(path, name):
+    assert mask_name(path) == name
