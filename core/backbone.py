@@ -95,6 +95,9 @@ class MaskContract(InputContract, Protocol):
     def scores(self, path: str, run: Callable[[Tensor], Tensor]) -> NDArray[np.float64]:
         """What the predicted mask of an image with a mask is worth, (classes without the background, measures)."""
 
+    def draw(self, cases: Sequence[tuple[str, str]], run: Callable[[Tensor], Tensor], beside: Path) -> None:
+        """A picture of true and predicted masks, for pairs of a title and the path of an image with a mask."""
+
     def mask_name(self, path: str) -> str:
         """What the file of a predicted mask is called."""
 

@@ -23,6 +23,7 @@ from graftwork.core.manifest import Manifest
 from graftwork.core.masks import MEASURES
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
+from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import Runtime, start_runtime
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TABLE = "segmentations.csv"
+TABLE, PICTURE = "segmentations.csv", "cases.png"
 
 
 def with_mask_classes(domain: Domain, manifest: Manifest, values: str | None = None) -> Manifest:
@@ -75,6 +76,27 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime) -> NDArr
             advance(1, "")
     gathered: NDArray[np.float64] = runtime.gather(rows, found, len(manifest)).numpy()
     return gathered.reshape(len(manifest), len(manifest.classes) - 1, len(MEASURES))
+
+
+def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: str = "auto") -> None:
+    """Writes `cases.png`: the judged cases with the lowest, the median and the highest mean Dice.
+
+    The adapter is the one that was judged, on the CPU. Nothing is drawn where no case has a Dice.
+    """
+    dice = judged.predictions[:, :, 0]
+    defined = np.flatnonzero(~np.isnan(dice).all(1))
+    if not len(defined):
+        return
+    means = np.nanmean(dice[defined], axis=1)
+    order = defined[np.argsort(means, kind="stable")]
+    chosen = dict.fromkeys(int(order[place]) for place in (0, len(order) // 2, -1))
+    titles = [f"{Path(judged.manifest.files[row]).name}: Dice {np.nanmean(dice[row]):.3f}" for row in chosen]
+    runtime = start_runtime(Recipe(device=device))
+    runtime.place(adapter.graft).train(False)
+    cases = [(title, judged.manifest.paths[row]) for title, row in zip(titles, chosen, strict=True)]
+    with whole_file(folder / PICTURE) as beside:
+        _contract(adapter).draw(cases, _runner(adapter, runtime), beside)
+    runtime.release(adapter.graft)
 
 
 def segment_files(

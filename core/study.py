@@ -36,7 +36,7 @@ from graftwork.core.run_folder import (
     write_judged,
 )  # fmt: skip
 from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
-from graftwork.core.segmentation import segment_files, with_mask_classes
+from graftwork.core.segmentation import draw_worst_and_best, segment_files, with_mask_classes
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest, read_paths, read_vocabulary
 from graftwork.core.together import Party, open_parties, predict_together
@@ -105,6 +105,8 @@ def run_study(study: Study) -> Outcome:
         notes |= outcome.leakage.to_json()
     if runtime.rank == 0:
         write_judged(study.out, outcome.judged, notes)
+        if manifest.task == "mask" and folds is None:
+            draw_worst_and_best(outcome.run.adapter, outcome.judged[-1], study.out, recipe.device)
         outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
         mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
     runtime.wait()
@@ -135,6 +137,8 @@ def evaluate_run(
     judged = judge("test", examples.manifest, predict(adapter, examples, batch_size=batch_size, device=device))
     if out is not None:
         write_judged(Path(out), [judged], {"left_out": [dataclasses.asdict(one) for one in examples.left_out]})
+        if rows.task == "mask":
+            draw_worst_and_best(adapter, judged, Path(out), device)
     return judged, examples.left_out
 
 

@@ -134,6 +134,11 @@ class MaskContract:
 
         return case_scores(self, path, run)
 
+    def draw(self, cases: Sequence[tuple[str, str]], run: Callable[[Tensor], Tensor], beside: Path) -> None:
+        from graftwork.imaging.segmenter import draw_cases
+
+        draw_cases(self, cases, run, beside)
+
     def mask_name(self, path: str) -> str:
         from graftwork.imaging.mask_files import mask_name
 

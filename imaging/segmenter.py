@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,18 @@ def case_scores(contract: MaskContract, path: str, run: Run) -> NDArray[np.float
         raise ContractError(f"{path}: has no mask to be judged by")
     truth = read_mask(mask, scan, contract.values)
     return measure_masks(truth, predict_mask(contract, scan, run), len(contract.values), scan.spacing_mm)
+
+
+def draw_cases(contract: MaskContract, cases: Sequence[tuple[str, str]], run: Run, beside: Path) -> None:
+    """Draws the true and the predicted mask of every `image#mask=mask`, under its title."""
+    from graftwork.imaging.mask_pictures import draw_masks
+
+    drawn = []
+    for title, path in cases:
+        scan = contract.image.scan(image_of(path))
+        truth = read_mask(str(mask_of(path)), scan, contract.values)
+        drawn.append((title, scan, truth, predict_mask(contract, scan, run)))
+    draw_masks(beside, drawn, len(contract.values))
 
 
 def segment_file(contract: MaskContract, path: str, run: Run, beside: Path) -> dict[str, float]:

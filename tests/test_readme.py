@@ -52,6 +52,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         rows.append(f"{number}.nii.gz,{('low', 'high')[number % 2]}")
     (folder / "volumes.csv").write_text("\n".join(rows))
+    rows = ["path,mask"]
+    (folder / "cases").mkdir()
+    for number in range(8):
+        classes = np.zeros((12, 14, 10), np.uint8)
+        classes[3:8, 4:9, 2:7] = 1 + number % 2
+        values = (classes + generator.normal(0, 0.3, classes.shape)).astype(np.float32)
+        for name, stored in ((f"cases/{number}.nii.gz", values), (f"{number}-mask.nii.gz", classes)):
+            nibabel.save(nibabel.Nifti1Image(stored, np.diag([1.0, 1.0, 2.0, 1.0])), folder / name)
+        rows.append(f"cases/{number}.nii.gz,{number}-mask.nii.gz")
+    (folder / "cases.csv").write_text("\n".join(rows))
     (folder / "new").mkdir()
     Image.fromarray(generator.integers(0, 255, (40, 40)).astype(np.uint8)).save(folder / "new" / "1.png")
     rows = ["path,accent,speaker,text"]
@@ -95,9 +105,13 @@ def run(command: list[str] | str, folder: Path) -> str:
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
 def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
     shown = {line: run(line, place) for block in blocks("sh") for line in block.splitlines() if line}
-    assert len(shown) == 19
+    assert len(shown) == 21
     judged = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
-    assert all(("wer" if "--target text" in line else "auroc") in out for line, out in judged.items())
+    measures = {"text": "wer", "mask": "dice"}
+    for line, out in judged.items():
+        target = line.partition("--target ")[2].partition(" ")[0]
+        assert measures.get(target, "auroc") in out
+    assert (place / "masks" / "0_mask.nii.gz").is_file()
     assert all("EER" in out for line, out in shown.items() if " trials " in line)
     assert (place / "predictions.csv").read_text().startswith("path,prediction,probability_healthy,probability_tumour")
     assert (place / "runs" / "tumour" / "evaluation.png").stat().st_size > 1000

@@ -58,7 +58,7 @@ def test_masks_are_learnt_judged_and_written_where_the_scan_lies(run, tmp_path):
     numbers = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert numbers["dice"]["value"] > 0.8
     assert numbers["dice_3"]["low"] <= numbers["dice_3"]["value"] <= numbers["dice_3"]["high"]
-    assert (tmp_path / "run" / "evaluation.png").stat().st_size > 5000
+    assert all((tmp_path / "run" / name).stat().st_size > 5000 for name in ("evaluation.png", "cases.png"))
     judged = pd.read_csv(tmp_path / "run" / "predictions.csv")
     assert judged.loc[judged["part"] == "test", "dice_3"].mean() == pytest.approx(numbers["dice_3"]["value"], abs=1e-6)
     assert judged["path"].str.endswith(".nii.gz").all()
