@@ -11,7 +11,7 @@ from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.imaging import hub
 from graftwork.imaging.catalogue import CATALOGUE, Known
 
-SOURCES = ("tiny", "timm", "monai", "medicalnet")
+SOURCES = ("tiny", "timm", "monai", "medicalnet", "bundle")
 
 LIFTED = ("i3d", "acs", "slices")
 """Ways to let a 2D network see volumes: in front of its id, as in i3d:timm:mobilenetv2_100."""
@@ -35,9 +35,9 @@ def load_backbone(
 ) -> Backbone:
     """A pretrained image network by its id, on the CPU, in evaluation mode.
 
-    id: `tiny:cnn2d` (2D, in the package), `timm:NAME` (2D, ImageNet and more), `monai:NAME-2d`,
-        `monai:NAME-3d`, or `medicalnet:NAME` (3D). `i3d:`, `acs:` or `slices:` before the id of a 2D network makes it
-        take volumes: inflated, by convolutions in three planes, or slice by slice.
+    id: `tiny:cnn2d` (2D, in the package), `timm:NAME` (2D, ImageNet and more), `monai:NAME-2d`, `monai:NAME-3d`,
+        `medicalnet:NAME` (3D), or `bundle:FOLDER` (a MONAI bundle). `i3d:`, `acs:` or `slices:` before the id of a 2D
+        network makes it take volumes: inflated, by convolutions in three planes, or slice by slice.
     weights: a local file (.safetensors, .pt, .pth, .bin, .ckpt); "random" for random initialisation from
         torch's generator; by default the source's own, from the local cache or downloaded.
     image_size: pixels or voxels along each axis; by default what the network was trained on.
@@ -82,6 +82,8 @@ def load_backbone(
         from graftwork.imaging.monai_backbones import load_monai as load
     elif source == "medicalnet":
         from graftwork.imaging.monai_backbones import load_medicalnet as load
+    elif source == "bundle":
+        from graftwork.imaging.bundles import load_bundle as load
     else:
         raise BackboneError(
             f"{id!r} is not a backbone id; expected SOURCE:NAME with the source {', '.join(SOURCES)}, "

@@ -203,12 +203,12 @@ def _vit(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
     return network
 
 
-def _resnet_stages(network: nn.Module) -> tuple[Stage, ...]:
+def resnet_stages(network: nn.Module) -> tuple[Stage, ...]:
     layers = [through(f"layer{number}", f"layer{number}") for number in range(1, 5)]
     return (through("stem", "conv1", "bn1", "act", "maxpool"), *layers, Stage("pool", _mean_over_space))
 
 
-def _densenet_stages(network: nn.Module) -> tuple[Stage, ...]:
+def densenet_stages(network: nn.Module) -> tuple[Stage, ...]:
     """A dense block with the transition behind it is one stage; the last one has the final norm and activation."""
     paths: list[list[str]] = [[]]
     for child, _ in network.get_submodule("features").named_children():
@@ -253,11 +253,11 @@ def _mean_over_tokens(network: nn.Module, features: Features) -> Features:
 
 
 def _resnet_of(name: str, feature_dim: int, **layout: Any) -> Architecture:
-    return Architecture(partial(_resnet, name, layout), feature_dim, _resnet_stages, "fc", "conv1")
+    return Architecture(partial(_resnet, name, layout), feature_dim, resnet_stages, "fc", "conv1")
 
 
 def _densenet_of(name: str, feature_dim: int) -> Architecture:
-    return Architecture(partial(_densenet, name), feature_dim, _densenet_stages, "class_layers.out", "features.conv0")
+    return Architecture(partial(_densenet, name), feature_dim, densenet_stages, "class_layers.out", "features.conv0")
 
 
 def _efficientnet_of(name: str, feature_dim: int) -> Architecture:

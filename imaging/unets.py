@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from graftwork.core.backbone import MAPS, Features, Stage
@@ -179,4 +180,24 @@ def _decoded(level: int, network: nn.Module, features: Features) -> Features:
     if level < 5:
         last = network.get_submodule(f"encoder{level}")(last)
     values = network.get_submodule(f"decoder{level}")(features.values, last)
+    return replace(features, values=values, skips=tuple(skips))
+
+
+def nested_unet_stages(network: nn.Module) -> tuple[Stage, ...]:
+    """MONAI's UNet (Kerfoot et al. 2019), whose levels lie within each other; its last layer is part of the last level,
+    so what it gives are its own classes."""
+    down: list[Stage] = []
+    up: list[Stage] = []
+    path = "model"
+    while type(network.get_submodule(path)) is nn.Sequential and hasattr(network.get_submodule(f"{path}.1"), "mode"):
+        level = len(down)
+        down.append(_keeping(f"down{level}", f"{path}.0", keeps=True))
+        up.insert(0, _stage(f"up{level}", partial(_catenated, f"{path}.2"), f"{path}.2"))
+        path = f"{path}.1.submodule"
+    return (*down, _keeping("bottom", path, keeps=False), *up, Stage(MAPS, _as_they_are))
+
+
+def _catenated(path: str, network: nn.Module, features: Features) -> Features:
+    *skips, last = features.skips
+    values = network.get_submodule(path)(torch.cat([last, features.values], dim=1))
     return replace(features, values=values, skips=tuple(skips))

@@ -1,0 +1,163 @@
+"""Networks out of MONAI bundles as backbones: what the bundle's configuration names, with the bundle's weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from graftwork.core.backbone import Backbone, Stage
+from graftwork.core.errors import BackboneError, SettingsError, UnreadableError
+from graftwork.imaging.contract import ImageContract
+from graftwork.imaging.custom import backbone_from_module
+from graftwork.imaging.monai_backbones import SIZES, densenet_stages, resnet_stages
+from graftwork.imaging.unets import nested_unet_stages, segresnet_stages, swinunetr_stages, unet_stages
+from graftwork.imaging.weights import fit_weights, read_weights
+
+CONFIGURATIONS = ("inference", "train", "evaluate")
+"""Files below `configs`, .json or .yaml, in which a network is looked for, in this order."""
+
+NAMES = ("network_def", "network", "net")
+"""What bundles call it."""
+
+OWN_WEIGHTS = ("model.safetensors", "model.pt")
+
+KNOWN: dict[str, tuple[Callable[[nn.Module], tuple[Stage, ...]], str | None]] = {
+    "SegResNet": (segresnet_stages, "conv_final.2"),
+    "BasicUNet": (unet_stages, "final_conv"),
+    "SwinUNETR": (swinunetr_stages, "out"),
+    "UNet": (nested_unet_stages, None),
+    "ResNet": (resnet_stages, "fc"),
+    "DenseNet121": (densenet_stages, "class_layers.out"),
+    "DenseNet169": (densenet_stages, "class_layers.out"),
+}
+"""Stages of MONAI's classes, and the last layer, which is left out; None where it is part of another layer."""
+
+
+def load_bundle(
+    name: str, *, weights: str | None, image_size: int | None, channels: int | None, intensity: str | None
+) -> Backbone:
+    """The network of the bundle in the folder `name`; weights are its `models/model.pt` (or .safetensors) unless named.
+
+    Input channels and size are those that `configs/metadata.json` states, where it does; the bundle's own
+    preprocessing is not taken over. Networks of `KNOWN` classes have stages of their own, others are one stage. Only
+    networks of MONAI are built, and no expression of the configuration is run.
+
+    Raises BackboneError for what is no bundle, or one without a network of MONAI's or with weights that do not fit;
+    UnreadableError for a damaged file; SettingsError for other channels than the network has.
+    """
+    place, identity = Path(name).expanduser(), f"bundle:{name}"
+    definition = network_definition(place)
+    network = _build(definition)
+    file = weights or next((str(place / "models" / own) for own in OWN_WEIGHTS
+                            if (place / "models" / own).is_file()), None)  # fmt: skip
+    if file is None:
+        raise BackboneError(f"{place / 'models'}: no {' or '.join(OWN_WEIGHTS)}; name a file with --weights")
+    if file != "random":
+        ignored = [f"{_classifier(network)}.{kind}" for kind in ("weight", "bias", "conv.weight", "conv.bias")]
+        fit_weights(network, read_weights(file), source=f"{identity}: {file}", ignored=ignored, inputs=[])
+    contract = _contract(place, network, image_size, channels, intensity)
+    stages_of = KNOWN.get(type(network).__name__)
+    if stages_of is None:
+        backbone = backbone_from_module(network, contract=contract, id=identity, build=partial(_build, definition))
+    else:
+        backbone = Backbone(identity, network, stages_of[0](network), contract, 0, build=partial(_build, definition))
+        backbone = replace(backbone, feature_dim=_feature_dim(backbone))
+    options = {"image_size": image_size, "channels": channels, "intensity": intensity}
+    return replace(backbone, weights=weights, options={key: own for key, own in options.items() if own is not None})
+
+
+def network_definition(place: Path) -> dict[str, Any]:
+    """The class and arguments of a bundle's network, with references to other entries put in their place.
+
+    Raises BackboneError where there is none, or it is not one of MONAI's networks with plain arguments.
+    """
+    from monai.bundle import ConfigParser
+
+    files = [place / "configs" / f"{name}{ending}" for name in CONFIGURATIONS for ending in (".json", ".yaml")]
+    found = [file for file in files if file.is_file()]
+    if not found:
+        raise BackboneError(f"{place}: is no MONAI bundle: there is no configs/inference.json or train.json")
+    for file in found:
+        try:
+            content = ConfigParser.load_config_file(str(file))
+        except (OSError, ValueError) as error:
+            raise UnreadableError(f"{file}: cannot be read as a configuration: {error}") from error
+        for name in NAMES:
+            definition = content.get(name)
+            if isinstance(definition, dict) and "_target_" in definition:
+                return {key: _plain(value, content, f"{file}: {name}.{key}") for key, value in definition.items()}
+    raise BackboneError(f"{place}: none of {', '.join(file.name for file in found)} defines a network as "
+                        f"{' or '.join(NAMES)}")  # fmt: skip
+
+
+def _plain(value: Any, content: dict[str, Any], where: str) -> Any:
+    """The value, with `@name` replaced by that entry. Raises BackboneError for expressions, which would run code."""
+    if isinstance(value, str) and value.startswith("@") and value[1:] in content:
+        return _plain(content[value[1:]], content, where)
+    if isinstance(value, str) and value[:1] in ("$", "@", "%"):
+        raise BackboneError(f"{where}: {value!r} would have to be computed; write the value itself into the bundle")
+    if isinstance(value, list):
+        return [_plain(one, content, where) for one in value]
+    return value
+
+
+def _build(definition: dict[str, Any]) -> nn.Module:
+    """The network with fresh weights and without its last layer, for evaluation."""
+    import monai.networks.nets as nets
+
+    target = str(definition["_target_"])
+    name = target.rpartition(".")[2]
+    create = getattr(nets, name, None)
+    if create is None or not target.startswith(("monai.networks.nets", name)):
+        raise BackboneError(f"{target}: only networks of monai.networks.nets are built from a bundle")
+    try:
+        network: nn.Module = create(**{key: own for key, own in definition.items() if not key.startswith("_")})
+    except (TypeError, ValueError) as error:
+        raise BackboneError(f"{target}: cannot be built as the bundle says: {error}") from error
+    classifier = _classifier(network)
+    if classifier:
+        owner, _, child = classifier.rpartition(".")
+        setattr(network.get_submodule(owner), child, nn.Identity())
+    return network.eval()
+
+
+def _classifier(network: nn.Module) -> str | None:
+    return KNOWN.get(type(network).__name__, (None, None))[1]
+
+
+def _contract(
+    place: Path, network: nn.Module, image_size: int | None, channels: int | None, intensity: str | None
+) -> ImageContract:
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
+    dims, own = len(first.kernel_size), first.in_channels
+    if channels not in (None, own):
+        raise SettingsError(f"channels: the bundle's network takes {own}, found {channels}")
+    size = (image_size,) * dims if image_size is not None else _stated_size(place, dims)
+    return ImageContract(dims, own, size, intensity or "auto", (0.0,) * own, (1.0,) * own)
+
+
+def _stated_size(place: Path, dims: int) -> tuple[int, ...]:
+    """The spatial shape in the bundle's metadata, where it is given in plain numbers."""
+    file = place / "configs" / "metadata.json"
+    try:
+        about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise UnreadableError(f"{file}: cannot be read ({error})") from error
+    inputs: dict[str, Any] = about.get("network_data_format", {}).get("inputs", {})
+    first: dict[str, Any] = next(iter(inputs.values()), {})
+    shape = first.get("spatial_shape", ())
+    if len(shape) == dims and all(isinstance(length, int) and length > 0 for length in shape):
+        return tuple(shape)
+    return (SIZES[dims],) * dims
+
+
+def _feature_dim(backbone: Backbone) -> int:
+    from graftwork.core.decoder import map_shapes
+
+    return map_shapes(backbone, len(backbone.stages))[-1][0]
