@@ -10,6 +10,7 @@ from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.imaging import hub
 from graftwork.imaging.catalogue import CATALOGUE, Known
+from graftwork.imaging.slicewise import SlicePooling
 
 SOURCES = ("tiny", "timm", "monai", "medicalnet", "bundle")
 
@@ -28,6 +29,7 @@ def load_backbone(
     channels: int | None = None,
     intensity: str | None = None,
     spacing_mm: float | None = None,
+    slice_pooling: SlicePooling | None = None,
     mask_values: str | None = None,
     patch_size: str | None = None,
     overlap: float | None = None,
@@ -46,6 +48,7 @@ def load_backbone(
         medicalnet "zscore".
     spacing_mm: millimetres between voxels (pixels) that scans are resampled to, and then cut or padded about their
         centre to the size; by default they are stretched to the size, whatever their spacing.
+    slice_pooling: of `slices:`, how a volume's vector is made of its slices': "mean", or "attention", which is learnt.
     mask_values: the values of masks, separated by commas, the background first; the backbone then gives maps for them,
         and reads scans in patches. patch_size, overlap, largest_component: only then, see `MaskContract`; the size as
         "48,64,48" (depth, height, width), by default the image size along each axis.
@@ -60,6 +63,8 @@ def load_backbone(
         raise SettingsError(
             f"--{next(iter(asked)).replace('_', '-')} is for masks: name a column of masks with --target"
         )
+    if slice_pooling is not None and (mask_values is not None or not id.startswith("slices:")):
+        raise SettingsError(f"--slice-pooling: {id} makes no vector of slices; slices: in front of a 2D network does")
     if mask_values is not None:
         from graftwork.imaging.mask_backbones import load_for_masks
 
@@ -73,7 +78,7 @@ def load_backbone(
         # Slices are what the flat network sees; a convolutional one that is inflated has no size of its own.
         flat = load_backbone(name, weights=weights, image_size=size if source == "slices" else None,
                              channels=channels, intensity=intensity)  # fmt: skip
-        return _at_spacing(_lift(source, flat, size), spacing_mm)
+        return _at_spacing(_lift(source, flat, size, slice_pooling), spacing_mm)
     if source == "tiny":
         from graftwork.imaging.tiny_backbones import load_tiny as load
     elif source == "timm":
@@ -93,14 +98,16 @@ def load_backbone(
     return _at_spacing(found, spacing_mm)
 
 
-def _lift(way: str, flat: Backbone, size: int) -> Backbone:
+def _lift(way: str, flat: Backbone, size: int, slice_pooling: SlicePooling | None) -> Backbone:
     """The 2D backbone for volumes. Raises BackboneError for one that takes volumes already."""
     if flat.contract.blank().dim() != 3:
         raise BackboneError(f"{way}:{flat.id}: {flat.id} takes volumes already")
     if way == "slices":
         from graftwork.imaging.slicewise import slicewise
 
-        made = slicewise(flat, size)
+        made = slicewise(flat, size, slice_pooling or "mean")
+        if slice_pooling is not None:
+            made = replace(made, options=made.options | {"slice_pooling": slice_pooling})
     else:
         from graftwork.imaging.inflation import inflate
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspect import Parameter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -77,6 +77,12 @@ INTENSITY = Annotated[
     ),
 ]
 
+SLICE_POOLING = Annotated[
+    Literal["mean", "attention"] | None,
+    typer.Option(
+        "--slice-pooling", help="Of slices:, how a volume's vector is made of its slices': mean, or a learnt attention."
+    ),
+]
 MASK_VALUES = Annotated[
     str | None,
     typer.Option("--mask-values", help="For masks: their values, separated by commas, the background first; by default "
@@ -113,6 +119,7 @@ DOMAIN = Domain(
         Parameter("channels", Parameter.KEYWORD_ONLY, default=None, annotation=CHANNELS),
         Parameter("intensity", Parameter.KEYWORD_ONLY, default=None, annotation=INTENSITY),
         Parameter("spacing_mm", Parameter.KEYWORD_ONLY, default=None, annotation=SPACING),
+        Parameter("slice_pooling", Parameter.KEYWORD_ONLY, default=None, annotation=SLICE_POOLING),
         Parameter("mask_values", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_VALUES),
         Parameter("patch_size", Parameter.KEYWORD_ONLY, default=None, annotation=PATCH_SIZE),
         Parameter("overlap", Parameter.KEYWORD_ONLY, default=None, annotation=OVERLAP),

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from graftwork.core.backbone import Features
-from graftwork.core.errors import BackboneError
+from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.core.graft import make_graft
 from graftwork.core.lora import insert_lora, merge_lora
+from graftwork.core.recipe import Recipe
+from graftwork.core.strategies import parse_strategy
 from graftwork.imaging import load_backbone
 from graftwork.imaging.inflation import ACSConv, InflatedConv3d, inflate_network
 
@@ -119,3 +123,27 @@ def test_random_weights_differ_along_depth():
     assert not torch.allclose(first[:, :, 0], first[:, :, 1])
     kept = load_backbone("i3d:tiny:cnn2d", image_size=32).network.get_submodule("conv1.0").weight
     assert torch.equal(kept[:, :, 0], kept[:, :, 1])
+
+
+def test_attention_over_slices_begins_as_their_mean_and_can_choose_one():
+    mean = load_backbone("slices:tiny:cnn2d", image_size=32)
+    attends = load_backbone("slices:tiny:cnn2d", image_size=32, slice_pooling="attention")
+    volume = Features(torch.randn(2, 3, 5, 32, 32, generator=torch.Generator().manual_seed(0)))
+    with torch.no_grad():
+        torch.testing.assert_close(attends.run(volume).values, mean.run(volume).values, atol=1e-5, rtol=1e-5)
+        slices = attends.run(volume, 0, len(attends.stages) - 1).values
+        module = attends.network.slice_attention
+        hidden = torch.tanh(module.hidden(functional.layer_norm(slices, slices.shape[-1:])))
+        module.score.weight.copy_(1e4 * hidden[:1, 3])
+        torch.testing.assert_close(attends.run(volume).values[0], slices[0, 3], atol=1e-4, rtol=1e-4)
+
+
+def test_attention_over_slices_is_learnt_by_a_probe_and_counts_as_new():
+    backbone = load_backbone("slices:tiny:cnn2d", image_size=32, slice_pooling="attention")
+    graft = make_graft(backbone, parse_strategy("probe"), Recipe(), "single-label", ("a", "b"), 4)
+    assert graft.plan.solver == "gradient"
+    assert set(graft.plan.trainable) == set(backbone.fresh)
+    assert graft.plan.frontier == len(backbone.stages) - 1
+    assert backbone.build().slice_attention.score.weight.shape == (1, 64)
+    with pytest.raises(SettingsError, match="makes no vector of slices"):
+        load_backbone("i3d:tiny:cnn2d", slice_pooling="attention")

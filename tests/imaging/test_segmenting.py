@@ -8,7 +8,19 @@ from torch import nn
 
 from graftwork.core.backbone import MAPS, Features
 from graftwork.core.errors import BackboneError, ContractError, SettingsError
-from graftwork.imaging import ImageContract, MaskContract, backbone_from_module, load_backbone, read_scan
+from graftwork.core.finetuning import finetune
+from graftwork.core.graft import make_graft
+from graftwork.core.recipe import Recipe
+from graftwork.core.strategies import parse_strategy
+from graftwork.imaging import (
+    ImageContract,
+    MaskContract,
+    backbone_from_module,
+    load_adapter,
+    load_backbone,
+    read_manifest,
+    read_scan,
+)
 from graftwork.imaging.segmenter import case_scores, predict_mask
 
 
@@ -208,3 +220,34 @@ def test_a_network_of_the_users_keeps_its_maps_where_they_are_as_large_as_the_im
     assert [stage.name for stage in backbone.stages] == ["block0", "block1", "block2", MAPS]
     assert backbone.feature_dim == 4
     assert backbone.run(Features(torch.zeros(1, 1, 8, 8, 8))).skips == ()
+
+
+@pytest.mark.parametrize("strategy", ["probe", "partial:1", "gradual", "full", "lora", "bias", "norm", "scratch"])
+def test_every_strategy_that_trains_learns_masks_over_what_it_leaves_frozen(strategy, tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["path,mask"]
+    for number in range(3):
+        classes = rng.integers(0, 2, (16, 16, 16), dtype=np.uint8)
+        values = classes + rng.normal(0, 0.1, classes.shape)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"{number}.nii")
+        nibabel.save(nibabel.Nifti1Image(classes, np.eye(4)), tmp_path / f"m{number}.nii")
+        lines.append(f"{number}.nii,m{number}.nii")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    manifest = read_manifest(tmp_path / "t.csv", target="mask")
+    assert manifest.classes == ("0", "1")
+    backbone = load_backbone("i3d:tiny:cnn2d", mask_values="0,1", patch_size="16")
+    recipe = Recipe(epochs=2, batch_size=3, cache=str(tmp_path / "cache"), lora_targets="layer3")
+    run = finetune(backbone, manifest, strategy=strategy, recipe=recipe)
+    learnt = run.adapter.graft.learnt()
+    assert any(name.startswith("backbone.") for name in learnt) == (strategy != "probe")
+    assert (run.proof.tensors == 0) == (strategy in ("gradual", "full", "scratch"))
+    run.adapter.save(tmp_path / "run")
+    again = load_adapter(tmp_path / "run").graft.learnt()
+    assert all(torch.equal(value, again[name]) for name, value in learnt.items())
+
+
+@pytest.mark.parametrize(("strategy", "reason"), [("knn", "not masks"), ("layers:4", "layers needs a network")])
+def test_strategies_that_cannot_learn_masks_say_why(strategy, reason):
+    backbone = load_backbone("tiny:cnn2d", mask_values="0,1", image_size=32)
+    with pytest.raises(SettingsError, match=reason):
+        make_graft(backbone, parse_strategy(strategy), Recipe(), "mask", ("0", "1"), 2)
