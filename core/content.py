@@ -23,6 +23,9 @@ SPAN_MARK = "#t="
 SERIES_MARK = "#series="
 """Separates a folder of DICOM files from the SeriesInstanceUID of one volume in it."""
 
+CHANNEL_MARK = "|"
+"""Separates files that are the channels of one example: `t1.nii.gz|t2.nii.gz`."""
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -58,6 +61,21 @@ def split_series(path: str) -> tuple[str, str | None]:
     return (folder, uid) if mark else (path, None)
 
 
+def channel_files(path: str) -> list[str]:
+    """`["t1.nii.gz", "t2.nii.gz"]` for `t1.nii.gz|t2.nii.gz`, `[path]` for anything else."""
+    return (
+        [path]
+        if CHANNEL_MARK not in path or os.path.exists(path)
+        else [part.strip() for part in path.split(CHANNEL_MARK)]
+    )
+
+
+def absolute_path(path: str, folder: str | os.PathLike[str] = "") -> str:
+    """The absolute path of an example that is named as seen from a folder, by default the current one."""
+    files = [os.path.abspath(os.path.join(folder, os.path.expanduser(file))) for file in channel_files(path)]
+    return CHANNEL_MARK.join(files)
+
+
 def recording_of(path: str) -> str:
     """The file that a window was cut from; the path itself for a whole file."""
     span = split_span(path)
@@ -66,13 +84,18 @@ def recording_of(path: str) -> str:
 
 def content_digests(paths: Sequence[str]) -> list[str]:
     """SHA-256 of every file's bytes, or of the row's bytes for rows of an archive, in the order given; for windows of a
-    recording, of its digest and the window's place; for folders, of what is in their files, whatever these are called.
+    recording, of its digest and the window's place; for folders, of what is in their files, whatever these are called;
+    for several files, of theirs in this order.
 
     Raises UnreadableError for the first file that cannot be read.
     """
     archives: dict[tuple[str, str], NDArray[np.generic]] = {}
     digests = []
     for path in paths:
+        files = channel_files(path)
+        if len(files) > 1:
+            digests.append(hashlib.sha256(" ".join(content_digests(files)).encode()).hexdigest())
+            continue
         row, span = split_row_path(path), split_span(path)
         if span is not None:
             whole = f"{_digest_of_file(span[0])} {span[1]:.3f} {span[2]:.3f}"
@@ -93,7 +116,10 @@ def content_digests(paths: Sequence[str]) -> list[str]:
 
 
 def example_exists(path: str) -> bool:
-    """Whether the file, for a row of an archive its archive, or for a series its folder, is there."""
+    """Whether the file, for a row of an archive its archive, for a series its folder, or all of several, is there."""
+    files = channel_files(path)
+    if len(files) > 1:
+        return all(example_exists(file) for file in files)
     row = split_row_path(path)
     if row is None and os.path.isdir(split_series(path)[0]):
         return True

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from graftwork.core.content import content_digests, example_exists, split_row_path
+from graftwork.core.content import absolute_path, content_digests, example_exists, split_row_path
 from graftwork.core.errors import UnreadableError
 
 
@@ -77,3 +77,15 @@ def test_the_digest_of_a_folder_is_of_what_its_files_hold(tmp_path):
                                                 f"{tmp_path}/one#series=1.2"])  # fmt: skip
     assert one == same
     assert len({one, other, series}) == 3
+
+
+def test_channels_are_one_example_whose_digest_is_of_all_files_in_order(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(name.encode())
+    a, b, c = (str(tmp_path / name) for name in ("a", "b", "c"))
+    both, same, swapped, other = content_digests([f"{a}|{b}", f"{a} | {b}", f"{b}|{a}", f"{a}|{c}"])
+    assert both == same
+    assert len({both, swapped, other, *content_digests([a, b])}) == 5
+    assert example_exists(f"{a}|{b}")
+    assert not example_exists(f"{a}|{b}x")
+    assert absolute_path("a|../x/b", tmp_path) == f"{a}|{tmp_path.parent}/x/b"
