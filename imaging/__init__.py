@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from graftwork.imaging.custom import backbone_from_module
     from graftwork.imaging.domain import DOMAIN
     from graftwork.imaging.manifest import load_adapter, read_manifest
+    from graftwork.imaging.saliency import Saliency, explain
     from graftwork.imaging.scan import SUFFIXES, Scan, read_scan
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "SUFFIXES",
     "ImageClassifier",
     "ImageContract",
+    "Saliency",
     "Scan",
     "augment",
     "backbone_from_module",
+    "explain",
     "list_backbones",
     "load_adapter",
     "load_backbone",
@@ -37,9 +40,11 @@ _HOMES = {
     "read_manifest": "manifest",
     "SUFFIXES": "scan",
     "ImageContract": "contract",
+    "Saliency": "saliency",
     "Scan": "scan",
     "augment": "augmentation",
     "backbone_from_module": "custom",
+    "explain": "saliency",
     "list_backbones": "backbones",
     "load_backbone": "backbones",
     "read_scan": "scan",

@@ -31,7 +31,7 @@ def read_nifti(path: str) -> Scan:
     try:
         image = nibabel.load(path)
         _check_size(image, path)
-        oriented = _has_orientation(image.header)
+        oriented = has_orientation(image.header)
         if oriented and image.ndim >= 3:
             image = nibabel.as_closest_canonical(image)
         values = _stored_values(image)
@@ -75,7 +75,7 @@ def _check_size(image: Any, path: str) -> None:
                               "GB of memory are free: is it damaged?")  # fmt: skip
 
 
-def _has_orientation(header: Any) -> bool:
+def has_orientation(header: Any) -> bool:
     """nibabel makes up an affine where both codes are 0 ("unknown"); Analyze headers have no codes at all."""
     return any(int(header[code]) > 0 for code in ("sform_code", "qform_code") if code in header)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone, Features, Stage
 from graftwork.imaging.inflation import in_three
 
 Run = Callable[[nn.Module, Features], Features]
@@ -23,6 +23,11 @@ def slicewise(backbone: Backbone, size: int) -> Backbone:
     stages = [replace(stage, run=partial(_on_slices, stage.run, number == 0, number == last))
               for number, stage in enumerate(backbone.stages)]  # fmt: skip
     return replace(backbone, id=f"slices:{backbone.id}", stages=tuple(stages), contract=in_three(backbone, size))
+
+
+def is_slicewise(stage: Stage) -> bool:
+    """Whether the stage is one that `slicewise` made: its maps are (batch, slices, …)."""
+    return isinstance(stage.run, partial) and stage.run.func is _on_slices
 
 
 def _on_slices(run: Run, first: bool, last: bool, network: nn.Module, features: Features) -> Features:
