@@ -26,6 +26,9 @@ SERIES_MARK = "#series="
 MASK_MARK = "#mask="
 """Separates an image from the file of its mask: an example of what is to be drawn is named by both."""
 
+CHANNEL_MARK = "|"
+"""Separates files that are the channels of one example: `t1.nii.gz|t2.nii.gz`."""
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -71,6 +74,21 @@ def mask_of(path: str) -> str | None:
     return path.partition(MASK_MARK)[2] or None
 
 
+def channel_files(path: str) -> list[str]:
+    """`["t1.nii.gz", "t2.nii.gz"]` for `t1.nii.gz|t2.nii.gz`, `[path]` for anything else."""
+    return (
+        [path]
+        if CHANNEL_MARK not in path or os.path.exists(path)
+        else [part.strip() for part in path.split(CHANNEL_MARK)]
+    )
+
+
+def absolute_path(path: str, folder: str | os.PathLike[str] = "") -> str:
+    """The absolute path of an example that is named as seen from a folder, by default the current one."""
+    files = [os.path.abspath(os.path.join(folder, os.path.expanduser(file))) for file in channel_files(path)]
+    return CHANNEL_MARK.join(files)
+
+
 def recording_of(path: str) -> str:
     """The file that a window was cut from; the path itself for a whole file."""
     span = split_span(path)
@@ -80,7 +98,7 @@ def recording_of(path: str) -> str:
 def content_digests(paths: Sequence[str]) -> list[str]:
     """SHA-256 of every file's bytes, or of the row's bytes for rows of an archive, in the order given; for windows of a
     recording, of its digest and the window's place; for folders, of what is in their files, whatever these are called;
-    for images with masks, of both.
+    for images with masks, of both; for several files, of theirs in this order.
 
     Raises UnreadableError for the first file that cannot be read.
     """
@@ -91,6 +109,10 @@ def content_digests(paths: Sequence[str]) -> list[str]:
         if mask is not None:
             both = " ".join(content_digests([image_of(path), mask]))
             digests.append(hashlib.sha256(both.encode()).hexdigest())
+            continue
+        files = channel_files(path)
+        if len(files) > 1:
+            digests.append(hashlib.sha256(" ".join(content_digests(files)).encode()).hexdigest())
             continue
         row, span = split_row_path(path), split_span(path)
         if span is not None:
@@ -112,7 +134,10 @@ def content_digests(paths: Sequence[str]) -> list[str]:
 
 
 def example_exists(path: str) -> bool:
-    """Whether the file, for a row of an archive its archive, or for a series its folder, is there."""
+    """Whether the file, for a row of an archive its archive, for a series its folder, or all of several, is there."""
+    files = channel_files(path)
+    if len(files) > 1:
+        return all(example_exists(file) for file in files)
     row = split_row_path(path)
     if row is None and os.path.isdir(split_series(path)[0]):
         return True

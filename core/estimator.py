@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graftwork.core.adapter import Adapter
 from graftwork.core.backbone import Backbone
-from graftwork.core.content import example_exists
+from graftwork.core.content import absolute_path, example_exists
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, UnreadableError
 from graftwork.core.examples import read_examples
@@ -35,7 +35,7 @@ def checked_paths(X: Any) -> tuple[str, ...]:
         raise SettingsError(
             "expected at least one path, found 0 sample(s) (shape=(0,)) while a minimum of 1 is required."
         )
-    paths = tuple(os.path.abspath(path) for path in column)
+    paths = tuple(absolute_path(os.fspath(path)) for path in column)
     missing = [path for path in paths if not example_exists(path)]
     if missing:
         raise UnreadableError(f"{len(missing)} of {len(paths)} files are not there, the first is {missing[0]}")

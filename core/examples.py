@@ -18,7 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from graftwork.core.backbone import Features, InputContract
 from graftwork.core.domain import Augment
-from graftwork.core.errors import ContractError, TrainingError, UnreadableError
+from graftwork.core.errors import (
+    ContractError,
+    GraftworkError,
+    MissingPackageError,
+    TrainingError,
+    UnreadableError,
+)
 from graftwork.core.manifest import Manifest
 from graftwork.core.mapped import MappedTensors
 from graftwork.core.progress import progress
@@ -27,6 +33,9 @@ log = logging.getLogger(__name__)
 
 MEMORY_SHARE = 0.25
 """Share of the free memory that examples may fill."""
+
+EXAMPLE_ERRORS = (UnreadableError, ContractError, MissingPackageError)
+"""What reading one example may raise that says nothing about the others: a decoder may be missing for this file."""
 
 _READ_AHEAD = 64
 
@@ -142,13 +151,13 @@ def unequal(durations: Sequence[float | None]) -> tuple[float, ...] | None:
 
 def read_many(
     contract: InputContract, paths: Sequence[str], description: str
-) -> Iterator[tuple[str, Tensor | UnreadableError | ContractError]]:
+) -> Iterator[tuple[str, Tensor | GraftworkError]]:
     """Every path with its tensor, or with the error that it raised, in order; reads some files ahead."""
 
-    def read(path: str) -> Tensor | UnreadableError | ContractError:
+    def read(path: str) -> Tensor | GraftworkError:
         try:
             return contract.read(path)
-        except (UnreadableError, ContractError) as error:
+        except EXAMPLE_ERRORS as error:
             return error
 
     with progress(description, len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:

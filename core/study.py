@@ -17,7 +17,7 @@ import numpy as np
 from graftwork.core.adapter import RECORD, open_adapter, read_record
 from graftwork.core.backbone import Backbone, InputContract
 from graftwork.core.cache import parse_size
-from graftwork.core.content import ROW_MARK, example_exists
+from graftwork.core.content import ROW_MARK, absolute_path, channel_files, example_exists
 from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, OutputError, Problem, SettingsError, UnreadableError
 from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unequal, unreadable_report
@@ -240,6 +240,8 @@ def find_inputs(inputs: Sequence[str]) -> list[str]:
         expanded = os.path.expanduser(name)
         if expanded.lower().endswith(TABLES) and os.path.isfile(expanded):
             paths += read_paths(expanded)
+        elif len(channel_files(expanded)) > 1 and example_exists(expanded):
+            paths.append(absolute_path(expanded))
         elif example_exists(expanded):
             mark_place = expanded.find(ROW_MARK)
             head = expanded if mark_place < 0 else expanded[:mark_place]

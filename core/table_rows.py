@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graftwork.core.content import example_exists
+from graftwork.core.content import absolute_path, channel_files, example_exists
 from graftwork.core.errors import ManifestError, Problem
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class TableRows:
         if cells is None:
             return []
         root = self.source if self.source.is_dir() else self.source.parent
-        paths = [os.path.abspath(root / os.path.expanduser(cell)) for cell in cells]
+        paths = [absolute_path(cell, root) for cell in cells]
         seen: dict[str, int] = {}
         for index, (cell, path) in enumerate(zip(cells, paths, strict=True)):
             if not cell:
@@ -57,7 +56,8 @@ class TableRows:
             if path in seen:
                 self.note(f"{cell!r} is listed twice, first in row {self.numbers[seen[path]]}", index, name)
             elif not example_exists(path):
-                self.note(f"no such file: {cell!r} (looked for {path})", index, name)
+                missing = ", ".join(file for file in channel_files(path) if not example_exists(file))
+                self.note(f"no such file: {cell!r} (looked for {missing})", index, name)
             seen.setdefault(path, index)
         return paths
 

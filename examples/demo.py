@@ -13,7 +13,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,7 @@ def demo_imaging(folder: Path) -> list[Row]:
     backbone = imaging.load_backbone("tiny:cnn2d", image_size=SIDE)
     rows = adapt(backbone, scans, core.Recipe(epochs=8, batch_size=16, learning_rate=2e-3), folder / "runs")
     best = next(row for row in rows if row.strategy == "full" and row.labels > FEW)
-    draw_occlusion(folder / "saliency.png", best.run.adapter, best.judged.manifest)
+    draw_saliency(folder / "saliency.png", best.run.adapter, best.judged.manifest)
     return rows
 
 
@@ -153,29 +153,15 @@ def draw_learning_curve(path: Path, rows: list[Row]) -> None:
     figure.savefig(path, dpi=110)
 
 
-def draw_occlusion(path: Path, adapter: core.Adapter, scans: core.Manifest, patch: int = 12, step: int = 4) -> None:
-    """Four scans with a lesion, and how much the model's log-odds fall when a patch is hidden (Zeiler, Fergus 2014)."""
+def draw_saliency(path: Path, adapter: core.Adapter, scans: core.Manifest) -> None:
+    """Four scans with a lesion, and where in them the model finds it."""
     figure = Figure(figsize=(10, 2.8), layout="constrained")
-    corners = [(top, left) for top in range(0, SIDE - patch + 1, step) for left in range(0, SIDE - patch + 1, step)]
-    lesions = np.flatnonzero(scans.values == 1)[:4]
-    for axes, row in zip(figure.subplots(1, 4), lesions, strict=True):
-        whole = core.read_examples(scans.subset([row] * (1 + len(corners))), adapter.backbone.contract)
-        hidden = [whole.tensor(0)]
-        for top, left in corners:
-            changed = whole.tensor(0).clone()
-            changed[:, top : top + patch, left : left + patch] = changed.median()
-            hidden.append(changed)
-        chance = np.clip(core.predict(adapter, replace(whole, tensors=tuple(hidden)))[:, 1], 1e-6, 1 - 1e-6)
-        log_odds = np.log(chance / (1 - chance))
-        fall, seen = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))
-        for (top, left), value in zip(corners, log_odds[0] - log_odds[1:], strict=True):
-            fall[top : top + patch, left : left + patch] += value
-            seen[top : top + patch, left : left + patch] += 1
-        heat = np.maximum(fall / np.maximum(seen, 1), 0)
-        axes.imshow(imaging.read_scan(scans.paths[row]).values[0], cmap="gray")
-        axes.imshow(heat, cmap="inferno", alpha=0.6 * heat / max(heat.max(), 1e-6))
+    for axes, row in zip(figure.subplots(1, 4), np.flatnonzero(scans.values == 1)[:4], strict=True):
+        found = imaging.explain(adapter, scans.paths[row], output="lesion")
+        axes.imshow(found.scan.values[0], cmap="gray")
+        axes.imshow(found.values, cmap="inferno", alpha=0.6 * found.values)
         axes.set_axis_off()
-    figure.suptitle("where hiding a patch lowers the model's odds of a lesion")
+    figure.suptitle("what raises the model's odds of a lesion (Grad-CAM)")
     figure.savefig(path, dpi=110)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from graftwork.imaging.domain import DOMAIN
     from graftwork.imaging.manifest import load_adapter, read_manifest
     from graftwork.imaging.mask_contract import MaskContract
+    from graftwork.imaging.saliency import Saliency, explain
     from graftwork.imaging.scan import SUFFIXES, Scan, read_scan
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "ImageClassifier",
     "ImageContract",
     "MaskContract",
+    "Saliency",
     "Scan",
     "augment",
     "backbone_from_module",
+    "explain",
     "list_backbones",
     "load_adapter",
     "load_backbone",
@@ -40,9 +43,11 @@ _HOMES = {
     "SUFFIXES": "scan",
     "ImageContract": "contract",
     "MaskContract": "mask_contract",
+    "Saliency": "saliency",
     "Scan": "scan",
     "augment": "augmentation",
     "backbone_from_module": "custom",
+    "explain": "saliency",
     "list_backbones": "backbones",
     "load_backbone": "backbones",
     "read_scan": "scan",

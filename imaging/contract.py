@@ -16,7 +16,7 @@ from graftwork.core.backbone import Features
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.imaging.channels import adapt_statistics
 from graftwork.imaging.intensity import parse_intensity, scale_intensity
-from graftwork.imaging.scan import Scan, read_scan
+from graftwork.imaging.scan import Scan, read_scan, times
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey: ITU-R BT.601, as Pillow's mode L has them."""
@@ -100,6 +100,14 @@ class ImageContract:
         shape = (self.channels, *[1] * self.spatial_dims)
         return (values - values.new_tensor(self.mean).reshape(shape)) / values.new_tensor(self.std).reshape(shape)
 
+    def onto_scan(self, values: Tensor, scan: Scan) -> Tensor:
+        """(channels, *size) as the network sees a scan, to (channels, *scan.spatial_shape): where `read` cut the scan,
+        zeros; linear in between."""
+        if self.spacing_mm is not None:
+            # Cutting and filling about the centre are each other's reverse.
+            values = centred(values, size_at(scan, self.spacing_mm), outside=0.0)
+        return resize(values, scan.spatial_shape)
+
     def collate(self, examples: Sequence[Tensor]) -> Features:
         """(batch, channels, *size); all examples have one size, so `lengths` is None."""
         return Features(torch.stack(list(examples)))
@@ -137,11 +145,11 @@ class ImageContract:
             return Scan(values, scan.path, spacing_mm=spacing, full_range=scan.full_range, rgb=scan.rgb)
         if self.spatial_dims == 2:
             raise ContractError(
-                f"{scan.path}: is a volume of {_times(shape)} voxels (depth, height, width), and the backbone takes "
+                f"{scan.path}: is a volume of {times(shape)} voxels (depth, height, width), and the backbone takes "
                 "2D images; choose a 3D backbone such as medicalnet:resnet18, or save the slices as files"
             )
         raise ContractError(
-            f"{scan.path}: is a 2D image of {_times(shape)} pixels (height, width), and the backbone takes volumes; "
+            f"{scan.path}: is a 2D image of {times(shape)} pixels (height, width), and the backbone takes volumes; "
             "choose a 2D backbone such as timm:mobilenetv2_100, or give one file a volume"
         )
 
@@ -185,20 +193,16 @@ def size_at(scan: Scan, spacing_mm: float) -> tuple[int, ...]:
                  for length, own in zip(scan.spatial_shape, scan.spacing_mm, strict=True))  # fmt: skip
 
 
-def centred(values: Tensor, size: Sequence[int]) -> Tensor:
-    """(channels, *spatial) to (channels, *size) about the centre: cut where it is longer, elsewhere continued by its
-    lowest value."""
+def centred(values: Tensor, size: Sequence[int], outside: float | None = None) -> Tensor:
+    """(channels, *spatial) to (channels, *size) about the centre: cut where it is longer, elsewhere continued by
+    `outside`, by default its lowest value."""
     places = [slice(None)]
     margins: list[int] = []
     for own, wanted in zip(values.shape[1:], size, strict=True):
         cut, missing = max(0, own - wanted), max(0, wanted - own)
         places.append(slice(cut // 2, cut // 2 + min(own, wanted)))
         margins = [missing // 2, missing - missing // 2, *margins]  # torch counts from the last axis
-    return functional.pad(values[tuple(places)], margins, value=float(values.min()))
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " x ".join(str(length) for length in shape)
+    return functional.pad(values[tuple(places)], margins, value=float(values.min()) if outside is None else outside)
 
 
 def picture_contract(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from graftwork.core.domain import BackboneEntry, Domain
+from graftwork.imaging.saliency_commands import explain_command
 from graftwork.imaging.scan import SUFFIXES
 
 if TYPE_CHECKING:
@@ -125,4 +126,5 @@ DOMAIN = Domain(
         Parameter("overlap", Parameter.KEYWORD_ONLY, default=None, annotation=OVERLAP),
         Parameter("largest_component", Parameter.KEYWORD_ONLY, default=None, annotation=LARGEST),
     ),
+    verbs=(explain_command,),
 )

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 from graftwork.core.content import split_series
 from graftwork.core.errors import ContractError, UnreadableError
 from graftwork.core.progress import progress
-from graftwork.imaging.scan import NIFTI, PICTURES, Scan, read_scan
+from graftwork.imaging.scan import NIFTI, PICTURES, SAME_MM, Scan, corners_apart_mm, read_scan, times
 
 ROUNDING = 1e-3
 """Masks that went through floating point hold 0.99999997 for 1."""
-
-SAME_PLACE_MM = 0.1
-"""Largest distance of a mask's corners to the image's that still counts as the same place."""
 
 
 def mask_values(paths: Sequence[str]) -> tuple[int, ...]:
@@ -47,8 +44,8 @@ def read_mask(path: str, scan: Scan, values: Sequence[int]) -> NDArray[np.int64]
     if stored.ndim == 3 and len(scan.spatial_shape) == 2 and 1 in stored.shape:
         stored = stored.squeeze(stored.shape.index(1))
     if stored.shape != scan.spatial_shape:
-        raise ContractError(f"{path}: has {_times(stored.shape)} voxels, and its image {scan.path} "
-                            f"{_times(scan.spatial_shape)}")  # fmt: skip
+        raise ContractError(f"{path}: has {times(stored.shape)} voxels, and its image {scan.path} "
+                            f"{times(scan.spatial_shape)}")  # fmt: skip
     _check_place(mask, scan)
     classes = np.full(max(int(stored.max()), *values) + 1, -1)
     classes[list(values)] = np.arange(len(values))
@@ -73,9 +70,11 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
 
         Image.fromarray(stored if max(values) < 256 else stored.astype(np.uint16)).save(beside)
         return
-    from graftwork.imaging.nifti import write_like
+    from graftwork.imaging.volume_output import volume_bytes
 
-    write_like(beside, stored, scan)
+    if stored.ndim == 2:  # of a volume of one slice
+        stored = stored.reshape(read_scan(scan.path).spatial_shape)
+    beside.write_bytes(volume_bytes(stored, scan))
 
 
 def mask_name(path: str) -> str:
@@ -105,14 +104,8 @@ def _whole_numbers(mask: Scan) -> NDArray[np.int64]:
 
 def _check_place(mask: Scan, scan: Scan) -> None:
     """Raises ContractError where both files say where they lie, and it is not the same place."""
-    if mask.affine is None or scan.affine is None:
+    if mask.affine is None or scan.affine is None or len(mask.spatial_shape) != len(scan.spatial_shape):
         return
-    shape = scan.spatial_shape[::-1]
-    corners = np.array([[*corner, 1.0] for corner in np.ndindex(*[2] * len(shape))]) * [*(n - 1 for n in shape), 1]
-    apart = np.abs((mask.affine[:3] - scan.affine[:3]) @ corners.T).max() if len(shape) == 3 else 0.0
-    if apart > SAME_PLACE_MM:
+    apart = corners_apart_mm(mask, scan)
+    if apart > SAME_MM:
         raise ContractError(f"{mask.path}: lies up to {apart:.3g} mm from its image {scan.path}: their affines differ")
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import psutil
 from numpy.typing import NDArray
 
 from graftwork.core.errors import UnreadableError
-from graftwork.imaging.scan import NIFTI, Scan
+from graftwork.imaging.scan import Scan
 
 
 def read_nifti(path: str) -> Scan:
@@ -32,7 +31,7 @@ def read_nifti(path: str) -> Scan:
     try:
         image = nibabel.load(path)
         _check_size(image, path)
-        oriented = _has_orientation(image.header)
+        oriented = has_orientation(image.header)
         if oriented and image.ndim >= 3:
             image = nibabel.as_closest_canonical(image)
         values = _stored_values(image)
@@ -66,35 +65,6 @@ def turned(scan: Scan, affine: NDArray[np.float64]) -> Scan:
     return replace(scan, values=turned_values, spacing_mm=tuple(reversed(spacing)), affine=own)
 
 
-def write_like(beside: Path, values: NDArray[Any], scan: Scan) -> None:
-    """Values (*spatial), one for every voxel of the scan, as a NIfTI file in the geometry of the scan's own file.
-
-    Axes, affine and codes are the file's where that is NIfTI; otherwise the scan's, RAS. What is not known, as the
-    affine of a file without one, is marked as unknown. Only geometry is taken over, no text of the header.
-    """
-    import nibabel
-    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
-
-    stored = values.T  # (width, height, depth)
-    if scan.path.lower().endswith(NIFTI):
-        own = nibabel.load(scan.path)
-        if scan.affine is not None and values.ndim == 3:
-            stored = apply_orientation(stored, ornt_transform(axcodes2ornt("RAS"), io_orientation(own.affine)))
-        stored = stored.reshape(own.shape[: max(stored.ndim, 3)])
-        image = nibabel.Nifti1Image(stored, own.affine)
-        image.set_qform(own.get_qform(), int(own.header["qform_code"]))
-        image.set_sform(own.get_sform(), int(own.header["sform_code"]))
-    else:
-        known = scan.spacing_mm or (1.0,) * values.ndim
-        affine = np.diag([*reversed(known), *[1.0] * (4 - values.ndim)]) if scan.affine is None else scan.affine
-        image = nibabel.Nifti1Image(stored, affine)
-        code = 0 if scan.affine is None else 1
-        image.set_qform(affine, code)
-        image.set_sform(affine, code)
-    image.header.set_xyzt_units("mm")
-    nibabel.save(image, beside)
-
-
 def _check_size(image: Any, path: str) -> None:
     """Refuses what cannot fit in memory before any is taken: a damaged header may claim anything."""
     needed = math.prod(int(length) for length in image.shape) * 4
@@ -105,7 +75,7 @@ def _check_size(image: Any, path: str) -> None:
                               "GB of memory are free: is it damaged?")  # fmt: skip
 
 
-def _has_orientation(header: Any) -> bool:
+def has_orientation(header: Any) -> bool:
     """nibabel makes up an affine where both codes are 0 ("unknown"); Analyze headers have no codes at all."""
     return any(int(header[code]) > 0 for code in ("sform_code", "qform_code") if code in header)
 

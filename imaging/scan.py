@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.content import split_series
+from graftwork.core.content import channel_files, split_series
 from graftwork.core.errors import UnreadableError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -16,6 +17,10 @@ NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".dicom")
 SUFFIXES = (*PICTURES, *NIFTI, *DICOM)
 """File endings, lower case, that a folder of scans is searched for; rows of an .npz are named one by one instead."""
+
+
+SAME_MM = 0.05
+"""How far corners of two volumes may lie apart to count as one place: qforms are rounded, and written in float32."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,17 @@ class Scan:
 def read_scan(path: str) -> Scan:
     """The scan in a file: PNG, JPEG, BMP, TIFF, NIfTI, DICOM, or `FILE.npz#SPLIT/ROW` for a row of MedMNIST's layout.
 
-    A folder, or `FOLDER#series=UID`, is the volume of a DICOM series.
+    A folder, or `FOLDER#series=UID`, is the volume of a DICOM series. Several files with `|` between them, as
+    `t1.nii.gz|t2.nii.gz`, are channels of one scan.
 
     The format follows the ending; a file with another ending, or with none as hospital exports often have,
     is read as DICOM if it carries the DICOM mark. Raises UnreadableError where the file is missing, damaged
-    or of another format, and MissingPackageError where a package is needed to decompress it.
+    or of another format, or where channels do not lie on each other, and MissingPackageError where a package is needed
+    to decompress it.
     """
+    files = channel_files(path)
+    if len(files) > 1:
+        return _stacked([read_scan(file) for file in files], path)
     file, _, row = path.rpartition("#")
     if file.lower().endswith(".npz"):
         from graftwork.imaging.npz import read_npz_row
@@ -92,6 +102,45 @@ def read_scan(path: str) -> Scan:
         f"{path}: unknown format; readable are {', '.join(SUFFIXES)}, DICOM files of any name, and rows of an "
         ".npz as FILE.npz#SPLIT/ROW"
     )
+
+
+def _stacked(scans: Sequence[Scan], path: str) -> Scan:
+    """The scans as channels of one. Raises UnreadableError where one does not lie voxel by voxel on the first."""
+    first = scans[0]
+    for scan in scans[1:]:
+        differs = None
+        if scan.spatial_shape != first.spatial_shape:
+            differs = f"{times(first.spatial_shape)} against {times(scan.spatial_shape)} voxels"
+        elif (scan.affine is None) != (first.affine is None):
+            without = first if first.affine is None else scan
+            differs = f"{without.path} does not say where it lies"
+        elif scan.affine is not None and first.affine is not None:
+            apart = corners_apart_mm(scan, first)
+            differs = f"they lie up to {apart:.3g} mm apart" if apart > SAME_MM else None
+        if differs:
+            raise UnreadableError(f"{first.path} and {scan.path}: channels of one scan need one grid of voxels, but "
+                                  f"{differs}; resample one onto the other")  # fmt: skip
+    known = {scan.full_range for scan in scans}
+    values = np.concatenate([scan.values for scan in scans])
+    return replace(first, values=values, path=path, full_range=known.pop() if len(known) == 1 else None, rgb=False)
+
+
+def corners_apart_mm(one: Scan, other: Scan) -> float:
+    """Largest distance along an axis between the corners of two scans of one shape that say where they lie."""
+    return float(np.abs(_corners(one) - _corners(other)).max())
+
+
+def _corners(scan: Scan) -> NDArray[np.float64]:
+    """(8, 3): where the corner voxels of a volume lie, in mm; (4, 3) of a slice."""
+    ends = [(0, length - 1) for length in reversed(scan.spatial_shape)]
+    places = np.array(np.meshgrid(*ends, *[[0]] * (3 - len(ends)))).reshape(3, -1)
+    assert scan.affine is not None
+    corners: NDArray[np.float64] = (scan.affine[:3, :3] @ places).T + scan.affine[:3, 3]
+    return corners
+
+
+def times(shape: Sequence[int]) -> str:
+    return " x ".join(str(length) for length in shape)
 
 
 def _has_dicom_mark(place: Path) -> bool:

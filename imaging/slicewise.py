@@ -63,6 +63,11 @@ def slicewise(backbone: Backbone, size: int, pooling: SlicePooling = "mean") -> 
                    build=build)  # fmt: skip
 
 
+def is_slicewise(stage: Stage) -> bool:
+    """Whether the stage is one that `slicewise` made: its maps are (batch, slices, …)."""
+    return isinstance(stage.run, partial) and stage.run.func is _on_slices
+
+
 def _on_slices(run: Run, first: bool, last: bool, network: nn.Module, features: Features) -> Features:
     values = features.values.movedim(2, 1) if first else features.values
     found: Tensor = run(network, Features(values.flatten(0, 1))).values

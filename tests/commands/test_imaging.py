@@ -135,3 +135,61 @@ def test_a_folder_per_class_is_a_manifest(bench):
         (bench.folder / name).rename(place / name)
     assert "24 rows" in bench.run("check", "classes").out
     assert bench.train("--folds", 2, table="classes").code == 0
+
+
+def test_explain_draws_what_can_be_read_and_lists_the_rest(bench):
+    assert bench.train("--folds", 2).code == 0
+    (bench.folder / "words.png").write_text("no picture")
+    found = bench.run("explain", "run", "01.png", "words.png", "--out", "explained", "--class", "marked")
+    assert (found.code, found.out) == (2, "")
+    assert "1 example cannot be used" in found.err
+    assert (bench.folder / "explained" / "01.png").stat().st_size > 5000
+    found = bench.run("explain", "run", "01.png", "words.png", "--out", "explained", "--skip-unreadable")
+    assert found.code == 0
+    good, bad = csv.DictReader(io.StringIO(found.out))
+    assert good["output"] == "marked"
+    assert float(good["prediction"]) > 0.5
+    assert Image.open(good["picture"]).size[0] > 600
+    assert "not a picture" in bad["error"]
+    listed = json.loads(bench.run("explain", "run", "01.png", "--out", "explained", "--json").out)
+    assert listed[0]["stage"] == "layer2"
+    wrong = bench.run("explain", "run", "01.png", "--out", "explained", "--class", "tumour")
+    assert wrong.code == 2
+    assert "there are plain, marked" in wrong.err or "there are marked, plain" in wrong.err
+
+
+def test_explain_writes_volumes_as_nifti(bench):
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        volume = rng.normal(size=(9, 10, 11)) + number % 2 * (np.arange(11) > 5)
+        image = nibabel.Nifti1Image(volume.astype(np.float32), np.diag([-1.0, 1.0, 2.0, 1.0]))
+        nibabel.save(image, bench.folder / f"{number}.nii.gz")
+    table = bench.write_table([(f"{number}.nii.gz", ("low", "high")[number % 2]) for number in range(8)])
+    chosen = ("--backbone", "i3d:tiny:cnn2d", "--image-size", 32, "--folds", 2)
+    assert bench.run("train", table, *chosen, "--out", "run").code == 0
+    row = json.loads(bench.run("explain", "run", "3.nii.gz", "--out", "explained", "--json").out)[0]
+    written = nibabel.load(row["map"])
+    assert written.shape == (9, 10, 11)
+    np.testing.assert_array_equal(written.affine, nibabel.load(bench.folder / "3.nii.gz").affine)
+    assert Image.open(row["picture"]).size[0] > 900
+
+
+def test_rows_of_several_files_are_trained_on_checked_and_predicted(bench):
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        volume = rng.normal(size=(9, 10, 11)) + 2 * (number // 2 % 2) * (np.arange(11) > 5) * (number % 2)
+        name = f"{number // 2}-t{number % 2 + 1}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(volume.astype(np.float32), np.eye(4)), bench.folder / name)
+    rows = [(f"{number}-t1.nii.gz|{number}-t2.nii.gz", ("low", "high")[number % 2]) for number in range(8)]
+    table = bench.write_table(rows)
+    assert "8 rows" in bench.run("check", table).out
+    chosen = ("--backbone", "i3d:tiny:cnn2d", "--image-size", 32, "--channels", 2, "--folds", 2)
+    assert bench.run("train", table, *chosen, "--out", "run").code == 0
+    rows = list(csv.DictReader(io.StringIO(bench.run("predict", "run", "3-t1.nii.gz|3-t2.nii.gz", table).out)))
+    assert len(rows) == 8
+    assert rows[0]["path"] == f"{bench.folder}/3-t1.nii.gz|{bench.folder}/3-t2.nii.gz"
+    shown = bench.run("explain", "run", "3-t1.nii.gz|3-t2.nii.gz", "--out", "explained", "--json")
+    assert nibabel.load(json.loads(shown.out)[0]["map"]).shape == (9, 10, 11)
+    missing = bench.run("check", bench.write_table([("0-t1.nii.gz|none.nii", "low")], name="missing.csv"))
+    assert missing.code == 2
+    assert f"no such file: '0-t1.nii.gz|none.nii' (looked for {bench.folder}/none.nii)" in missing.err

@@ -6,7 +6,14 @@ import os
 import numpy as np
 import pytest
 
-from graftwork.core.content import content_digests, example_exists, split_row_path
+from graftwork.core.content import (
+    absolute_path,
+    content_digests,
+    example_exists,
+    image_of,
+    mask_of,
+    split_row_path,
+)
 from graftwork.core.errors import UnreadableError
 
 
@@ -77,3 +84,24 @@ def test_the_digest_of_a_folder_is_of_what_its_files_hold(tmp_path):
                                                 f"{tmp_path}/one#series=1.2"])  # fmt: skip
     assert one == same
     assert len({one, other, series}) == 3
+
+
+def test_channels_are_one_example_whose_digest_is_of_all_files_in_order(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(name.encode())
+    a, b, c = (str(tmp_path / name) for name in ("a", "b", "c"))
+    both, same, swapped, other = content_digests([f"{a}|{b}", f"{a} | {b}", f"{b}|{a}", f"{a}|{c}"])
+    assert both == same
+    assert len({both, swapped, other, *content_digests([a, b])}) == 5
+    assert example_exists(f"{a}|{b}")
+    assert not example_exists(f"{a}|{b}x")
+    assert absolute_path("a|../x/b", tmp_path) == f"{a}|{tmp_path.parent}/x/b"
+
+
+def test_an_example_with_a_mask_is_told_by_both_files(tmp_path):
+    for name, content in (("a", b"1"), ("b", b"2"), ("m", b"3"), ("n", b"4")):
+        (tmp_path / name).write_bytes(content)
+    pairs = [f"{tmp_path / image}#mask={tmp_path / mask}" for image in "ab" for mask in "mn"]
+    assert len(set(content_digests(pairs))) == 4
+    assert (image_of(pairs[0]), mask_of(pairs[0])) == (str(tmp_path / "a"), str(tmp_path / "m"))
+    assert (image_of("a.png"), mask_of("a.png")) == ("a.png", None)

@@ -233,3 +233,37 @@ def test_real_files_of_every_kind_are_read(real_data):
     scans = [read_scan(str(name)) for name in names if name.suffix != ".csv"]
     assert len(scans) > 60
     assert all(np.isfinite(scan.values).all() for scan in scans)
+
+
+@pytest.fixture
+def sequences(tmp_path, rng):
+    """t1.nii and t2.nii on one grid, the second stored in another orientation; and their values in RAS order."""
+    values = rng.normal(size=(2, 4, 5, 6)).astype(np.float32)
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(values[0], affine), tmp_path / "t1.nii")
+    turned = nibabel.orientations.ornt_transform([[0, 1], [1, 1], [2, 1]], [[2, -1], [0, 1], [1, -1]])
+    nibabel.save(nibabel.Nifti1Image(values[1], affine).as_reoriented(turned), tmp_path / "t2.nii")
+    return tmp_path, values
+
+
+def test_several_files_are_channels_of_one_scan(sequences):
+    folder, values = sequences
+    scan = read_scan(f"{folder}/t1.nii|{folder}/t2.nii")
+    np.testing.assert_array_equal(scan.values, values.transpose(0, 3, 2, 1))
+    assert (scan.spacing_mm, scan.rgb) == ((3, 1, 1), False)
+    np.testing.assert_allclose(scan.affine, np.diag([1.0, 1.0, 3.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "said"),
+    [
+        ((4, 5, 7), np.diag([1.0, 1.0, 3.0, 1.0]), "6 x 5 x 4 against 7 x 5 x 4 voxels"),
+        ((4, 5, 6), np.diag([1.0, 1.0, 3.1, 1.0]), "they lie up to 0.5 mm apart"),
+        ((4, 5, 6), None, r"t2\.nii does not say where it lies"),
+    ],
+)
+def test_channels_that_do_not_lie_on_each_other_are_named(sequences, shape, affine, said):
+    folder, _ = sequences
+    nibabel.save(nibabel.Nifti1Image(np.ones(shape, np.float32), affine), folder / "t2.nii")
+    with pytest.raises(UnreadableError, match=rf"t1\.nii and .*t2\.nii: channels of one scan.*{said}"):
+        read_scan(f"{folder}/t1.nii|{folder}/t2.nii")
