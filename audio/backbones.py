@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graftwork.audio import bundles, huggingface
 from graftwork.audio.architecture import Architecture, empty_network, random_network
@@ -182,7 +182,12 @@ def _backbone(
         weights=weights,
         build=partial(_build, architecture, chosen),
         fresh=fresh,
+        frames=partial(_frames, architecture),
     )
+
+
+def _frames(architecture: Architecture, clip: Tensor) -> int:
+    return architecture.frames(len(clip))
 
 
 def _build(architecture: Architecture, pooling: Pooling) -> nn.Module:

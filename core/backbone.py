@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -100,6 +100,7 @@ class Backbone:
     build: makes the same architecture with fresh random weights, for training from scratch; None where unknown.
     fresh: names of parameters that came without pretrained weights, such as an attention for pooling: every strategy
     that trains by gradients learns them.
+    frames: how many frames the network makes of an example as the contract reads it; None where unknown.
     """
 
     id: str
@@ -111,6 +112,7 @@ class Backbone:
     weights: str | None = None
     build: Callable[[], nn.Module] | None = None
     fresh: tuple[str, ...] = ()
+    frames: Callable[[Tensor], int] | None = None
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -158,17 +160,7 @@ class Backbone:
 
     def with_network(self, network: nn.Module) -> Backbone:
         """The same stages over another network of the same architecture."""
-        return Backbone(
-            self.id,
-            network,
-            self.stages,
-            self.contract,
-            self.feature_dim,
-            self.options,
-            self.weights,
-            self.build,
-            self.fresh,
-        )
+        return replace(self, network=network)
 
 
 def named_tensors(network: nn.Module) -> dict[str, Tensor]:

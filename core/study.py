@@ -83,7 +83,8 @@ def run_study(study: Study) -> Outcome:
     backbone = study.domain.load_backbone(study.backbone, weights=study.weights, **_input(study, manifest))
     manifest = _in_windows(study.domain, manifest, backbone.contract)
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
-    examples = read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
+    examples = read_examples(manifest, backbone.contract, unreadable=unreadable,  # type: ignore[arg-type]
+                             frames=backbone.frames)  # fmt: skip
     record = _record(study, backbone, examples)
     if study.resume:
         check_same_run(study.out, record)

@@ -87,14 +87,25 @@ def test_what_text_cannot_do_is_explained(bench, options, said):
     assert said in done.err
 
 
-def test_a_clip_too_short_for_its_transcript_is_named(bench):
+def test_transcripts_too_long_for_their_clips_are_all_named_before_training(bench):
     rows = (bench.folder / "words.csv").read_text().splitlines()
     rows[1] = f"w0.wav,{'abcd' * 40},s0"
+    rows[7] = f"w6.wav,{'abcd' * 40},s0"
+    (bench.folder / "broken.wav").write_text("no sound")
+    rows.append("broken.wav,ab,s1")
     (bench.folder / "words.csv").write_text("\n".join(rows))
     done = train(bench, "--epochs", "1", "--folds", "2")
     assert done.code == 2
-    assert "a clip may be too short for its transcript" in done.err
-    assert "w0.wav" in done.err
+    assert "3 examples cannot be used (--skip-unreadable leaves them out)" in done.err
+    for row, name in ((2, "w0.wav"), (8, "w6.wav")):
+        assert f"row {row}: {bench.folder / name}: the transcript is too long for the clip" in done.err
+    assert "its characters need 160 frames" in done.err
+    assert not bench.left()
+    skipped = train(bench, "--epochs", "1", "--folds", "2", "--skip-unreadable")
+    assert skipped.code == 0, skipped.err
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())
+    assert [one["row"] for one in numbers["left_out"]] == [2, 8, 50]
+    assert numbers["test"]["about"]["rows"] == 46
 
 
 def test_pictures_have_no_text_to_learn(imaging_bench):

@@ -14,7 +14,16 @@ from graftwork.core.backbone import Features
 from graftwork.core.errors import ManifestError, SettingsError
 from graftwork.core.evaluation import evaluate_predictions
 from graftwork.core.tables import read_manifest, read_vocabulary
-from graftwork.core.transcripts import best_path, decode, encode, error_counts, normalise_text, summed_ctc, vocabulary
+from graftwork.core.transcripts import (
+    best_path,
+    decode,
+    encode,
+    error_counts,
+    frames_needed,
+    normalise_text,
+    summed_ctc,
+    vocabulary,
+)
 
 TEXTS = st.lists(st.text("ab c", max_size=12).map(normalise_text), min_size=1, max_size=6)
 
@@ -95,6 +104,16 @@ def test_padding_does_not_count_in_the_loss():
     alone = [summed_ctc(Features(logits[:1]), targets[:1], ones[:1]),
              summed_ctc(Features(logits[1:, :5]), targets[1:, :1], ones[:1])]  # fmt: skip
     torch.testing.assert_close(both, sum(alone))
+
+
+@given(st.text("abc", max_size=7))
+def test_the_frames_that_a_text_needs_are_the_fewest_with_a_finite_loss(text):
+    classes = ("", *"abc")
+    numbers = encode([text], classes)
+    needed = int(frames_needed(numbers)[0])
+    for frames in range(1, needed + 2):
+        loss = summed_ctc(Features(torch.zeros(1, frames, 4)), torch.from_numpy(numbers), torch.ones(1))
+        assert bool(loss.isfinite()) == (frames >= needed)
 
 
 @pytest.fixture
