@@ -24,13 +24,19 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone, InputContract
+    from graftwork.core.backbone import Backbone, FrameHead, InputContract
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
     from graftwork.audio.backbones import load_backbone
 
     return load_backbone(id, weights=weights, **options)
+
+
+def _load_frame_head(id: str, *, weights: str | None = None) -> FrameHead:
+    from graftwork.audio.checkpoint_head import load_frame_head
+
+    return load_frame_head(id, weights)
 
 
 def _list_backbones(text: str) -> list[BackboneEntry]:
@@ -104,5 +110,6 @@ DOMAIN = Domain(
     ),
     windows=_windows,
     text_input={"pooling": "none"},
+    load_frame_head=_load_frame_head,
     verbs=(transcribe_command, enroll_command, verify_command, identify_command, trials_command, pretrain_command),
 )

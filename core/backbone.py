@@ -87,6 +87,18 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class FrameHead:
+    """The linear layer that a checkpoint has on its frames, so that a head need not begin at random.
+
+    classes: what it tells apart, the blank first. weight (classes, feature_dim), bias (classes,).
+    """
+
+    classes: tuple[str, ...]
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A network, its stages and what it was made for.
 
@@ -101,6 +113,7 @@ class Backbone:
     fresh: names of parameters that came without pretrained weights, such as an attention for pooling: every strategy
     that trains by gradients learns them.
     frames: how many frames the network makes of an example as the contract reads it; None where unknown.
+    frame_head: what a head for text begins with, where the checkpoint's own was asked for.
     """
 
     id: str
@@ -113,6 +126,7 @@ class Backbone:
     build: Callable[[], nn.Module] | None = None
     fresh: tuple[str, ...] = ()
     frames: Callable[[Tensor], int] | None = None
+    frame_head: FrameHead | None = None
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

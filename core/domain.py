@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone, InputContract
+    from graftwork.core.backbone import Backbone, FrameHead, InputContract
 
 Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
 """A random change of one example as the contract's `read` returned it, reproducible from the generator."""
@@ -46,6 +46,7 @@ class Domain:
     parameters: the domain's own options of `train`, as Typer reads them from a signature.
     windows: the windows of every path, as the contract asks for them; None where examples are never cut.
     text_input: options of the backbone for text targets, None where the domain has none.
+    load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own.
     verbs: its own commands, each as a function that gives name, command and help.
     """
 
@@ -59,4 +60,5 @@ class Domain:
     parameters: tuple[inspect.Parameter, ...]
     windows: Callable[[Sequence[str], InputContract], list[list[str]]] | None = None
     text_input: dict[str, Any] | None = None
+    load_frame_head: Callable[..., FrameHead] | None = None
     verbs: tuple[Callable[[Domain], tuple[str, Callable[..., None], str]], ...] = ()

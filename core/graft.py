@@ -144,6 +144,11 @@ def make_graft(
     if recipe.head == "aam" and task != "single-label":
         raise SettingsError(f"head aam tells classes apart by angles: it needs single labels, the task is {task}")
     head: Head | NeighbourHead = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale)
+    if frames and backbone.frame_head is not None and isinstance(head, Head) and strategy.name != "scratch":
+        if strategy.name == "layers":
+            raise SettingsError("layers sums up all layers, for which the checkpoint's head was not made: leave "
+                                "--vocabulary checkpoint away")  # fmt: skip
+        head.begin_with(backbone.frame_head, classes)
     if strategy.name == "knn":
         head = NeighbourHead(backbone.feature_dim, outputs, task, rows)
     inserted: tuple[str, ...] = ()

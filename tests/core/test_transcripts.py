@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from graftwork.core.backbone import Features
 from graftwork.core.errors import ManifestError, SettingsError
 from graftwork.core.evaluation import evaluate_predictions
-from graftwork.core.tables import read_manifest, read_vocabulary
+from graftwork.core.tables import character_numbers, read_manifest, read_vocabulary
 from graftwork.core.transcripts import (
     best_path,
     decode,
@@ -143,6 +143,8 @@ def test_the_vocabulary_of_a_checkpoint_keeps_its_characters(tmp_path):
     path = tmp_path / "vocab.json"
     path.write_text(json.dumps({"<pad>": 0, "|": 1, "E": 2, "T": 3, "<unk>": 4}))
     assert read_vocabulary(str(path)) == ("", " ", "e", "t")
+    path.write_text(json.dumps({"E": 0, "e": 1, "t": 2, "T": 3}))
+    assert character_numbers(str(path)) == {"e": 1, "t": 2}
     path.write_text("[]")
     with pytest.raises(SettingsError, match=r"expected a vocab\.json"):
         read_vocabulary(str(path))
