@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -83,6 +83,15 @@ WindowOverlap = Annotated[
         show_default=False,
     ),
 ]
+TrimSilence = Annotated[
+    Literal["on", "off"] | None,
+    typer.Option(
+        "--trim-silence",
+        help="on: cut off what comes before the first and behind the last speech of a clip (needs silero-vad: the "
+        "extra vad). By default off.",
+        show_default=False,
+    ),
+]
 Pooling = Annotated[
     str | None,
     typer.Option(
@@ -106,6 +115,7 @@ DOMAIN = Domain(
         inspect.Parameter("max_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=MaxSeconds),
         inspect.Parameter("window_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WindowSeconds),
         inspect.Parameter("window_overlap", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WindowOverlap),
+        inspect.Parameter("trim_silence", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=TrimSilence),
         inspect.Parameter("pooling", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),
     ),
     windows=_windows,

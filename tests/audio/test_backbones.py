@@ -71,6 +71,7 @@ def test_bundles_normalise_clips_where_torchaudio_does(name: str, normalise: str
         "max_seconds": 2,
         "window_seconds": None,
         "window_overlap": 0.5,
+        "trim_silence": "off",
     }
     assert backbone.weights == "random"
 
