@@ -46,6 +46,12 @@ class Architecture:
     buckets: int = 320
     max_distance: int = 800
 
+    def frames(self, samples: int) -> int:
+        """How many frames the convolutions make of a clip."""
+        for _, kernel, stride in self.cnn_layers:
+            samples = (samples - kernel) // stride + 1
+        return max(0, samples)
+
     def shortest_samples(self) -> int:
         """The receptive field of one frame, in samples: 400 for all published models."""
         field = 1

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graftwork.audio import bundles, huggingface
 from graftwork.audio.architecture import Architecture, empty_network, random_network
-from graftwork.audio.contract import AudioContract
+from graftwork.audio.contract import AudioContract, OnOff
 from graftwork.audio.pooling import AttentivePooling, Pooling, pooled_dim
 from graftwork.audio.tiny_backbones import ENTRIES, tiny_folder
 from graftwork.audio.wav2vec2 import ATTENTION, speech_stages
@@ -37,6 +37,7 @@ def load_backbone(
     pooling: str | None = None,
     window_seconds: float | None = None,
     window_overlap: float | None = None,
+    trim_silence: OnOff | None = None,
 ) -> Backbone:
     """A pretrained speech network by id, in evaluation mode on the CPU.
 
@@ -45,7 +46,8 @@ def load_backbone(
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
     max_seconds: longer clips are cropped to their middle. window_seconds, window_overlap: longer clips are learnt from
-    and judged in windows of this length, which share this part with the next (half of it by default). pooling: "mean"
+    and judged in windows of this length, which share this part with the next (half of it by default). trim_silence:
+    "on" cuts off what comes before the first and behind the last speech. pooling: "mean"
     (default) or "mean+std" over time, or "attentive", the same two weighted by a learnt attention, or "none", which
     gives frames, as for text.
 
@@ -63,7 +65,7 @@ def load_backbone(
     else:
         raise BackboneError(_unknown(id))
     contract = _contract(architecture, rate, normalised, max_seconds)
-    contract = replace(contract, window_seconds=window_seconds)
+    contract = replace(contract, window_seconds=window_seconds, trim_silence=trim_silence or "off")
     if window_overlap is not None:
         contract = replace(contract, window_overlap=window_overlap)
     if weights == RANDOM:
@@ -178,11 +180,17 @@ def _backbone(
             "pooling": chosen,
             "window_seconds": contract.window_seconds,
             "window_overlap": contract.window_overlap,
+            "trim_silence": contract.trim_silence,
         },
         weights=weights,
         build=partial(_build, architecture, chosen),
         fresh=fresh,
+        frames=partial(_frames, architecture),
     )
+
+
+def _frames(architecture: Architecture, clip: Tensor) -> int:
+    return architecture.frames(len(clip))
 
 
 def _build(architecture: Architecture, pooling: Pooling) -> nn.Module:

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from graftwork.audio.voice_activity import trim_silence
 from graftwork.audio.waveform import duration_of, read_waveform
 from graftwork.core.backbone import Features
 from graftwork.core.errors import ContractError, SettingsError
 from graftwork.core.windows import windows_of
 
 Normalisation = Literal["clip", "none"]
+OnOff = Literal["on", "off"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class AudioContract:
     max_seconds: a longer clip is cropped to its middle; None keeps everything.
     window_seconds: a longer recording is learnt from, and judged, in windows of this length; None for whole clips.
     window_overlap: share of a window that it has in common with the next one.
+    trim_silence: "on" cuts off what comes before the first and behind the last speech, before anything is cropped.
     """
 
     sample_rate_hz: int = 16000
@@ -39,6 +42,7 @@ class AudioContract:
     max_seconds: float | None = None
     window_seconds: float | None = None
     window_overlap: float = 0.5
+    trim_silence: OnOff = "off"
 
     def __post_init__(self) -> None:
         if self.normalise not in get_args(Normalisation):
@@ -62,6 +66,10 @@ class AudioContract:
                     f"window_seconds must be at least {self.shortest_samples / self.sample_rate_hz:g} s, found "
                     f"{self.window_seconds}"
                 )
+        if self.trim_silence not in get_args(OnOff):
+            raise SettingsError(f"trim_silence must be one of {get_args(OnOff)}, found {self.trim_silence!r}")
+        if self.trim_silence == "on" and self.window_seconds is not None:
+            raise SettingsError("trim_silence shortens clips, window_seconds counts their seconds: give one of them")
         if not 0 <= self.window_overlap < 1:
             raise SettingsError(f"window_overlap must be at least 0 and below 1, found {self.window_overlap}")
 
@@ -73,14 +81,19 @@ class AudioContract:
         return [path] if duration_s is None else windows_of(path, duration_s, self.window_seconds, self.window_overlap)
 
     def read(self, path: str | Path) -> Tensor:
-        """One clip: (samples,), float32, cropped, resampled, normalised and long enough for one frame.
+        """One clip: (samples,), float32, trimmed, cropped, resampled, normalised and long enough for one frame.
 
         Raises UnreadableError, naming the file.
         """
-        samples = read_waveform(path, self.sample_rate_hz, self.max_seconds)
+        trims = self.trim_silence == "on"
+        samples = read_waveform(path, self.sample_rate_hz, None if trims else self.max_seconds)
+        if trims:
+            samples = trim_silence(samples, self.sample_rate_hz, path)
         if self.max_seconds is not None:
-            # Rounding in the resampler may leave one sample too many.
-            samples = samples[: round(self.max_seconds * self.sample_rate_hz)]
+            # Rounding in the resampler may leave one sample too many; trimmed clips are not cropped yet.
+            most = round(self.max_seconds * self.sample_rate_hz)
+            start = (len(samples) - most) // 2 if trims and len(samples) > most else 0
+            samples = samples[start : start + most]
         if self.normalise == "clip":
             samples = normalise_clip(samples)
         missing = self.shortest_samples - len(samples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,13 +24,19 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone, InputContract
+    from graftwork.core.backbone import Backbone, FrameHead, InputContract
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
     from graftwork.audio.backbones import load_backbone
 
     return load_backbone(id, weights=weights, **options)
+
+
+def _load_frame_head(id: str, *, weights: str | None = None) -> FrameHead:
+    from graftwork.audio.checkpoint_head import load_frame_head
+
+    return load_frame_head(id, weights)
 
 
 def _list_backbones(text: str) -> list[BackboneEntry]:
@@ -77,6 +83,15 @@ WindowOverlap = Annotated[
         show_default=False,
     ),
 ]
+TrimSilence = Annotated[
+    Literal["on", "off"] | None,
+    typer.Option(
+        "--trim-silence",
+        help="on: cut off what comes before the first and behind the last speech of a clip (needs silero-vad: the "
+        "extra vad). By default off.",
+        show_default=False,
+    ),
+]
 Pooling = Annotated[
     str | None,
     typer.Option(
@@ -100,9 +115,11 @@ DOMAIN = Domain(
         inspect.Parameter("max_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=MaxSeconds),
         inspect.Parameter("window_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WindowSeconds),
         inspect.Parameter("window_overlap", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WindowOverlap),
+        inspect.Parameter("trim_silence", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=TrimSilence),
         inspect.Parameter("pooling", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),
     ),
     windows=_windows,
     text_input={"pooling": "none"},
+    load_frame_head=_load_frame_head,
     verbs=(transcribe_command, enroll_command, verify_command, identify_command, trials_command, pretrain_command),
 )

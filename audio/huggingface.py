@@ -24,6 +24,7 @@ from graftwork.core.files import whole_file, write_json
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+VOCABULARY = "vocab.json"
 TIMEOUT_S = 10
 
 # What the formats mean by a key that is left out: the defaults of transformers' configuration classes.
@@ -185,7 +186,7 @@ def checkpoint_folder(name: str) -> Path:
         ) from error
     # The hub's HTTP library changes with its version; that library's errors are the base of the hub's own.
     no_connection: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__bases__)
-    wanted = ["config.json", "preprocessor_config.json"]
+    wanted = ["config.json", "preprocessor_config.json", VOCABULARY]
     try:
         cached = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
         if (cached / "config.json").is_file() and any((cached / file).is_file() for file in WEIGHT_FILES):

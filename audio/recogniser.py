@@ -1,26 +1,31 @@
-"""What is said in clips, by an adapter that was trained on transcripts."""
+"""What is said in clips, by an adapter that was trained on transcripts or a checkpoint that was."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.adapter import Adapter, open_adapter
+from graftwork.audio.beam_search import WIDTH, best_text
+from graftwork.audio.checkpoint_head import load_frame_head
+from graftwork.core.adapter import RECORD, open_adapter
 from graftwork.core.backbone import Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
-from graftwork.core.errors import AdapterError, MissingPackageError
+from graftwork.core.errors import AdapterError
 from graftwork.core.examples import Examples, load_batches, read_many, unequal
+from graftwork.core.graft import Graft, make_graft
 from graftwork.core.manifest import Manifest
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
+from graftwork.core.strategies import parse_strategy
 from graftwork.core.study import find_inputs
 from graftwork.core.transcripts import best_path, decode
 
@@ -48,25 +53,23 @@ def transcribe_files(
 ) -> pd.DataFrame:
     """A table with the path and the text of every file; of files that cannot be read, an `error`.
 
-    Raises AdapterError for a run that learnt no text, UnreadableError where a file does not exist,
-    MissingPackageError for a decoder that is not installed.
+    run: the folder of a run, or a checkpoint; see `open_recogniser`, whose errors are raised. Raises UnreadableError
+    where a file does not exist.
     """
     import pandas as pd
 
-    adapter = open_adapter(run, domain, weights)
-    if adapter.task != "text":
-        raise AdapterError(f"{run}: predicts {adapter.record['target']!r}, which is no text; use predict")
-    chosen = greedy_decoder(adapter.classes) if decoder == "greedy" else beam_decoder(adapter.classes)
+    graft, classes = open_recogniser(run, domain, weights)
+    chosen = greedy_decoder(classes) if decoder == "greedy" else beam_decoder(classes)
     paths = find_inputs(inputs)
     texts: dict[str, str] = {}
     errors: dict[str, str] = {}
     recipe = Recipe(batch_size=batch_size, device=device)
     for start in range(0, len(paths), BLOCK):
-        read = list(read_many(adapter.backbone.contract, paths[start : start + BLOCK], "reading"))
+        read = list(read_many(graft.stages.contract, paths[start : start + BLOCK], "reading"))
         errors |= {path: str(result) for path, result in read if isinstance(result, Exception)}
         good = {path: result for path, result in read if not isinstance(result, Exception)}
         if good:
-            texts |= dict(zip(good, transcribe(adapter, list(good.values()), chosen, recipe), strict=True))
+            texts |= dict(zip(good, transcribe(graft, list(good.values()), chosen, recipe), strict=True))
     table = pd.DataFrame({"path": paths, "text": [texts.get(path) for path in paths]})
     if errors:
         log.warning("%d of %d files could not be read: see the column `error`", len(errors), len(paths))
@@ -74,24 +77,38 @@ def transcribe_files(
     return table
 
 
-def transcribe(adapter: Adapter, clips: Sequence[Tensor], decoder: Decoder, recipe: Recipe) -> list[str]:
-    """What is said in clips (samples,) as the adapter's contract reads them."""
-    contract = adapter.backbone.contract
-    manifest = Manifest(
-        "", tuple(map(str, range(len(clips)))), "text", "text", adapter.classes, np.zeros((len(clips), 0))
-    )
+def open_recogniser(source: str, domain: Domain, weights: str | None = None) -> tuple[Graft, tuple[str, ...]]:
+    """What gives frames of logits, and their classes: a run that learnt text, or a checkpoint `hf:…` with a head.
+
+    Raises AdapterError for a run that learnt something else, BackboneError for a checkpoint without a head.
+    """
+    if source.startswith("hf:") and not (Path(source) / RECORD).is_file():
+        frame_head = load_frame_head(source, weights)
+        backbone = replace(domain.load_backbone(source, weights=weights, pooling="none"), frame_head=frame_head)
+        graft = make_graft(backbone, parse_strategy("probe"), Recipe(), "text", frame_head.classes, 0)
+        return graft, frame_head.classes
+    adapter = open_adapter(source, domain, weights)
+    if adapter.task != "text":
+        raise AdapterError(f"{source}: predicts {adapter.record['target']!r}, which is no text; use predict")
+    return adapter.graft, adapter.classes
+
+
+def transcribe(graft: Graft, clips: Sequence[Tensor], decoder: Decoder, recipe: Recipe) -> list[str]:
+    """What is said in clips (samples,) as the contract of the graft's backbone reads them."""
+    contract = graft.stages.contract
+    manifest = Manifest("", tuple(map(str, range(len(clips)))), "text", "text", (), np.zeros((len(clips), 0)))
     seconds = unequal([contract.seconds(clip) for clip in clips])
     examples = Examples(manifest, contract, tuple(clips), seconds=seconds)
     runtime = start_runtime(recipe)
-    runtime.place(adapter.graft).train(False)
+    runtime.place(graft).train(False)
     texts = [""] * len(clips)
     batches = pass_batches(examples, range(len(clips)), recipe)
     with progress("transcribing", len(clips)) as advance, torch.inference_mode(), runtime.autocast():
         for batch, features in zip(batches, load_batches(examples, batches), strict=True):
-            for row, text in zip(batch.tolist(), decoder(adapter.graft.outputs(runtime.send(features))), strict=True):
+            for row, text in zip(batch.tolist(), decoder(graft.outputs(runtime.send(features))), strict=True):
                 texts[row] = text
             advance(len(batch), "")
-    runtime.release(adapter.graft)
+    runtime.release(graft)
     return texts
 
 
@@ -100,20 +117,17 @@ def greedy_decoder(classes: Sequence[str]) -> Decoder:
     return lambda outputs: decode(best_path(outputs).cpu().numpy(), classes)
 
 
-def beam_decoder(classes: Sequence[str]) -> Decoder:
-    """pyctcdecode's prefix beam search without a language model. Raises MissingPackageError without that package."""
-    try:
-        from pyctcdecode import build_ctcdecoder
-    except ImportError as error:
-        raise MissingPackageError(
-            "--decoder beam needs pyctcdecode: pip install pyctcdecode; greedy needs nothing"
-        ) from error
-    search = build_ctcdecoder(list(classes))
+def beam_decoder(classes: Sequence[str], width: int = WIDTH) -> Decoder:
+    """The most probable text over all its paths, as far as `width` beginnings of texts are followed."""
 
     def run(outputs: Features) -> list[str]:
-        logits = outputs.values.float()  # noqa: PD011  # a tensor, not a table
-        values: NDArray[np.float32] = logits.log_softmax(2).cpu().numpy()
+        logits = outputs.values.double()  # noqa: PD011  # a tensor, not a table
+        values = logits.log_softmax(2).cpu().numpy()
         frames = [values.shape[1]] * len(values) if outputs.lengths is None else outputs.lengths.tolist()
-        return [" ".join(search.decode(one[:length]).split()) for one, length in zip(values, frames, strict=True)]
+        found = [best_text(one[:length], width) for one, length in zip(values, frames, strict=True)]
+        table = np.zeros((len(found), max(map(len, found))), dtype=np.int64)
+        for row, numbers in enumerate(found):
+            table[row, : len(numbers)] = numbers
+        return decode(table, classes)
 
     return run

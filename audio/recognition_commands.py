@@ -33,10 +33,10 @@ def transcribe_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         "transcribe",
         o.with_parameters(
             transcribe,
-            o.argument("run", str, "Folder that train wrote for a text target."),
+            o.argument("run", str, "Folder that train wrote for a text target, or hf:… with a head for text."),
             o.argument("inputs", list[str], "Files, patterns, or tables with a column `path`."),
-            o.option("decoder", Literal["greedy", "beam"], "greedy", "The best path, or a beam search over paths "
-                     "(needs pyctcdecode)."),
+            o.option("decoder", Literal["greedy", "beam"], "greedy", "greedy: the most probable class of every frame; "
+                     "beam: the most probable text, all its paths taken together."),
             o.option("out", str | None, None, "CSV file to write; by default the table goes to stdout.", show=False),
             o.WEIGHTS,
             o.BATCH_SIZE,

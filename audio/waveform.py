@@ -45,10 +45,12 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
     if span is None and bool((mono == mono[0]).all()):
         where = "" if max_seconds is None else f" in the middle {max_seconds} s"
         raise UnreadableError(f"{path}: nothing but silence{where}; check the recording, or remove its row")
-    if rate == sample_rate_hz:
-        return mono
-    resampled: Tensor = _resampler(rate, sample_rate_hz)(mono)
-    return resampled
+    return resample(mono, rate, sample_rate_hz)
+
+
+def resample(samples: Tensor, from_hz: int, to_hz: int) -> Tensor:
+    """The same sound (samples,) at another rate. Raises MissingPackageError without torchaudio."""
+    return samples if from_hz == to_hz else _resampler(from_hz, to_hz)(samples)
 
 
 def duration_of(path: str | Path) -> float | None:
@@ -149,5 +151,5 @@ def _resampler(from_hz: int, to_hz: int) -> Callable[[Tensor], Tensor]:
         raise MissingPackageError(
             f"resampling {from_hz} Hz to {to_hz} Hz needs torchaudio: pip install 'graftwork[audio]'"
         ) from error
-    resample: Callable[[Tensor], Tensor] = torchaudio.transforms.Resample(from_hz, to_hz)
-    return resample
+    resampler: Callable[[Tensor], Tensor] = torchaudio.transforms.Resample(from_hz, to_hz)
+    return resampler

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -127,6 +127,18 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class FrameHead:
+    """The linear layer that a checkpoint has on its frames, so that a head need not begin at random.
+
+    classes: what it tells apart, the blank first. weight (classes, feature_dim), bias (classes,).
+    """
+
+    classes: tuple[str, ...]
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A network, its stages and what it was made for.
 
@@ -141,6 +153,8 @@ class Backbone:
     build: makes the same architecture with fresh random weights, for training from scratch; None where unknown.
     fresh: names of parameters that came without pretrained weights, such as an attention for pooling: every strategy
     that trains by gradients learns them.
+    frames: how many frames the network makes of an example as the contract reads it; None where unknown.
+    frame_head: what a head for text begins with, where the checkpoint's own was asked for.
     """
 
     id: str
@@ -152,6 +166,8 @@ class Backbone:
     weights: str | None = None
     build: Callable[[], nn.Module] | None = None
     fresh: tuple[str, ...] = ()
+    frames: Callable[[Tensor], int] | None = None
+    frame_head: FrameHead | None = None
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -199,17 +215,7 @@ class Backbone:
 
     def with_network(self, network: nn.Module) -> Backbone:
         """The same stages over another network of the same architecture."""
-        return Backbone(
-            self.id,
-            network,
-            self.stages,
-            self.contract,
-            self.feature_dim,
-            self.options,
-            self.weights,
-            self.build,
-            self.fresh,
-        )
+        return replace(self, network=network)
 
 
 def named_tensors(network: nn.Module) -> dict[str, Tensor]:

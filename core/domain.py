@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone, InputContract
+    from graftwork.core.backbone import Backbone, FrameHead, InputContract
 
 Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
 """A random change of one example as the contract's `read` returned it, reproducible from the generator."""
@@ -47,6 +47,7 @@ class Domain:
     windows: the windows of every path, as the contract asks for them; None where examples are never cut.
     text_input: options of the backbone for text targets, None where the domain has none.
     mask_values: the values that occur in files of masks, ascending, None where the domain has no masks.
+    load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own.
     verbs: its own commands, each as a function that gives name, command and help.
     """
 
@@ -61,4 +62,5 @@ class Domain:
     windows: Callable[[Sequence[str], InputContract], list[list[str]]] | None = None
     text_input: dict[str, Any] | None = None
     mask_values: Callable[[Sequence[str]], tuple[int, ...]] | None = None
+    load_frame_head: Callable[..., FrameHead] | None = None
     verbs: tuple[Callable[[Domain], tuple[str, Callable[..., None], str]], ...] = ()

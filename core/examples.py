@@ -28,6 +28,7 @@ from graftwork.core.errors import (
 from graftwork.core.manifest import Manifest
 from graftwork.core.mapped import MappedTensors
 from graftwork.core.progress import progress
+from graftwork.core.transcripts import frames_needed
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +98,15 @@ def read_examples(
     *,
     unreadable: Literal["stop", "skip"] = "stop",
     memory_limit_bytes: int | None = None,
+    frames: Callable[[Tensor], int] | None = None,
 ) -> Examples:
     """Reads every example once, so that everything wrong with them is known before anything is trained.
 
     unreadable: "stop" raises UnreadableError that lists all examples that cannot be read, or do not fit
     the contract; "skip" leaves them out and lists them in the result.
     memory_limit_bytes: most that may be kept, a quarter of the free memory by default.
+    frames: how many a backbone gives of an example, where text is to be learnt by it: an example that has too few for
+    its transcript cannot be used either.
     """
     limit = psutil.virtual_memory().available * MEMORY_SHARE if memory_limit_bytes is None else memory_limit_bytes
     kept: list[Tensor] = []
@@ -110,7 +114,13 @@ def read_examples(
     failures: list[Unreadable] = []
     durations: list[float | None] = []
     used = 0
+    needed = None if frames is None or manifest.task != "text" else frames_needed(manifest.values)
     for row, (path, result) in enumerate(read_many(contract, manifest.paths, "reading")):
+        if needed is not None and frames is not None and not isinstance(result, Exception):
+            found = frames(result)
+            if found < needed[row]:
+                result = ContractError(f"{path}: the transcript is too long for the clip: its characters need "
+                                       f"{needed[row]} frames, the clip has {found}; check both")  # fmt: skip
         if isinstance(result, Exception):
             place = manifest.rows[row] if manifest.rows and not os.path.isdir(manifest.source) else None
             failures.append(Unreadable(path, str(result), place))

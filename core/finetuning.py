@@ -182,7 +182,7 @@ def _beyond_frontier(
 
 
 def _examples(data: Manifest | Examples, backbone: Backbone) -> Examples:
-    return data if isinstance(data, Examples) else read_examples(data, backbone.contract)
+    return data if isinstance(data, Examples) else read_examples(data, backbone.contract, frames=backbone.frames)
 
 
 def _settings(

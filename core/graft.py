@@ -163,6 +163,11 @@ def make_graft(
         head = make_decoder(backbone, outputs)
     else:
         head = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale)
+    if frames and backbone.frame_head is not None and isinstance(head, Head) and strategy.name != "scratch":
+        if strategy.name == "layers":
+            raise SettingsError("layers sums up all layers, for which the checkpoint's head was not made: leave "
+                                "--vocabulary checkpoint away")  # fmt: skip
+        head.begin_with(backbone.frame_head, classes)
     if strategy.name == "knn":
         head = NeighbourHead(backbone.feature_dim, outputs, task, rows)
     inserted: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from typing import cast, get_args
 import torch
 from torch import Tensor, nn
 
+from graftwork.core.backbone import FrameHead
 from graftwork.core.errors import SettingsError
 from graftwork.core.manifest import Task
 from graftwork.core.margin import Cosine
@@ -63,6 +64,16 @@ class Head(nn.Module):
         centre, spread = cast(Tensor, self.centre), cast(Tensor, self.spread)
         result = self.layers((vectors - centre) / spread)
         return cast(Tensor, result * cast(Tensor, self.scale) + cast(Tensor, self.shift))
+
+    def begin_with(self, given: FrameHead, classes: tuple[str, ...]) -> None:
+        """Takes over the layer of a checkpoint. Raises SettingsError for another kind of head or other classes."""
+        linear = self.layers[-1]
+        if self.kind != "linear" or given.classes != classes or not isinstance(linear, nn.Linear):
+            raise SettingsError(f"a checkpoint's head is linear, for its own {len(given.classes)} characters; found "
+                                f"{self.kind!r} for {len(classes)}")  # fmt: skip
+        with torch.no_grad():
+            linear.weight.copy_(given.weight)
+            linear.bias.copy_(given.bias)
 
     def embed(self, vectors: Tensor) -> Tensor:
         """Of a head "aam", the embedding (batch, 192) whose directions tell classes apart."""

@@ -46,8 +46,9 @@ DATA = (
     TARGET,
     GROUP,
     TASK,
-    option("vocabulary", str | None, None, "For text: vocab.json of a Hugging Face checkpoint; by default the "
-           "characters of the transcripts.", show=False),
+    option("vocabulary", str | None, None, "For text: a vocab.json, or 'checkpoint' for the characters of "
+           "the backbone's own CTC head, with which the new one begins; by default those of the transcripts.",
+           show=False),
     option("folds", int | None, None, "Judge by cross-validation with N folds, then train on everything. A split "
            "column is ignored."),
     option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, if no split column names it."),

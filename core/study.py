@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graftwork.core.adapter import RECORD, open_adapter, read_record
-from graftwork.core.backbone import Backbone, InputContract
+from graftwork.core.backbone import Backbone, FrameHead, InputContract
 from graftwork.core.cache import parse_size
 from graftwork.core.content import ROW_MARK, absolute_path, channel_files, example_exists
 from graftwork.core.domain import Domain
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".tsv", ".parquet")
+CHECKPOINT = "checkpoint"
+"""As `--vocabulary`: the characters, and the head, of the backbone's own checkpoint."""
+
 PREDICT_BLOCK = 128
 """Files that `predict` holds in memory at once."""
 
@@ -79,12 +82,15 @@ def run_study(study: Study) -> Outcome:
         parse_size(recipe.cache_limit)
     runtime = start_runtime(recipe)
     claim_folder(study.out, study.resume)
-    manifest = _read(study)
+    frame_head = _frame_head(study)
+    manifest = _read(study, frame_head)
     seed_everything(recipe.seed)  # weights may be asked for at random
     backbone = study.domain.load_backbone(study.backbone, weights=study.weights, **_input(study, manifest))
+    backbone = dataclasses.replace(backbone, frame_head=frame_head)
     manifest = _in_windows(study.domain, manifest, backbone.contract)
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
-    examples = read_examples(manifest, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
+    examples = read_examples(manifest, backbone.contract, unreadable=unreadable,  # type: ignore[arg-type]
+                             frames=backbone.frames)  # fmt: skip
     record = _record(study, backbone, examples)
     if study.resume:
         check_same_run(study.out, record)
@@ -257,7 +263,22 @@ def find_inputs(inputs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def _read(study: Study) -> Manifest:
+def _frame_head(study: Study) -> FrameHead | None:
+    """The checkpoint's own head for text, if it was asked for."""
+    if study.data["vocabulary"] != CHECKPOINT:
+        return None
+    if study.domain.load_frame_head is None:
+        raise SettingsError(f"--vocabulary {CHECKPOINT}: {study.domain.name} backbones have no characters")
+    return study.domain.load_frame_head(study.backbone, weights=study.weights)
+
+
+def _vocabulary(study: Study, frame_head: FrameHead | None) -> tuple[str, ...] | None:
+    if frame_head is not None:
+        return frame_head.classes
+    return None if study.data["vocabulary"] is None else read_vocabulary(study.data["vocabulary"])
+
+
+def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
     """The manifest as the study needs it; a split column and folds exclude each other."""
     data = study.data
     if data["folds"] is not None and data["folds"] < 2:
@@ -265,7 +286,7 @@ def _read(study: Study) -> Manifest:
     manifest = read_manifest(
         study.manifest, target=data["target"], group=data["group"], task=data["task"],
         split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
-        classes=None if data["vocabulary"] is None else read_vocabulary(data["vocabulary"]),
+        classes=_vocabulary(study, frame_head),
     )  # fmt: skip
     manifest = with_mask_classes(study.domain, manifest, study.input.get("mask_values"))
     shared = manifest.shared_content()

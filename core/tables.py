@@ -8,6 +8,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,15 +89,28 @@ def read_paths(source: str | os.PathLike[str]) -> list[str]:
 def read_vocabulary(path: str) -> tuple[str, ...]:
     """The classes of text that a vocab.json of Hugging Face's tokenizers names, in its order behind the blank.
 
-    `|` stands between words; entries of several characters, such as `<pad>`, are none of ours. Raises SettingsError.
+    Raises SettingsError.
+    """
+    return (BLANK, *character_numbers(path))
+
+
+def character_numbers(path: str) -> dict[str, int]:
+    """The number of every character in a vocab.json, in its order.
+
+    `|` stands between words, a small letter goes before its capital, and entries of several characters, such as
+    `<pad>`, are none of ours. Raises SettingsError.
     """
     try:
         numbers = json.loads(Path(path).read_text(encoding="utf-8"))
-        names = [name for name, _ in sorted(numbers.items(), key=lambda entry: int(entry[1]))]
+        entries = sorted(((name, int(number)) for name, number in numbers.items()), key=itemgetter(1))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SettingsError(f"{path}: expected a vocab.json, which gives every character a number ({error})") from error
-    characters = [" " if name == "|" else name.lower() for name in names if len(name) == 1]
-    return (BLANK, *dict.fromkeys(characters))
+    found: dict[str, int] = {}
+    for name, number in entries:
+        character = " " if name == "|" else name.lower()
+        if len(name) == 1 and (character not in found or name == character):
+            found[character] = number
+    return found
 
 
 def _validated(

@@ -43,7 +43,7 @@ from graftwork.core.transcripts import summed_ctc
 
 log = logging.getLogger(__name__)
 
-HINT = {"text": " (a clip may be too short for its transcript)"}
+HINT = {"text": " (a clip that its transcript only just fits is too short at a higher speed: --augment off)"}
 
 OnEpoch = Callable[[HistoryRow], None]
 

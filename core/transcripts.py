@@ -39,6 +39,15 @@ def encode(texts: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
     return table
 
 
+def frames_needed(numbers: NDArray[np.generic]) -> NDArray[np.int64]:
+    """The fewest frames (rows,) in which CTC can say rows of numbers (rows, longest), zeros behind each: one a
+    character, and a blank between two that are the same."""
+    values = np.asarray(numbers, dtype=np.int64)
+    repeated = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > 0)
+    needed: NDArray[np.int64] = (values > 0).sum(axis=1) + repeated.sum(axis=1)
+    return needed
+
+
 def decode(numbers: NDArray[np.generic], classes: Sequence[str]) -> list[str]:
     """Rows of numbers (rows, longest), zeros behind each, as texts with single spaces."""
     named = ["".join(classes[number] for number in row if number) for row in np.asarray(numbers, dtype=np.int64)]

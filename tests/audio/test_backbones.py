@@ -71,6 +71,7 @@ def test_bundles_normalise_clips_where_torchaudio_does(name: str, normalise: str
         "max_seconds": 2,
         "window_seconds": None,
         "window_overlap": 0.5,
+        "trim_silence": "off",
     }
     assert backbone.weights == "random"
 
@@ -299,3 +300,12 @@ def test_new_backbones_follow_the_seed() -> None:
         return new_backbone(CONFIGS["wavlm group norm"]).digest()
 
     assert made(0) == made(0) != made(1)
+
+
+@pytest.mark.parametrize("kernel", [10, 7])
+def test_the_frames_promised_for_a_clip_are_those_that_come_out(kernel: int) -> None:
+    made = new_backbone({**CONFIGS["hubert group norm"], "conv_kernel": [kernel, 3, 3, 3, 3, 2, 2]})
+    assert made.frames is not None
+    for samples in (made.contract.blank().numel() // 4, 719, 720, 721, 1234, 8000):
+        clip = torch.randn(samples)
+        assert made.frames(clip) == made.run(made.contract.collate([clip]), 0, 1).values.shape[1]

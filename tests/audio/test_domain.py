@@ -41,6 +41,7 @@ def test_the_options_of_train_are_those_of_load_backbone() -> None:
         "max_seconds",
         "window_seconds",
         "window_overlap",
+        "trim_silence",
         "pooling",
     ]
     for parameter in DOMAIN.parameters:

@@ -5,6 +5,12 @@ import json
 import numpy as np
 import pytest
 import soundfile
+import torch
+from safetensors.torch import load_file, save_file
+
+from graftwork import audio
+
+from .conftest import VOICE
 
 LETTERS_HZ = {"a": 300, "b": 700, "c": 1500, "d": 3100}
 
@@ -79,6 +85,7 @@ def test_a_batch_goes_on_where_a_file_cannot_be_read_and_labels_are_refused(benc
         (("--head", "aam"), "it needs single labels, the task is text"),
         (("--pooling", "mean"), "a text target needs frames"),
         (("--vocabulary", "words.csv"), "expected a vocab.json"),
+        (("--vocabulary", "checkpoint"), "there is no vocab.json"),
     ],
 )
 def test_what_text_cannot_do_is_explained(bench, options, said):
@@ -87,14 +94,65 @@ def test_what_text_cannot_do_is_explained(bench, options, said):
     assert said in done.err
 
 
-def test_a_clip_too_short_for_its_transcript_is_named(bench):
+def test_transcripts_too_long_for_their_clips_are_all_named_before_training(bench):
     rows = (bench.folder / "words.csv").read_text().splitlines()
     rows[1] = f"w0.wav,{'abcd' * 40},s0"
+    rows[7] = f"w6.wav,{'abcd' * 40},s0"
+    (bench.folder / "broken.wav").write_text("no sound")
+    rows.append("broken.wav,ab,s1")
     (bench.folder / "words.csv").write_text("\n".join(rows))
     done = train(bench, "--epochs", "1", "--folds", "2")
     assert done.code == 2
-    assert "a clip may be too short for its transcript" in done.err
-    assert "w0.wav" in done.err
+    assert "3 examples cannot be used (--skip-unreadable leaves them out)" in done.err
+    for row, name in ((2, "w0.wav"), (8, "w6.wav")):
+        assert f"row {row}: {bench.folder / name}: the transcript is too long for the clip" in done.err
+    assert "its characters need 160 frames" in done.err
+    assert not bench.left()
+    skipped = train(bench, "--epochs", "1", "--folds", "2", "--skip-unreadable")
+    assert skipped.code == 0, skipped.err
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())
+    assert [one["row"] for one in numbers["left_out"]] == [2, 8, 50]
+    assert numbers["test"]["about"]["rows"] == 46
+
+
+@pytest.fixture
+def spelling(bench):
+    """A checkpoint with a head for text, of random weights that spell something."""
+    folder = bench.folder / "spelling"
+    torch.manual_seed(3)
+    audio.save_backbone(audio.new_backbone(VOICE), folder)
+    weights = load_file(folder / "model.safetensors")
+    weights |= {"lm_head.weight": torch.randn(6, VOICE["hidden_size"]), "lm_head.bias": torch.zeros(6)}
+    save_file(weights, folder / "model.safetensors")
+    (folder / "vocab.json").write_text(json.dumps({"<pad>": 0, "|": 1, "A": 2, "B": 3, "C": 4, "D": 5}))
+    return "hf:spelling"
+
+
+def texts(bench, source, *options):
+    done = bench.run("transcribe", source, "words.csv", "--json", *options)
+    assert done.code == 0, done.err
+    return [row["text"] for row in json.loads(done.out)]
+
+
+def test_training_begins_with_what_the_checkpoint_writes_down(bench, spelling):
+    untouched = texts(bench, spelling)
+    assert len(set(untouched)) > 10
+    done = train(
+        bench, "--backbone", spelling, "--vocabulary", "checkpoint", "--learning-rate", "1e-12", "--epochs", "1"
+    )
+    assert done.code == 0, done.err
+    assert texts(bench, "run") == untouched
+    assert json.loads((bench.folder / "run" / "adapter.json").read_text())["classes"] == ["", *" abcd"]
+    assert texts(bench, spelling, "--decoder", "beam") != untouched
+
+
+def test_characters_that_the_checkpoint_does_not_have_are_named_with_their_row(bench, spelling):
+    rows = (bench.folder / "words.csv").read_text().splitlines()
+    rows[3] = "w2.wav,abxy,s0"
+    (bench.folder / "words.csv").write_text("\n".join(rows))
+    done = train(bench, "--backbone", spelling, "--vocabulary", "checkpoint")
+    assert done.code == 2
+    assert "row 4, column 'text': characters outside the vocabulary: 'x' 'y'" in done.err
 
 
 def test_pictures_have_no_text_to_learn(imaging_bench):
@@ -103,3 +161,6 @@ def test_pictures_have_no_text_to_learn(imaging_bench):
     done = imaging_bench.train("--target", "text", table=table)
     assert done.code == 2
     assert "'text' is text, which imaging cannot learn" in done.err
+    refused = imaging_bench.train("--target", "text", "--vocabulary", "checkpoint", table=table, out="other")
+    assert refused.code == 2
+    assert "--vocabulary checkpoint: imaging backbones have no characters" in refused.err

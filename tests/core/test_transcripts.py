@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 from graftwork.core.backbone import Features
 from graftwork.core.errors import ManifestError, SettingsError
 from graftwork.core.evaluation import evaluate_predictions
-from graftwork.core.tables import read_manifest, read_vocabulary
-from graftwork.core.transcripts import best_path, decode, encode, error_counts, normalise_text, summed_ctc, vocabulary
+from graftwork.core.tables import character_numbers, read_manifest, read_vocabulary
+from graftwork.core.transcripts import (
+    best_path,
+    decode,
+    encode,
+    error_counts,
+    frames_needed,
+    normalise_text,
+    summed_ctc,
+    vocabulary,
+)
 
 TEXTS = st.lists(st.text("ab c", max_size=12).map(normalise_text), min_size=1, max_size=6)
 
@@ -97,6 +106,16 @@ def test_padding_does_not_count_in_the_loss():
     torch.testing.assert_close(both, sum(alone))
 
 
+@given(st.text("abc", max_size=7))
+def test_the_frames_that_a_text_needs_are_the_fewest_with_a_finite_loss(text):
+    classes = ("", *"abc")
+    numbers = encode([text], classes)
+    needed = int(frames_needed(numbers)[0])
+    for frames in range(1, needed + 2):
+        loss = summed_ctc(Features(torch.zeros(1, frames, 4)), torch.from_numpy(numbers), torch.ones(1))
+        assert bool(loss.isfinite()) == (frames >= needed)
+
+
 @pytest.fixture
 def table(tmp_path):
     for name in "ab":
@@ -124,6 +143,8 @@ def test_the_vocabulary_of_a_checkpoint_keeps_its_characters(tmp_path):
     path = tmp_path / "vocab.json"
     path.write_text(json.dumps({"<pad>": 0, "|": 1, "E": 2, "T": 3, "<unk>": 4}))
     assert read_vocabulary(str(path)) == ("", " ", "e", "t")
+    path.write_text(json.dumps({"E": 0, "e": 1, "t": 2, "T": 3}))
+    assert character_numbers(str(path)) == {"e": 1, "t": 2}
     path.write_text("[]")
     with pytest.raises(SettingsError, match=r"expected a vocab\.json"):
         read_vocabulary(str(path))
