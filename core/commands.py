@@ -94,10 +94,12 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
 def _check(domain: Domain) -> tuple[str, Verb, str]:
     def check(**options: Any) -> None:
         from graftwork.core.overview import overview
+        from graftwork.core.segmentation import with_mask_classes
         from graftwork.core.tables import read_manifest
 
         manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
                                  task=options["task"], suffixes=domain.suffixes)  # fmt: skip
+        manifest = with_mask_classes(domain, manifest)
         found = overview(manifest)
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))

@@ -31,7 +31,10 @@ class Overview:
         """Plain values."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "manifest"}
         return {"source": self.manifest.source, "rows": len(self.manifest), "task": self.manifest.task,
-                "target": self.manifest.target} | fields  # fmt: skip
+                "target": self.manifest.target} | self._values() | fields  # fmt: skip
+
+    def _values(self) -> dict[str, Any]:
+        return {"mask_values": list(self.manifest.classes)} if self.manifest.task == "mask" else {}
 
     def __str__(self) -> str:
         manifest = self.manifest
@@ -40,6 +43,8 @@ class Overview:
             words = [text.split() for text in manifest.targets]
             lines.append(f"  {sum(map(len, words))} words, {len({word for text in words for word in text})} different; "
                          f"{len(manifest.classes) - 1} characters: {''.join(manifest.classes)!r}")  # fmt: skip
+        if manifest.task == "mask" and manifest.classes:
+            lines.append(f"  masks hold the values {', '.join(manifest.classes)}")
         if self.range is not None:
             lines.append("  from {:g} to {:g}, mean {:g}".format(*self.range))
         width = max(map(len, self.classes), default=0)
@@ -96,7 +101,7 @@ def overview(manifest: Manifest) -> Overview:
 def _class_counts(manifest: Manifest) -> dict[str, dict[str, int]]:
     values = np.asarray(manifest.values)
     found: dict[str, dict[str, int]] = {}
-    if manifest.task == "text":
+    if manifest.task in ("text", "mask"):
         return found
     for place, name in enumerate(manifest.classes):
         members = values == place if manifest.task == "single-label" else values[:, place] > 0.5

@@ -151,6 +151,17 @@ def test_masks_of_one_value_and_other_tasks_are_refused(run, tmp_path):
     assert "masks have a decoder of their own" in err
 
 
+def test_check_tells_what_masks_hold_and_which_cannot_be_read(run, tmp_path):
+    code, out, err = run("check", "table.csv", "--target", "mask")
+    assert code == 0, err
+    assert "10 rows, mask target 'mask'" in out
+    assert "masks hold the values 0, 3, 6" in out
+    (tmp_path / "1_m.nii.gz").write_bytes(b"no volume")
+    code, _, err = run("check", "table.csv", "--target", "mask")
+    assert code == 2
+    assert "1_m.nii.gz: cannot be read as NIfTI" in err
+
+
 @pytest.mark.slow(reason="starts three interpreters that import everything")
 def test_two_processes_learn_and_judge_the_masks_of_one(run, tmp_path):
     options = [*NETWORK, "--strategy", "partial:3", "--epochs", "2", "--augment", "off", "--device", "cpu"]
