@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +25,13 @@ from graftwork.core.decoder import map_shapes
 from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples, RowAugment, load_batches
-from graftwork.core.packing import Shapes, packed, unpacked
+from graftwork.core.packing import packed
 from graftwork.core.prefix import Prefix
 from graftwork.core.prefix_key import UnknownIdentityError, prefix_key, stage_digests
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
+from graftwork.core.stored_features import StoredFeatures
 from graftwork.core.tensor_store import Store, names, open_store, read, writer
 
 log = logging.getLogger(__name__)
@@ -43,39 +43,6 @@ NOT_STORED, ELSEWHERE = "frozen stages are not stored: %s", "another process can
 
 VIEWS = 4
 """Augmented views of an example, unless the recipe says how many."""
-
-
-@dataclass(frozen=True)
-class StoredFeatures:
-    """The contract of examples that are activations already: they need no reading, only to be put in batches.
-
-    shapes, mask_shape: of what each is packed from, where that is more than one tensor.
-    """
-
-    ragged: bool
-    shapes: Shapes = ()
-    mask_shape: tuple[int, ...] = ()
-
-    def read(self, path: str) -> Tensor:
-        raise LookupError(f"{path}: activations are stored; nothing is read from files")
-
-    def seconds(self, example: Tensor) -> float | None:
-        raise LookupError("activations are no longer as long as what they were made of")
-
-    def blank(self) -> Tensor:
-        raise LookupError("activations have no shape of their own")
-
-    def collate(self, examples: Sequence[Tensor]) -> Features:
-        """Equal shapes are stacked; sequences (time, channels) of unequal length are padded with zeros. float32."""
-        if self.shapes:
-            return unpacked(torch.stack(list(examples)).float(), self.shapes, self.mask_shape)
-        if not self.ragged:
-            return Features(torch.stack(list(examples)).float())
-        lengths = torch.tensor([len(example) for example in examples])
-        return Features(torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True).float(), lengths)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"ragged": self.ragged, "shapes": self.shapes, "mask_shape": self.mask_shape}
 
 
 @dataclass(frozen=True)

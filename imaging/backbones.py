@@ -60,25 +60,34 @@ def load_backbone(
              "largest_component": largest_component}  # fmt: skip
     asked = {option: value for option, value in given.items() if value is not None}
     if asked and mask_values is None:
-        raise SettingsError(
-            f"--{next(iter(asked)).replace('_', '-')} is for masks: name a column of masks with --target"
-        )
+        flag = next(iter(asked)).replace("_", "-")
+        raise SettingsError(f"--{flag} is for masks: name a column of masks with --target")
     if slice_pooling is not None and (mask_values is not None or not id.startswith("slices:")):
         raise SettingsError(f"--slice-pooling: {id} makes no vector of slices; slices: in front of a 2D network does")
-    if mask_values is not None:
-        from graftwork.imaging.mask_backbones import load_for_masks
+    found = _at_spacing(_load(id, weights, image_size, channels, intensity, slice_pooling), spacing_mm)
+    if mask_values is None:
+        return found
+    from graftwork.imaging.dense import for_masks
 
-        found = load_for_masks(id, mask_values, weights=weights, image_size=image_size, channels=channels,
-                               intensity=intensity, spacing_mm=spacing_mm, patch_size=patch_size,
-                               overlap=overlap, largest_component=bool(largest_component))  # fmt: skip
-        return replace(found, options=found.options | asked)
+    made = for_masks(found, mask_values, patch_size, overlap, bool(largest_component))
+    return replace(made, options=made.options | asked)
+
+
+def _load(
+    id: str,
+    weights: str | None,
+    image_size: int | None,
+    channels: int | None,
+    intensity: str | None,
+    slice_pooling: SlicePooling | None,
+) -> Backbone:
+    """The network as its source has it, for vectors."""
     source, _, name = id.partition(":")
     if source in LIFTED:
         size = LIFTED_SIZE if image_size is None else image_size
         # Slices are what the flat network sees; a convolutional one that is inflated has no size of its own.
-        flat = load_backbone(name, weights=weights, image_size=size if source == "slices" else None,
-                             channels=channels, intensity=intensity)  # fmt: skip
-        return _at_spacing(_lift(source, flat, size, slice_pooling), spacing_mm)
+        flat = _load(name, weights, size if source == "slices" else None, channels, intensity, None)
+        return _lift(source, flat, size, slice_pooling)
     if source == "tiny":
         from graftwork.imaging.tiny_backbones import load_tiny as load
     elif source == "timm":
@@ -94,8 +103,7 @@ def load_backbone(
             f"{id!r} is not a backbone id; expected SOURCE:NAME with the source {', '.join(SOURCES)}, "
             f"for example timm:{id.rpartition(':')[2] or 'mobilenetv2_100'}"
         )
-    found = load(name, weights=weights, image_size=image_size, channels=channels, intensity=intensity)
-    return _at_spacing(found, spacing_mm)
+    return load(name, weights=weights, image_size=image_size, channels=channels, intensity=intensity)
 
 
 def _lift(way: str, flat: Backbone, size: int, slice_pooling: SlicePooling | None) -> Backbone:

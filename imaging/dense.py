@@ -12,7 +12,12 @@ from torch import nn
 
 from graftwork.core.backbone import MAPS, Backbone, Features, Stage
 from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.core.segmentation import parse_mask_values
+from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.mask_contract import MaskContract
+
+OVERLAP = 0.5
+"""Share of a patch that its neighbour covers too, unless the user says otherwise."""
 
 _WRONG_PATCH = "{} cannot take patches of {} (--patch-size, --image-size): {}"
 
@@ -101,3 +106,29 @@ def _with_skips(
 
 def _as_they_are(network: nn.Module, features: Features) -> Features:
     return features
+
+
+def for_masks(
+    backbone: Backbone, mask_values: str, patch_size: str | None, overlap: float | None, largest_component: bool
+) -> Backbone:
+    """A backbone of this package for masks with these values, as `backbones.load_backbone` takes them.
+
+    Raises BackboneError for a network without maps, SettingsError for values or patches that cannot work.
+    """
+    image = backbone.contract
+    assert isinstance(image, ImageContract)  # every source of this package has one
+    if patch_size is not None:
+        image = replace(image, size=_patch_size(patch_size, image.spatial_dims))
+    contract = MaskContract(image, parse_mask_values(mask_values), OVERLAP if overlap is None else overlap,
+                            largest_component)  # fmt: skip
+    return dense(backbone, contract)
+
+
+def _patch_size(text: str, spatial_dims: int) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 1:
+        parts = parts * spatial_dims
+    if len(parts) != spatial_dims or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        names = "HEIGHT,WIDTH" if spatial_dims == 2 else "DEPTH,HEIGHT,WIDTH"
+        raise SettingsError(f"--patch-size: expected {names} in whole numbers, found {text!r}")
+    return tuple(int(part) for part in parts)
