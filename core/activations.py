@@ -17,14 +17,14 @@ import torch
 from rich.filesize import decimal
 from torch import Tensor
 
-from graftwork.core.backbone import MAPS, Backbone, Features
+from graftwork.core.backbone import MAPS, Backbone, Features, InputContract
 from graftwork.core.batches import pass_batches
 from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.content import content_digests
 from graftwork.core.decoder import map_shapes
 from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.examples import Examples, RowAugment, load_batches
+from graftwork.core.examples import Examples, RowAugment, load_batches, read_many
 from graftwork.core.packing import packed
 from graftwork.core.prefix import Prefix
 from graftwork.core.prefix_key import UnknownIdentityError, prefix_key, stage_digests
@@ -87,6 +87,15 @@ def beyond(
     return _in_memory(work)
 
 
+def mapped(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Recipe) -> Examples:
+    """The examples as they were read, out of the store, where they do not fit in memory: files are then decoded once,
+    not in every epoch. They are returned as they are where they fit, or cannot be kept."""
+    if examples.tensors is not None or recipe.views == 0:
+        return examples
+    found = _from_store(_Work(backbone, examples, 0, runtime, recipe, None, 1))
+    return examples if found is None else found
+
+
 def vectors(examples: Examples) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Examples that have been through all stages, as one table (rows, feature_dim)."""
     return torch.stack(list(examples.tensors or ())).float().numpy()
@@ -147,7 +156,7 @@ class _Place:
 def _open(work: _Work) -> tuple[_Place | None, str]:
     """The place, or why there is none."""
     weights = stage_digests(work.backbone)
-    last = work.backbone.stages[work.stop - 1].name
+    last = work.backbone.stages[work.stop - 1].name if work.stop else "reading"
     about = {"backbone": work.backbone.id, "up to": last, "input": work.backbone.contract.to_json()}
     digests = content_digests(work.examples.manifest.paths)
     wanted = tuple(f"{digest}.{view}" for digest in digests for view in range(work.views))
@@ -178,7 +187,9 @@ def _read(work: _Work, store: Store, wanted: Sequence[str], stage: int) -> Examp
                    stage=stage, views=work.views, seconds=_seconds(work, bool(store.ragged)))  # fmt: skip
 
 
-def _stored(work: _Work, ragged: bool, stage: int) -> StoredFeatures:
+def _stored(work: _Work, ragged: bool, stage: int) -> InputContract:
+    if stage == 0:
+        return work.examples.contract
     if work.backbone.stages[-1].name != MAPS:
         return StoredFeatures(ragged)
     spatial = tuple(work.backbone.contract.blank().shape[1:])
@@ -241,13 +252,20 @@ def _in_memory(work: _Work) -> Examples:
 
 def _seconds(work: _Work, ragged: bool) -> tuple[float, ...] | None:
     """Durations matter as long as what is stored is a sequence; vectors go into batches by chance."""
-    return work.examples.seconds if ragged else None
+    return work.examples.seconds if ragged or work.stop == 0 else None
 
 
 def _outputs(work: _Work, places: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], bool, list[Tensor]]]:
     """Outputs of the stages for (row, view) pairs, in batches of similar length: which pairs, whether sequences have
     lengths, and one tensor each, without padding, on the CPU."""
     runtime, examples = work.runtime, work.examples
+    if work.stop == 0:
+        paths = [examples.manifest.paths[row] for row, _ in places]
+        for number, (_, tensor) in enumerate(read_many(examples.contract, paths, "reading")):
+            if isinstance(tensor, Exception):
+                raise tensor
+            yield [number], False, [tensor]
+        return
     if examples.views > 1:
         chosen = all_views(examples).subset([row * examples.views + view for row, view in places])
     else:

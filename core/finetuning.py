@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graftwork.core.activations import all_views, beyond, vectors
+from graftwork.core.activations import all_views, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
 from graftwork.core.backbone import Backbone
 from graftwork.core.checkpoint import remove_checkpoint
@@ -96,6 +96,8 @@ def finetune(
             kept = Checkpoints(checkpoints, settings, checkpoint_seconds, resume)
         if graft.plan.frontier > 0:
             rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment)
+        rows = mapped(backbone, rows, runtime, recipe)
+        val = None if val is None else mapped(backbone, val, runtime, recipe)
         history, best_epoch = train(graft, rows, val, recipe=recipe, runtime=runtime, augment=augment,
                                     checkpoints=kept, on_epoch=on_epoch or _log_epoch)  # fmt: skip
     runtime.release(graft).train(False)

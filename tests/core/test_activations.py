@@ -16,6 +16,7 @@ from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import finetune
 from graftwork.core.runtime import start_runtime
+from graftwork.core.tables import read_manifest
 
 from .conftest import ArrayContract, tiny_backbone
 
@@ -249,3 +250,18 @@ def test_a_tensor_that_is_not_reached_stops_the_run_and_is_named(backbone, examp
     with pytest.raises(TrainingError, match=r"1 tensors that should learn got no gradient: backbone.layer10.unused"):
         finetune(replace(backbone, stages=(*backbone.stages[:2], stage, backbone.stages[3])), examples,
                  strategy="partial:1", recipe=recipe)  # fmt: skip
+
+
+def test_examples_that_do_not_fit_in_memory_are_decoded_once_and_train_the_same_weights(table, cached, backbone):
+    manifest = read_manifest(table).subset(range(16))
+    recipe = replace(cached, epochs=3, workers=0)
+    learnt = {}
+    for name, limit, own in (("memory", None, recipe), ("mapped", 0, recipe), ("again", 0, recipe),
+                             ("anew", 0, replace(recipe, views=0))):  # fmt: skip
+        examples = read_examples(manifest, backbone.contract, memory_limit_bytes=limit)
+        assert (examples.tensors is None) == (limit == 0)
+        backbone.contract.reads.clear()
+        learnt[name] = finetune(backbone, examples, strategy="full", recipe=own).adapter.graft.learnt()
+        assert len(backbone.contract.reads) == {"memory": 0, "mapped": 16, "again": 0, "anew": 48}[name]
+    for name in ("mapped", "again", "anew"):
+        assert all(torch.equal(learnt[name][key], value) for key, value in learnt["memory"].items())
