@@ -5,6 +5,7 @@ An image with its mask is named `image#mask=mask`, and is one tensor: the mask i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from graftwork.core.errors import SettingsError
 from graftwork.imaging.contract import ImageContract, resize, size_at
 from graftwork.imaging.mask_files import read_mask
 from graftwork.imaging.scan import Scan
+
+LOOKED_AT = 2_000_000
+"""Voxels of a mask among which the middle of a patch is drawn: all of them would take seconds in a large CT."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,8 @@ class MaskContract:
     def patch(self, example: Tensor, generator: np.random.Generator, *, changed: bool) -> Tensor:
         """(channels + 1, *size) about a voxel of a class that is drawn first, each class of the mask as likely."""
         places = []
-        mask = example[-1]
-        present: Tensor = torch.unique(mask)
-        drawn = present[int(generator.integers(len(present)))]
-        voxels = (mask == drawn).nonzero()
-        centre = voxels[int(generator.integers(len(voxels)))].tolist()
-        for own, wanted, middle in zip(mask.shape, self.size, centre, strict=True):
+        centre = _drawn_voxel(example[-1], generator)
+        for own, wanted, middle in zip(example.shape[1:], self.size, centre, strict=True):
             start = min(max(0, middle - wanted // 2), own - wanted)
             places.append(slice(start, start + wanted))
         piece = example[(slice(None), *places)].clone()
@@ -153,6 +153,18 @@ class MaskContract:
         if self.image.spacing_mm is not None:
             return size_at(scan, self.image.spacing_mm)
         return self.size if self.image.spatial_dims == 2 else scan.spatial_shape
+
+
+def _drawn_voxel(mask: Tensor, generator: np.random.Generator) -> list[int]:
+    """The place of a voxel in the mask (*spatial), each class as likely; of large masks, among every k-th voxel along
+    each axis, from a start that is drawn too."""
+    step = math.ceil((mask.numel() / LOOKED_AT) ** (1 / mask.dim()))
+    starts = [int(generator.integers(min(step, length))) for length in mask.shape]
+    thinned = mask[tuple(slice(start, None, step) for start in starts)]
+    present: Tensor = torch.unique(thinned)
+    voxels = (thinned == present[int(generator.integers(len(present)))]).nonzero()
+    chosen = voxels[int(generator.integers(len(voxels)))].tolist()
+    return [start + step * place for start, place in zip(starts, chosen, strict=True)]
 
 
 def _resized_mask(mask: Tensor, size: Sequence[int], classes: int) -> Tensor:

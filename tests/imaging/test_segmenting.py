@@ -21,6 +21,7 @@ from graftwork.imaging import (
     read_manifest,
     read_scan,
 )
+from graftwork.imaging.mask_contract import _drawn_voxel
 from graftwork.imaging.segmenter import case_scores, predict_mask
 
 
@@ -65,6 +66,17 @@ def test_image_and_mask_are_resampled_to_the_spacing_together(case):
     assert found.shape == (2, 16, 8, 8)
     assert found[1, :4, :2, :2].eq(1).sum() >= 8
     assert set(found[1].unique().tolist()) == {0.0, 1.0, 2.0}
+
+
+def test_in_a_large_mask_a_voxel_of_each_class_is_drawn_from_everywhere(monkeypatch):
+    monkeypatch.setattr("graftwork.imaging.mask_contract.LOOKED_AT", 500)
+    mask = torch.zeros(20, 30, 40)
+    mask[5:9, 10:14, 20:24] = 1
+    places = [_drawn_voxel(mask, np.random.default_rng(seed)) for seed in range(200)]
+    inside = [place for place in places if mask[tuple(place)] == 1]
+    assert 60 < len(inside) < 140
+    assert len({tuple(place) for place in inside}) > 40  # of 64 voxels
+    assert np.ptp([place for place in places if mask[tuple(place)] == 0], axis=0).min() > 15
 
 
 @pytest.mark.parametrize("changed", [False, True])
