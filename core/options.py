@@ -61,7 +61,7 @@ DATA = (
 RECIPE_HELP = {
     "epochs": "Passes over the training rows at most. With --folds the final adapter is trained for the median of "
     "the folds' best epochs.",
-    "batch_size": "Rows per forward pass.",
+    "batch_size": "Rows per forward pass; 1 to 4 suit patches of volumes.",
     "batch_seconds": "Seconds of sound per forward pass; by default --batch-size clips of mean length. Clips are put "
     "together with clips of like length.",
     "accumulate": "Forward passes per update.",

@@ -4,6 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from graftwork.core.backbone import MAPS, Features
@@ -263,3 +264,34 @@ def test_strategies_that_cannot_learn_masks_say_why(strategy, reason):
     backbone = load_backbone("tiny:cnn2d", mask_values="0,1", image_size=32)
     with pytest.raises(SettingsError, match=reason):
         make_graft(backbone, parse_strategy(strategy), Recipe(), "mask", ("0", "1"), 2)
+
+
+def test_a_real_mask_fits_its_image_and_judges_itself_as_perfect(real_data):
+    folder, name = real_data / "hippocampus", "hippocampus_001.nii.gz"
+    path = f"{folder / 'images' / name}#mask={folder / 'labels' / name}"
+    image = ImageContract(3, 1, (40, 56, 40), "auto", (0.0,), (1.0,))
+    own = MaskContract(image, (0, 1, 2))
+    example = own.read(path)
+    truth = example[1:].long()
+
+    def told(patches):
+        return torch.eye(3)[truth].movedim(-1, 1).float().expand(len(patches), -1, -1, -1, -1) * 50
+
+    assert case_scores(own, path, told).tolist() == [[1.0, 0.0, 0.0]] * 2
+
+
+def test_published_weights_of_a_mesh_network_are_a_backbone_that_strategies_adapt(real_data):
+    weights = load_file(real_data.parent / "weights" / "meshnet15_brain.safetensors")
+    dilations = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 12, 8, 7, 6, 5, 4, 3, 2, 1)
+    blocks = [nn.Sequential(nn.Conv3d(15 if k else 1, 15, 3, padding=d, dilation=d), nn.BatchNorm3d(15), nn.ELU())
+              for k, d in enumerate(dilations)]  # fmt: skip
+    network = nn.Sequential()
+    network.add_module("model", nn.Sequential(*blocks, nn.Conv3d(15, 3, 1)))
+    network.load_state_dict(weights)
+    network.model[-1] = nn.Identity()
+    stages = [(f"block{k}", f"model.{k}") for k in range(19)]
+    backbone = backbone_from_module(network, stages, contract=contract((16, 16, 16)), id="custom:meshnet")
+    graft = make_graft(backbone, parse_strategy("partial:2"), Recipe(), "mask", ("0", "1", "2"), 2)
+    assert graft.plan.frontier == 17
+    assert graft(Features(torch.rand(1, 1, 16, 16, 16))).shape == (1, 3, 16, 16, 16)
+    assert sum(p.numel() for p in graft.head.parameters()) == 15 * 3 + 3
