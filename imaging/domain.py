@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core.domain import BackboneEntry, Domain
+from graftwork.imaging.export_commands import export_command
 from graftwork.imaging.saliency_commands import explain_command
 from graftwork.imaging.scan import SUFFIXES
 
@@ -84,5 +85,5 @@ DOMAIN = Domain(
         Parameter("intensity", Parameter.KEYWORD_ONLY, default=None, annotation=INTENSITY),
         Parameter("spacing_mm", Parameter.KEYWORD_ONLY, default=None, annotation=SPACING),
     ),
-    verbs=(explain_command,),
+    verbs=(explain_command, export_command),
 )

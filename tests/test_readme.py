@@ -95,11 +95,13 @@ def run(command: list[str] | str, folder: Path) -> str:
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
 def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
     shown = {line: run(line, place) for block in blocks("sh") for line in block.splitlines() if line}
-    assert len(shown) == 20
+    assert len(shown) == 22
     judged = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
     assert all(("wer" if "--target text" in line else "auroc") in out for line, out in judged.items())
     assert all("EER" in out for line, out in shown.items() if " trials " in line)
     assert (place / "predictions.csv").read_text().startswith("path,prediction,probability_healthy,probability_tumour")
+    assert (place / "tumour.onnx").stat().st_size > 1000
+    assert (place / "tumour-bundle" / "configs" / "inference.json").is_file()
     assert (place / "explained" / "1.png").stat().st_size > 1000
     assert (place / "runs" / "tumour" / "evaluation.png").stat().st_size > 1000
 
