@@ -70,7 +70,10 @@ class ImageContract:
         the same value everywhere; ContractError for another number of dimensions or of channels, and for a file that
         does not say its spacing where one is asked for.
         """
-        scan = self.scan(path)
+        return self.prepared(self.scan(path))
+
+    def prepared(self, scan: Scan) -> Tensor:
+        """What `read` does behind `scan`."""
         self._check_values(scan)
         values = torch.from_numpy(scale_intensity(scan, parse_intensity(self.intensity)))
         if self.channels == 1 and scan.rgb:
@@ -78,7 +81,7 @@ class ImageContract:
             values = (values * weights).sum(dim=0, keepdim=True)
         elif values.shape[0] != self.channels and not (values.shape[0] == 1 and self.channels == 3):
             raise ContractError(
-                f"{path}: has {scan.channels} channels, and the backbone takes {self.channels}; load it with "
+                f"{scan.path}: has {scan.channels} channels, and the backbone takes {self.channels}; load it with "
                 f"channels={scan.channels} (--channels {scan.channels}), or convert the file"
             )
         if self.spacing_mm is not None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone
+    from graftwork.core.backbone import Backbone, InputContract
+    from graftwork.core.watch import Watch
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
@@ -35,6 +36,14 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.imaging.augmentation import augment
 
     return augment(example, generator)
+
+
+def _watch(contract: InputContract, seen: dict[str, dict[str, Any]], refuse: bool) -> Watch:
+    from graftwork.imaging.contract import ImageContract
+    from graftwork.imaging.seen import ScanWatch
+
+    assert isinstance(contract, ImageContract)
+    return ScanWatch(contract, seen, refuse)
 
 
 IMAGE_SIZE = Annotated[
@@ -85,5 +94,6 @@ DOMAIN = Domain(
         Parameter("intensity", Parameter.KEYWORD_ONLY, default=None, annotation=INTENSITY),
         Parameter("spacing_mm", Parameter.KEYWORD_ONLY, default=None, annotation=SPACING),
     ),
+    watch=_watch,
     verbs=(explain_command, export_command),
 )
