@@ -175,8 +175,9 @@ def predict_files(
         watch = watch_for(domain, party, refuse=outside == "refuse")
         asked = _windows(domain, paths, party)
         for start in range(0, len(asked), PREDICT_BLOCK):
-            block, failed = _predict_block(party, watch or contract, asked[start : start + PREDICT_BLOCK], recipe,
-                                           skip_unreadable, failed_before=bool(reasons), named=len(runs) > 1)  # fmt: skip
+            part = asked[start : start + PREDICT_BLOCK]
+            block, failed = _predict_block(party, watch or contract, part, recipe, skip_unreadable,
+                                           failed_before=bool(reasons), named=len(runs) > 1)  # fmt: skip
             blocks.append(block)
             for path, reason in failed.items():
                 # Runs over other backbones read the same file in their own way, and may fail for another reason.
