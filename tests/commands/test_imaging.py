@@ -214,3 +214,23 @@ def test_scans_unlike_the_training_s_are_flagged_or_refused(bench):
     skipped = bench.run("predict", "run", "01.png", "faint.png", "--outside", "refuse", "--skip-unreadable")
     assert [bool(row["error"]) for row in csv.DictReader(io.StringIO(skipped.out))] == [False, True]
     assert "outside" not in bench.run("predict", "run", "01.png").out
+
+
+def test_a_file_whose_decoder_is_missing_does_not_stop_the_others(bench, monkeypatch):
+    from graftwork.core.errors import MissingPackageError
+    from graftwork.imaging.contract import ImageContract
+
+    assert bench.train("--folds", 2).code == 0
+    own = ImageContract.scan
+
+    def scan(contract, path):
+        if path.endswith("02.png"):
+            raise MissingPackageError(f"{path}: compressed as JPEG 2000, which needs one of: pylibjpeg")
+        return own(contract, path)
+
+    monkeypatch.setattr(ImageContract, "scan", scan)
+    found = bench.run("predict", "run", "01.png", "02.png", "03.png", "--skip-unreadable")
+    assert ["pylibjpeg" in row["error"] for row in csv.DictReader(io.StringIO(found.out))] == [False, True, False]
+    assert "02.png: compressed as JPEG 2000" in bench.run("predict", "run", "01.png", "02.png").err
+    shown = bench.run("explain", "run", "01.png", "02.png", "--skip-unreadable", "--out", "explained")
+    assert ["pylibjpeg" in row["error"] for row in csv.DictReader(io.StringIO(shown.out))] == [False, True]
