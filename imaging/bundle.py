@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -96,6 +96,7 @@ class WritePredictions:
         self.device, self.record, self.place = device, read_record(Path(folder)), Path(place)
 
     def run(self) -> None:
+        """Predicts everything; the table appears whole or not at all."""
         paths, found = [], []
         with torch.inference_mode():
             for batch in self.loader:
@@ -158,8 +159,7 @@ With graftwork, MONAI and its extra `fire` installed, in this folder:
 
 def _metadata(adapter: Adapter) -> dict[str, Any]:
     """configs/metadata.json. Nothing about how or on whom it was trained but the target's name and classes."""
-    contract = adapter.backbone.contract
-    assert isinstance(contract, ImageContract)
+    contract = cast(ImageContract, adapter.backbone.contract)
     names = adapter.classes or (str(adapter.record["target"]),)
     number = adapter.task == "regression"
     image = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspect import Parameter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from graftwork.core.backbone import Backbone, InputContract
     from graftwork.core.watch import Watch
+    from graftwork.imaging.contract import ImageContract
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
@@ -39,11 +40,9 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
 
 
 def _watch(contract: InputContract, seen: dict[str, dict[str, Any]], refuse: bool) -> Watch:
-    from graftwork.imaging.contract import ImageContract
     from graftwork.imaging.seen import ScanWatch
 
-    assert isinstance(contract, ImageContract)
-    return ScanWatch(contract, seen, refuse)
+    return ScanWatch(cast("ImageContract", contract), seen, refuse)
 
 
 IMAGE_SIZE = Annotated[

@@ -63,9 +63,9 @@ def export_onnx(adapter: Adapter, place: Path) -> float:
     scans = torch.randn(3, *adapter.backbone.contract.blank().shape, generator=generator)
     with whole_file(place) as beside:
         try:
-            made = torch.onnx.export(predictor, (scans[:2],), dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
-                                     dynamic_shapes={INPUT: {0: "batch"}}, verbose=False)  # fmt: skip
-            assert made is not None
+            made: Any = torch.onnx.export(predictor, (scans[:2],), dynamo=True, input_names=[INPUT],
+                                          output_names=[OUTPUT], dynamic_shapes={INPUT: {0: "batch"}},
+                                          verbose=False)  # fmt: skip
             made.model.metadata_props["graftwork"] = json.dumps(about, sort_keys=True)
             made.save(str(beside))
             session = onnxruntime.InferenceSession(beside.read_bytes(), providers=["CPUExecutionProvider"])

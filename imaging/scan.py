@@ -115,7 +115,7 @@ def _stacked(scans: Sequence[Scan], path: str) -> Scan:
             without = first if first.affine is None else scan
             differs = f"{without.path} does not say where it lies"
         elif scan.affine is not None and first.affine is not None:
-            apart = float(np.abs(_corners(scan) - _corners(first)).max())
+            apart = float(np.abs(_corners(scan.affine, scan) - _corners(first.affine, first)).max())
             differs = f"they lie up to {apart:.3g} mm apart" if apart > SAME_MM else None
         if differs:
             raise UnreadableError(f"{first.path} and {scan.path}: channels of one scan need one grid of voxels, but "
@@ -125,12 +125,11 @@ def _stacked(scans: Sequence[Scan], path: str) -> Scan:
     return replace(first, values=values, path=path, full_range=known.pop() if len(known) == 1 else None, rgb=False)
 
 
-def _corners(scan: Scan) -> NDArray[np.float64]:
+def _corners(affine: NDArray[np.float64], scan: Scan) -> NDArray[np.float64]:
     """(8, 3): where the corner voxels of a volume lie, in mm; (4, 3) of a slice."""
     ends = [(0, length - 1) for length in reversed(scan.spatial_shape)]
     places = np.array(np.meshgrid(*ends, *[[0]] * (3 - len(ends)))).reshape(3, -1)
-    assert scan.affine is not None
-    corners: NDArray[np.float64] = (scan.affine[:3, :3] @ places).T + scan.affine[:3, 3]
+    corners: NDArray[np.float64] = (affine[:3, :3] @ places).T + affine[:3, 3]
     return corners
 
 

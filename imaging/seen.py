@@ -102,6 +102,7 @@ class ScanWatch:
         self.measured: dict[str, dict[str, float]] = {}
 
     def read(self, path: str) -> Tensor:
+        """What the contract reads."""
         scan = self.contract.scan(path)
         tensor = self.contract.prepared(scan)
         own = self.measured[path] = measure(scan)
