@@ -89,7 +89,7 @@ def make_adapter(
             "frozen": dataclasses.asdict(proof),
         },
         "made_with": {
-            "graftwork": _version("graftwork"),
+            "graftwork": version_of("graftwork"),
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
@@ -216,7 +216,7 @@ def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:
     return "\n".join(lines)
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

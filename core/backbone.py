@@ -98,8 +98,8 @@ class MaskContract(InputContract, Protocol):
     def draw(self, cases: Sequence[tuple[str, str]], run: Callable[[Tensor], Tensor], beside: Path) -> None:
         """A picture of true and predicted masks, for pairs of a title and the path of an image with a mask."""
 
-    def mask_name(self, path: str) -> str:
-        """What the file of a predicted mask is called."""
+    def mask_names(self, paths: Sequence[str]) -> list[str]:
+        """What the files of predicted masks are called, no two alike."""
 
     def segment(self, path: str, run: Callable[[Tensor], Tensor], beside: Path) -> dict[str, float]:
         """Writes the predicted mask of an image beside the place it will have; returns the size of every class."""

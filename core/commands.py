@@ -287,6 +287,7 @@ def _predict(domain: Domain) -> tuple[str, Verb, str]:
             o.WEIGHTS,
             o.option("out", str | None, None, "CSV file to write; by default the table goes to stdout."),
             o.option("timeline", str | None, None, "CSV file for every window of recordings that the run cuts."),
+            *(() if domain.watch is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,
             o.BATCH_SIZE,
             o.DEVICE,

@@ -86,7 +86,7 @@ def output_count(task: Task, classes: tuple[str, ...]) -> int:
 
 
 def probabilities(task: Task, outputs: Tensor) -> Tensor:
-    """Head outputs (batch, outputs) as probabilities (softmax, or a sigmoid per label), or the numbers as they are."""
-    if task == "single-label":
+    """Head outputs (batch, outputs, …) as probabilities (softmax, or a sigmoid per label), or numbers as they are."""
+    if task in ("single-label", "mask"):
         return outputs.softmax(1)
     return outputs.sigmoid() if task == "multi-label" else outputs

@@ -42,6 +42,9 @@ BATCH_SIZE = option("batch_size", int, 16, "Examples computed at once.")
 SKIP_UNREADABLE = option("skip_unreadable", bool, False, "Leave out files that cannot be read, and list them in the "
                          "result; without it they stop the command.")  # fmt: skip
 
+OUTSIDE = option("outside", Literal["flag", "refuse"], "flag", "Files far off those of the training in spacing, size "
+                 "or values: flag: the reason is in a column `outside`, refuse counts them as unreadable.")  # fmt: skip
+
 DATA = (
     TARGET,
     GROUP,

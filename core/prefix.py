@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 COMPILE_SECONDS_PER_LAYER = 0.5
 """Of torch.compile on a CPU: MobileNetV2 with its 52 convolutions took 21 to 27 s on two cores."""
 
+COMPILER_SECONDS = 3.0
+"""To import torch's compiler, whatever it is given to do."""
+
 COMPILED_SPEED = 1.5
 """How much faster compiled stages run than eager ones in the same memory format, cautiously."""
 
@@ -75,7 +78,7 @@ class Prefix:
         eager = self.fastest * (self.left - 1)
         if self.done < TIMED[-1]:
             return
-        if eager * (1 - 1 / COMPILED_SPEED) > COMPILE_SECONDS_PER_LAYER * self._layers():
+        if eager * (1 - 1 / COMPILED_SPEED) > COMPILER_SECONDS + COMPILE_SECONDS_PER_LAYER * self._layers():
             self._compile(sent)
 
     def _layers(self) -> int:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from torch import Tensor
 from graftwork.core.adapter import Adapter, open_adapter
 from graftwork.core.backbone import Features, MaskContract
 from graftwork.core.domain import Domain
-from graftwork.core.errors import ContractError, OutputError, SettingsError, UnreadableError
-from graftwork.core.examples import Unreadable, unreadable_report
+from graftwork.core.errors import OutputError, SettingsError, UnreadableError
+from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
 from graftwork.core.masks import MEASURES
@@ -101,12 +101,13 @@ def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: 
 
 def segment_files(
     domain: Domain, run: str, paths: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
-    batch_size: int, device: str,
+    batch_size: int, device: str, outside: Literal["flag", "refuse"] = "flag",
 ) -> pd.DataFrame:  # fmt: skip
     """Writes the predicted mask of every file into the folder `out`, and a table `segmentations.csv` beside them.
 
     One row a file: its path, that of its mask, and the size of every class. With `skip_unreadable`, files that cannot
     be read have an `error` instead; without it they are all reported at the end, and the masks of the others are there.
+    outside: whether scans unlike those of the training have the reason in a column `outside`, or count as unreadable.
 
     Raises OutputError without a folder to write into, UnreadableError.
     """
@@ -117,21 +118,31 @@ def segment_files(
     if Path(out).is_file():
         raise OutputError(f"{out}: --out must be a folder for masks, this is a file")
     adapter = open_adapter(run, domain, weights)
-    places = mask_names(paths, _contract(adapter).mask_name)
     runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
     runtime.place(adapter.graft).train(False)
     contract, apply = _contract(adapter), _runner(adapter, runtime)
-    rows, failures = [], []
+    watch = None
+    if domain.watch is not None and "seen" in adapter.record:
+        watch = domain.watch(contract, {run: adapter.record["seen"]}, outside == "refuse")
+    rows: list[dict[str, Any]] = []
+    failures = []
     with progress("segmenting", len(paths)) as advance:
-        for path, name in zip(paths, places, strict=True):
+        for path, name in zip(paths, contract.mask_names(paths), strict=True):
             try:
+                if watch is not None:
+                    watch.read(path)
                 with whole_file(Path(out) / name) as beside:
                     rows.append({"path": path, "mask": name, **contract.segment(path, apply, beside)})
-            except (UnreadableError, ContractError) as error:
+            except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
                 rows.append({"path": path, "error": str(error)})
             advance(1, "")
     table = pd.DataFrame(rows)
+    if watch is not None and watch.outside:
+        log.warning(
+            "%d of %d files are unlike the training's: see the column `outside`", len(watch.outside), len(paths)
+        )
+        table["outside"] = table["path"].map(watch.outside)
     with whole_file(Path(out) / TABLE) as beside:
         table.to_csv(beside, index=False, float_format="%.9g")
     if failures and not skip_unreadable:
@@ -139,22 +150,6 @@ def segment_files(
     if failures:
         log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(paths))
     return table
-
-
-def mask_names(paths: Sequence[str], name: Callable[[str], str]) -> list[str]:
-    """A file name for the mask of every path: the contract's, led by the folder's where two are alike.
-
-    Raises OutputError where that does not tell them apart.
-    """
-    short = [name(path) for path in paths]
-    names = [
-        own if short.count(own) == 1 else f"{Path(path).resolve().parent.name}_{own}"
-        for own, path in zip(short, paths, strict=True)
-    ]
-    twice = sorted({own for own in names if names.count(own) > 1})
-    if twice:
-        raise OutputError(f"several files would get the mask {twice[0]}: predict them in separate calls")
-    return names
 
 
 def _contract(adapter: Adapter) -> MaskContract:

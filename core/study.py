@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -40,6 +40,7 @@ from graftwork.core.segmentation import draw_worst_and_best, segment_files, with
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest, read_paths, read_vocabulary
 from graftwork.core.together import Party, open_parties, predict_together
+from graftwork.core.watch import watch_for
 from graftwork.core.windows import in_windows, join_table
 from graftwork.core.windows import timeline as _timeline
 
@@ -89,8 +90,10 @@ def run_study(study: Study) -> Outcome:
     backbone = dataclasses.replace(backbone, frame_head=frame_head)
     manifest = _in_windows(study.domain, manifest, backbone.contract)
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
-    examples = read_examples(manifest, backbone.contract, unreadable=unreadable,  # type: ignore[arg-type]
+    watch = None if study.domain.watch is None else study.domain.watch(backbone.contract, {}, False)
+    examples = read_examples(manifest, watch or backbone.contract, unreadable=unreadable,  # type: ignore[arg-type]
                              frames=backbone.frames)  # fmt: skip
+    examples = dataclasses.replace(examples, contract=backbone.contract)
     record = _record(study, backbone, examples)
     if study.resume:
         check_same_run(study.out, record)
@@ -113,6 +116,10 @@ def run_study(study: Study) -> Outcome:
         write_judged(study.out, outcome.judged, notes)
         if manifest.task == "mask" and folds is None:
             draw_worst_and_best(outcome.run.adapter, outcome.judged[-1], study.out, recipe.device)
+        if watch is not None:
+            held_out = {path for part in outcome.judged if folds is None for path in part.manifest.paths}
+            trained_on = [path for path in examples.manifest.paths if path not in held_out]
+            outcome.run.adapter.record["seen"] = watch.seen(trained_on)
         outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
         mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
     runtime.wait()
@@ -150,14 +157,15 @@ def evaluate_run(
 
 def predict_files(
     domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
-    batch_size: int, device: str, timeline: str | None = None,
+    batch_size: int, device: str, timeline: str | None = None, outside: Literal["flag", "refuse"] = "flag",
 ) -> pd.DataFrame:  # fmt: skip
     """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead.
     Of runs that learnt masks, as `segment_files`.
 
     Further folders of runs among the inputs predict the same files: every run then has columns of its own, under its
     name. Backbones that runs share are loaded and run once. timeline: a CSV file for the predictions of every window of
-    recordings that the runs cut.
+    recordings that the runs cut. outside: whether examples that are unlike those of the training have the reason in a
+    column `outside`, or count as unreadable.
     """
     import pandas as pd
 
@@ -173,20 +181,25 @@ def predict_files(
         if len(runs) > 1 or timeline is not None:
             raise SettingsError("masks are predicted by one run at a time, and have no timeline")
         return segment_files(domain, run, paths, weights=weights, out=out, skip_unreadable=skip_unreadable,
-                             batch_size=batch_size, device=device)  # fmt: skip
+                             batch_size=batch_size, device=device, outside=outside)  # fmt: skip
     recipe = Recipe(device=device, batch_size=batch_size)
     runtime = start_runtime(recipe)
     table, reasons = pd.DataFrame({"path": paths}), dict[str, str]()
+    unlike: dict[str, str] = {}
     for party in open_parties(runs, domain, weights, runtime):
         blocks = []
+        contract = party.adapters[0].backbone.contract
+        watch = watch_for(domain, party, refuse=outside == "refuse")
         asked = _windows(domain, paths, party)
         for start in range(0, len(asked), PREDICT_BLOCK):
-            block, failed = _predict_block(party, asked[start : start + PREDICT_BLOCK], recipe, skip_unreadable,
+            part = asked[start : start + PREDICT_BLOCK]
+            block, failed = _predict_block(party, watch or contract, part, recipe, skip_unreadable,
                                            failed_before=bool(reasons), named=len(runs) > 1)  # fmt: skip
             blocks.append(block)
             for path, reason in failed.items():
                 # Runs over other backbones read the same file in their own way, and may fail for another reason.
                 reasons[path] = reason if reasons.get(path) in (None, reason) else f"{reasons[path]}; {reason}"
+        unlike |= {} if watch is None else watch.outside
         found = pd.concat(blocks, ignore_index=True)
         if timeline is not None:
             with whole_file(Path(timeline)) as beside:
@@ -197,6 +210,9 @@ def predict_files(
     if reasons:
         log.warning("%d of %d files could not be read: see the column `error`", len(reasons), len(paths))
         table["error"] = table["path"].map(reasons)
+    if unlike:
+        log.warning("%d of %d files are unlike the training's: see the column `outside`", len(unlike), len(paths))
+        table["outside"] = table["path"].map(unlike)
     if out is not None:
         with whole_file(Path(out)) as beside:
             table.to_csv(beside, index=False, float_format="%.9g")
@@ -210,8 +226,9 @@ def _windows(domain: Domain, paths: Sequence[str], party: Party) -> list[str]:
 
 
 def _predict_block(
-    party: Party, paths: Sequence[str], recipe: Recipe, skip_unreadable: bool, *, failed_before: bool, named: bool
-) -> tuple[pd.DataFrame, dict[str, str]]:
+    party: Party, contract: InputContract, paths: Sequence[str], recipe: Recipe, skip_unreadable: bool, *,
+    failed_before: bool, named: bool,
+) -> tuple[pd.DataFrame, dict[str, str]]:  # fmt: skip
     """Predictions for the paths that can be read, and why the others cannot.
 
     Once something cannot be read and must not be skipped, nothing is predicted any more: the rest is only read, so that
@@ -219,7 +236,6 @@ def _predict_block(
     """
     import pandas as pd
 
-    contract = party.adapters[0].backbone.contract
     read = list(read_many(contract, paths, "reading"))
     failures = {path: str(result) for path, result in read if isinstance(result, Exception)}
     good = [(path, result) for path, result in read if not isinstance(result, Exception)]

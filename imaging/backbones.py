@@ -97,7 +97,7 @@ def _load(
     elif source == "medicalnet":
         from graftwork.imaging.monai_backbones import load_medicalnet as load
     elif source == "bundle":
-        from graftwork.imaging.bundles import load_bundle as load
+        from graftwork.imaging.bundle_backbones import load_bundle as load
     else:
         raise BackboneError(
             f"{id!r} is not a backbone id; expected SOURCE:NAME with the source {', '.join(SOURCES)}, "

@@ -70,11 +70,15 @@ class ImageContract:
         the same value everywhere; ContractError for another number of dimensions or of channels, and for a file that
         does not say its spacing where one is asked for.
         """
+        return self.read_with_scan(path)[0]
+
+    def read_with_scan(self, path: str) -> tuple[Tensor, Scan]:
+        """What `read` gives, and the scan in its own units and size."""
         scan = self.scan(path)
         values = self.scaled(scan)
         if self.spacing_mm is not None:
             values = centred(resize(values, size_at(scan, self.spacing_mm)), self.size)
-        return self.normalised(resize(values, self.size))
+        return self.normalised(resize(values, self.size)), scan
 
     def scan(self, path: str) -> Scan:
         """The scan in a file, with as many dimensions as the network has, after `read`'s checks of its values."""

@@ -74,7 +74,7 @@ def _headers(folder: str) -> list[tuple[str, Any]]:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
-    found = []
+    found, without = [], []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if not entry.is_file() or entry.name.startswith(".") or entry.stat().st_size == 0:
             continue
@@ -88,7 +88,20 @@ def _headers(folder: str) -> list[tuple[str, Any]]:
             raise UnreadableError(f"{entry.path}: cannot be read as DICOM: {error}") from error
         if "Rows" in header:
             found.append((entry.path, header))
+        else:
+            without.append((entry.path, _kind(header)))
+    # Reports and the like lie beside images and are passed over; an image that ends before its size is a lost slice.
+    images = {_kind(header) for _, header in found}
+    for path, kind in without:
+        if kind and kind in images:
+            raise UnreadableError(f"{path}: is of the kind of the images beside it, but ends before its own: is it cut "
+                                  "short?")  # fmt: skip
     return found
+
+
+def _kind(header: Any) -> str:
+    """The storage class, from the part of the file that is written first."""
+    return str(header.file_meta.get("MediaStorageSOPClassUID", ""))
 
 
 def _plane(file: str, header: Any) -> Plane:

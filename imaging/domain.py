@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from inspect import Parameter
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from graftwork.core.domain import BackboneEntry, Domain
+from graftwork.imaging.export_commands import export_command
 from graftwork.imaging.saliency_commands import explain_command
 from graftwork.imaging.scan import SUFFIXES
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone
+    from graftwork.core.backbone import Backbone, InputContract
+    from graftwork.core.watch import Watch
+    from graftwork.imaging.contract import ImageContract
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
@@ -42,6 +45,12 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.imaging.augmentation import augment
 
     return augment(example, generator)
+
+
+def _watch(contract: InputContract, seen: dict[str, dict[str, Any]], refuse: bool) -> Watch:
+    from graftwork.imaging.seen import ScanWatch
+
+    return ScanWatch(cast("ImageContract", contract), seen, refuse)
 
 
 IMAGE_SIZE = Annotated[
@@ -126,5 +135,6 @@ DOMAIN = Domain(
         Parameter("overlap", Parameter.KEYWORD_ONLY, default=None, annotation=OVERLAP),
         Parameter("largest_component", Parameter.KEYWORD_ONLY, default=None, annotation=LARGEST),
     ),
-    verbs=(explain_command,),
+    watch=_watch,
+    verbs=(explain_command, export_command),
 )

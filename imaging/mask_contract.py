@@ -68,13 +68,17 @@ class MaskContract:
         Raises UnreadableError and ContractError as ImageContract does, and for a mask of another shape or geometry than
         its image, or with other values.
         """
+        return self.read_with_scan(path)[0]
+
+    def read_with_scan(self, path: str) -> tuple[Tensor, Scan]:
+        """What `read` gives, and the scan of the image in its own units and size."""
         scan = self.image.scan(image_of(path))
         values = self.prepared(scan)
         mask = mask_of(path)
         if mask is not None:
             truth = torch.from_numpy(read_mask(mask, scan, self.values))
             values = torch.cat([values, _resized_mask(truth, values.shape[1:], len(self.values))[None]])
-        return values if self.is_patch(values) else self.padded(values)
+        return (values if self.is_patch(values) else self.padded(values)), scan
 
     def prepared(self, scan: Scan) -> Tensor:
         """The image as the network takes it, (channels, *spatial), not yet padded."""
@@ -112,6 +116,14 @@ class MaskContract:
         return {"image": self.image.to_json(), "values": list(self.values), "overlap": self.overlap,
                 "largest_component": self.largest_component}  # fmt: skip
 
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> MaskContract:
+        """The contract that `to_json` described. Raises SettingsError where fields are missing or unknown."""
+        try:
+            return cls(**plain | {"image": ImageContract.from_json(plain["image"]), "values": tuple(plain["values"])})
+        except (TypeError, KeyError) as error:
+            raise SettingsError(f"not a contract of masks: {error}") from None
+
     def is_patch(self, example: Tensor) -> bool:
         return tuple(example.shape[1:]) == self.size
 
@@ -139,10 +151,10 @@ class MaskContract:
 
         draw_cases(self, cases, run, beside)
 
-    def mask_name(self, path: str) -> str:
-        from graftwork.imaging.mask_files import mask_name
+    def mask_names(self, paths: Sequence[str]) -> list[str]:
+        from graftwork.imaging.output_names import mask_names
 
-        return mask_name(path)
+        return mask_names(paths)
 
     def segment(self, path: str, run: Callable[[Tensor], Tensor], beside: Path) -> dict[str, float]:
         from graftwork.imaging.segmenter import segment_file

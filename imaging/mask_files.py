@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.content import split_series
 from graftwork.core.errors import ContractError, UnreadableError
 from graftwork.core.progress import progress
-from graftwork.imaging.scan import NIFTI, PICTURES, SAME_MM, Scan, corners_apart_mm, read_scan, times
+from graftwork.imaging.scan import SAME_MM, Scan, corners_apart_mm, read_scan, times
 
 ROUNDING = 1e-3
 """Masks that went through floating point hold 0.99999997 for 1."""
@@ -75,16 +74,6 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
     if stored.ndim == 2:  # of a volume of one slice
         stored = stored.reshape(read_scan(scan.path).spatial_shape)
     beside.write_bytes(volume_bytes(stored, scan))
-
-
-def mask_name(path: str) -> str:
-    """The scan's own name with `_mask`: PNG for pictures, NIfTI for everything else."""
-    folder, series = split_series(path)
-    name = Path(folder).name + (f"_{series}" if series else "")
-    for ending in (*NIFTI[::-1], *PICTURES):
-        if name.lower().endswith(ending):
-            return f"{name[: -len(ending)]}_mask{'.png' if ending in PICTURES else '.nii.gz'}"
-    return f"{name.removesuffix('.dcm').replace('#', '_').replace('/', '_')}_mask.nii.gz"
 
 
 def _whole_numbers(mask: Scan) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import zlib
 from dataclasses import replace
@@ -12,7 +13,12 @@ import psutil
 from numpy.typing import NDArray
 
 from graftwork.core.errors import UnreadableError
-from graftwork.imaging.scan import Scan
+from graftwork.imaging.scan import Scan, times
+
+_BLOCK_BYTES = 1 << 20
+
+SMALLEST_MM3 = 1e-12
+"""Smaller voxels than 0.1 micrometres along each side are a damaged header."""
 
 
 def read_nifti(path: str) -> Scan:
@@ -25,21 +31,37 @@ def read_nifti(path: str) -> Scan:
     intercept are applied. Raises UnreadableError for a damaged file or other numbers of axes.
     """
     import nibabel
+    from nibabel.affines import voxel_sizes
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
     try:
         image = nibabel.load(path)
         _check_size(image, path)
+        if path.lower().endswith(".gz"):
+            image = _whole(image, path)
         oriented = has_orientation(image.header)
+        if oriented:
+            _check_affine(image.affine, path)
         if oriented and image.ndim >= 3:
             image = nibabel.as_closest_canonical(image)
         values = _stored_values(image)
-    except (OSError, EOFError, ValueError, TypeError, zlib.error, ImageFileError, HeaderDataError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        zlib.error,
+        ImageFileError,
+        HeaderDataError,
+    ) as error:
         # nibabel raises each of these for files that are cut short or whose header makes no sense.
         raise UnreadableError(f"{path}: cannot be read as NIfTI: {error or type(error).__name__}") from error
     spatial = min(image.ndim, 3)
-    zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:spatial])
+    # Where there is an orientation it says how large voxels are, too; the header's own lengths may contradict it.
+    sizes = voxel_sizes(image.affine) if oriented else image.header.get_zooms()
+    zooms = tuple(float(zoom) for zoom in sizes[:spatial])
     known = all(np.isfinite(zoom) and zoom > 0 for zoom in zooms)
     return Scan(
         _channels_first(values, path),
@@ -67,12 +89,28 @@ def turned(scan: Scan, affine: NDArray[np.float64]) -> Scan:
 
 def _check_size(image: Any, path: str) -> None:
     """Refuses what cannot fit in memory before any is taken: a damaged header may claim anything."""
+    if any(int(length) < 1 for length in image.shape):
+        raise UnreadableError(f"{path}: its header claims {times(image.shape)} voxels: is it damaged?")
     needed = math.prod(int(length) for length in image.shape) * 4
     free = psutil.virtual_memory().available
     if needed > free:
-        shape = " x ".join(str(length) for length in image.shape)
-        raise UnreadableError(f"{path}: its header claims {shape} voxels, {needed / 1e9:.0f} GB, and {free / 1e9:.0f} "
-                              "GB of memory are free: is it damaged?")  # fmt: skip
+        raise UnreadableError(f"{path}: its header claims {times(image.shape)} voxels, {needed / 1e9:.0f} GB, and "
+                              f"{free / 1e9:.0f} GB of memory are free: is it damaged?")  # fmt: skip
+
+
+def _whole(image: Any, path: str) -> Any:
+    """The compressed file as an image in memory, read to its end: only there is the checksum that finds damage."""
+    with gzip.open(path) as stream:
+        content = stream.read(int(image.dataobj.offset) + math.prod(image.shape) * image.header["bitpix"].item() // 8)
+        while stream.read(_BLOCK_BYTES):
+            pass
+    return type(image).from_bytes(content)
+
+
+def _check_affine(affine: NDArray[np.float64], path: str) -> None:
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > SMALLEST_MM3):
+        raise UnreadableError(f"{path}: its orientation (sform or qform) is not one: voxels have no volume, or numbers "
+                              "are not finite; correct the header, or set both codes to 0")  # fmt: skip
 
 
 def has_orientation(header: Any) -> bool:
@@ -81,6 +119,8 @@ def has_orientation(header: Any) -> bool:
 
 
 def _stored_values(image: Any) -> NDArray[np.float32]:
+    if image.get_data_dtype().kind == "c":
+        raise ValueError("it holds complex numbers; save their magnitude")
     fields = image.get_data_dtype().names
     if fields is None:
         return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))

@@ -63,6 +63,8 @@ def explain(adapter: Adapter, path: str, *, output: str | None = None, stage: st
     backbones without maps.
     """
     graft, contract = adapter.graft, cast(ImageContract, adapter.backbone.contract)
+    if adapter.task == "mask":
+        raise SettingsError("explain: masks say themselves where they are; it is for labels and numbers")
     index = None if output is None else _output_index(adapter, output)
     scan, example = contract.scan(path), contract.read(path)
     graft.train(False)
@@ -152,9 +154,7 @@ def _candidates(graft: Graft, maps: dict[int, Features], stage: str | None) -> l
 
 
 def _shape(stage: Stage, features: Features, contract: ImageContract) -> tuple[int, ...]:
-    cells = _cells(stage, features.values, contract)
-    assert cells is not None
-    return tuple(cells.shape[1:])
+    return tuple(cast(Tensor, _cells(stage, features.values, contract)).shape[1:])
 
 
 def _grad_cam(
@@ -173,10 +173,8 @@ def _grad_cam(
         gradient = None
         if raised.requires_grad:
             (gradient,) = torch.autograd.grad(raised, values, allow_unused=True)
-    slopes = _cells(stage, torch.zeros_like(values) if gradient is None else gradient, contract)
-    cells = _cells(stage, values.detach(), contract)
-    assert cells is not None
-    assert slopes is not None
+    slopes = cast(Tensor, _cells(stage, torch.zeros_like(values) if gradient is None else gradient, contract))
+    cells = cast(Tensor, _cells(stage, values.detach(), contract))
     weights = slopes.flatten(1).mean(1).reshape(-1, *[1] * (cells.dim() - 1))
     return (weights * cells).sum(0, keepdim=True)
 

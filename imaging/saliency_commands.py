@@ -79,6 +79,7 @@ def explain_files(
     from graftwork.core.recipe import Recipe
     from graftwork.core.runtime import start_runtime
     from graftwork.core.study import find_inputs
+    from graftwork.imaging.output_names import output_names
     from graftwork.imaging.saliency import explain
     from graftwork.imaging.saliency_pictures import draw_saliency
     from graftwork.imaging.volume_output import write_volume
@@ -112,25 +113,3 @@ def explain_files(
     if failed and not skip_unreadable:
         raise UnreadableError(unreadable_report(failed))
     return pd.DataFrame(rows)
-
-
-def output_names(paths: list[str]) -> list[str]:
-    """A name for what is written about each path: the file's own without its ending, numbered where two are alike."""
-    from graftwork.core.content import channel_files, split_row_path, split_series
-    from graftwork.imaging.scan import SUFFIXES
-
-    names: list[str] = []
-    for path in paths:
-        row = split_row_path(path)
-        name = Path(row[0] if row else split_series(channel_files(path)[0])[0]).name
-        for ending in sorted(SUFFIXES, key=len, reverse=True):
-            if name.lower().endswith(ending):
-                name = name[: -len(ending)]
-                break
-        if row:
-            name = f"{name.removesuffix('.npz')}-{row[1]}-{row[2]}"
-        number, free = 2, name
-        while free in names:
-            number, free = number + 1, f"{name}-{number}"
-        names.append(free)
-    return names

@@ -126,16 +126,20 @@ def _stacked(scans: Sequence[Scan], path: str) -> Scan:
 
 
 def corners_apart_mm(one: Scan, other: Scan) -> float:
-    """Largest distance along an axis between the corners of two scans of one shape that say where they lie."""
-    return float(np.abs(_corners(one) - _corners(other)).max())
+    """Largest distance along an axis between the corners of two scans of one shape that say where they lie.
+
+    Raises ValueError where one does not.
+    """
+    if one.affine is None or other.affine is None:
+        raise ValueError(f"{one.path} or {other.path} does not say where it lies")
+    return float(np.abs(_corners(one.affine, one) - _corners(other.affine, other)).max())
 
 
-def _corners(scan: Scan) -> NDArray[np.float64]:
+def _corners(affine: NDArray[np.float64], scan: Scan) -> NDArray[np.float64]:
     """(8, 3): where the corner voxels of a volume lie, in mm; (4, 3) of a slice."""
     ends = [(0, length - 1) for length in reversed(scan.spatial_shape)]
     places = np.array(np.meshgrid(*ends, *[[0]] * (3 - len(ends)))).reshape(3, -1)
-    assert scan.affine is not None
-    corners: NDArray[np.float64] = (scan.affine[:3, :3] @ places).T + scan.affine[:3, 3]
+    corners: NDArray[np.float64] = (affine[:3, :3] @ places).T + affine[:3, 3]
     return corners
 
 

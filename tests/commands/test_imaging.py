@@ -193,3 +193,44 @@ def test_rows_of_several_files_are_trained_on_checked_and_predicted(bench):
     missing = bench.run("check", bench.write_table([("0-t1.nii.gz|none.nii", "low")], name="missing.csv"))
     assert missing.code == 2
     assert f"no such file: '0-t1.nii.gz|none.nii' (looked for {bench.folder}/none.nii)" in missing.err
+
+
+def test_scans_unlike_the_training_s_are_flagged_or_refused(bench):
+    assert bench.train().code == 0
+    seen = json.loads((bench.folder / "run" / "adapter.json").read_text())["seen"]
+    parts = json.loads((bench.folder / "run" / "metrics.json").read_text())
+    assert seen["scans"] == 24 - sum(parts[part]["about"]["rows"] for part in ("val", "test") if part in parts)
+    faint = np.asarray(Image.open(bench.folder / "01.png")) // 60
+    Image.fromarray(faint).save(bench.folder / "faint.png")
+    flagged = bench.run("predict", "run", "01.png", "faint.png")
+    honest, odd = csv.DictReader(io.StringIO(flagged.out))
+    assert honest["outside"] == ""
+    assert odd["outside"].startswith("values over a range of 3")
+    assert odd["prediction"]
+    assert "1 of 2 files are unlike the training's" in flagged.err
+    refused = bench.run("predict", "run", "01.png", "faint.png", "--outside", "refuse")
+    assert (refused.code, refused.out) == (2, "")
+    assert "faint.png: is unlike the scans of the training" in refused.err
+    skipped = bench.run("predict", "run", "01.png", "faint.png", "--outside", "refuse", "--skip-unreadable")
+    assert [bool(row["error"]) for row in csv.DictReader(io.StringIO(skipped.out))] == [False, True]
+    assert "outside" not in bench.run("predict", "run", "01.png").out
+
+
+def test_a_file_whose_decoder_is_missing_does_not_stop_the_others(bench, monkeypatch):
+    from graftwork.core.errors import MissingPackageError
+    from graftwork.imaging.contract import ImageContract
+
+    assert bench.train("--folds", 2).code == 0
+    own = ImageContract.scan
+
+    def scan(contract, path):
+        if path.endswith("02.png"):
+            raise MissingPackageError(f"{path}: compressed as JPEG 2000, which needs one of: pylibjpeg")
+        return own(contract, path)
+
+    monkeypatch.setattr(ImageContract, "scan", scan)
+    found = bench.run("predict", "run", "01.png", "02.png", "03.png", "--skip-unreadable")
+    assert ["pylibjpeg" in row["error"] for row in csv.DictReader(io.StringIO(found.out))] == [False, True, False]
+    assert "02.png: compressed as JPEG 2000" in bench.run("predict", "run", "01.png", "02.png").err
+    shown = bench.run("explain", "run", "01.png", "02.png", "--skip-unreadable", "--out", "explained")
+    assert ["pylibjpeg" in row["error"] for row in csv.DictReader(io.StringIO(shown.out))] == [False, True]

@@ -88,6 +88,17 @@ def test_files_that_cannot_be_segmented_are_named_and_the_others_are_written(run
     assert code == 2
     assert "cut.nii.gz: cannot be read as NIfTI" in err
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["1_mask.nii.gz", "segmentations.csv"]
+    far = nibabel.load(tmp_path / "1.nii.gz").get_fdata().astype(np.float32) * 1000
+    nibabel.save(nibabel.Nifti1Image(far, AFFINE), tmp_path / "far.nii.gz")
+    assert run("predict", "run", "1.nii.gz", "far.nii.gz", "--out", "flagged")[0] == 0
+    table = pd.read_csv(tmp_path / "flagged" / "segmentations.csv")
+    assert table["outside"].fillna("").str.contains("values over a range").tolist() == [False, True]
+    code, _, err = run("predict", "run", "1.nii.gz", "far.nii.gz", "--outside", "refuse", "--out", "refused")
+    assert code == 2
+    assert "far.nii.gz: is unlike the scans of the training" in err
+    code, _, err = run("explain", "run", "1.nii.gz", "--out", "explained")
+    assert code == 2
+    assert "masks say themselves where they are" in err
     code, _, err = run("predict", "run", "1.nii.gz")
     assert (code, err.strip()) == (2, "error: masks are written into files: name a folder with --out")
 

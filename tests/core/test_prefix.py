@@ -83,3 +83,15 @@ def test_where_it_cannot_be_compiled_auto_goes_on_and_on_says_so(backbone, recip
         found = [frozen(batch).values for _ in range(12)]
     assert "run uncompiled" in caplog.text
     assert all(torch.equal(one, found[0]) for one in found)
+
+
+def test_loading_the_compiler_counts_too(backbone, recipe, monkeypatch, asked):
+    """What is to come would repay the compilation of the layers, but not these seconds as well."""
+    saved = module.COMPILE_SECONDS_PER_LAYER * Prefix(backbone, 0, 3, start_runtime(recipe), "auto", 8, 8)._layers() + 1
+    examples = 8 * round(saved / (1 - 1 / module.COMPILED_SPEED) / 0.01 + TIMED[-1] + 2)
+    for overhead, expected in ((module.COMPILER_SECONDS, []), (0.0, [TIMED[-1]])):
+        monkeypatch.setattr(module, "COMPILER_SECONDS", overhead)
+        frozen = Prefix(lasting(backbone, monkeypatch, [0.01] * 12), 0, 3, start_runtime(recipe), "auto", examples, 8)
+        for batch in batches([8] * 12):
+            frozen(batch)
+        assert asked == expected

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from pydicom import dcmread as read_slice
+from pydicom.uid import BasicTextSRStorage
 
 from graftwork.core.content import content_digests
 from graftwork.core.errors import UnreadableError
@@ -107,6 +109,22 @@ def test_a_folder_without_images_and_a_file_cut_short_say_so(series, tmp_path):
     whole.write_bytes(whole.read_bytes()[:-20])
     with pytest.raises(UnreadableError, match=r"1\.2\.3\.4-2\.dcm: its pixels cannot be decoded"):
         read_scan(folder)
+
+
+def test_a_slice_cut_short_before_its_image_is_not_left_out_of_the_volume(series, tmp_path, write_dicom):
+    """Two slices would be left of three, as evenly apart as before."""
+    folder, _ = series(places=(0, 1, 2))
+    middle = next(path for path in (tmp_path / "study").iterdir() if read_slice(path).ImagePositionPatient[2] == 32.5)
+    whole = middle.read_bytes()
+    middle.write_bytes(whole[: whole.index(b"Muster")])
+    with pytest.raises(UnreadableError, match=rf"{middle.name}: is of the kind of the images beside it, but ends"):
+        read_scan(folder)
+    middle.write_bytes(whole)
+    report = read_slice(middle)
+    del report.Rows, report.Columns, report.PixelData
+    report.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
+    report.save_as(tmp_path / "study" / "report.dcm")
+    assert read_scan(folder).spatial_shape == (3, 5, 7)
 
 
 def test_a_manifest_names_folders_and_nothing_of_the_patient_is_kept(series, tmp_path):

@@ -10,7 +10,8 @@ from PIL import Image
 
 from graftwork.core.errors import ContractError, UnreadableError
 from graftwork.imaging import read_scan
-from graftwork.imaging.mask_files import mask_name, mask_values, read_mask, write_mask
+from graftwork.imaging.mask_files import mask_values, read_mask, write_mask
+from graftwork.imaging.output_names import mask_names
 
 AFFINE = np.array([[1.2, 0, 0, -7], [0, 0.9, 0, 4], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])
 
@@ -110,13 +111,11 @@ def test_the_mask_of_a_picture_is_a_picture(tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (12, 15), dtype=np.uint8)).save(tmp_path / "a.png")
     classes = rng.integers(0, 2, (12, 15))
-    write_mask(tmp_path / mask_name("a.png"), classes, (0, 255), read_scan(str(tmp_path / "a.png")))
+    write_mask(tmp_path / mask_names(["a.png"])[0], classes, (0, 255), read_scan(str(tmp_path / "a.png")))
     assert (np.asarray(Image.open(tmp_path / "a_mask.png")) == classes * 255).all()
     assert (read_mask(str(tmp_path / "a_mask.png"), read_scan(str(tmp_path / "a.png")), (0, 255)) == classes).all()
 
 
-@pytest.mark.parametrize(("path", "name"), [("x/scan.nii.gz", "scan_mask.nii.gz"), ("x/scan.NII", "scan_mask.nii.gz"),
-                                            ("x/scan.jpeg", "scan_mask.png"), ("x/series", "series_mask.nii.gz"),
-                                            ("x/s#series=1.2", "s_1.2_mask.nii.gz")])  # fmt: skip
-def test_masks_are_called_as_their_scans(path, name):
-    assert mask_name(path) == name
+def test_masks_are_called_as_their_scans_and_no_two_alike():
+    paths = ["x/scan.nii.gz", "y/scan.NII", "x/scan.jpeg", "x/t1.nii.gz|x/t2.nii.gz"]
+    assert mask_names(paths) == ["scan_mask.nii.gz", "scan-2_mask.nii.gz", "scan-3_mask.png", "t1_mask.nii.gz"]

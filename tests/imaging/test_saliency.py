@@ -13,7 +13,7 @@ from graftwork.core import Manifest, Recipe, finetune
 from graftwork.core.backbone import Features
 from graftwork.core.errors import SettingsError
 from graftwork.imaging import ImageContract, backbone_from_module, explain, load_backbone, read_scan
-from graftwork.imaging.saliency_commands import output_names
+from graftwork.imaging.output_names import output_names
 from graftwork.imaging.volume_output import write_volume
 
 RECIPE = Recipe(epochs=2, batch_size=6, device="cpu", workers=0, augment="off", compile="off")

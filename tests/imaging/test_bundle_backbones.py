@@ -9,7 +9,7 @@ from monai.networks.nets import BasicUNet, DenseNet121, SegResNet, UNet, resnet1
 from graftwork.core.backbone import MAPS, Features
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.imaging import load_backbone
-from graftwork.imaging.bundles import network_definition
+from graftwork.imaging.bundle_backbones import network_definition
 
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8, 16], "strides": [2, 2],
         "num_res_units": 1}  # fmt: skip

@@ -1,0 +1,131 @@
+"""What training scans are like in spacing, size and values, and whether a new scan is far off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from graftwork.core.backbone import Features
+from graftwork.core.errors import ContractError
+from graftwork.imaging.contract import ImageContract
+from graftwork.imaging.intensity import HIGH_PERCENT, LOW_PERCENT, SAMPLE
+from graftwork.imaging.mask_contract import MaskContract
+from graftwork.imaging.scan import Scan
+
+SPREAD = 0.5
+"""How far beyond the range of the training a scan may lie, as a share of that range: data that differ among themselves
+may differ from a new scan as much."""
+
+TAILS = (0.01, 0.99)
+"""Quantiles over the training scans that make up their range, so that a single odd one does not widen it."""
+
+
+class Trait(NamedTuple):
+    """Something measured on every scan. factor: how many times as large or small as the training's a new one may be
+    at least; None for what is compared by difference, with `margin`. said: for people, with the value and its unit."""
+
+    said: str
+    factor: float | None = None
+    margin: float = 0.0
+
+
+TRAITS = {
+    "finest_mm": Trait("finest spacing {:.3g} mm", 1.5),
+    "coarsest_mm": Trait("coarsest spacing {:.3g} mm", 1.5),
+    "shortest": Trait("shortest side {:.0f} voxels", 2.0),
+    "longest": Trait("longest side {:.0f} voxels", 2.0),
+    "value_range": Trait("values over a range of {:.4g}", 4.0),
+    "floor": Trait("lowest values at {:.2g} of their range from zero", margin=0.25),
+}
+"""Values are between the 0.5 % and 99.5 % quantiles of a scan. Their range alone says nothing about where it lies; the
+floor, relative to it, tells Hounsfield units from values that begin at zero, whatever the scale of an MR scanner."""
+
+
+def measure(scan: Scan) -> dict[str, float]:
+    """The traits of a scan, as far as it has them."""
+    found: dict[str, float] = {}
+    if scan.spacing_mm is not None:
+        found |= {"finest_mm": min(scan.spacing_mm), "coarsest_mm": max(scan.spacing_mm)}
+    found |= {"shortest": float(min(scan.spatial_shape)), "longest": float(max(scan.spatial_shape))}
+    values = scan.values.ravel(order="K")
+    low, high = np.percentile(values[:: max(1, values.size // SAMPLE)], (LOW_PERCENT, HIGH_PERCENT))
+    if high <= low:  # nearly all of it is of one value
+        low, high = float(values.min()), float(values.max())
+    if math.isfinite(high - low) and high > low:
+        found |= {"value_range": float(high - low), "floor": float(low / (high - low))}
+    return found
+
+
+def summarise(measured: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """The range of every trait that all scans have, with their number."""
+    found: dict[str, Any] = {"scans": len(measured)}
+    for name in TRAITS:
+        values = [one[name] for one in measured if name in one]
+        if values and len(values) == len(measured):
+            found[name] = [float(value) for value in np.quantile(values, TAILS)]
+    return found
+
+
+def far_off(seen: dict[str, Any], own: dict[str, float]) -> str:
+    """In what a scan is far off what was seen, as a sentence without a full stop; "" where it is not."""
+    reasons = []
+    for name, (said, factor, margin) in TRAITS.items():
+        if name not in seen:
+            continue
+        if name not in own:
+            if name == "finest_mm":
+                reasons.append(f"no spacing, where {seen[name][0]:.3g} to {seen['coarsest_mm'][1]:.3g} mm was seen")
+            continue
+        low, high = seen[name]
+        value, least, most = own[name], low, high
+        if factor is not None:
+            value, least, most, margin = math.log(value), math.log(low), math.log(high), math.log(factor)
+        margin = max(margin, SPREAD * (most - least))
+        if not least - margin <= value <= most + margin:
+            reasons.append(f"{said.format(own[name])}, where {low:.4g} to {high:.4g} was seen")
+    return "; ".join(reasons)
+
+
+class ScanWatch:
+    """A contract of images, or of images with masks, that measures every scan it reads.
+
+    seen: what each run's training scans were like, by the run's name; {} while training. refuse: whether a scan that is
+    far off is an error (ContractError) rather than noted in `outside`.
+    """
+
+    def __init__(self, contract: ImageContract | MaskContract, seen: dict[str, dict[str, Any]], refuse: bool) -> None:
+        self.contract, self.runs, self.refuse = contract, seen, refuse
+        self.outside: dict[str, str] = {}
+        self.measured: dict[str, dict[str, float]] = {}
+
+    def read(self, path: str) -> Tensor:
+        """What the contract reads."""
+        tensor, scan = self.contract.read_with_scan(path)
+        own = self.measured[path] = measure(scan)
+        reasons = {name: far_off(seen, own) for name, seen in self.runs.items()}
+        named = len(reasons) > 1
+        text = "; ".join(f"{name}: {reason}" if named else reason for name, reason in reasons.items() if reason)
+        if text and self.refuse:
+            raise ContractError(f"{path}: is unlike the scans of the training (--outside refuse): {text}")
+        if text:
+            self.outside[path] = text
+        return tensor
+
+    def seen(self, paths: Iterable[str]) -> dict[str, Any]:
+        return summarise([self.measured[path] for path in paths if path in self.measured])
+
+    def collate(self, examples: Sequence[Tensor]) -> Features:
+        return self.contract.collate(examples)
+
+    def seconds(self, example: Tensor) -> None:
+        return None
+
+    def blank(self) -> Tensor:
+        return self.contract.blank()
+
+    def to_json(self) -> dict[str, Any]:
+        return self.contract.to_json()

@@ -1,0 +1,158 @@
+"""What leaves for other programs gives there what it gives here: onnxruntime and MONAI's bundles are the judges."""
+
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, run, verify_net_in_out
+from monai.bundle.properties import MetaProperties
+from PIL import Image
+
+from graftwork.core import Manifest, Recipe, finetune, read_examples
+from graftwork.core.backbone import Features
+from graftwork.core.errors import OutputError, SettingsError
+from graftwork.core.experiment import predict
+from graftwork.imaging import load_backbone, read_manifest
+from graftwork.imaging.bundle import export_bundle
+from graftwork.imaging.export import export_onnx
+
+RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.01, device="cpu", workers=0, augment="off", compile="off")
+
+
+@pytest.fixture
+def manifest(tmp_path, rng):
+    paths = []
+    (tmp_path / "scans").mkdir()
+    for number in range(8):
+        values = rng.uniform(0, 100, (40, 50)) + 100 * (number % 2)
+        paths.append(str(tmp_path / "scans" / f"{number}.png"))
+        Image.fromarray(values.astype(np.uint8)).save(paths[-1])
+    return Manifest("own", tuple(paths), "single-label", "finding", ("plain", "marked"), np.arange(8) % 2)
+
+
+def trained(manifest, strategy):
+    return finetune(load_backbone("tiny:cnn2d", image_size=32), manifest, strategy=strategy, recipe=RECIPE).adapter
+
+
+@pytest.mark.slow(reason="torch.export traces whole networks")
+@pytest.mark.parametrize("task", ["single-label", "regression"])
+def test_onnxruntime_gives_the_predictions_for_batches_of_any_size(manifest, tmp_path, task):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    if task == "regression":
+        manifest = Manifest("own", manifest.paths, task, "age", (), np.arange(8) * 9.0)
+    adapter = trained(manifest, "lora")
+    # Adapters that learnt nothing would hide a forgotten merge.
+    assert any(value.abs().max() > 1e-4 for name, value in adapter.graft.learnt().items() if "lora_B" in name)
+    assert export_onnx(adapter, tmp_path / "own.onnx") < 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "own.onnx"), providers=["CPUExecutionProvider"])
+    examples = read_examples(manifest, adapter.backbone.contract)
+    expected = predict(adapter, examples).reshape(8, -1)
+    scans = torch.stack([examples.tensor(row) for row in range(8)]).numpy()
+    for rows in (slice(0, 1), slice(0, 8)):
+        (found,) = session.run(None, {"scan": scans[rows]})
+        np.testing.assert_allclose(found, expected[rows], rtol=1e-4, atol=1e-4)
+    about = json.loads(session.get_modelmeta().custom_metadata_map["graftwork"])
+    assert about["classes"] == list(adapter.classes)
+    assert about["input"] == adapter.backbone.contract.to_json()
+
+
+def test_an_onnx_file_with_other_outputs_is_not_kept(manifest, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    adapter = trained(manifest, "probe")
+    monkeypatch.setattr("graftwork.imaging.export._difference", lambda *arguments: 0.01)
+    with pytest.raises(SettingsError, match=r"outputs that differ by 0\.01"):
+        export_onnx(adapter, tmp_path / "own.onnx")
+    assert not (tmp_path / "own.onnx").exists()
+    with pytest.raises(SettingsError, match="knn: looks up its training examples"):
+        export_onnx(trained(manifest, "knn"), tmp_path / "own.onnx")
+
+
+@pytest.mark.parametrize("strategy", ["lora", "knn", "partial:1"])
+def test_a_bundle_predicts_what_predict_does(manifest, tmp_path, strategy):
+    adapter = trained(manifest, strategy)
+    export_bundle(adapter, tmp_path / "bundle")
+    files = {
+        "meta_file": str(tmp_path / "bundle" / "configs" / "metadata.json"),
+        "config_file": str(tmp_path / "bundle" / "configs" / "inference.json"),
+    }
+    own = {"bundle_root": str(tmp_path / "bundle"), "dataset_dir": str(tmp_path / "scans")}
+    run(**files, **own, device="cpu", output=str(tmp_path / "found.csv"))
+    with (tmp_path / "found.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["path"] for row in rows] == list(manifest.paths)
+    expected = predict(adapter, read_examples(manifest, adapter.backbone.contract))
+    found = [[float(row["probability_plain"]), float(row["probability_marked"])] for row in rows]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert [row["prediction"] for row in rows] == [adapter.classes[k] for k in expected.argmax(1)]
+    verify_net_in_out("network_def", **files, bundle_root=own["bundle_root"], device="cpu")
+
+
+def test_a_bundle_has_what_monai_asks_of_one_and_no_pickle(manifest, tmp_path):
+    export_bundle(trained(manifest, "probe"), tmp_path / "bundle")
+    names = {str(path.relative_to(tmp_path / "bundle")) for path in (tmp_path / "bundle").rglob("*") if path.is_file()}
+    assert names == {"configs/metadata.json", "configs/inference.json", "docs/README.md", "models/model.safetensors",
+                     "models/adapter.json"}  # fmt: skip
+    metadata = json.loads((tmp_path / "bundle" / "configs" / "metadata.json").read_text())
+    for described in MetaProperties.values():
+        value = metadata
+        for part in described["id"].split("::")[1:]:
+            assert not described["required"] or part in value, described["id"]
+            value = value.get(part, {})
+    workflow = ConfigWorkflow(
+        config_file=str(tmp_path / "bundle" / "configs" / "inference.json"),
+        meta_file=str(tmp_path / "bundle" / "configs" / "metadata.json"),
+        workflow_type="infer",
+        bundle_root=str(tmp_path / "bundle"),
+        dataset_dir=str(tmp_path / "scans"),
+    )
+    workflow.initialize()
+    assert not workflow.check_properties()
+    with pytest.raises(OutputError, match="is not an empty folder"):
+        export_bundle(trained(manifest, "probe"), tmp_path / "bundle")
+
+
+@pytest.fixture
+def segmenter(tmp_path):
+    """An adapter for masks, and the paths of scans larger than its patches."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "volumes").mkdir()
+    lines = ["path,mask"]
+    for number in range(3):
+        classes = (rng.uniform(size=(18, 16, 20)) > 0.7).astype(np.uint8)
+        values = (classes + rng.normal(0, 0.2, classes.shape)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, 1, 2, 1])), tmp_path / "volumes" / f"{number}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(classes, np.diag([-1, 1, 2, 1])), tmp_path / f"m{number}.nii.gz")
+        lines.append(f"volumes/{number}.nii.gz,m{number}.nii.gz")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    backbone = load_backbone("slices:tiny:cnn2d", mask_values="0,1", patch_size="16")
+    adapter = finetune(backbone, read_manifest(tmp_path / "t.csv", target="mask"), recipe=RECIPE).adapter
+    return adapter, [str(tmp_path / "volumes" / f"{number}.nii.gz") for number in range(3)]
+
+
+@pytest.mark.slow(reason="torch.export traces whole networks")
+def test_onnxruntime_gives_the_probabilities_of_every_voxel_of_a_patch(segmenter, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    adapter, _ = segmenter
+    assert export_onnx(adapter, tmp_path / "masks.onnx") < 1e-4
+
+
+@pytest.mark.slow(reason="runs a bundle")
+def test_a_bundle_for_masks_writes_what_the_adapter_predicts(segmenter, tmp_path, monkeypatch):
+    adapter, paths = segmenter
+    export_bundle(adapter, tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path / "bundle")
+    run(run_id="run", meta_file="configs/metadata.json", config_file="configs/inference.json",
+        bundle_root=str(tmp_path / "bundle"), dataset_dir=str(tmp_path / "volumes"), output=str(tmp_path / "masks"),
+        device="$torch.device('cpu')")  # fmt: skip
+    contract = adapter.backbone.contract
+    for number, path in enumerate(paths):
+        contract.segment(path, lambda patches: adapter.graft.outputs(Features(patches)).values.detach(),
+                         tmp_path / "own.nii.gz")  # fmt: skip
+        own, found = nibabel.load("../own.nii.gz"), nibabel.load(f"../masks/{number}_mask.nii.gz")
+        assert (np.asarray(own.dataobj) == np.asarray(found.dataobj)).all()
+        assert (own.affine == found.affine).all()
