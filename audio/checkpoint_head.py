@@ -10,8 +10,8 @@ import torch
 from graftwork.audio.huggingface import VOCABULARY, checkpoint_folder, read_json, weights_file
 from graftwork.audio.weights import read_weights
 from graftwork.core.backbone import FrameHead
+from graftwork.core.characters import character_numbers
 from graftwork.core.errors import BackboneError, SettingsError
-from graftwork.core.tables import character_numbers
 from graftwork.core.transcripts import BLANK
 
 WEIGHT, BIAS = "lm_head.weight", "lm_head.bias"

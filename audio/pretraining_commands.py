@@ -84,8 +84,9 @@ def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str,
     from graftwork.core.examples import read_examples
     from graftwork.core.files import write_text
     from graftwork.core.history import write_history
+    from graftwork.core.recipe import Recipe
     from graftwork.core.run_folder import FINISHED, UNFINISHED, check_same_run, claim_folder, mark
-    from graftwork.core.runtime import is_first, seed_everything
+    from graftwork.core.runtime import seed_everything, start_runtime
 
     asked, out = Pretraining(**settings), Path(options["out"])
     claim_folder(out, options["resume"])
@@ -101,11 +102,13 @@ def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str,
     record = json.loads(json.dumps(record))
     if options["resume"]:
         check_same_run(out, record)
-    if is_first():
+    runtime = start_runtime(Recipe(device=asked.device))
+    runtime.wait()  # every process has looked at the folder before the first one writes into it
+    if runtime.rank == 0:
         mark(out, record, UNFINISHED)
     made, history = pretrain(backbone, examples, asked, out, speakers=options["speaker"] is not None,
                              resume=options["resume"])  # fmt: skip
-    if not is_first():
+    if runtime.rank > 0:
         return
     write_history(out, history)
     write_text(out / "README.md", pretraining_card(backbone, asked, examples.manifest, history))

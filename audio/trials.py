@@ -17,7 +17,8 @@ from graftwork.core.errors import ManifestError, Problem
 @dataclass(frozen=True)
 class Trials:
     """first, second: numbers (trials,) into `paths`. targets (trials,): True where the speaker is the same. speakers:
-    of every path, None where the list does not name them."""
+    of every path, None where the list does not name them. rows (paths,): where each path is first named, as lines of a
+    list or rows of a table."""
 
     source: str
     paths: tuple[str, ...]
@@ -25,6 +26,7 @@ class Trials:
     second: NDArray[np.int64]
     targets: NDArray[np.bool_]
     speakers: tuple[str, ...] | None
+    rows: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -35,13 +37,26 @@ class Trials:
             return None
         return [self.speakers[row] for row in self.first], [self.speakers[row] for row in self.second]
 
+    def among(self, paths: Sequence[str]) -> Trials:
+        """The trials of which both clips are among these paths. Raises ManifestError where there are none."""
+        place = {path: number for number, path in enumerate(paths)}
+        moved = np.array([place.get(path, -1) for path in self.paths])
+        first, second = moved[self.first], moved[self.second]
+        kept = (first >= 0) & (second >= 0)
+        if not kept.any():
+            raise ManifestError(self.source, [Problem("no trial is left: of every one a clip cannot be used")])
+        stays = np.flatnonzero(moved >= 0)
+        speakers = None if self.speakers is None else tuple(self.speakers[row] for row in stays)
+        rows = tuple(self.rows[row] for row in stays) if self.rows else ()
+        return Trials(self.source, tuple(paths), first[kept], second[kept], self.targets[kept], speakers, rows)
 
-def all_pairs(source: str, paths: Sequence[str], speakers: Sequence[str]) -> Trials:
+
+def all_pairs(source: str, paths: Sequence[str], speakers: Sequence[str], rows: Sequence[int] = ()) -> Trials:
     """Every pair of different clips once: n * (n - 1) / 2 trials."""
     pairs = np.array(list(itertools.combinations(range(len(paths)), 2)), dtype=np.int64).reshape(-1, 2)
     numbers = np.unique(np.asarray(speakers), return_inverse=True)[1]
     return Trials(source, tuple(paths), pairs[:, 0], pairs[:, 1], numbers[pairs[:, 0]] == numbers[pairs[:, 1]],
-                  tuple(speakers))  # fmt: skip
+                  tuple(speakers), tuple(rows))  # fmt: skip
 
 
 def read_trials(source: str | Path, folder: str | Path | None = None) -> Trials:
@@ -58,6 +73,7 @@ def read_trials(source: str | Path, folder: str | Path | None = None) -> Trials:
     root = Path(folder) if folder is not None else path.parent
     problems: list[Problem] = []
     number: dict[str, int] = {}
+    first_lines: list[int] = []
     trials: list[tuple[int, int, bool]] = []
     for place, line in enumerate(lines, 1):
         if not line.strip():
@@ -70,7 +86,9 @@ def read_trials(source: str | Path, folder: str | Path | None = None) -> Trials:
         for name in names:
             if name not in number and not os.path.isfile(root / name):
                 problems.append(Problem(f"no such file: {name!r} (looked for {root / name})", place))
-            number.setdefault(name, len(number))
+            if name not in number:
+                number[name] = len(number)
+                first_lines.append(place)
         trials.append((number[names[0]], number[names[1]], cells[0].strip() == "1"))
     if not trials and not problems:
         problems.append(Problem("there are no trials"))
@@ -79,7 +97,8 @@ def read_trials(source: str | Path, folder: str | Path | None = None) -> Trials:
     table = np.array(trials, dtype=np.int64)
     paths = tuple(os.path.abspath(root / name) for name in number)
     targets = table[:, 2].astype(bool)
-    return Trials(str(source), paths, table[:, 0], table[:, 1], targets, _folders(list(number), table, targets))
+    return Trials(str(source), paths, table[:, 0], table[:, 1], targets, _folders(list(number), table, targets),
+                  tuple(first_lines))  # fmt: skip
 
 
 def _folders(names: Sequence[str], table: NDArray[np.int64], targets: NDArray[np.bool_]) -> tuple[str, ...] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from graftwork.audio.verifier import (
 from graftwork.core.bootstrap import LEVEL
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.examples import Examples, read_examples, read_many, unequal
+from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unequal
 from graftwork.core.files import whole_file, write_json
 from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import Recipe
@@ -45,13 +45,15 @@ CALIBRATION_FOLDS = 5
 
 @dataclass(frozen=True)
 class Voice:
-    """What the verbs are told about the source of vectors, and how to compute."""
+    """What the verbs are told about the source of vectors, and how to compute. unreadable: "skip" goes on without clips
+    that cannot be read."""
 
     domain: Domain
     source: str
     weights: str | None
     pooling: str | None
     recipe: Recipe
+    unreadable: Literal["stop", "skip"] = "stop"
 
     def open(self) -> Embedder:
         return open_embedder(self.source, self.domain, self.weights, self.pooling)
@@ -68,9 +70,13 @@ def enroll(
     embedder = voice.open()
     if known is not None and known[1] != embedder.digest:
         raise SettingsError(f"{calibration}: was found with other weights than those of {voice.source}")
-    vectors = embed(embedder, read_examples(rows, embedder.backbone.contract), voice.recipe)
+    clips = read_examples(rows, embedder.backbone.contract, unreadable=voice.unreadable)
+    without = sorted({*map(str, rows.targets)} - {*map(str, clips.manifest.targets)})
+    if without:
+        log.warning("no clip is left of %d speakers, who are not enrolled: %s", len(without), ", ".join(without))
+    vectors = embed(embedder, clips, voice.recipe)
     centre = None if cohort is None else _cohort(voice, embedder, cohort).mean(axis=0)
-    prints = make_prints(embedder, vectors, [str(name) for name in rows.targets], centre, known and known[0])
+    prints = make_prints(embedder, vectors, [str(name) for name in clips.manifest.targets], centre, known and known[0])
     save_prints(prints, out)
     return prints
 
@@ -86,7 +92,10 @@ def verify(voice: Voice, clip: str, *, other: str | None, prints: str | None, sp
         if speaker not in known.speakers:
             raise SettingsError(f"{prints}: no speaker {speaker!r}; enrolled are {', '.join(known.speakers)}")
     paths = find_inputs([clip] if other is None else [clip, other])
-    vectors = embed(embedder, _clips(embedder, paths), voice.recipe)
+    contract = embedder.backbone.contract
+    tensors = tuple(contract.read(path) for path in paths)
+    clips = Examples(_blank(paths), contract, tensors, seconds=unequal([contract.seconds(one) for one in tensors]))
+    vectors = embed(embedder, clips, voice.recipe)
     if known is not None and speaker is not None:
         score = float(similarities(known, vectors)[0, known.speakers.index(speaker)])
     else:
@@ -152,13 +161,20 @@ def identify(
 
 @dataclass(frozen=True)
 class Judgement:
-    """scores: of every trial, by name of the kind of score. results: what each is worth. calibration: of cosines."""
+    """scores: of every trial, by name of the kind of score. results: what each is worth. calibration: of cosines.
+    left_out: clips that could not be read, on request."""
 
     trials: Trials
     scores: dict[str, NDArray[np.float64]]
     results: dict[str, Verification]
     calibration: Calibration
     digest: str
+    left_out: tuple[Unreadable, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: what every kind of score is worth, and what was left out, if anything was."""
+        found: dict[str, Any] = {name: to_json(result) for name, result in self.results.items()}
+        return found | ({"left_out": [asdict(one) for one in self.left_out]} if self.left_out else {})
 
 
 def judge_trials(
@@ -176,7 +192,10 @@ def judge_trials(
         claim_folder(out, resume=False)
     trials = _trials(voice.domain, source, speaker, folder)
     embedder = voice.open()
-    vectors = embed(embedder, _clips(embedder, trials.paths), voice.recipe)
+    blank = replace(_blank(trials.paths), source=trials.source, rows=trials.rows)
+    clips = read_examples(blank, embedder.backbone.contract, unreadable=voice.unreadable)
+    trials = trials.among(clips.manifest.paths)
+    vectors = embed(embedder, clips, voice.recipe)
     others = None if cohort is None else _cohort(voice, embedder, cohort)
     centre = None if others is None else others.mean(axis=0)
     own = unit(vectors, centre)
@@ -187,7 +206,8 @@ def judge_trials(
     results = {name: evaluate_scores(values, trials.targets, trials.sides(), cost=cost,
                                      ratios=cross_calibrated(values, trials))
                for name, values in scores.items()}  # fmt: skip
-    judgement = Judgement(trials, scores, results, calibrate(scores["cosine"], trials.targets), embedder.digest)
+    judgement = Judgement(trials, scores, results, calibrate(scores["cosine"], trials.targets), embedder.digest,
+                          clips.left_out)  # fmt: skip
     if out is not None:
         write_judgement(judgement, out)
     return judgement
@@ -229,7 +249,7 @@ def write_judgement(judgement: Judgement, out: Path) -> None:
                "target": trials.targets.astype(int)}  # fmt: skip
     with whole_file(out / "scores.csv") as beside:
         pd.DataFrame(columns | judgement.scores).to_csv(beside, index=False, float_format="%.6g")
-    write_json(out / "metrics.json", {name: to_json(result) for name, result in judgement.results.items()})
+    write_json(out / "metrics.json", judgement.to_json())
     write_json(out / "calibration.json", asdict(judgement.calibration) | {"digest": judgement.digest})
     draw_det(out / "det.png", judgement.scores, trials.targets, next(iter(judgement.results.values())).cost)
 
@@ -261,7 +281,7 @@ def _read_calibration(path: Path) -> tuple[Calibration, str]:
 def _trials(domain: Domain, source: str, speaker: str, folder: str | None) -> Trials:
     if Path(source).is_dir() or source.lower().endswith(TABLES):
         rows = read_manifest(source, target=speaker, task="single-label", split=None, suffixes=domain.suffixes)
-        return all_pairs(source, rows.paths, [str(name) for name in rows.targets])
+        return all_pairs(source, rows.paths, [str(name) for name in rows.targets], rows.rows)
     return read_trials(source, folder)
 
 
@@ -271,13 +291,11 @@ def _cohort(voice: Voice, embedder: Embedder, source: str) -> Vectors:
     named = [source]
     if folder.is_dir():
         named = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in voice.domain.suffixes]
-    return embed(embedder, _clips(embedder, find_inputs(named)), voice.recipe)
-
-
-def _clips(embedder: Embedder, paths: Sequence[str]) -> Examples:
+    paths = find_inputs(named)
     if not paths:
-        raise SettingsError("there are no clips")
-    return read_examples(_blank(paths), embedder.backbone.contract)
+        raise SettingsError(f"{source}: there are no clips for the cohort")
+    clips = read_examples(_blank(paths), embedder.backbone.contract, unreadable=voice.unreadable)
+    return embed(embedder, clips, voice.recipe)
 
 
 def _blank(paths: Sequence[str]) -> Manifest:

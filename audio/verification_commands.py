@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -57,6 +57,7 @@ def enroll_command(domain: Domain) -> Command:
             COHORT,
             o.option("calibration", str | None, None, "calibration.json that `trials --out` wrote: scores then have a "
                      "probability.", show=False),
+            o.SKIP_UNREADABLE,
             *COMPUTED,
         ),
         "Make one print of every speaker from several clips of each.\n\n"
@@ -146,14 +147,14 @@ def trials_command(domain: Domain) -> Command:
     """Name, command and help of `trials`."""
 
     def trials(**options: Any) -> None:
-        from graftwork.audio.verification import judge_trials, to_json
+        from graftwork.audio.verification import judge_trials
 
         out = None if options["out"] is None else Path(options["out"])
         cost = _cost(options)
         judged = judge_trials(_voice(domain, options), options["trials"], speaker=options["speaker"],
                               cohort=options["cohort"], cost=cost, folder=options["folder"], out=out)  # fmt: skip
         if options["json"]:
-            print(json.dumps({name: to_json(result) for name, result in judged.results.items()}, indent=2))
+            print(json.dumps(judged.to_json(), indent=2))
             return
         known = next(iter(judged.results.values()))
         speakers = "speakers not known, no intervals" if known.speakers is None else f"{known.speakers} speakers"
@@ -178,6 +179,7 @@ def trials_command(domain: Domain) -> Command:
             o.option("folder", str | None, None, "Folder of the list's paths; by default the list's own.", show=False),
             *COSTS,
             o.option("out", str | None, None, "Folder for scores, metrics, calibration and a DET curve.", show=False),
+            o.SKIP_UNREADABLE,
             *COMPUTED,
             o.JSON,
         ),
@@ -192,7 +194,8 @@ def _voice(domain: Domain, options: dict[str, Any]) -> "Voice":
     from graftwork.core.recipe import Recipe
 
     recipe = Recipe(batch_size=options["batch_size"], device=options["device"])
-    return Voice(domain, options["source"], options["weights"], options["pooling"], recipe)
+    unreadable: Literal["stop", "skip"] = "skip" if options.get("skip_unreadable") else "stop"
+    return Voice(domain, options["source"], options["weights"], options["pooling"], recipe, unreadable)
 
 
 def _cost(options: dict[str, Any]) -> "DetectionCost":

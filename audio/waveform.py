@@ -6,6 +6,7 @@ What a backbone wants beyond that is the contract's business.
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import struct
 from collections.abc import Callable
@@ -18,6 +19,11 @@ from torch import Tensor
 from graftwork.audio.formats import NEEDS_FFMPEG, SUFFIXES
 from graftwork.core.content import split_span
 from graftwork.core.errors import MissingPackageError, SettingsError, UnreadableError
+
+log = logging.getLogger(__name__)
+
+FULL_SCALE, CLIPPED_SHARE = 0.999, 0.01
+"""A file is called clipped where this share of its samples is at full scale; it is used all the same."""
 
 
 def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
@@ -34,6 +40,9 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
         raise SettingsError(f"max_seconds must be above 0, found {max_seconds}")
     span = split_span(str(path))
     samples, rate = _decode(Path(path if span is None else span[0]), max_seconds, span)
+    clipped = float((samples.abs() >= FULL_SCALE).float().mean())
+    if clipped >= CLIPPED_SHARE:
+        _say_clipped(str(path), f"{clipped:.0%}")
     mono = samples.mean(dim=1)
     if not bool(torch.isfinite(mono).all()):
         bad = int((~torch.isfinite(mono)).sum())
@@ -46,6 +55,13 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
         where = "" if max_seconds is None else f" in the middle {max_seconds} s"
         raise UnreadableError(f"{path}: nothing but silence{where}; check the recording, or remove its row")
     return resample(mono, rate, sample_rate_hz)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _say_clipped(path: str, share: str) -> None:
+    """Once for a file, however often it is read."""
+    log.warning("%s: clipped: %s of its samples are at full scale; record it again at a lower level, if you can",
+                path, share)  # fmt: skip
 
 
 def resample(samples: Tensor, from_hz: int, to_hz: int) -> Tensor:
@@ -145,6 +161,7 @@ def _why_unreadable(path: Path, reason: str) -> str:
 @functools.lru_cache(maxsize=8)
 def _resampler(from_hz: int, to_hz: int) -> Callable[[Tensor], Tensor]:
     """Kept per pair of rates, because making the filter costs more than applying it to a short clip."""
+    log.info("files of %d Hz are resampled to %d Hz", from_hz, to_hz)
     try:
         import torchaudio
     except ImportError as error:

@@ -17,6 +17,7 @@ import numpy as np
 from graftwork.core.adapter import RECORD, open_adapter, read_record
 from graftwork.core.backbone import Backbone, FrameHead, InputContract
 from graftwork.core.cache import parse_size
+from graftwork.core.characters import asked_classes, own_frame_head
 from graftwork.core.content import ROW_MARK, absolute_path, channel_files, example_exists
 from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, OutputError, Problem, SettingsError, UnreadableError
@@ -38,7 +39,7 @@ from graftwork.core.run_folder import (
 from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
 from graftwork.core.segmentation import draw_worst_and_best, segment_files, with_mask_classes
 from graftwork.core.strategies import parse_strategy
-from graftwork.core.tables import read_manifest, read_paths, read_vocabulary
+from graftwork.core.tables import read_manifest, read_paths
 from graftwork.core.together import Party, open_parties, predict_together
 from graftwork.core.watch import watch_for
 from graftwork.core.windows import in_windows, join_table
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".tsv", ".parquet")
-CHECKPOINT = "checkpoint"
-"""As `--vocabulary`: the characters, and the head, of the backbone's own checkpoint."""
-
 PREDICT_BLOCK = 128
 """Files that `predict` holds in memory at once."""
 
@@ -83,7 +81,7 @@ def run_study(study: Study) -> Outcome:
         parse_size(recipe.cache_limit)
     runtime = start_runtime(recipe)
     claim_folder(study.out, study.resume)
-    frame_head = _frame_head(study)
+    frame_head = own_frame_head(study.domain, study.data["vocabulary"], study.backbone, study.weights)
     manifest = _read(study, frame_head)
     seed_everything(recipe.seed)  # weights may be asked for at random
     backbone = study.domain.load_backbone(study.backbone, weights=study.weights, **_input(study, manifest))
@@ -279,21 +277,6 @@ def find_inputs(inputs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def _frame_head(study: Study) -> FrameHead | None:
-    """The checkpoint's own head for text, if it was asked for."""
-    if study.data["vocabulary"] != CHECKPOINT:
-        return None
-    if study.domain.load_frame_head is None:
-        raise SettingsError(f"--vocabulary {CHECKPOINT}: {study.domain.name} backbones have no characters")
-    return study.domain.load_frame_head(study.backbone, weights=study.weights)
-
-
-def _vocabulary(study: Study, frame_head: FrameHead | None) -> tuple[str, ...] | None:
-    if frame_head is not None:
-        return frame_head.classes
-    return None if study.data["vocabulary"] is None else read_vocabulary(study.data["vocabulary"])
-
-
 def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
     """The manifest as the study needs it; a split column and folds exclude each other."""
     data = study.data
@@ -302,7 +285,7 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
     manifest = read_manifest(
         study.manifest, target=data["target"], group=data["group"], task=data["task"],
         split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
-        classes=_vocabulary(study, frame_head),
+        classes=asked_classes(data["vocabulary"], frame_head),
     )  # fmt: skip
     manifest = with_mask_classes(study.domain, manifest, study.input.get("mask_values"))
     shared = manifest.shared_content()

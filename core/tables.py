@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import zipfile
 import zlib
 from collections.abc import Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from graftwork.core.content import MASK_MARK
-from graftwork.core.errors import ManifestError, Problem, SettingsError
+from graftwork.core.errors import ManifestError, Problem
 from graftwork.core.manifest import PARTS, TASKS, Manifest, Task
 from graftwork.core.table_rows import TableRows
 from graftwork.core.targets import guessed_task, target_values
-from graftwork.core.transcripts import BLANK
 
 log = logging.getLogger(__name__)
 
@@ -84,33 +81,6 @@ def read_paths(source: str | os.PathLike[str]) -> list[str]:
     paths = rows.paths()
     rows.stop_if_wrong()
     return paths
-
-
-def read_vocabulary(path: str) -> tuple[str, ...]:
-    """The classes of text that a vocab.json of Hugging Face's tokenizers names, in its order behind the blank.
-
-    Raises SettingsError.
-    """
-    return (BLANK, *character_numbers(path))
-
-
-def character_numbers(path: str) -> dict[str, int]:
-    """The number of every character in a vocab.json, in its order.
-
-    `|` stands between words, a small letter goes before its capital, and entries of several characters, such as
-    `<pad>`, are none of ours. Raises SettingsError.
-    """
-    try:
-        numbers = json.loads(Path(path).read_text(encoding="utf-8"))
-        entries = sorted(((name, int(number)) for name, number in numbers.items()), key=itemgetter(1))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{path}: expected a vocab.json, which gives every character a number ({error})") from error
-    found: dict[str, int] = {}
-    for name, number in entries:
-        character = " " if name == "|" else name.lower()
-        if len(name) == 1 and (character not in found or name == character):
-            found[character] = number
-    return found
 
 
 def _validated(

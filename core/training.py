@@ -92,13 +92,15 @@ def train(
 
     rows, val: examples, or activations of stages below the graft's frontier. Without `val` the last epoch is
     the best. Raises TrainingError if the loss is not finite or a tensor that should learn gets no gradient,
-    OutputError if a checkpoint does not belong here, SettingsError for fewer rows a batch than processes.
+    OutputError if a checkpoint does not belong here, SettingsError where BatchNorm learns from batches of fewer rows
+    than there are processes.
     """
     batches = [epoch_batches(rows, recipe, epoch) for epoch in range(recipe.epochs)]
     fewest = min(len(batch) for one in batches for batch in one)
-    if fewest < runtime.processes:
-        raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows: raise --batch-size, or use "
-                            "fewer processes")  # fmt: skip
+    if fewest < runtime.processes and graft.kept:
+        # A process without rows would leave the others waiting for its part of the statistics.
+        raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows, and BatchNorm needs all of "
+                            "them: raise --batch-size, or use fewer processes")  # fmt: skip
     runtime.place(graft)
     optimiser = build_optimiser(graft, recipe)
     model: Any = torch.compile(graft) if recipe.compile == "on" else graft
@@ -146,7 +148,8 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
     ahead = batches[position.batch :]
     shares = [runtime.share(batch.tolist()) for batch in ahead]
     augment = epoch_augment(course.augment, len(course.rows), recipe.seed, position.epoch)
-    loaded = load_batches(course.rows, shares, augment=augment, seed=recipe.seed, epoch=position.epoch,
+    filled = [share for share in shares if len(share)]
+    loaded = load_batches(course.rows, filled, augment=augment, seed=recipe.seed, epoch=position.epoch,
                           workers=runtime.workers, pin=runtime.pins)  # fmt: skip
     pending: deque[tuple[int, Tensor]] = deque()
     saved = time.monotonic()
@@ -155,16 +158,19 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
     course.graft.train(True)
     with progress(f"epoch {position.epoch + 1} of {recipe.epochs}{_latest(position)}", len(batches)) as advance:
         advance(position.batch, "")
-        for share, features in zip(shares, loaded, strict=True):
+        for share in shares:
+            features = next(loaded) if len(share) else None
             number = position.batch
             first = number - number % recipe.accumulate
             window = batches[first : first + recipe.accumulate]
             last = number == first + len(window) - 1
             # Randomness depends on where the run stands, not on what ran before: a resumed run repeats it.
             seed_everything(recipe.seed, position.epoch, number, runtime.rank)
-            with runtime.batch_statistics():
-                loss = _loss(course, features, share, position.update / updates)
-                runtime.backward(loss / course.weights[np.concatenate(window)].sum())
+            loss = torch.zeros((), device=runtime.device)  # of a process that has no row of this batch
+            if features is not None:
+                with runtime.batch_statistics():
+                    loss = _loss(course, features, share, position.update / updates)
+                    runtime.backward(loss / course.weights[np.concatenate(window)].sum())
             pending.append((number, loss.detach()))
             seen = position.loss_weight + float(course.weights[batches[number]].sum())
             position = replace(position, batch=number + 1, loss_weight=seen)

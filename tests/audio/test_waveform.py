@@ -167,3 +167,14 @@ def test_m4a_says_how_to_convert_it(tmp_path: Path) -> None:
     path = tmp_path / "a.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(200))
     check_refused(path, "FFmpeg", "ffmpeg -i 'a.m4a' 'a.flac'")
+
+
+def test_clipping_and_other_rates_are_said_once(write_sound, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="graftwork")
+    loud, soft = np.clip(8 * tone(0.5, 11025), -1, 1), tone(0.5, 11025)
+    names = [write_sound("loud.wav", loud, 11025), write_sound("soft.wav", soft, 11025)]
+    for name in names * 2:
+        read_waveform(name, 16000)
+    assert caplog.text.count("files of 11025 Hz are resampled to 16000 Hz") == 1
+    assert caplog.text.count("loud.wav: clipped: 84% of its samples are at full scale") == 1
+    assert "soft.wav" not in caplog.text

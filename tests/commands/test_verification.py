@@ -71,6 +71,46 @@ def test_a_list_that_names_what_is_not_there_is_refused_by_line(bench):
     assert "row 2: no such file: 'nobody/0.wav'" in done.err
 
 
+def test_clips_that_cannot_be_read_are_named_by_line_or_left_out_with_their_trials(bench):
+    soundfile.write(bench.folder / "anna" / "0.wav", np.zeros(8000), 16000)
+    names = [f"{speaker}/{number}.wav" for speaker in ("anna", "ben") for number in range(3)]
+    pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
+    (bench.folder / "trials.txt").write_text("\n".join(f"{int(a[0] == b[0])} {a} {b}" for a, b in pairs[::-1]))
+    refused = bench.run("trials", "hf:voice", "trials.txt", "--device", "cpu")
+    assert refused.code == 2
+    assert f"row 11: {bench.folder / 'anna/0.wav'}: nothing but silence" in refused.err
+    done = bench.run("trials", "hf:voice", "trials.txt", "--skip-unreadable", "--json", "--device", "cpu")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [(one["row"], one["path"]) for one in found["left_out"]] == [(11, str(bench.folder / "anna/0.wav"))]
+    kept = [pair for pair in pairs if "anna/0.wav" not in pair]
+    (bench.folder / "kept.txt").write_text("\n".join(f"{int(a[0] == b[0])} {a} {b}" for a, b in kept[::-1]))
+    alone = json.loads(bench.run("trials", "hf:voice", "kept.txt", "--json", "--device", "cpu").out)
+    assert found["cosine"] == alone["cosine"]
+
+
+def test_speakers_are_enrolled_with_the_clips_that_can_be_read(bench):
+    for name in ("anna/0.wav", "ben/0.wav", "ben/1.wav", "ben/2.wav"):
+        (bench.folder / name).write_text("no sound")
+    refused = bench.run("enroll", "hf:voice", "voices.csv", "--out", "prints.safetensors", "--device", "cpu")
+    assert refused.code == 2
+    assert "4 examples cannot be used" in refused.err
+    done = bench.run("enroll", "hf:voice", "voices.csv", "--out", "prints.safetensors", "--skip-unreadable",
+                     "--device", "cpu")  # fmt: skip
+    assert done.code == 0, done.err
+    prints = load_prints(bench.folder / "prints.safetensors")
+    assert "ben" not in prints.speakers
+    assert prints.clips[prints.speakers.index("anna")] == 2
+
+
+def test_a_single_clip_that_cannot_be_read_is_not_to_be_skipped(bench):
+    (bench.folder / "broken.wav").write_text("no sound")
+    done = bench.run("verify", "hf:voice", "anna/0.wav", "broken.wav", "--device", "cpu")
+    assert done.code == 2
+    assert "broken.wav: not a readable sound file" in done.err
+    assert "--skip-unreadable" not in done.err
+
+
 @pytest.fixture
 def enrolled(bench):
     judge(bench, "--cohort", "others", "--out", "judged")
@@ -176,7 +216,7 @@ def test_pretraining_writes_a_backbone_that_other_commands_take(bench):
     [
         ((), "give either --backbone to go on from, or --config"),
         (("--backbone", "hf:voice", "--clusters", "1"), "clusters: expected at least 2, found 1"),
-        (("--backbone", "hf:voice", "--units", "layer9"), "--units: expected mfcc or one of"),
+        (("--backbone", "hf:voice", "--units", "layer9"), "--units: expected mfcc, cepstra or one of"),
         (("--backbone", "hf:voice", "--clusters", "5000"), "--clusters 5000: the clips have"),
         (("--backbone", "hf:voice", "--resume"), "--resume goes on with an unfinished run, found no run"),
     ],

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graftwork.core.backbone import Features
+from graftwork.core.characters import character_numbers, read_vocabulary
 from graftwork.core.errors import ManifestError, SettingsError
 from graftwork.core.evaluation import evaluate_predictions
-from graftwork.core.tables import character_numbers, read_manifest, read_vocabulary
+from graftwork.core.tables import read_manifest
 from graftwork.core.transcripts import (
     best_path,
     decode,
