@@ -160,8 +160,8 @@ def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Mani
     """The recordings; labelled by speaker where that is asked for."""
     import numpy as np
 
+    from graftwork.core.file_predictions import find_inputs
     from graftwork.core.manifest import Manifest
-    from graftwork.core.study import find_inputs
     from graftwork.core.tables import read_manifest
 
     if speaker is not None:

@@ -20,13 +20,13 @@ from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError
 from graftwork.core.examples import Examples, load_batches, read_many, unequal
+from graftwork.core.file_predictions import find_inputs
 from graftwork.core.graft import Graft, make_graft
 from graftwork.core.manifest import Manifest
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
 from graftwork.core.strategies import parse_strategy
-from graftwork.core.study import find_inputs
 from graftwork.core.transcripts import best_path, decode
 
 if TYPE_CHECKING:

@@ -28,11 +28,11 @@ from graftwork.core.bootstrap import LEVEL
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unequal
+from graftwork.core.file_predictions import TABLES, find_inputs
 from graftwork.core.files import whole_file, write_json
 from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import claim_folder
-from graftwork.core.study import TABLES, find_inputs
 from graftwork.core.tables import read_manifest
 
 if TYPE_CHECKING:

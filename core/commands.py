@@ -262,7 +262,7 @@ def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
 
 def _predict(domain: Domain) -> tuple[str, Verb, str]:
     def predict(**options: Any) -> None:
-        from graftwork.core.study import predict_files
+        from graftwork.core.file_predictions import predict_files
 
         as_json = options.pop("json")
         table = predict_files(domain, **options)

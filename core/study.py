@@ -1,29 +1,24 @@
-"""The verbs with files around them: from a manifest to a run's folder, and from a run's folder to predictions."""
+"""`train` and `evaluate` with files around them: from a manifest to a run's folder, and what a run is worth."""
 
 from __future__ import annotations
 
 import dataclasses
-import glob
 import logging
-import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
-from graftwork.core.adapter import RECORD, open_adapter, read_record
+from graftwork.core.adapter import open_adapter, read_record
 from graftwork.core.backbone import Backbone, FrameHead, InputContract
 from graftwork.core.cache import parse_size
 from graftwork.core.characters import asked_classes, own_frame_head
-from graftwork.core.content import ROW_MARK, absolute_path, channel_files, example_exists
 from graftwork.core.domain import Domain
-from graftwork.core.errors import ManifestError, OutputError, Problem, SettingsError, UnreadableError
-from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unequal, unreadable_report
+from graftwork.core.errors import ManifestError, Problem, SettingsError
+from graftwork.core.examples import Examples, Unreadable, read_examples
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out, judge, predict
-from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.run_folder import (
@@ -33,26 +28,15 @@ from graftwork.core.run_folder import (
     check_same_run,
     claim_folder,
     mark,
-    prediction_columns,
     write_judged,
 )  # fmt: skip
 from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
-from graftwork.core.segmentation import draw_worst_and_best, segment_files, with_mask_classes
+from graftwork.core.segmentation import draw_worst_and_best, with_mask_classes
 from graftwork.core.strategies import parse_strategy
-from graftwork.core.tables import read_manifest, read_paths
-from graftwork.core.together import Party, open_parties, predict_together
-from graftwork.core.watch import watch_for
-from graftwork.core.windows import in_windows, join_table
-from graftwork.core.windows import timeline as _timeline
-
-if TYPE_CHECKING:
-    import pandas as pd
+from graftwork.core.tables import read_manifest
+from graftwork.core.windows import in_windows
 
 log = logging.getLogger(__name__)
-
-TABLES = (".csv", ".tsv", ".parquet")
-PREDICT_BLOCK = 128
-"""Files that `predict` holds in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -151,130 +135,6 @@ def evaluate_run(
         if rows.task == "mask":
             draw_worst_and_best(adapter, judged, Path(out), device)
     return judged, examples.left_out
-
-
-def predict_files(
-    domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
-    batch_size: int, device: str, timeline: str | None = None, outside: Literal["flag", "refuse"] = "flag",
-) -> pd.DataFrame:  # fmt: skip
-    """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead.
-    Of runs that learnt masks, as `segment_files`.
-
-    Further folders of runs among the inputs predict the same files: every run then has columns of its own, under its
-    name. Backbones that runs share are loaded and run once. timeline: a CSV file for the predictions of every window of
-    recordings that the runs cut. outside: whether examples that are unlike those of the training have the reason in a
-    column `outside`, or count as unreadable.
-    """
-    import pandas as pd
-
-    if out is not None and Path(out).is_dir() and read_record(Path(run))["task"] != "mask":
-        raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
-    runs = [run, *(name for name in inputs if (Path(name) / RECORD).is_file())]
-    paths = find_inputs([name for name in inputs if name not in runs])
-    if not paths:
-        raise SettingsError("nothing to predict: name files behind the runs")
-    if len({Path(name).resolve() for name in runs}) < len(runs):
-        raise SettingsError(f"a run is named twice: {', '.join(runs)}")
-    if read_record(Path(run))["task"] == "mask":
-        if len(runs) > 1 or timeline is not None:
-            raise SettingsError("masks are predicted by one run at a time, and have no timeline")
-        return segment_files(domain, run, paths, weights=weights, out=out, skip_unreadable=skip_unreadable,
-                             batch_size=batch_size, device=device, outside=outside)  # fmt: skip
-    recipe = Recipe(device=device, batch_size=batch_size)
-    runtime = start_runtime(recipe)
-    table, reasons = pd.DataFrame({"path": paths}), dict[str, str]()
-    unlike: dict[str, str] = {}
-    for party in open_parties(runs, domain, weights, runtime):
-        blocks = []
-        contract = party.adapters[0].backbone.contract
-        watch = watch_for(domain, party, refuse=outside == "refuse")
-        asked = _windows(domain, paths, party)
-        for start in range(0, len(asked), PREDICT_BLOCK):
-            part = asked[start : start + PREDICT_BLOCK]
-            block, failed = _predict_block(party, watch or contract, part, recipe, skip_unreadable,
-                                           failed_before=bool(reasons), named=len(runs) > 1)  # fmt: skip
-            blocks.append(block)
-            for path, reason in failed.items():
-                # Runs over other backbones read the same file in their own way, and may fail for another reason.
-                reasons[path] = reason if reasons.get(path) in (None, reason) else f"{reasons[path]}; {reason}"
-        unlike |= {} if watch is None else watch.outside
-        found = pd.concat(blocks, ignore_index=True)
-        if timeline is not None:
-            with whole_file(Path(timeline)) as beside:
-                _timeline(found).to_csv(beside, index=False, float_format="%.9g")
-        table = table.merge(found if asked == paths else join_table(found), how="left", on="path")
-    if reasons and not skip_unreadable:
-        raise UnreadableError(unreadable_report([Unreadable(path, reason) for path, reason in reasons.items()]))
-    if reasons:
-        log.warning("%d of %d files could not be read: see the column `error`", len(reasons), len(paths))
-        table["error"] = table["path"].map(reasons)
-    if unlike:
-        log.warning("%d of %d files are unlike the training's: see the column `outside`", len(unlike), len(paths))
-        table["outside"] = table["path"].map(unlike)
-    if out is not None:
-        with whole_file(Path(out)) as beside:
-            table.to_csv(beside, index=False, float_format="%.9g")
-    return table
-
-
-def _windows(domain: Domain, paths: Sequence[str], party: Party) -> list[str]:
-    if domain.windows is None:
-        return list(paths)
-    return [window for own in domain.windows(paths, party.adapters[0].backbone.contract) for window in own]
-
-
-def _predict_block(
-    party: Party, contract: InputContract, paths: Sequence[str], recipe: Recipe, skip_unreadable: bool, *,
-    failed_before: bool, named: bool,
-) -> tuple[pd.DataFrame, dict[str, str]]:  # fmt: skip
-    """Predictions for the paths that can be read, and why the others cannot.
-
-    Once something cannot be read and must not be skipped, nothing is predicted any more: the rest is only read, so that
-    the report is complete. named: whether columns begin with the run's name.
-    """
-    import pandas as pd
-
-    read = list(read_many(contract, paths, "reading"))
-    failures = {path: str(result) for path, result in read if isinstance(result, Exception)}
-    good = [(path, result) for path, result in read if not isinstance(result, Exception)]
-    names = tuple(path for path, _ in good)
-    table = pd.DataFrame({"path": names})
-    if good and (skip_unreadable or not (failures or failed_before)):
-        first = party.adapters[0]
-        blank = Manifest("", names, first.task, first.record["target"], first.classes, np.zeros(len(good)))
-        tensors = tuple(tensor for _, tensor in good)
-        examples = Examples(blank, contract, tensors, seconds=unequal([contract.seconds(tensor) for tensor in tensors]))
-        found = predict_together(party, examples, recipe)
-        for name, adapter, predictions in zip(party.names, party.adapters, found, strict=True):
-            columns = prediction_columns(adapter.task, adapter.classes, predictions)
-            table = table.assign(**{f"{name}.{key}" if named else key: value for key, value in columns.items()})
-    return table, failures
-
-
-def find_inputs(inputs: Sequence[str]) -> list[str]:
-    """Absolute paths of what the user named: files, patterns, tables with a column `path`. Raises UnreadableError
-    that lists what was not found."""
-    paths: list[str] = []
-    missing = []
-    for name in inputs:
-        expanded = os.path.expanduser(name)
-        if expanded.lower().endswith(TABLES) and os.path.isfile(expanded):
-            paths += read_paths(expanded)
-        elif len(channel_files(expanded)) > 1 and example_exists(expanded):
-            paths.append(absolute_path(expanded))
-        elif example_exists(expanded):
-            mark_place = expanded.find(ROW_MARK)
-            head = expanded if mark_place < 0 else expanded[:mark_place]
-            paths.append(os.path.abspath(head) + expanded[len(head) :])
-        else:
-            found = sorted(
-                os.path.abspath(path) for path in glob.glob(expanded, recursive=True) if os.path.isfile(path)
-            )
-            missing += [] if found else [name]
-            paths += found
-    if missing:
-        raise UnreadableError(f"no such file, and no file matches: {', '.join(missing)}")
-    return list(dict.fromkeys(paths))
 
 
 def _read(study: Study, frame_head: FrameHead | None) -> Manifest:

@@ -75,10 +75,10 @@ def explain_files(
     from graftwork.core.adapter import open_adapter
     from graftwork.core.errors import OutputError, UnreadableError
     from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
+    from graftwork.core.file_predictions import find_inputs
     from graftwork.core.progress import progress
     from graftwork.core.recipe import Recipe
     from graftwork.core.runtime import start_runtime
-    from graftwork.core.study import find_inputs
     from graftwork.imaging.output_names import output_names
     from graftwork.imaging.saliency import explain
     from graftwork.imaging.saliency_pictures import draw_saliency

@@ -12,7 +12,8 @@ import pytest
 
 from graftwork.core import experiment
 from graftwork.core.errors import ManifestError, OutputError, SettingsError, UnreadableError
-from graftwork.core.study import Study, evaluate_run, find_inputs, predict_files, run_study
+from graftwork.core.file_predictions import find_inputs, predict_files
+from graftwork.core.study import Study, evaluate_run, run_study
 
 
 @pytest.fixture
