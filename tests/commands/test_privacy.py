@@ -10,6 +10,8 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
+from graftwork.imaging import cli
+
 SECRETS = {
     "PatientName": "Zyxwona^Qertypol",
     "PatientID": "QX-99173",
@@ -117,3 +119,14 @@ def test_the_search_finds_what_is_there(tmp_path):
     write_series(tmp_path / "s0", 0, np.random.default_rng(0))
     everything = b"".join(content for _, content in written(tmp_path, []))
     assert all(mark.encode() in everything for mark in MARKS)
+
+
+def test_what_pydicom_quotes_from_headers_is_not_printed(monkeypatch):
+    def quoting(domain):
+        warnings.warn_explicit("Invalid value 'QX-99173'", UserWarning, "valuerep.py", 1, module="pydicom.valuerep")
+
+    monkeypatch.setattr(cli, "run_app", quoting)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cli.main()
+    assert caught == []

@@ -17,7 +17,7 @@ from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.experiment import predict
 from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.bundle import export_bundle
-from graftwork.imaging.export import export_onnx
+from graftwork.imaging.export import Predictor, export_onnx
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.01, device="cpu", workers=0, augment="off", compile="off")
 
@@ -45,7 +45,8 @@ def test_onnxruntime_gives_the_predictions_for_batches_of_any_size(manifest, tmp
     if task == "regression":
         manifest = Manifest("own", manifest.paths, task, "age", (), np.arange(8) * 9.0)
     adapter = trained(manifest, "lora")
-    # Adapters that learnt nothing would hide a forgotten merge.
+    assert not any("lora" in name for name in Predictor(adapter).state_dict())
+    # Merging an adapter that learnt nothing would change nothing.
     assert any(value.abs().max() > 1e-4 for name, value in adapter.graft.learnt().items() if "lora_B" in name)
     assert export_onnx(adapter, tmp_path / "own.onnx") < 1e-4
     session = onnxruntime.InferenceSession(str(tmp_path / "own.onnx"), providers=["CPUExecutionProvider"])
