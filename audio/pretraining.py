@@ -136,6 +136,9 @@ def pretrain(
     finite, OutputError for a checkpoint of another run.
     """
     runtime = start_runtime(Recipe(device=settings.device, precision=cast(Any, settings.precision)))
+    if _crop_count(settings) < runtime.processes:
+        raise SettingsError(f"{runtime.processes} processes share {_crop_count(settings)} crops an update: raise "
+                            "--batch-seconds, or use fewer processes")  # fmt: skip
     _check(backbone, clips, settings)
     own = backbone.copy()
     labels = np.asarray(clips.manifest.values, dtype=np.int64) if speakers and settings.speaker_weight else None
@@ -211,9 +214,13 @@ def _crops(task: _Task, update: int) -> list[Crop]:
     """The crops of an update, the same in every process."""
     settings = task.settings
     generator = np.random.default_rng((settings.seed, task.round, update))
-    count = max(1, round(settings.batch_seconds / settings.crop_seconds))
+    count = _crop_count(settings)
     return draw_crops(task.train, [len(one) for one in task.units], count, task.grid.frames(settings.crop_seconds),
                       _masks(settings), generator)  # fmt: skip
+
+
+def _crop_count(settings: Pretraining) -> int:
+    return max(1, round(settings.batch_seconds / settings.crop_seconds))
 
 
 def _masks(settings: Pretraining) -> Masks:

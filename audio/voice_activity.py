@@ -25,9 +25,9 @@ def trim_silence(samples: Tensor, rate_hz: int, path: object) -> Tensor:
 
     Raises UnreadableError, naming the file, where nobody speaks; MissingPackageError without silero-vad.
     """
-    detect, model = _detector()
     heard = samples if rate_hz == RATE_HZ else resample(samples, rate_hz, RATE_HZ)
     with _ONE_AT_A_TIME, torch.inference_mode():
+        detect, model = _detector()
         spoken = detect(heard, model, sampling_rate=RATE_HZ, speech_pad_ms=MARGIN_MS)
     if not spoken:
         raise UnreadableError(

@@ -74,7 +74,7 @@ def beyond(
     """
     if examples.stage >= stop:
         return examples
-    views = 1 if augment is None else VIEWS if recipe.views is None else recipe.views
+    views = 1 if augment is None else view_count(recipe)
     work = _Work(backbone, examples, stop, runtime, recipe, augment, max(views, 1))
     if recipe.views != 0 and examples.stage == 0:
         found = _from_store(work)
@@ -85,6 +85,14 @@ def beyond(
             log.info("the %d frozen stages run anew in every epoch", stop)
         return None
     return _in_memory(work)
+
+
+def agreed(examples: Examples, runtime: Runtime) -> Examples:
+    """The examples without their tensors, where these do not fit in the memory of every process: all then take the same
+    way."""
+    if not _any(runtime, examples.tensors is None):
+        return examples
+    return replace(examples, tensors=None)
 
 
 def mapped(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Recipe) -> Examples:
@@ -99,6 +107,16 @@ def mapped(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Rec
 def vectors(examples: Examples) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Examples that have been through all stages, as one table (rows, feature_dim)."""
     return torch.stack(list(examples.tensors or ())).float().numpy()
+
+
+def view_count(recipe: Recipe) -> int:
+    """How many changed copies, or pieces, of every example there are."""
+    return VIEWS if recipe.views is None else max(recipe.views, 1)
+
+
+def view_generator(recipe: Recipe, view: int, digest: str) -> tuple[int, ...]:
+    """What seeds the generator of one view of an example: the run's seed, the view and the example's content."""
+    return (recipe.seed, view, int(digest[:16], 16))
 
 
 def all_views(examples: Examples) -> Examples:
@@ -288,7 +306,7 @@ def _view_augment(work: _Work, places: Sequence[tuple[int, int]]) -> RowAugment 
     if work.augment is None:
         return None
     digests = content_digests([work.examples.manifest.paths[row] for row, _ in places])
-    keys = [(work.recipe.seed, view, int(digest[:16], 16)) for digest, (_, view) in zip(digests, places, strict=True)]
+    keys = [view_generator(work.recipe, view, digest) for digest, (_, view) in zip(digests, places, strict=True)]
     return RowAugment(work.augment, tuple(keys))
 
 

@@ -29,7 +29,6 @@ class Decoder(nn.Module):
     def __init__(self, channels: Sequence[int], spatial_dims: int, outputs: int) -> None:
         """channels: of every level, the finest first; a single level becomes one convolution over its maps."""
         super().__init__()
-        self.kind = "decoder"
         self.outputs = outputs
         widths = [min(FINEST_WIDTH * 2**level, WIDEST) for level in range(len(channels))]
         self.own = nn.ModuleList()

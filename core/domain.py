@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from graftwork.core.backbone import Backbone, FrameHead, InputContract
-    from graftwork.core.watch import Watch
+    from graftwork.core.watch import Outside, Watch
 
 Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
 """A random change of one example as the contract's `read` returned it, reproducible from the generator."""
@@ -47,7 +47,7 @@ class Domain:
     parameters: the domain's own options of `train`, as Typer reads them from a signature.
     windows: the windows of every path, as the contract asks for them; None where examples are never cut.
     watch: what looks at examples while they are read, so that those unlike the training's are found; None where nothing
-    does. It is given the contract, and what each run has seen (by its name).
+    does. It is given the contract, what each run has seen (by its name, "" for the only one), and what to do then.
     text_input: options of the backbone for text targets, None where the domain has none.
     mask_values: the values that occur in files of masks, ascending, None where the domain has no masks.
     load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own.
@@ -63,7 +63,7 @@ class Domain:
     augment: Augment
     parameters: tuple[inspect.Parameter, ...]
     windows: Callable[[Sequence[str], InputContract], list[list[str]]] | None = None
-    watch: Callable[[InputContract, dict[str, dict[str, Any]], bool], Watch] | None = None
+    watch: Callable[[InputContract, dict[str, dict[str, Any]], Outside], Watch] | None = None
     text_input: dict[str, Any] | None = None
     mask_values: Callable[[Sequence[str]], tuple[int, ...]] | None = None
     load_frame_head: Callable[..., FrameHead] | None = None

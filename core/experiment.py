@@ -71,7 +71,7 @@ def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, devic
     runtime = start_runtime(recipe)
     runtime.place(adapter.graft)
     if adapter.task == "mask":
-        scores = mask_scores(adapter, examples.manifest, runtime)
+        scores = mask_scores(adapter, examples.manifest, runtime, batch_size)
         runtime.release(adapter.graft)
         return scores
     outputs = graft_outputs(adapter.graft, examples, runtime, recipe, "predicting")

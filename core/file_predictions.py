@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from graftwork.core.runtime import start_runtime
 from graftwork.core.segmentation import segment_files
 from graftwork.core.tables import read_paths
 from graftwork.core.together import Party, open_parties, predict_together
-from graftwork.core.watch import watch_for
+from graftwork.core.watch import Outside, watch_for
 from graftwork.core.windows import join_table
 from graftwork.core.windows import timeline as _timeline
 
@@ -41,7 +41,7 @@ PREDICT_BLOCK = 128
 
 def predict_files(
     domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
-    batch_size: int, device: str, timeline: str | None = None, outside: Literal["flag", "refuse"] = "flag",
+    batch_size: int, device: str, timeline: str | None = None, outside: Outside = "flag",
 ) -> pd.DataFrame:  # fmt: skip
     """Predictions for files, patterns or tables of paths; with skipping, unreadable files have an `error` instead.
     Of runs that learnt masks, as `segment_files`.
@@ -61,7 +61,7 @@ def predict_files(
         raise SettingsError("nothing to predict: name files behind the runs")
     if len({Path(name).resolve() for name in runs}) < len(runs):
         raise SettingsError(f"a run is named twice: {', '.join(runs)}")
-    if read_record(Path(run))["task"] == "mask":
+    if any(read_record(Path(name))["task"] == "mask" for name in runs):
         if len(runs) > 1 or timeline is not None:
             raise SettingsError("masks are predicted by one run at a time, and have no timeline")
         return segment_files(domain, run, paths, weights=weights, out=out, skip_unreadable=skip_unreadable,
@@ -73,7 +73,7 @@ def predict_files(
     for party in open_parties(runs, domain, weights, runtime):
         blocks = []
         contract = party.adapters[0].backbone.contract
-        watch = watch_for(domain, party, refuse=outside == "refuse")
+        watch = watch_for(domain, party, outside, named=len(runs) > 1)
         asked = _windows(domain, paths, party)
         for start in range(0, len(asked), PREDICT_BLOCK):
             part = asked[start : start + PREDICT_BLOCK]
@@ -83,7 +83,8 @@ def predict_files(
             for path, reason in failed.items():
                 # Runs over other backbones read the same file in their own way, and may fail for another reason.
                 reasons[path] = reason if reasons.get(path) in (None, reason) else f"{reasons[path]}; {reason}"
-        unlike |= {} if watch is None else watch.outside
+        for path, reason in ({} if watch is None else watch.outside).items():
+            unlike[path] = f"{unlike[path]}; {reason}" if path in unlike else reason
         found = pd.concat(blocks, ignore_index=True)
         if timeline is not None:
             with whole_file(Path(timeline)) as beside:

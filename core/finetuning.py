@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graftwork.core.activations import all_views, beyond, mapped, vectors
+from graftwork.core.activations import agreed, all_views, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
 from graftwork.core.backbone import Backbone
 from graftwork.core.checkpoint import remove_checkpoint
@@ -77,16 +77,17 @@ def finetune(
     recipe = recipe or Recipe()
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     runtime = start_runtime(recipe)
-    rows = _examples(train_rows, backbone)
-    val = None if val_rows is None or not len(val_rows) else _examples(val_rows, backbone)
+    rows = agreed(_examples(train_rows, backbone), runtime)
+    val = None if val_rows is None or not len(val_rows) else agreed(_examples(val_rows, backbone), runtime)
     graft = new_graft(backbone, rows.manifest, asked, recipe)
     before = graft.frozen_digests()
     history: tuple[HistoryRow, ...] = ()
     best_epoch = None
     augment = augment if augmented(graft.plan, recipe) else None
+    drawn_val = None
     if rows.manifest.task == "mask":
         augment = in_patches(rows, changed=augment is not None)
-        val = None if val is None else fixed_patches(val, recipe)
+        drawn_val = None if val is None else in_patches(val, changed=False)
     if graft.plan.solver != "gradient":
         _solve(graft, rows, recipe, runtime, augment)
     else:
@@ -95,9 +96,11 @@ def finetune(
             settings = _settings(backbone, rows, val, asked, recipe, augment)
             kept = Checkpoints(checkpoints, settings, checkpoint_seconds, resume)
         if graft.plan.frontier > 0:
-            rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment)
+            rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val)
         rows = mapped(backbone, rows, runtime, recipe)
         val = None if val is None else mapped(backbone, val, runtime, recipe)
+        if drawn_val is not None and val is not None and val.stage == 0:
+            val = fixed_patches(val, drawn_val, recipe)
         history, best_epoch = train(graft, rows, val, recipe=recipe, runtime=runtime, augment=augment,
                                     checkpoints=kept, on_epoch=on_epoch or _log_epoch)  # fmt: skip
     runtime.release(graft).train(False)
@@ -169,18 +172,19 @@ def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augme
 
 
 def _beyond_frontier(
-    graft: Graft, rows: Examples, val: Examples | None, recipe: Recipe, runtime: Runtime, augment: Augment | None
-) -> tuple[Examples, Examples | None, Augment | None]:
+    graft: Graft, rows: Examples, val: Examples | None, recipe: Recipe, runtime: Runtime, augment: Augment | None,
+    drawn_val: Augment | None,
+) -> tuple[Examples, Examples | None, Augment | None]:  # fmt: skip
     """Both parts after the frozen stages, and no random change any more: it is in the views; or all as it was where
-    that cannot be kept. Validation rows are never changed."""
-    if augment is not None and recipe.views == 0:
+    that cannot be kept. Validation rows are never changed; `drawn_val` only draws pieces of them."""
+    if recipe.views == 0 and (augment is not None or drawn_val is not None):
         return rows, val, augment
     frontier = graft.plan.frontier
     stored = beyond(graft.stages, rows, frontier, runtime, recipe, augment)
     if stored is None:
         return rows, val, augment
-    stored_val = None if val is None else beyond(graft.stages, val, frontier, runtime, recipe)
-    return stored, (val if stored_val is None else stored_val), None
+    stored_val = None if val is None else beyond(graft.stages, val, frontier, runtime, recipe, drawn_val)
+    return stored, (val if stored_val is None else all_views(stored_val)), None
 
 
 def _examples(data: Manifest | Examples, backbone: Backbone) -> Examples:

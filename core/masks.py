@@ -1,4 +1,4 @@
-"""Masks as targets: the loss over pixels or voxels, the overlap of patches, and what cases are worth together."""
+"""Masks as targets: the loss over pixels or voxels, the overlap of patches, and the names of what is measured."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def summed_mask_loss(outputs: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
 
 
 def patch_dice(outputs: Tensor, masks: Tensor) -> Tensor:
-    """Dice (batch, classes) of the likeliest class of every voxel; 1 where a class is neither there nor predicted."""
+    """Dice (batch, classes) of the likeliest class of every voxel; NaN where a class is neither there nor predicted."""
     guess = _one_hot(outputs.argmax(1), outputs.shape[1])
     truth = _one_hot(masks, outputs.shape[1])
     both = guess.sum(2) + truth.sum(2)
-    return torch.where(both > 0, 2 * (guess * truth).sum(2) / both.clamp(min=1), 1.0)
+    return torch.where(both > 0, 2 * (guess * truth).sum(2) / both.clamp(min=1), torch.nan)
 
 
 def _one_hot(masks: Tensor, classes: int) -> Tensor:

@@ -9,13 +9,12 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
+from graftwork.core.activations import view_count, view_generator
 from graftwork.core.backbone import MaskContract
+from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
 from graftwork.core.examples import Examples
 from graftwork.core.recipe import Recipe
-
-FIXED = 4
-"""Patches of every larger example that an epoch is judged by."""
 
 
 def whole(examples: Examples) -> bool:
@@ -34,16 +33,16 @@ def in_patches(examples: Examples, changed: bool) -> Augment | None:
     return partial(_drawn, cast(MaskContract, examples.contract), changed)
 
 
-def fixed_patches(examples: Examples, recipe: Recipe) -> Examples:
-    """A row for every one of `FIXED` patches of every example, the same in every epoch; the examples as they are where
-    they are patches."""
-    if whole(examples):
-        return examples
-    contract = cast(MaskContract, examples.contract)
-    rows = np.repeat(np.arange(len(examples)), FIXED)
-    generators = [np.random.default_rng((recipe.seed, row)) for row in range(len(examples))]
-    tensors = tuple(contract.patch(examples.tensor(row), generators[row], changed=False) for row in rows.tolist())
-    return replace(examples, manifest=examples.manifest.subset(rows), tensors=tensors)
+def fixed_patches(examples: Examples, draw: Augment, recipe: Recipe) -> Examples:
+    """A row for every view of every example, in memory: the pieces that a store of frozen stages would hold."""
+    rows = np.repeat(np.arange(len(examples)), view_count(recipe))
+    digests = content_digests(examples.manifest.paths)
+    tensors: list[Tensor] = []
+    for row in range(len(examples)):
+        whole_tensor = examples.tensor(row)
+        for view in range(view_count(recipe)):
+            tensors.append(draw(whole_tensor, np.random.default_rng(view_generator(recipe, view, digests[row]))))
+    return replace(examples, manifest=examples.manifest.subset(rows), tensors=tuple(tensors))
 
 
 def _drawn(contract: MaskContract, changed: bool, example: Tensor, generator: np.random.Generator) -> Tensor:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import Runtime, start_runtime
+from graftwork.core.watch import Outside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,13 +61,13 @@ def parse_mask_values(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime) -> NDArray[np.float64]:
+def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_size: int = 16) -> NDArray[np.float64]:
     """What the predicted mask of every row is worth, (rows, classes without the background, measures); NaN where a
     measure is not defined. The graft is on the runtime's device; each process judges its share.
 
     Raises UnreadableError or ContractError for a file that can no longer be read as it was.
     """
-    contract, run = _contract(adapter), _runner(adapter, runtime)
+    contract, run = _contract(adapter), _runner(adapter, runtime, batch_size)
     rows = runtime.share(range(len(manifest)))
     width = (len(manifest.classes) - 1) * len(MEASURES)
     found = torch.empty((len(rows), width), dtype=torch.float64)
@@ -95,13 +96,13 @@ def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: 
     runtime.place(adapter.graft).train(False)
     cases = [(title, judged.manifest.paths[row]) for title, row in zip(titles, chosen, strict=True)]
     with whole_file(folder / PICTURE) as beside:
-        _contract(adapter).draw(cases, _runner(adapter, runtime), beside)
+        _contract(adapter).draw(cases, _runner(adapter, runtime, 1), beside)
     runtime.release(adapter.graft)
 
 
 def segment_files(
     domain: Domain, run: str, paths: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
-    batch_size: int, device: str, outside: Literal["flag", "refuse"] = "flag",
+    batch_size: int, device: str, outside: Outside = "flag",
 ) -> pd.DataFrame:  # fmt: skip
     """Writes the predicted mask of every file into the folder `out`, and a table `segmentations.csv` beside them.
 
@@ -120,14 +121,16 @@ def segment_files(
     adapter = open_adapter(run, domain, weights)
     runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
     runtime.place(adapter.graft).train(False)
-    contract, apply = _contract(adapter), _runner(adapter, runtime)
+    contract, apply = _contract(adapter), _runner(adapter, runtime, batch_size)
     watch = None
-    if domain.watch is not None and "seen" in adapter.record:
-        watch = domain.watch(contract, {run: adapter.record["seen"]}, outside == "refuse")
+    if domain.watch is not None and adapter.record.get("seen"):
+        watch = domain.watch(contract, {"": adapter.record["seen"]}, outside)
+    names = contract.mask_names(paths)
+    _check_free(Path(out), names)
     rows: list[dict[str, Any]] = []
     failures = []
     with progress("segmenting", len(paths)) as advance:
-        for path, name in zip(paths, contract.mask_names(paths), strict=True):
+        for path, name in zip(paths, names, strict=True):
             try:
                 if watch is not None:
                     watch.read(path)
@@ -152,16 +155,35 @@ def segment_files(
     return table
 
 
+def _check_free(folder: Path, names: Sequence[str]) -> None:
+    """Raises OutputError where a mask would take the place of a file that an earlier prediction did not write: the true
+    masks are often called so."""
+    import pandas as pd
+
+    table = folder / TABLE
+    own = set(pd.read_csv(table, dtype=str)["mask"].dropna()) if table.is_file() else set()
+    taken = [name for name in names if (folder / name).exists() and name not in own]
+    if taken:
+        listed = ", ".join(taken[:5])
+        raise OutputError(
+            f"{folder}: files that no earlier prediction wrote would be lost: {listed}; name another --out"
+        )
+
+
 def _contract(adapter: Adapter) -> MaskContract:
     return cast(MaskContract, adapter.backbone.contract)
 
 
-def _runner(adapter: Adapter, runtime: Runtime) -> Callable[[Tensor], Tensor]:
-    """The graft as a function of patches (batch, channels, *size), on the CPU as its logits are, float32."""
+def _runner(adapter: Adapter, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:
+    """The graft as a function of patches (batch, channels, *size), on the CPU as its logits are, float32; at most
+    `batch_size` go through the network together."""
 
     def run(patches: Tensor) -> Tensor:
-        with torch.no_grad(), runtime.autocast():  # sliding windows are weighted in place
-            found = adapter.graft.outputs(runtime.send(Features(patches)))
-        return found.values.float().cpu()  # noqa: PD011  # of features, not of a table
+        found = []
+        for part in torch.split(patches, batch_size):
+            with torch.no_grad(), runtime.autocast():  # sliding windows are weighted in place
+                outputs = adapter.graft.outputs(runtime.send(Features(part)))
+            found.append(outputs.values.float().cpu())  # noqa: PD011  # of features, not of a table
+        return torch.cat(found)
 
     return run

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graftwork.core.activations import agreed
 from graftwork.core.adapter import open_adapter, read_record
 from graftwork.core.backbone import Backbone, FrameHead, InputContract
 from graftwork.core.cache import parse_size
@@ -72,10 +73,11 @@ def run_study(study: Study) -> Outcome:
     backbone = dataclasses.replace(backbone, frame_head=frame_head)
     manifest = _in_windows(study.domain, manifest, backbone.contract)
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
-    watch = None if study.domain.watch is None else study.domain.watch(backbone.contract, {}, False)
+    watch = None if study.domain.watch is None else study.domain.watch(backbone.contract, {}, "flag")
     examples = read_examples(manifest, watch or backbone.contract, unreadable=unreadable,  # type: ignore[arg-type]
                              frames=backbone.frames)  # fmt: skip
     examples = dataclasses.replace(examples, contract=backbone.contract)
+    examples = agreed(examples, runtime)
     record = _record(study, backbone, examples)
     if study.resume:
         check_same_run(study.out, record)

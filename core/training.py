@@ -260,11 +260,16 @@ def _validate(course: _Course, val: Examples, row: HistoryRow) -> tuple[float, f
     if task == "text":
         loss = found["cer"]  # the answers are characters already, of which there is no loss any more
     elif task == "mask":
-        loss = 1 - found["dice"]
+        loss = 1 - found["dice"]  # NaN, where no patch has a class but the background, stops no run
     else:
         spread = course.graft.head.get_buffer("scale").cpu()
         loss = float(summed_loss(task, outputs, target_tensor(val.manifest), torch.ones(len(val)), spread)) / len(val)
     name = headline(task)
     metric = found[name]
-    row |= {"val_cer" if task == "text" else "val_loss": loss, f"val_{name}": None if math.isnan(metric) else metric}
+    loss_name = "val_cer" if task == "text" else "val_loss"
+    row |= {loss_name: _defined(loss), f"val_{name}": _defined(metric)}
     return (0.0 if math.isnan(metric) else metric, -loss if math.isfinite(loss) else -math.inf)
+
+
+def _defined(number: float) -> float | None:
+    return None if math.isnan(number) else number

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graftwork.core.adapter import Adapter, model_card, read_record, version_of
 from graftwork.core.backbone import named_tensors
-from graftwork.core.errors import OutputError
+from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.files import whole_file, write_json, write_text
 from graftwork.core.graft import make_graft
 from graftwork.core.recipe import Recipe
@@ -34,8 +34,11 @@ def export_bundle(adapter: Adapter, folder: Path) -> None:
 
     The folder holds every tensor, frozen ones too, as safetensors. Reading scans and building the network are
     graftwork's, which has to be installed where the bundle runs: MONAI's own transforms resample and scale otherwise.
-    Raises OutputError for a folder that is not empty.
+    Raises OutputError for a folder that is not empty, SettingsError for a backbone that nobody else could build.
     """
+    if {"bundle", "custom"} & set(adapter.backbone.id.split(":")):
+        raise SettingsError(f"{adapter.backbone.id}: a bundle builds its network by the id of the backbone, which only "
+                            f"names something here; export it as ONNX")  # fmt: skip
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: is not an empty folder; name another --out")
     with whole_file(folder / "models" / WEIGHTS) as beside:

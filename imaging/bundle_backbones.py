@@ -77,6 +77,7 @@ def network_definition(place: Path) -> dict[str, Any]:
 
     Raises BackboneError where there is none, or it is not one of MONAI's networks with plain arguments.
     """
+    import yaml
     from monai.bundle import ConfigParser
 
     files = [place / "configs" / f"{name}{ending}" for name in CONFIGURATIONS for ending in (".json", ".yaml")]
@@ -86,8 +87,10 @@ def network_definition(place: Path) -> dict[str, Any]:
     for file in found:
         try:
             content = ConfigParser.load_config_file(str(file))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise UnreadableError(f"{file}: cannot be read as a configuration: {error}") from error
+        if not isinstance(content, dict):
+            raise UnreadableError(f"{file}: expected entries by name, found a {type(content).__name__}")
         for name in NAMES:
             definition = content.get(name)
             if isinstance(definition, dict) and "_target_" in definition:
@@ -99,11 +102,14 @@ def network_definition(place: Path) -> dict[str, Any]:
 def _plain(value: Any, content: dict[str, Any], where: str) -> Any:
     """The value, with `@name` replaced by that entry. Raises BackboneError for expressions, which would run code."""
     if isinstance(value, str) and value.startswith("@") and value[1:] in content:
-        return _plain(content[value[1:]], content, where)
+        rest = {key: own for key, own in content.items() if key != value[1:]}  # no entry stands for itself
+        return _plain(content[value[1:]], rest, where)
     if isinstance(value, str) and value[:1] in ("$", "@", "%"):
         raise BackboneError(f"{where}: {value!r} would have to be computed; write the value itself into the bundle")
     if isinstance(value, list):
         return [_plain(one, content, where) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one, content, f"{where}.{key}") for key, one in value.items()}
     return value
 
 
@@ -134,7 +140,9 @@ def _classifier(network: nn.Module) -> str | None:
 def _contract(
     place: Path, network: nn.Module, image_size: int | None, channels: int | None, intensity: str | None
 ) -> ImageContract:
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Conv3d)), None)
+    if first is None:
+        raise BackboneError(f"{place}: a {type(network).__name__} has no convolution that tells what it takes")
     dims, own = len(first.kernel_size), first.in_channels
     if channels not in (None, own):
         raise SettingsError(f"channels: the bundle's network takes {own}, found {channels}")

@@ -65,6 +65,8 @@ def read_series(path: str) -> Scan:
             raise UnreadableError(f"{file}: has {size[0]} x {size[1]} pixels, and {files[0]} {first.get('Rows')} x "
                                   f"{first.get('Columns')}")  # fmt: skip
     slices = [read_dicom(files[place]) for place in order]
+    if len({one.channels for one in slices}) > 1:
+        raise UnreadableError(f"{path}: some of its slices are in colour and some in grey")
     values: NDArray[np.float32] = np.stack([one.values for one in slices], axis=1)
     return turned(Scan(values, path, rgb=slices[0].rgb, full_range=slices[0].full_range), affine)
 
@@ -111,6 +113,17 @@ def _plane(file: str, header: Any) -> Plane:
         raise UnreadableError(f"{file}: does not say where it lies ({', '.join(missing)}); its series has no geometry")
     if int(header.get("NumberOfFrames", 1) or 1) > 1:
         raise UnreadableError(f"{file}: holds many frames, and other files of its series lie beside it; name the file")
-    direction = np.array(header.ImageOrientationPatient, dtype=np.float64)
-    rows, columns = (float(length) for length in header.PixelSpacing)
-    return Plane(np.array(header.ImagePositionPatient, dtype=np.float64), direction[:3], direction[3:], (rows, columns))
+    direction = _numbers(file, header, "ImageOrientationPatient", 6)
+    rows, columns = _numbers(file, header, "PixelSpacing", 2).tolist()
+    return Plane(_numbers(file, header, "ImagePositionPatient", 3), direction[:3], direction[3:], (rows, columns))
+
+
+def _numbers(file: str, header: Any, name: str, count: int) -> NDArray[np.float64]:
+    """The element as finite numbers. Raises UnreadableError that does not quote the header."""
+    try:
+        values = np.array(header.get(name), dtype=np.float64)
+    except (ValueError, TypeError, AttributeError):
+        values = np.empty(0)
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise UnreadableError(f"{file}: {name} is not {count} finite numbers")
+    return values

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from graftwork.core.backbone import Backbone, InputContract
-    from graftwork.core.watch import Watch
+    from graftwork.core.watch import Outside, Watch
     from graftwork.imaging.contract import ImageContract
 
 
@@ -47,10 +47,10 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     return augment(example, generator)
 
 
-def _watch(contract: InputContract, seen: dict[str, dict[str, Any]], refuse: bool) -> Watch:
+def _watch(contract: InputContract, seen: dict[str, dict[str, Any]], outside: Outside) -> Watch:
     from graftwork.imaging.seen import ScanWatch
 
-    return ScanWatch(cast("ImageContract", contract), seen, refuse)
+    return ScanWatch(cast("ImageContract", contract), seen, outside)
 
 
 IMAGE_SIZE = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from graftwork.core.heads import probabilities
 from graftwork.core.lora import merge_lora
 
 TOLERANCE = 1e-4
-"""Largest difference of probabilities, or of numbers relative to the target's deviation, between both networks."""
+"""Largest difference of probabilities, or of numbers relative to the largest, between both networks."""
 
 INPUT, OUTPUT = "scan", "prediction"
 
@@ -33,7 +34,7 @@ class Predictor(nn.Module):
         backbone = adapter.backbone
         self.stages = merge_lora(backbone) if adapter.graft.plan.strategy.name == "lora" else backbone.copy()
         self.network = self.stages.network
-        self.head = adapter.graft.head
+        self.head = copy.deepcopy(adapter.graft.head)
         self.task = adapter.task
         self.eval().requires_grad_(False)
 
@@ -57,6 +58,8 @@ def export_onnx(adapter: Adapter, place: Path) -> float:
         raise MissingPackageError(f"exporting to ONNX needs {error.name}: pip install 'graftwork[export]'") from error
     if adapter.graft.plan.strategy.name == "knn":
         raise SettingsError("knn: looks up its training examples, which ONNX does not hold; export a probe")
+    runtime_faults = onnxruntime.capi.onnxruntime_pybind11_state
+    faults = (runtime_faults.Fail, runtime_faults.InvalidGraph, runtime_faults.NotImplemented)
     predictor = Predictor(adapter)
     about = {"classes": list(adapter.classes), "input": adapter.record["input"], "task": adapter.task,
              "target": adapter.record["target"]}  # fmt: skip
@@ -67,12 +70,14 @@ def export_onnx(adapter: Adapter, place: Path) -> float:
             made: Any = torch.onnx.export(predictor, (scans[:2],), dynamo=True, input_names=[INPUT],
                                           output_names=[OUTPUT], dynamic_shapes={INPUT: {0: "batch"}},
                                           verbose=False)  # fmt: skip
+            for node in made.model.graph:
+                node.metadata_props.clear()  # torch notes there in which files of this machine it stands
             made.model.metadata_props["graftwork"] = json.dumps(about, sort_keys=True)
             made.save(str(beside))
             session = onnxruntime.InferenceSession(beside.read_bytes(), providers=["CPUExecutionProvider"])
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError, NotImplementedError) as error:
+            difference = max(_difference(session, predictor, scans[:count], adapter) for count in (1, 3))
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError, NotImplementedError, *faults) as error:
             raise SettingsError(f"{adapter.backbone.id} cannot be exported to ONNX: {_last_line(error)}") from error
-        difference = max(_difference(session, predictor, scans[:count], adapter) for count in (1, 3))
         if not difference <= TOLERANCE:
             raise SettingsError(f"{adapter.backbone.id}: ONNX gives outputs that differ by {difference:.2g}; at most "
                                 f"{TOLERANCE:g} is allowed")  # fmt: skip
@@ -81,7 +86,8 @@ def export_onnx(adapter: Adapter, place: Path) -> float:
 
 def _last_line(error: Exception) -> str:
     """Of messages that hold whole programs."""
-    return str(error.__cause__ or error).strip().splitlines()[-1]
+    lines = str(error.__cause__ or error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 def _difference(session: Any, predictor: Predictor, scans: Tensor, adapter: Adapter) -> float:

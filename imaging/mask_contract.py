@@ -183,5 +183,10 @@ def _resized_mask(mask: Tensor, size: Sequence[int], classes: int) -> Tensor:
     """(*spatial) class numbers at another size: the class with the largest share of every voxel, float32."""
     if tuple(mask.shape) == tuple(size):
         return mask.float()
-    shares = torch.stack([mask == number for number in range(classes)]).float()
-    return resize(shares, size).argmax(0).float()
+    best = resize((mask == 0).float()[None], size)[0]
+    found = torch.zeros(tuple(size))
+    for number in range(1, classes):
+        share = resize((mask == number).float()[None], size)[0]
+        found[share > best] = number
+        best = torch.maximum(best, share)
+    return found

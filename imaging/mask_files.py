@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.errors import ContractError, UnreadableError
+from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.core.progress import progress
 from graftwork.imaging.scan import SAME_MM, Scan, corners_apart_mm, read_scan, times
 
 ROUNDING = 1e-3
 """Masks that went through floating point hold 0.99999997 for 1."""
+
+
+MOST_IN_PICTURE = 2**16 - 1
+
+MOST_VALUES = 256
+"""A file with more is no mask, but an image that was named as one."""
 
 
 def mask_values(paths: Sequence[str]) -> tuple[int, ...]:
@@ -23,7 +29,10 @@ def mask_values(paths: Sequence[str]) -> tuple[int, ...]:
     with progress("reading masks", len(paths)) as advance:
         for path in paths:
             try:
-                found |= set(np.unique(_whole_numbers(read_scan(path))).tolist())
+                own = np.unique(_whole_numbers(read_scan(path))).tolist()
+                if len(own) > MOST_VALUES:
+                    raise UnreadableError(f"{path}: holds {len(own)} different values: is it a mask?")
+                found |= set(own)
             except UnreadableError as error:
                 wrong.append(str(error))
             advance(1, "")
@@ -46,11 +55,13 @@ def read_mask(path: str, scan: Scan, values: Sequence[int]) -> NDArray[np.int64]
         raise ContractError(f"{path}: has {times(stored.shape)} voxels, and its image {scan.path} "
                             f"{times(scan.spatial_shape)}")  # fmt: skip
     _check_place(mask, scan)
-    classes = np.full(max(int(stored.max()), *values) + 1, -1)
-    classes[list(values)] = np.arange(len(values))
-    found: NDArray[np.int64] = classes[stored]
-    if found.min() < 0:
-        strange = sorted(set(np.unique(stored[found < 0]).tolist()))
+    order = np.argsort(values)
+    known = np.asarray(values)[order]
+    places = np.minimum(np.searchsorted(known, stored), len(known) - 1)
+    wrong = known[places] != stored
+    found: NDArray[np.int64] = order[places]
+    if wrong.any():
+        strange = np.unique(stored[wrong]).tolist()
         raise ContractError(f"{path}: holds the values {', '.join(map(str, strange[:10]))}, and masks here have "
                             f"{', '.join(map(str, values))}")  # fmt: skip
     return found
@@ -60,13 +71,15 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
     """The class (*spatial) of every voxel of the scan as the values of masks, into a file whose ending says its kind.
 
     A picture's mask is a PNG; all others are NIfTI, in the geometry of the file that the scan was read from: its axes,
-    affine and codes where that is NIfTI, else RAS.
+    affine and codes where that is NIfTI, else RAS. Raises SettingsError for values that a picture cannot hold.
     """
     stored = np.asarray(values)[classes]
     stored = stored.astype(np.uint8 if max(values) < 256 else np.int32)
     if beside.suffix == ".png":
         from PIL import Image
 
+        if max(values) > MOST_IN_PICTURE:
+            raise SettingsError(f"a picture holds values up to {MOST_IN_PICTURE}, and masks here have {max(values)}")
         Image.fromarray(stored if max(values) < 256 else stored.astype(np.uint16)).save(beside)
         return
     from graftwork.imaging.volume_output import volume_bytes

@@ -101,7 +101,7 @@ def explain_files(
                 failed.append(Unreadable(path, str(error)))
                 rows.append({"path": path, "error": str(error)})
             else:
-                picture, volume = folder / f"{name}.png", folder / f"{name}.nii.gz"
+                picture, volume = folder / f"{name}_explained.png", folder / f"{name}_map.nii.gz"
                 draw_saliency(picture, found)
                 row = {"path": path, "output": found.output, "prediction": found.prediction, "stage": found.stage,
                        "picture": str(picture)}  # fmt: skip

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graftwork.core.backbone import Features
 from graftwork.core.errors import ContractError
+from graftwork.core.watch import Outside
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.intensity import HIGH_PERCENT, LOW_PERCENT, SAMPLE
 from graftwork.imaging.mask_contract import MaskContract
@@ -19,6 +20,9 @@ from graftwork.imaging.scan import Scan
 SPREAD = 0.5
 """How far beyond the range of the training a scan may lie, as a share of that range: data that differ among themselves
 may differ from a new scan as much."""
+
+FEWEST = 5
+"""Scans of which a range is kept."""
 
 TAILS = (0.01, 0.99)
 """Quantiles over the training scans that make up their range, so that a single odd one does not widen it."""
@@ -61,7 +65,10 @@ def measure(scan: Scan) -> dict[str, float]:
 
 
 def summarise(measured: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """The range of every trait that all scans have, with their number."""
+    """The range of every trait that all scans have, with their number; {} for fewer than `FEWEST` scans, whose range
+    would be theirs one by one."""
+    if len(measured) < FEWEST:
+        return {}
     found: dict[str, Any] = {"scans": len(measured)}
     for name in TRAITS:
         values = [one[name] for one in measured if name in one]
@@ -93,12 +100,14 @@ def far_off(seen: dict[str, Any], own: dict[str, float]) -> str:
 class ScanWatch:
     """A contract of images, or of images with masks, that measures every scan it reads.
 
-    seen: what each run's training scans were like, by the run's name; {} while training. refuse: whether a scan that is
-    far off is an error (ContractError) rather than noted in `outside`.
+    seen: what each run's training scans were like, by the run's name, "" for the only one; {} while training. outside:
+    "refuse" makes a scan that is far off an error (ContractError), "flag" notes it in `outside`.
     """
 
-    def __init__(self, contract: ImageContract | MaskContract, seen: dict[str, dict[str, Any]], refuse: bool) -> None:
-        self.contract, self.runs, self.refuse = contract, seen, refuse
+    def __init__(
+        self, contract: ImageContract | MaskContract, seen: dict[str, dict[str, Any]], outside: Outside
+    ) -> None:
+        self.contract, self.runs, self.refuse = contract, seen, outside == "refuse"
         self.outside: dict[str, str] = {}
         self.measured: dict[str, dict[str, float]] = {}
 
@@ -107,8 +116,7 @@ class ScanWatch:
         tensor, scan = self.contract.read_with_scan(path)
         own = self.measured[path] = measure(scan)
         reasons = {name: far_off(seen, own) for name, seen in self.runs.items()}
-        named = len(reasons) > 1
-        text = "; ".join(f"{name}: {reason}" if named else reason for name, reason in reasons.items() if reason)
+        text = "; ".join(f"{name}: {reason}" if name else reason for name, reason in reasons.items() if reason)
         if text and self.refuse:
             raise ContractError(f"{path}: is unlike the scans of the training (--outside refuse): {text}")
         if text:

@@ -45,8 +45,10 @@ def predict_mask(contract: MaskContract, scan: Scan, run: Run) -> NDArray[np.int
         logits = torch.as_tensor(found)[0]
     margins = contract.margins(spatial)[::-1]
     inside = [slice(margins[2 * axis + 1], margins[2 * axis + 1] + length) for axis, length in enumerate(spatial)]
-    chances = logits[(slice(None), *inside)].softmax(0)
-    classes: NDArray[np.int64] = resize(chances, scan.spatial_shape).argmax(0).numpy()
+    chances = logits[(slice(None), *inside)]
+    if tuple(chances.shape[1:]) != scan.spatial_shape:
+        chances = chances.softmax(0)
+    classes = _likeliest(chances, scan.spatial_shape)
     return _largest_components(classes, len(contract.values)) if contract.largest_component else classes
 
 
@@ -82,6 +84,20 @@ def segment_file(contract: MaskContract, path: str, run: Run, beside: Path) -> d
     size = 1.0 if scan.spacing_mm is None else float(np.prod(scan.spacing_mm))
     counts = np.bincount(classes.ravel(), minlength=len(contract.values)) * size
     return {f"{unit}_{value}": float(counts[place]) for place, value in enumerate(contract.values) if place}
+
+
+def _likeliest(maps: Tensor, size: Sequence[int]) -> NDArray[np.int64]:
+    """The number (*size) of the highest of the maps (classes, *spatial) once they are of that size: one at a time, as
+    all of them at the size of a large CT would fill the memory."""
+    best = resize(maps[:1], size)[0]
+    classes = torch.zeros(tuple(size), dtype=torch.int64)
+    for number in range(1, len(maps)):
+        own = resize(maps[number : number + 1], size)[0]
+        higher = own > best
+        classes[higher] = number
+        best = torch.where(higher, own, best)
+    found: NDArray[np.int64] = classes.numpy()
+    return found
 
 
 def _largest_components(classes: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -50,7 +50,7 @@ def _like(source: Any, volume: NDArray[Any]) -> Any:
     from graftwork.imaging.nifti import has_orientation
 
     old = source.header
-    if has_orientation(old):
+    if has_orientation(old) and volume.ndim == 3:  # what has two axes is read as it is stored
         back = ornt_transform(axcodes2ornt("RAS"), io_orientation(source.affine))
         volume = np.ascontiguousarray(apply_orientation(volume, back))
     image = nibabel.Nifti1Image(volume, source.affine)

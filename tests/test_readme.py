@@ -116,7 +116,7 @@ def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> No
     assert (place / "predictions.csv").read_text().startswith("path,prediction,probability_healthy,probability_tumour")
     assert (place / "tumour.onnx").stat().st_size > 1000
     assert (place / "tumour-bundle" / "configs" / "inference.json").is_file()
-    assert (place / "explained" / "1.png").stat().st_size > 1000
+    assert (place / "explained" / "1_explained.png").stat().st_size > 1000
     assert (place / "runs" / "tumour" / "evaluation.png").stat().st_size > 1000
 
 

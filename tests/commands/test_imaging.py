@@ -143,7 +143,7 @@ def test_explain_draws_what_can_be_read_and_lists_the_rest(bench):
     found = bench.run("explain", "run", "01.png", "words.png", "--out", "explained", "--class", "marked")
     assert (found.code, found.out) == (2, "")
     assert "1 example cannot be used" in found.err
-    assert (bench.folder / "explained" / "01.png").stat().st_size > 5000
+    assert (bench.folder / "explained" / "01_explained.png").stat().st_size > 5000
     found = bench.run("explain", "run", "01.png", "words.png", "--out", "explained", "--skip-unreadable")
     assert found.code == 0
     good, bad = csv.DictReader(io.StringIO(found.out))
@@ -151,6 +151,9 @@ def test_explain_draws_what_can_be_read_and_lists_the_rest(bench):
     assert float(good["prediction"]) > 0.5
     assert Image.open(good["picture"]).size[0] > 600
     assert "not a picture" in bad["error"]
+    before = (bench.folder / "01.png").read_bytes()
+    assert bench.run("explain", "run", "01.png", "--out", ".").code == 0
+    assert (bench.folder / "01.png").read_bytes() == before
     listed = json.loads(bench.run("explain", "run", "01.png", "--out", "explained", "--json").out)
     assert listed[0]["stage"] == "layer2"
     wrong = bench.run("explain", "run", "01.png", "--out", "explained", "--class", "tumour")

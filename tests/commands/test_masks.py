@@ -4,14 +4,22 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from graftwork.core.activations import all_views, beyond
 from graftwork.core.commands import run_app
+from graftwork.core.examples import read_examples
+from graftwork.core.patches import fixed_patches, in_patches
+from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import start_runtime
+from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.domain import DOMAIN
 
 CASES = 10
@@ -120,6 +128,56 @@ def test_frozen_maps_are_stored_once_and_train_the_weights_that_they_train_witho
     assert "storing" not in err
 
 
+def test_pieces_of_larger_scans_are_those_of_the_runs_own_seed_whatever_is_stored(run, tmp_path):
+    options = ("--backbone", "slices:tiny:cnn2d", "--patch-size", "12", "--epochs", 2, "--batch-size", 4,
+               "--test-fraction", 0, "--val-fraction", 0.3)  # fmt: skip
+    histories = {}
+    runs = {"stored": (), "again": ("--seed", 1), "fresh": ("--seed", 1, "--cache", tmp_path / "other")}
+    for name, more in runs.items():
+        code, _, err = run("train", "table.csv", "--target", "mask", *options, *more, "--out", name)
+        assert code == 0, err
+        histories[name] = pd.read_csv(tmp_path / name / "history.csv")
+    # Another seed draws other pieces, whatever the cache holds of the first.
+    for column in ("val_loss", "val_dice"):
+        assert (histories["again"][column] == histories["fresh"][column]).all()
+
+
+def test_validation_pieces_are_the_same_with_and_without_a_store(run, tmp_path):
+    manifest = read_manifest(tmp_path / "table.csv", target="mask")
+    backbone = load_backbone("slices:tiny:cnn2d", mask_values="0,3,6", patch_size="12")
+    recipe = Recipe(cache=str(tmp_path / "cache"), seed=3)
+    examples = read_examples(manifest, backbone.contract)
+    draw = in_patches(examples, changed=False)
+    fixed = fixed_patches(examples, draw, recipe)
+    assert len(fixed) == 4 * CASES
+    stop = len(backbone.stages)
+    stored = all_views(beyond(backbone, examples, stop, start_runtime(recipe), recipe, draw))
+    batch = stored.contract.collate([stored.tensor(row) for row in range(len(stored))])
+    expected = fixed.contract.collate(fixed.tensors)
+    assert torch.equal(batch.masks, expected.masks)
+    assert torch.equal(batch.skips[0], expected.values)
+    assert len({tuple(mask.flatten().tolist()) for mask in batch.masks}) > 3 * CASES
+    other = fixed_patches(examples, draw, replace(recipe, seed=4))
+    assert not torch.equal(torch.stack(other.tensors), torch.stack(fixed.tensors))
+
+
+def test_true_masks_in_the_folder_of_predictions_are_not_lost(run, tmp_path):
+    assert run("train", "table.csv", "--target", "mask", *NETWORK, "--epochs", 1, "--out", "run")[0] == 0
+    (tmp_path / "1_mask.nii.gz").write_bytes(b"by hand")
+    code, _, err = run("predict", "run", "1.nii.gz", "--out", ".")
+    assert code == 2
+    assert "would be lost: 1_mask.nii.gz" in err
+    assert (tmp_path / "1_mask.nii.gz").read_bytes() == b"by hand"
+    for _ in range(2):  # what it wrote itself may be written again
+        assert run("predict", "run", "1.nii.gz", "--out", "new")[0] == 0
+    rows = [f"{number}.nii.gz,{'ab'[number % 2]}" for number in range(CASES)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    assert run("train", "labels.csv", "--backbone", "i3d:tiny:cnn2d", "--image-size", 16, "--out", "labels")[0] == 0
+    code, _, err = run("predict", "labels", "run", "1.nii.gz")
+    assert code == 2
+    assert "masks are predicted by one run at a time" in err
+
+
 def test_strategies_are_compared_on_the_same_cases_in_folds(run, tmp_path):
     code, _, err = run("compare", "table.csv", "--target", "mask", *NETWORK, "--strategies", "knn,probe,partial:2",
                          "--folds", 2, "--epochs", 1, "--out", "compared")  # fmt: skip
@@ -175,13 +233,13 @@ def test_check_tells_what_masks_hold_and_which_cannot_be_read(run, tmp_path):
 
 @pytest.mark.slow(reason="starts three interpreters that import everything")
 def test_two_processes_learn_and_judge_the_masks_of_one(run, tmp_path):
-    options = [*NETWORK, "--strategy", "partial:3", "--epochs", "2", "--augment", "off", "--device", "cpu"]
+    options = [*NETWORK, "--patch-size", "8", "--strategy", "partial:3", "--epochs", "2", "--augment", "off"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, start in (("one", []), ("two", torchrun)):
         settings = os.environ | {"OMP_NUM_THREADS": "1", "GRAFTWORK_CACHE": str(tmp_path / f"cache-{name}")}
         done = subprocess.run(
             [sys.executable, *start, "-m", "graftwork.imaging", "train", "table.csv", "--target", "mask", *options,
-             "--out", name], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False, timeout=240,
+             "--device", "cpu", "--out", name], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False, timeout=240,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (load_file(tmp_path / name / "adapter.safetensors") for name in ("one", "two"))

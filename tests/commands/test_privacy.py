@@ -105,7 +105,7 @@ def test_nothing_that_names_a_patient_is_written_kept_or_printed(imaging_bench, 
         assert found.code == 0, found.err
         for mark in MARKS:
             assert mark not in found.out + found.err, (command, mark)
-    assert (bench.folder / "explained" / "s1.nii.gz").is_file()
+    assert (bench.folder / "explained" / "s1_map.nii.gz").is_file()
     places = dict(written(bench.folder, given))
     assert any("/cache/" in place for place in places)
     assert any(place.endswith("run/adapter.json") for place in places)

@@ -265,3 +265,18 @@ def test_examples_that_do_not_fit_in_memory_are_decoded_once_and_train_the_same_
         assert len(backbone.contract.reads) == {"memory": 0, "mapped": 16, "again": 0, "anew": 48}[name]
     for name in ("mapped", "again", "anew"):
         assert all(torch.equal(learnt[name][key], value) for key, value in learnt["memory"].items())
+
+
+def test_where_one_process_cannot_keep_the_examples_none_does(backbone, table):
+    class TwoProcesses:
+        """Of which the other one lacks the memory, or not."""
+
+        def __init__(self, other):
+            self.other = other
+
+        def total(self, value):
+            return value + self.other
+
+    examples = read_examples(read_manifest(table).subset(range(3)), backbone.contract)
+    assert activations.agreed(examples, TwoProcesses(0.0)) is examples
+    assert activations.agreed(examples, TwoProcesses(1.0)).tensors is None

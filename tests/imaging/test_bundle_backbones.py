@@ -7,7 +7,7 @@ import torch
 from monai.networks.nets import BasicUNet, DenseNet121, SegResNet, UNet, resnet10
 
 from graftwork.core.backbone import MAPS, Features
-from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.core.errors import BackboneError, SettingsError, UnreadableError
 from graftwork.imaging import load_backbone
 from graftwork.imaging.bundle_backbones import network_definition
 
@@ -46,8 +46,7 @@ def bundle(tmp_path):
 @pytest.mark.parametrize("name", ["UNet", "SegResNet", "BasicUNet"])
 def test_segmentation_networks_give_their_last_maps_from_the_bundles_weights(bundle, name):
     folder, network = bundle(name)
-    last = {"UNet": None, "SegResNet": network.conv_final[2] if name == "SegResNet" else None,
-            "BasicUNet": network.final_conv if name == "BasicUNet" else None}[name]  # fmt: skip
+    path = {"SegResNet": "conv_final.2", "BasicUNet": "final_conv"}.get(name)
     backbone = load_backbone(f"bundle:{folder}", mask_values="0,1")
     assert backbone.stages[-1].name == MAPS
     assert len(backbone.stages) > 4
@@ -56,7 +55,8 @@ def test_segmentation_networks_give_their_last_maps_from_the_bundles_weights(bun
     with torch.no_grad():
         found = backbone.run(Features(image)).values
         assert found.shape[1] == backbone.feature_dim
-        torch.testing.assert_close(found if last is None else last(found), network(image), atol=1e-5, rtol=1e-5)
+        made = found if path is None else network.get_submodule(path)(found)
+        torch.testing.assert_close(made, network(image), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["resnet10", "DenseNet121"])
@@ -99,3 +99,18 @@ def test_what_is_no_bundle_or_does_not_fit_is_named(bundle, tmp_path):
     (folder / "models" / "model.pt").unlink()
     with pytest.raises(BackboneError, match=r"no model.safetensors or model.pt"):
         load_backbone(f"bundle:{folder}", mask_values="0,1")
+
+
+def test_damaged_configurations_are_named(bundle):
+    folder, _ = bundle("UNet", norm={"name": "$__import__('os').mkdir('ran')"})
+    with pytest.raises(BackboneError, match=r"network_def\.norm\.name: .* would have to be computed"):
+        network_definition(folder)
+    file = folder / "configs" / "inference.json"
+    for text, reason in (
+        ('{"network_def": {"_target_": "UNet", "spatial_dims": "@a"}, "a": "@a"}', "would have to be"),
+        ("[1, 2]", "expected entries by name"),
+        ('{"network_def": ', "cannot be read as"),
+    ):
+        file.write_text(text)
+        with pytest.raises((BackboneError, UnreadableError), match=reason):
+            network_definition(folder)

@@ -152,3 +152,15 @@ def test_real_series_are_what_simpleitk_reads(real_data):
         np.testing.assert_array_equal(scan.values[0], sitk.GetArrayFromImage(image))
         np.testing.assert_allclose(scan.spacing_mm, image.GetSpacing()[::-1], rtol=1e-6)
         np.testing.assert_allclose(scan.affine[:3, 3], np.array(image.GetOrigin()) * [-1, -1, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "values"), [("PixelSpacing", [0.5]), ("ImageOrientationPatient", [1, 0, 0, 0, 1]),
+                                              ("ImagePositionPatient", [1.0, 2.0])])  # fmt: skip
+def test_a_position_that_is_none_is_named_without_its_value(series, name, values):
+    folder, _ = series()
+    path = next(iter(list_series(folder).values()))[2]
+    header = read_slice(path)
+    setattr(header, name, values)
+    header.save_as(path)
+    with pytest.raises(UnreadableError, match=f"{name} is not . finite numbers"):
+        read_scan(folder)

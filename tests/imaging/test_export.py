@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import nibabel
 import numpy as np
@@ -56,6 +57,8 @@ def test_onnxruntime_gives_the_predictions_for_batches_of_any_size(manifest, tmp
     for rows in (slice(0, 1), slice(0, 8)):
         (found,) = session.run(None, {"scan": scans[rows]})
         np.testing.assert_allclose(found, expected[rows], rtol=1e-4, atol=1e-4)
+    assert sys.prefix.encode() not in (tmp_path / "own.onnx").read_bytes()
+    assert adapter.graft.head.layers[-1].weight.requires_grad
     about = json.loads(session.get_modelmeta().custom_metadata_map["graftwork"])
     assert about["classes"] == list(adapter.classes)
     assert about["input"] == adapter.backbone.contract.to_json()

@@ -8,7 +8,7 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
-from graftwork.core.errors import ContractError, UnreadableError
+from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.imaging import read_scan
 from graftwork.imaging.mask_files import mask_values, read_mask, write_mask
 from graftwork.imaging.output_names import mask_names
@@ -119,3 +119,38 @@ def test_the_mask_of_a_picture_is_a_picture(tmp_path):
 def test_masks_are_called_as_their_scans_and_no_two_alike():
     paths = ["x/scan.nii.gz", "y/scan.NII", "x/scan.jpeg", "x/t1.nii.gz|x/t2.nii.gz"]
     assert mask_names(paths) == ["scan_mask.nii.gz", "scan-2_mask.nii.gz", "scan-3_mask.png", "t1_mask.nii.gz"]
+
+
+def test_a_stray_label_is_named_without_taking_memory_for_it(volume, stored):
+    values = stored.astype(np.float64)
+    values[0, 0, 0] = 2e10
+    scan = read_scan(volume(stored + 0.5, "image.nii.gz"))
+    with pytest.raises(ContractError, match="holds the values 20000000000, and masks here have 0, 1, 2"):
+        read_mask(volume(values, "mask.nii.gz"), scan, (0, 1, 2))
+
+
+def test_an_image_named_as_a_mask_is_found_out(volume):
+    image = volume(np.random.default_rng(0).permutation(504).reshape(7, 8, 9), "mask.nii.gz")
+    with pytest.raises(UnreadableError, match="holds 504 different values: is it a mask"):
+        mask_values([image])
+
+
+def test_values_in_any_order_are_found_at_their_places(volume, stored):
+    scan = read_scan(volume(stored + 0.5, "image.nii.gz"))
+    mask = volume(np.array([7, 0, 3])[stored], "mask.nii.gz")
+    assert (read_mask(mask, scan, (7, 0, 3)) == stored.T).all()
+
+
+def test_the_mask_of_a_flat_nifti_file_lies_as_the_file(tmp_path):
+    values = np.random.default_rng(0).uniform(size=(9, 12)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(values, AFFINE), tmp_path / "flat.nii.gz")
+    scan = read_scan(str(tmp_path / "flat.nii.gz"))
+    write_mask(tmp_path / "flat_mask.nii.gz", (scan.values[0] > 0.5).astype(np.int64), (0, 1), scan)
+    found = nibabel.load(tmp_path / "flat_mask.nii.gz")
+    assert (np.asarray(found.dataobj) == (values > 0.5)).all()
+
+
+def test_a_picture_refuses_values_that_it_cannot_hold(tmp_path):
+    Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(SettingsError, match="holds values up to 65535"):
+        write_mask(tmp_path / "m.png", np.eye(4, dtype=np.int64), (0, 70000), read_scan(str(tmp_path / "a.png")))
