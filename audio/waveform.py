@@ -40,9 +40,6 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
         raise SettingsError(f"max_seconds must be above 0, found {max_seconds}")
     span = split_span(str(path))
     samples, rate = _decode(Path(path if span is None else span[0]), max_seconds, span)
-    clipped = float((samples.abs() >= FULL_SCALE).float().mean())
-    if clipped >= CLIPPED_SHARE:
-        _say_clipped(str(path), f"{clipped:.0%}")
     mono = samples.mean(dim=1)
     if not bool(torch.isfinite(mono).all()):
         bad = int((~torch.isfinite(mono)).sum())
@@ -54,6 +51,9 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
     if span is None and bool((mono == mono[0]).all()):
         where = "" if max_seconds is None else f" in the middle {max_seconds} s"
         raise UnreadableError(f"{path}: nothing but silence{where}; check the recording, or remove its row")
+    clipped = float((samples.abs() >= FULL_SCALE).float().mean())
+    if clipped >= CLIPPED_SHARE:
+        _say_clipped(str(path), f"{clipped:.0%}")
     return resample(mono, rate, sample_rate_hz)
 
 
