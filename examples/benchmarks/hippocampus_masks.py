@@ -19,8 +19,6 @@ import time
 from pathlib import Path
 
 TEST = 36
-PATCHES = 1728
-"""Patches that every run is trained on, over all its epochs."""
 
 
 def main() -> None:
@@ -29,6 +27,7 @@ def main() -> None:
     parser.add_argument("--imagenet", help="local weights of timm:mobilenetv2_100; by default they are downloaded")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--cases", default="9,18,36,72,144", help="numbers of training cases, separated by commas")
+    parser.add_argument("--patches", type=int, default=1728, help="that every run is trained on, over all its epochs")
     parser.add_argument("--starts", default="pretrained,random", help="pretrained (frozen), random (frozen), scratch")
     arguments = parser.parse_args()
     with arguments.manifest.open(newline="") as stream:
@@ -50,11 +49,12 @@ def main() -> None:
             for number, (path, mask) in enumerate(rows[: TEST + count]):
                 out.writerow([path.resolve(), mask.resolve(), "test" if number < TEST else "train"])
         for start in arguments.starts.split(","):
+            epochs = str(max(1, arguments.patches // count))
             folder, began = arguments.out / f"{start}-{count}", time.perf_counter()
             subprocess.run(
                 [sys.executable, "-m", "graftwork.imaging", "train", str(table), "--target", "mask", "--backbone",
                  "slices:timm:mobilenetv2_100", "--patch-size", "40,56,40", "--batch-size", "2", "--learning-rate",
-                 "3e-3", "--val-fraction", "0", "--epochs", str(PATCHES // count), "--patience", "1000",
+                 "3e-3", "--val-fraction", "0", "--patience", "999", "--epochs", epochs,
                  "--out", str(folder), *starts[start]],
                 check=True, stdout=subprocess.DEVNULL,
             )  # fmt: skip
