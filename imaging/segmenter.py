@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 Run = Callable[[Tensor], Tensor]
 
-WINDOWS = 4
-"""Patches that go through the network together."""
+WINDOW_VOXELS = 2**21
+"""Voxels that go through the network together, unless a single patch has more: small patches keep a GPU busy only in
+numbers, large ones fill the memory one by one."""
 
 
 def predict_mask(contract: MaskContract, scan: Scan, run: Run) -> NDArray[np.int64]:
@@ -41,7 +43,8 @@ def predict_mask(contract: MaskContract, scan: Scan, run: Run) -> NDArray[np.int
     else:
         from monai.inferers import sliding_window_inference
 
-        found = sliding_window_inference(padded[None], contract.size, WINDOWS, run, contract.overlap, mode="gaussian")
+        together = max(1, WINDOW_VOXELS // math.prod(contract.size))
+        found = sliding_window_inference(padded[None], contract.size, together, run, contract.overlap, mode="gaussian")
         logits = torch.as_tensor(found)[0]
     margins = contract.margins(spatial)[::-1]
     inside = [slice(margins[2 * axis + 1], margins[2 * axis + 1] + length) for axis, length in enumerate(spatial)]
