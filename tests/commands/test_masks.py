@@ -239,7 +239,8 @@ def test_two_processes_learn_and_judge_the_masks_of_one(run, tmp_path):
         settings = os.environ | {"OMP_NUM_THREADS": "1", "GRAFTWORK_CACHE": str(tmp_path / f"cache-{name}")}
         done = subprocess.run(
             [sys.executable, *start, "-m", "graftwork.imaging", "train", "table.csv", "--target", "mask", *options,
-             "--device", "cpu", "--out", name], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False, timeout=240,
+             "--device", "cpu", "--out", name],
+            cwd=tmp_path, env=settings, capture_output=True, text=True, check=False, timeout=240,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (load_file(tmp_path / name / "adapter.safetensors") for name in ("one", "two"))
