@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 import warnings
 from typing import Any
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from graftwork.audio.waveform import resample
-from graftwork.core.errors import MissingPackageError, UnreadableError
+from graftwork.core.errors import MissingPackageError
+
+log = logging.getLogger(__name__)
 
 RATE_HZ = 16000
 MARGIN_MS = 100
@@ -23,16 +26,16 @@ _ONE_AT_A_TIME = threading.Lock()  # the model carries its state from one piece 
 def trim_silence(samples: Tensor, rate_hz: int, path: object) -> Tensor:
     """The clip (samples,), in the range -1 to 1, from its first to its last speech; pauses within stay.
 
-    Raises UnreadableError, naming the file, where nobody speaks; MissingPackageError without silero-vad.
+    Where none is found, as in some very short ones, it stays as it is, and that is said. Raises MissingPackageError
+    without silero-vad.
     """
     heard = samples if rate_hz == RATE_HZ else resample(samples, rate_hz, RATE_HZ)
     with _ONE_AT_A_TIME, torch.inference_mode():
         detect, model = _detector()
         spoken = detect(heard, model, sampling_rate=RATE_HZ, speech_pad_ms=MARGIN_MS)
     if not spoken:
-        raise UnreadableError(
-            f"{path}: no speech found in it; check the recording, remove its row, or leave --trim-silence off"
-        )
+        log.warning("%s: no speech found in it; it stays as it is", path)
+        return samples
     start, end = (round(place * rate_hz / RATE_HZ) for place in (spoken[0]["start"], spoken[-1]["end"]))
     return samples[start:end]
 

@@ -285,7 +285,12 @@ def _predict(domain: Domain) -> tuple[str, Verb, str]:
                 "the same files.",
             ),
             o.WEIGHTS,
-            o.option("out", str | None, None, "CSV file to write; by default the table goes to stdout."),
+            o.option(
+                "out",
+                str | None,
+                None,
+                "CSV file to write, by default the table goes to stdout; of masks the folder that they go into.",
+            ),
             o.option("timeline", str | None, None, "CSV file for every window of recordings that the run cuts."),
             *(() if domain.watch is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,

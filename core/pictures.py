@@ -33,9 +33,11 @@ def draw_evaluation(folder: Path, judged: Judged) -> None:
     manifest, predictions = judged.manifest, judged.predictions
     values = np.asarray(manifest.values)
     if manifest.task == "mask":
-        figure = Figure(figsize=(4 * len(MEASURES), 4), layout="constrained")
-        for place, (axes, name) in enumerate(zip(figure.subplots(1, len(MEASURES)), MEASURES, strict=True)):
-            draw_cases(axes, predictions[:, :, place], manifest.classes[1:], name)
+        # Without a spacing there are no distances.
+        shown = [place for place in range(len(MEASURES)) if place == 0 or not np.isnan(predictions[:, :, place]).all()]
+        figure = Figure(figsize=(4 * len(shown), 4), layout="constrained")
+        for axes, place in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+            draw_cases(axes, predictions[:, :, place], manifest.classes[1:], MEASURES[place])
     elif manifest.task == "text":
         figure = Figure(figsize=(6, 4), layout="constrained")
         draw_text_errors(figure.subplots(), judged)

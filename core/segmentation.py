@@ -91,7 +91,9 @@ def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: 
     means = np.nanmean(dice[defined], axis=1)
     order = defined[np.argsort(means, kind="stable")]
     chosen = dict.fromkeys(int(order[place]) for place in (0, len(order) // 2, -1))
-    titles = [f"{Path(judged.manifest.files[row]).name}: Dice {np.nanmean(dice[row]):.3f}" for row in chosen]
+    ranks = {int(order[len(order) // 2]): "median", int(order[-1]): "best", int(order[0]): "worst"}
+    titles = [f"{ranks[row]}: {Path(judged.manifest.files[row]).name}, Dice {np.nanmean(dice[row]):.3f}"
+              for row in chosen]  # fmt: skip
     runtime = start_runtime(Recipe(device=device))
     runtime.place(adapter.graft).train(False)
     cases = [(title, judged.manifest.paths[row]) for title, row in zip(titles, chosen, strict=True)]
@@ -149,7 +151,8 @@ def segment_files(
     with whole_file(Path(out) / TABLE) as beside:
         table.to_csv(beside, index=False, float_format="%.9g")
     if failures and not skip_unreadable:
-        raise UnreadableError(f"{unreadable_report(failures)}\nthe others' masks are in {out}")
+        rest = f"\nthe others' masks are in {out}" if len(failures) < len(paths) else ""
+        raise UnreadableError(unreadable_report(failures) + rest)
     if failures:
         log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(paths))
     return table

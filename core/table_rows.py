@@ -25,7 +25,9 @@ class TableRows:
         self.problems: list[Problem] = []
 
     def note(self, message: str, index: int | None = None, column: str | None = None) -> None:
-        self.problems.append(Problem(message, None if index is None else self.numbers[index], column))
+        problem = Problem(message, None if index is None else self.numbers[index], column)
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def column(self, name: str, what: str) -> list[str] | None:
         """The cells of a column, reported where it or a cell of it is missing."""

@@ -29,11 +29,12 @@ WEIGHTS = "model.safetensors"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 
-def export_bundle(adapter: Adapter, folder: Path) -> None:
+def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> None:
     """Writes configs/metadata.json, configs/inference.json, models/ and docs/README.md.
 
     The folder holds every tensor, frozen ones too, as safetensors. Reading scans and building the network are
     graftwork's, which has to be installed where the bundle runs: MONAI's own transforms resample and scale otherwise.
+    card: the run's, which says what it is worth; by default one that does not.
     Raises OutputError for a folder that is not empty, SettingsError for a backbone that nobody else could build.
     """
     if {"bundle", "custom"} & set(adapter.backbone.id.split(":")):
@@ -49,7 +50,7 @@ def export_bundle(adapter: Adapter, folder: Path) -> None:
     write_json(folder / "models" / "adapter.json", record)
     write_json(folder / "configs" / "metadata.json", _metadata(adapter))
     write_json(folder / "configs" / "inference.json", INFERENCE | MASKS if adapter.task == "mask" else INFERENCE)
-    write_text(folder / "docs" / "README.md", model_card(adapter.record, None) + RUNNING)
+    write_text(folder / "docs" / "README.md", (card or model_card(adapter.record, None)) + RUNNING)
 
 
 def load_network(folder: str) -> nn.Module:

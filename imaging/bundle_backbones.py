@@ -51,7 +51,8 @@ def load_bundle(
     Raises BackboneError for what is no bundle, or one without a network of MONAI's or with weights that do not fit;
     UnreadableError for a damaged file; SettingsError for other channels than the network has.
     """
-    place, identity = Path(name).expanduser(), f"bundle:{name}"
+    place = Path(name).expanduser().resolve()
+    identity = f"bundle:{place}"  # a run must find it again from any folder
     definition = network_definition(place)
     network = _build(definition)
     file = weights or next((str(place / "models" / own) for own in OWN_WEIGHTS
@@ -82,6 +83,8 @@ def network_definition(place: Path) -> dict[str, Any]:
 
     files = [place / "configs" / f"{name}{ending}" for name in CONFIGURATIONS for ending in (".json", ".yaml")]
     found = [file for file in files if file.is_file()]
+    if not place.is_dir():
+        raise BackboneError(f"{place}: no such folder (where a run found its bundle when it was trained)")
     if not found:
         raise BackboneError(f"{place}: is no MONAI bundle: there is no configs/inference.json or train.json")
     for file in found:

@@ -19,7 +19,7 @@ from graftwork.imaging.mask_contract import MaskContract
 OVERLAP = 0.5
 """Share of a patch that its neighbour covers too, unless the user says otherwise."""
 
-_WRONG_PATCH = "{} cannot take patches of {} (--patch-size, --image-size): {}"
+_WRONG_PATCH = "{} cannot take patches of {} (--patch-size, --image-size), multiples of 32 suit most networks: {}"
 
 Run = Callable[[nn.Module, Features], Features]
 

@@ -15,7 +15,7 @@ def export_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
     """Name, command and help of `export`."""
 
     def export(**options: Any) -> None:
-        from graftwork.core.adapter import open_adapter
+        from graftwork.core.adapter import CARD, open_adapter
         from graftwork.core.errors import OutputError
 
         place = Path(options["out"])
@@ -30,7 +30,8 @@ def export_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         else:
             from graftwork.imaging.bundle import export_bundle
 
-            export_bundle(adapter, place)
+            card = Path(options["run"]) / CARD
+            export_bundle(adapter, place, card.read_text(encoding="utf-8") if card.is_file() else None)
             print(f"MONAI bundle: {place}; docs/README.md says how to run it")
 
     return (

@@ -63,7 +63,7 @@ def read_mask(path: str, scan: Scan, values: Sequence[int]) -> NDArray[np.int64]
     if wrong.any():
         strange = np.unique(stored[wrong]).tolist()
         raise ContractError(f"{path}: holds the values {', '.join(map(str, strange[:10]))}, and masks here have "
-                            f"{', '.join(map(str, values))}")  # fmt: skip
+                            f"{', '.join(map(str, values))} (--mask-values)")  # fmt: skip
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from graftwork.imaging.scan import Scan
 Classes = NDArray[np.int64]
 
 
-def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], classes: int) -> None:
-    """One row a case: its title, the scan, and true and predicted classes (*spatial), as outlines.
+def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], values: Sequence[int]) -> None:
+    """One row a case: its title, the scan, and true and predicted classes (*spatial), as outlines. values: what the
+    classes are called, the background first.
 
     Volumes show the slice across each axis in which most of the true mask, or where there is none of the predicted one,
     lies. Dashed is the truth, solid the prediction, one colour a class.
@@ -31,16 +33,21 @@ def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], clas
             views = [shown, truth, guess]
             if columns == 3:
                 place = fullest_slice(truth if truth.any() else guess, axis)
-                views = [np.take(values, place, axis)[::-1] for values in views]
+                views = [np.take(view, place, axis)[::-1] for view in views]
             axes.imshow(
                 views[0], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=_aspect(scan, axis, columns)
             )
-            for number in range(1, classes):
+            for number in range(1, len(values)):
                 for mask, style in ((views[1], "--"), (views[2], "-")):
                     if (mask == number).any():
                         axes.contour(mask == number, [0.5], colors=f"C{number}", linestyles=style, linewidths=1)
             axes.set_axis_off()
         row[0].set_title(title, fontsize="small", loc="left")
+    for name, style in (("truth", "--"), ("prediction", "-")):
+        panels[0][0].plot([], [], color="black", linestyle=style, label=name)
+    for number, value in enumerate(values[1:], start=1):
+        panels[0][0].plot([], [], color=f"C{number}", label=f"class {value}")
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 
 

@@ -74,7 +74,7 @@ def draw_cases(contract: MaskContract, cases: Sequence[tuple[str, str]], run: Ru
         scan = contract.image.scan(image_of(path))
         truth = read_mask(str(mask_of(path)), scan, contract.values)
         drawn.append((title, scan, truth, predict_mask(contract, scan, run)))
-    draw_masks(beside, drawn, len(contract.values))
+    draw_masks(beside, drawn, contract.values)
 
 
 def segment_file(contract: MaskContract, path: str, run: Run, beside: Path) -> dict[str, float]:
