@@ -11,7 +11,7 @@ import torch
 from scipy.signal import resample_poly
 
 from graftwork.audio import read_waveform
-from graftwork.audio.waveform import SUFFIXES
+from graftwork.audio.waveform import SUFFIXES, _resampler
 from graftwork.core.errors import SettingsError, UnreadableError
 
 from .conftest import tone
@@ -171,6 +171,7 @@ def test_m4a_says_how_to_convert_it(tmp_path: Path) -> None:
 
 def test_clipping_and_other_rates_are_said_once(write_sound, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="graftwork")
+    _resampler.cache_clear()  # another test may have been told already
     loud, soft = np.clip(8 * tone(0.5, 11025), -1, 1), tone(0.5, 11025)
     names = [write_sound("loud.wav", loud, 11025), write_sound("soft.wav", soft, 11025)]
     for name in names * 2:
