@@ -43,6 +43,7 @@ class Decoder(nn.Module):
         self.last = _convolution(widths[0] if len(channels) > 1 else channels[0], outputs, 1, spatial_dims)
 
     def forward(self, features: Features) -> Tensor:
+        """Features with the finer levels as skips and the deepest as values; in between they may be of any size."""
         levels = [*features.skips, features.values]
         if not len(self.own):
             return cast(Tensor, self.last(levels[0]))

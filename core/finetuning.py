@@ -7,7 +7,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -162,12 +162,12 @@ def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augme
         neighbours = fit_neighbours(graft.head, found, all_views(ready).manifest, seed=recipe.seed)
         log.info("%d neighbours predict held-out rows best", neighbours.count)
         return
-    assert isinstance(graft.head, Head)  # a decoder is not solved
+    head = cast(Head, graft.head)  # a decoder is never solved
     # The solver works in the target's own unit.
-    graft.head.get_buffer("shift").zero_()
-    graft.head.get_buffer("scale").fill_(1.0)
+    head.get_buffer("shift").zero_()
+    head.get_buffer("scale").fill_(1.0)
     balanced = recipe.class_weights == "balanced"
-    fit = fit_probe(graft.head, found, all_views(ready).manifest, balanced=balanced, seed=recipe.seed)
+    fit = fit_probe(head, found, all_views(ready).manifest, balanced=balanced, seed=recipe.seed)
     log.info("probe solved on %d rows with C=%s", len(found), ", ".join(f"{c:g}" for c in fit.strengths))
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -216,8 +216,7 @@ def _loss(course: _Course, features: Any, share: Any, done: float) -> Tensor:
     if course.rows.manifest.task == "mask":
         with runtime.autocast():
             maps = course.graft.outputs(runtime.send(features), course.rows.stage)
-        assert maps.masks is not None  # examples whose masks are learnt have one
-        return summed_mask_loss(maps.values, maps.masks, weights)
+        return summed_mask_loss(maps.values, cast(Tensor, maps.masks), weights)
     with runtime.autocast():
         outputs = course.model(runtime.send(features), course.rows.stage)
     if course.recipe.head == "aam":

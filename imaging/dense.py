@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import torch
 from torch import nn
@@ -115,8 +116,7 @@ def for_masks(
 
     Raises BackboneError for a network without maps, SettingsError for values or patches that cannot work.
     """
-    image = backbone.contract
-    assert isinstance(image, ImageContract)  # every source of this package has one
+    image = cast(ImageContract, backbone.contract)  # every source of this package has one
     if patch_size is not None:
         image = replace(image, size=_patch_size(patch_size, image.spatial_dims))
     contract = MaskContract(image, parse_mask_values(mask_values), OVERLAP if overlap is None else overlap,
