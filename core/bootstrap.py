@@ -20,7 +20,8 @@ _CHUNK_CELLS = 2_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the ends of its interval; all NaN where the rows do not define the metric."""
+    """A value and the ends of its interval; all NaN where the rows do not define the metric, the ends alone where one
+    row or group leaves nothing to resample."""
 
     value: float
     low: float
@@ -29,6 +30,8 @@ class Interval:
     def __str__(self) -> str:
         if np.isnan(self.value):
             return "undefined"
+        if np.isnan(self.low):
+            return f"{self.value:.3f} (no interval)"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -62,9 +65,12 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """Every metric's value with its percentile interval (Efron and Tibshirani 1993).
 
-    Resamples in which a metric is undefined (a class was not drawn) are left out of that metric's interval.
+    Resamples in which a metric is undefined (a class was not drawn) are left out of that metric's interval. One row, or
+    one group, has no interval: every resample would be the same.
     """
     values = {name: float(value[0]) for name, value in metrics(np.ones((1, rows))).items()}
+    if (rows if groups is None else len(set(groups))) < 2:
+        return {name: Interval(value, float("nan"), float("nan")) for name, value in values.items()}
     drawn: dict[str, list[Floats]] = {name: [] for name in values}
     for weights in draws(rows, groups, resamples, seed, max(1, _CHUNK_CELLS // max(rows, 1))):
         for name, value in metrics(weights).items():

@@ -93,14 +93,14 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
 
 def _check(domain: Domain) -> tuple[str, Verb, str]:
     def check(**options: Any) -> None:
+        from graftwork.core.mask_classes import held_values
         from graftwork.core.overview import overview
-        from graftwork.core.segmentation import with_mask_classes
         from graftwork.core.tables import read_manifest
 
         manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
                                  task=options["task"], suffixes=domain.suffixes)  # fmt: skip
-        manifest = with_mask_classes(domain, manifest)
-        found = overview(manifest)
+        held = held_values(domain, manifest, manifest.paths) if manifest.task == "mask" else None
+        found = overview(manifest, held)
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:

@@ -163,14 +163,16 @@ def find_best(values: Mapping[str, float]) -> str | None:
 
 
 def find_cheapest(differences: Mapping[str, Interval], seconds: Mapping[str, float | None]) -> str | None:
-    """The name with the fewest seconds among those whose difference to the best has an interval around zero.
+    """The name with the fewest seconds among those whose difference to the best has an interval around zero, or none:
+    one row or group tells nothing apart.
 
     Names whose seconds are not known cannot be the cheapest. None where nothing is left.
     """
     equal = {
         name: spent
         for name, interval in differences.items()
-        if interval.low <= 0 <= interval.high and (spent := seconds[name]) is not None
+        if not (math.isnan(interval.value) or interval.low > 0 or interval.high < 0)
+        and (spent := seconds[name]) is not None
     }
     return min(equal, key=lambda name: equal[name]) if equal else None
 

@@ -19,6 +19,9 @@ from graftwork.core.transcripts import decode, error_counts
 
 Floats = NDArray[np.float64]
 
+FEW = 10
+"""Rows or groups below which a percentile bootstrap covers clearly less than it says (Efron and Tibshirani 1993)."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -52,10 +55,21 @@ class Evaluation:
         return numbers | {"about": about}
 
     def __str__(self) -> str:
-        resampled = f"{self.rows} rows" if self.groups is None else f"{self.rows} rows in {self.groups} groups"
+        resampled = _counted(self.rows, "row")
+        if self.groups is not None:
+            resampled += f" in {_counted(self.groups, 'group')}"
+        units = self.rows if self.groups is None else self.groups
+        if units < 2:
+            lines = [f"{resampled}, too few for intervals"]
+        else:
+            few = ", so few that intervals are too narrow" if units < FEW else ""
+            lines = [f"{resampled}{few}, {LEVEL:.0%} intervals"]
         width = max(map(len, self.metrics))
-        lines = [f"{resampled}, {LEVEL:.0%} intervals"]
         return "\n".join(lines + [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def headline(task: Task) -> str:

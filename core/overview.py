@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graftwork.core.content import content_digests
 from graftwork.core.manifest import PARTS, Manifest
@@ -14,9 +16,9 @@ from graftwork.core.manifest import PARTS, Manifest
 
 @dataclass(frozen=True)
 class Overview:
-    """classes: rows of every class or positive rows of every label, in all and by part. groups: how many, and
-    the smallest and largest. same_content: sets of rows whose files hold the same bytes; conflicts: those sets
-    whose targets differ; leaks: pairs in different parts."""
+    """classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
+    groups: how many, and the smallest and largest. same_content: sets of rows whose files hold the same bytes;
+    conflicts: those sets whose targets differ; leaks: pairs in different parts."""
 
     manifest: Manifest
     classes: dict[str, dict[str, int]]
@@ -31,10 +33,7 @@ class Overview:
         """Plain values."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "manifest"}
         return {"source": self.manifest.source, "rows": len(self.manifest), "task": self.manifest.task,
-                "target": self.manifest.target} | self._values() | fields  # fmt: skip
-
-    def _values(self) -> dict[str, Any]:
-        return {"mask_values": list(self.manifest.classes)} if self.manifest.task == "mask" else {}
+                "target": self.manifest.target} | fields  # fmt: skip
 
     def __str__(self) -> str:
         manifest = self.manifest
@@ -43,8 +42,8 @@ class Overview:
             words = [text.split() for text in manifest.targets]
             lines.append(f"  {sum(map(len, words))} words, {len({word for text in words for word in text})} different; "
                          f"{len(manifest.classes) - 1} characters: {''.join(manifest.classes)!r}")  # fmt: skip
-        if manifest.task == "mask" and manifest.classes:
-            lines.append(f"  masks hold the values {', '.join(manifest.classes)}")
+        if manifest.task == "mask":
+            lines.append("  values, and how many masks hold them:")
         if self.range is not None:
             lines.append("  from {:g} to {:g}, mean {:g}".format(*self.range))
         width = max(map(len, self.classes), default=0)
@@ -70,8 +69,9 @@ class Overview:
         return "\n".join(lines)
 
 
-def overview(manifest: Manifest) -> Overview:
-    """Counts everything; reads the bytes of every file once, without decoding them."""
+def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> Overview:
+    """Counts everything; reads the bytes of every file once, without decoding them. held: for masks, the values that
+    every row's holds."""
     digests = content_digests(manifest.files)
     same: dict[str, list[int]] = {}
     for row, value in enumerate(digests):
@@ -84,11 +84,11 @@ def overview(manifest: Manifest) -> Overview:
         counts = Counter(manifest.groups)
         groups = {"count": len(counts), "smallest": min(counts.values()), "largest": max(counts.values())}
         pairs = {(group, str(value)) for group, value in zip(manifest.groups, values.tolist(), strict=True)}
-        per_group = len(pairs) / len(counts)
+        per_group = None if held is not None else len(pairs) / len(counts)
     number = (float(values.min()), float(values.max()), float(values.mean())) if manifest.task == "regression" else None
     return Overview(
         manifest,
-        _class_counts(manifest),
+        _counts(manifest, _memberships(manifest, held)),
         number,
         groups,
         per_group,
@@ -98,13 +98,21 @@ def overview(manifest: Manifest) -> Overview:
     )
 
 
-def _class_counts(manifest: Manifest) -> dict[str, dict[str, int]]:
+def _memberships(manifest: Manifest, held: Sequence[tuple[int, ...]] | None) -> dict[str, NDArray[np.bool_]]:
+    """Which rows (rows,) belong to every class; none for text and numbers."""
     values = np.asarray(manifest.values)
+    if held is not None:
+        return {str(value): np.array([value in own for own in held]) for value in sorted(set().union(*held))}
+    if manifest.task == "single-label":
+        return {name: values == place for place, name in enumerate(manifest.classes)}
+    if manifest.task == "multi-label":
+        return {name: values[:, place] > 0.5 for place, name in enumerate(manifest.classes)}
+    return {}
+
+
+def _counts(manifest: Manifest, memberships: dict[str, NDArray[np.bool_]]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    if manifest.task in ("text", "mask"):
-        return found
-    for place, name in enumerate(manifest.classes):
-        members = values == place if manifest.task == "single-label" else values[:, place] > 0.5
+    for name, members in memberships.items():
         counts = {"all": int(members.sum())}
         if manifest.parts is not None:
             own = np.array(manifest.parts)

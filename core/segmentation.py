@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from graftwork.core.adapter import Adapter, open_adapter
 from graftwork.core.backbone import Features, MaskContract
 from graftwork.core.domain import Domain
-from graftwork.core.errors import OutputError, SettingsError, UnreadableError
+from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
@@ -33,32 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TABLE, PICTURE = "segmentations.csv", "cases.png"
-
-
-def with_mask_classes(domain: Domain, manifest: Manifest, values: str | None = None) -> Manifest:
-    """The manifest with the values of its masks as classes, where masks are the target: those given, separated by
-    commas, or all that occur.
-
-    Raises SettingsError for a domain without masks, values that are not whole numbers, and masks of one value only.
-    """
-    if manifest.task != "mask" or manifest.classes:
-        return manifest
-    if domain.mask_values is None:
-        raise SettingsError(f"{manifest.target!r} is masks, which {domain.name} cannot learn: name another column")
-    files = [str(mask) for mask in manifest.targets]
-    found = domain.mask_values(files) if values is None else parse_mask_values(values)
-    if len(found) < 2:
-        raise SettingsError(f"{manifest.source}: masks have the value {', '.join(map(str, found))} only: there is "
-                            "nothing to tell apart")  # fmt: skip
-    return replace(manifest, classes=tuple(map(str, found)))
-
-
-def parse_mask_values(text: str) -> tuple[int, ...]:
-    """`0,1,2` as numbers. Raises SettingsError for anything but different whole numbers of at least 0."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise SettingsError(f"--mask-values: expected different whole numbers, as 0,1,2, found {text!r}")
-    return tuple(int(part) for part in parts)
 
 
 def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_size: int = 16) -> NDArray[np.float64]:

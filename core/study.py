@@ -21,6 +21,7 @@ from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.examples import Examples, Unreadable, read_examples
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out, judge, predict
 from graftwork.core.manifest import Manifest
+from graftwork.core.mask_classes import with_mask_classes
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.run_folder import (
     FINISHED,
@@ -32,7 +33,7 @@ from graftwork.core.run_folder import (
     write_judged,
 )  # fmt: skip
 from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
-from graftwork.core.segmentation import draw_worst_and_best, with_mask_classes
+from graftwork.core.segmentation import draw_worst_and_best
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest
 from graftwork.core.windows import in_windows
@@ -149,7 +150,7 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
         split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
         classes=asked_classes(data["vocabulary"], frame_head),
     )  # fmt: skip
-    manifest = with_mask_classes(study.domain, manifest, study.input.get("mask_values"))
+    manifest = with_mask_classes(study.domain, manifest, study.input)
     shared = manifest.shared_content()
     if shared:
         log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
@@ -172,7 +173,7 @@ def _in_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> 
 def _input(study: Study, manifest: Manifest) -> dict[str, Any]:
     """What the backbone is loaded with: what was asked for, beside what the target needs."""
     if manifest.task == "mask":
-        return _given(study.input) | {"mask_values": ",".join(manifest.classes)}
+        return {"mask_values": ",".join(manifest.classes)} | _given(study.input)
     if manifest.task != "text":
         return _given(study.input)
     if study.domain.text_input is None:

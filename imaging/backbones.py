@@ -10,6 +10,7 @@ from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.imaging import hub
 from graftwork.imaging.catalogue import CATALOGUE, Known
+from graftwork.imaging.mask_files import OtherValues
 from graftwork.imaging.slicewise import SlicePooling
 
 SOURCES = ("tiny", "timm", "monai", "medicalnet", "bundle")
@@ -31,6 +32,7 @@ def load_backbone(
     spacing_mm: float | None = None,
     slice_pooling: SlicePooling | None = None,
     mask_values: str | None = None,
+    other_values: OtherValues | None = None,
     patch_size: str | None = None,
     overlap: float | None = None,
     largest_component: bool | None = None,
@@ -49,14 +51,15 @@ def load_backbone(
     spacing_mm: millimetres between voxels (pixels) that scans are resampled to, and then cut or padded about their
         centre to the size; by default they are stretched to the size, whatever their spacing.
     slice_pooling: of `slices:`, how a volume's vector is made of its slices': "mean", or "attention", which is learnt.
-    mask_values: the values of masks, separated by commas, the background first; the backbone then gives maps for them,
-        and reads scans in patches. patch_size, overlap, largest_component: only then, see `MaskContract`; the size as
-        "48,64,48" (depth, height, width), by default the image size along each axis.
+    mask_values: the values of masks, separated by commas, the background first, with names where you like, as
+        "0,1:liver"; the backbone then gives maps for them, and reads scans in patches. other_values, patch_size,
+        overlap, largest_component: only then, see `MaskContract`; the size as "48,64,48" (depth, height, width), by
+        default the image size along each axis.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError where weights cannot be
     fetched, UnreadableError for a damaged weights file, SettingsError for options that cannot work.
     """
-    given = {"mask_values": mask_values, "patch_size": patch_size, "overlap": overlap,
+    given = {"mask_values": mask_values, "other_values": other_values, "patch_size": patch_size, "overlap": overlap,
              "largest_component": largest_component}  # fmt: skip
     asked = {option: value for option, value in given.items() if value is not None}
     if asked and mask_values is None:
@@ -69,7 +72,7 @@ def load_backbone(
         return found
     from graftwork.imaging.dense import for_masks
 
-    made = for_masks(found, mask_values, patch_size, overlap, bool(largest_component))
+    made = for_masks(found, mask_values, other_values or "refuse", patch_size, overlap, bool(largest_component))
     return replace(made, options=made.options | asked)
 
 

@@ -13,9 +13,10 @@ from torch import nn
 
 from graftwork.core.backbone import MAPS, Backbone, Features, Stage
 from graftwork.core.errors import BackboneError, SettingsError
-from graftwork.core.segmentation import parse_mask_values
+from graftwork.core.mask_classes import parse_mask_values
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.mask_contract import MaskContract
+from graftwork.imaging.mask_files import OtherValues
 
 OVERLAP = 0.5
 """Share of a patch that its neighbour covers too, unless the user says otherwise."""
@@ -110,8 +111,9 @@ def _as_they_are(network: nn.Module, features: Features) -> Features:
 
 
 def for_masks(
-    backbone: Backbone, mask_values: str, patch_size: str | None, overlap: float | None, largest_component: bool
-) -> Backbone:
+    backbone: Backbone, mask_values: str, other_values: OtherValues, patch_size: str | None, overlap: float | None,
+    largest_component: bool,
+) -> Backbone:  # fmt: skip
     """A backbone of this package for masks with these values, as `backbones.load_backbone` takes them.
 
     Raises BackboneError for a network without maps, SettingsError for values or patches that cannot work.
@@ -119,8 +121,9 @@ def for_masks(
     image = cast(ImageContract, backbone.contract)  # every source of this package has one
     if patch_size is not None:
         image = replace(image, size=_patch_size(patch_size, image.spatial_dims))
-    contract = MaskContract(image, parse_mask_values(mask_values), OVERLAP if overlap is None else overlap,
-                            largest_component)  # fmt: skip
+    values, names = parse_mask_values(mask_values)
+    contract = MaskContract(image, values, OVERLAP if overlap is None else overlap, largest_component, names,
+                            other_values)  # fmt: skip
     return dense(backbone, contract)
 
 

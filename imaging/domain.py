@@ -35,7 +35,7 @@ def _list_backbones(text: str) -> list[BackboneEntry]:
     return list_backbones(text)
 
 
-def _mask_values(paths: Sequence[str]) -> tuple[int, ...]:
+def _mask_values(paths: Sequence[str]) -> list[tuple[int, ...]]:
     from graftwork.imaging.mask_files import mask_values
 
     return mask_values(paths)
@@ -95,8 +95,13 @@ SLICE_POOLING = Annotated[
 ]
 MASK_VALUES = Annotated[
     str | None,
-    typer.Option("--mask-values", help="For masks: their values, separated by commas, the background first; by default "
-                 "all that occur.", rich_help_panel="Masks"),
+    typer.Option("--mask-values", help="For masks: their values, separated by commas, the background first, with names "
+                 "where you like, as 0,1:liver,2:tumour; by default all that occur.", rich_help_panel="Masks"),
+]  # fmt: skip
+OTHER_VALUES = Annotated[
+    Literal["refuse", "background"] | None,
+    typer.Option("--other-values", help="For masks: what values are that --mask-values does not name: refused, as by "
+                 "default, or background, to learn one organ of several.", rich_help_panel="Masks"),
 ]  # fmt: skip
 PATCH_SIZE = Annotated[
     str | None,
@@ -131,6 +136,7 @@ DOMAIN = Domain(
         Parameter("spacing_mm", Parameter.KEYWORD_ONLY, default=None, annotation=SPACING),
         Parameter("slice_pooling", Parameter.KEYWORD_ONLY, default=None, annotation=SLICE_POOLING),
         Parameter("mask_values", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_VALUES),
+        Parameter("other_values", Parameter.KEYWORD_ONLY, default=None, annotation=OTHER_VALUES),
         Parameter("patch_size", Parameter.KEYWORD_ONLY, default=None, annotation=PATCH_SIZE),
         Parameter("overlap", Parameter.KEYWORD_ONLY, default=None, annotation=OVERLAP),
         Parameter("largest_component", Parameter.KEYWORD_ONLY, default=None, annotation=LARGEST),

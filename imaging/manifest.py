@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork.core import adapter, segmentation, tables
+from graftwork.core import adapter, mask_classes, tables
 from graftwork.core.adapter import Adapter
 from graftwork.core.manifest import Manifest, Task
 from graftwork.imaging.domain import DOMAIN
@@ -20,15 +20,17 @@ def read_manifest(
     split: str | None = "split",
     task: Task | None = None,
     classes: Sequence[str] | None = None,
+    mask_values: str | None = None,
 ) -> Manifest:
     """A validated manifest of scans; see `graftwork.core.read_manifest`.
 
-    Where masks are the target, its classes are the values that occur in them.
+    Where masks are the target, its classes are the values that occur in them, or those that `mask_values` names, which
+    `load_backbone` should be given too.
     """
     found = tables.read_manifest(
         source, target=target, group=group, split=split, task=task, classes=classes, suffixes=DOMAIN.suffixes
     )
-    return segmentation.with_mask_classes(DOMAIN, found)
+    return mask_classes.with_mask_classes(DOMAIN, found, {"mask_values": mask_values})
 
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:

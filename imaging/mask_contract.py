@@ -21,7 +21,7 @@ from graftwork.core.backbone import Features
 from graftwork.core.content import image_of, mask_of
 from graftwork.core.errors import SettingsError
 from graftwork.imaging.contract import ImageContract, resize, size_at
-from graftwork.imaging.mask_files import read_mask
+from graftwork.imaging.mask_files import OtherValues, read_mask
 from graftwork.imaging.scan import Scan
 
 LOOKED_AT = 2_000_000
@@ -34,7 +34,8 @@ class MaskContract:
 
     image: how images are read; its `size` is that of a patch. values: what masks hold, the background first. overlap:
     share of a patch that its neighbour covers too where a larger scan is predicted. largest_component: keep only the
-    largest connected piece of every class but the background.
+    largest connected piece of every class but the background. names: of the classes, by default their values.
+    other_values: what a mask's further values are, refused or background.
 
     Volumes are resampled to the image contract's spacing, or keep their own voxels where it has none; pictures without
     a spacing are stretched to the patch. Scans smaller than a patch are padded about their centre with their lowest
@@ -45,10 +46,14 @@ class MaskContract:
     values: tuple[int, ...]
     overlap: float = 0.5
     largest_component: bool = False
+    names: tuple[str, ...] = ()
+    other_values: OtherValues = "refuse"
 
     def __post_init__(self) -> None:
         if len(self.values) < 2 or len(set(self.values)) < len(self.values) or min(self.values) < 0:
             raise SettingsError(f"mask values must be at least two different whole numbers, found {self.values}")
+        if self.names and len(self.names) != len(self.values):
+            raise SettingsError(f"expected a name for each of {len(self.values)} mask values, found {self.names}")
         if not 0 <= self.overlap < 1:
             raise SettingsError(f"--overlap: expected at least 0 and below 1, found {self.overlap}")
 
@@ -76,7 +81,7 @@ class MaskContract:
         values = self.prepared(scan)
         mask = mask_of(path)
         if mask is not None:
-            truth = torch.from_numpy(read_mask(mask, scan, self.values))
+            truth = torch.from_numpy(read_mask(mask, scan, self.values, self.other_values))
             values = torch.cat([values, _resized_mask(truth, values.shape[1:], len(self.values))[None]])
         return (values if self.is_patch(values) else self.padded(values)), scan
 
@@ -114,13 +119,16 @@ class MaskContract:
 
     def to_json(self) -> dict[str, Any]:
         return {"image": self.image.to_json(), "values": list(self.values), "overlap": self.overlap,
-                "largest_component": self.largest_component}  # fmt: skip
+                "largest_component": self.largest_component, "names": list(self.names),
+                "other_values": self.other_values}  # fmt: skip
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> MaskContract:
         """The contract that `to_json` described. Raises SettingsError where fields are missing or unknown."""
         try:
-            return cls(**plain | {"image": ImageContract.from_json(plain["image"]), "values": tuple(plain["values"])})
+            own = {"image": ImageContract.from_json(plain["image"]), "values": tuple(plain["values"]),
+                   "names": tuple(plain.get("names", ()))}  # fmt: skip
+            return cls(**plain | own)
         except (TypeError, KeyError) as error:
             raise SettingsError(f"not a contract of masks: {error}") from None
 

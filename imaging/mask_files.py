@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.content import image_of, mask_of
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.core.progress import progress
 from graftwork.imaging.scan import SAME_MM, Scan, corners_apart_mm, read_scan, times
@@ -22,48 +24,52 @@ MOST_VALUES = 256
 """A file with more is no mask, but an image that was named as one."""
 
 
-def mask_values(paths: Sequence[str]) -> tuple[int, ...]:
-    """The values that occur in the masks, ascending. Raises UnreadableError that lists all that cannot be read."""
-    found: set[int] = set()
+OtherValues = Literal["refuse", "background"]
+"""What a mask's values are that nobody named."""
+
+
+def mask_values(paths: Sequence[str]) -> list[tuple[int, ...]]:
+    """The values, ascending, that every mask holds; one named with its image, `image#mask=mask`, is compared with it.
+
+    Raises UnreadableError that lists all that cannot be read, or have another shape or geometry than their image.
+    """
+    found: list[tuple[int, ...]] = []
     wrong = []
     with progress("reading masks", len(paths)) as advance:
         for path in paths:
             try:
-                own = np.unique(_whole_numbers(read_scan(path))).tolist()
-                if len(own) > MOST_VALUES:
-                    raise UnreadableError(f"{path}: holds {len(own)} different values: is it a mask?")
-                found |= set(own)
-            except UnreadableError as error:
+                found.append(_held(mask_of(path) or path, image_of(path) if mask_of(path) else None))
+            except (UnreadableError, ContractError) as error:
                 wrong.append(str(error))
             advance(1, "")
     if wrong:
-        raise UnreadableError("\n".join([f"{len(wrong)} masks cannot be read:", *(f"  {one}" for one in wrong[:50])]))
-    return tuple(sorted(found))
+        count = "1 mask cannot" if len(wrong) == 1 else f"{len(wrong)} masks cannot"
+        raise UnreadableError("\n".join([f"{count} be used:", *(f"  {one}" for one in wrong[:50])]))
+    return found
 
 
-def read_mask(path: str, scan: Scan, values: Sequence[int]) -> NDArray[np.int64]:
-    """The class (*spatial) of every voxel of the scan: the place of the mask's value among `values`.
+def read_mask(
+    path: str, scan: Scan, values: Sequence[int], other_values: OtherValues = "refuse"
+) -> NDArray[np.int64]:  # fmt: skip
+    """The class (*spatial) of every voxel of the scan: the place of the mask's value among `values`; what is not among
+    them is refused, or background, the first.
 
-    Raises ContractError for another shape or geometry than the scan's, or values that are not among them;
-    UnreadableError for values that are no whole numbers.
+    Raises ContractError for another shape or geometry than the scan's, or values that are refused; UnreadableError for
+    values that are no whole numbers.
     """
-    mask = read_scan(path)
-    stored = _whole_numbers(mask)
-    if stored.ndim == 3 and len(scan.spatial_shape) == 2 and 1 in stored.shape:
-        stored = stored.squeeze(stored.shape.index(1))
-    if stored.shape != scan.spatial_shape:
-        raise ContractError(f"{path}: has {times(stored.shape)} voxels, and its image {scan.path} "
-                            f"{times(scan.spatial_shape)}")  # fmt: skip
-    _check_place(mask, scan)
+    stored = _fitting(read_scan(path), scan)
     order = np.argsort(values)
     known = np.asarray(values)[order]
     places = np.minimum(np.searchsorted(known, stored), len(known) - 1)
     wrong = known[places] != stored
     found: NDArray[np.int64] = order[places]
-    if wrong.any():
+    if other_values == "background":
+        found[wrong] = 0
+    elif wrong.any():
         strange = np.unique(stored[wrong]).tolist()
         raise ContractError(f"{path}: holds the values {', '.join(map(str, strange[:10]))}, and masks here have "
-                            f"{', '.join(map(str, values))} (--mask-values)")  # fmt: skip
+                            f"{', '.join(map(str, values))} (--mask-values); --other-values background takes others "
+                            "for background")  # fmt: skip
     return found
 
 
@@ -87,6 +93,27 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
     if stored.ndim == 2:  # of a volume of one slice
         stored = stored.reshape(read_scan(scan.path).spatial_shape)
     beside.write_bytes(volume_bytes(stored, scan))
+
+
+def _held(mask: str, image: str | None) -> tuple[int, ...]:
+    scan = read_scan(mask)
+    stored = _whole_numbers(scan) if image is None else _fitting(scan, read_scan(image))
+    values = np.unique(stored).tolist()
+    if len(values) > MOST_VALUES:
+        raise UnreadableError(f"{mask}: holds {len(values)} different values: is it a mask?")
+    return tuple(values)
+
+
+def _fitting(mask: Scan, scan: Scan) -> NDArray[np.int64]:
+    """The mask's values (*spatial) at the scan's voxels. Raises ContractError for another shape or geometry."""
+    stored = _whole_numbers(mask)
+    if stored.ndim == 3 and len(scan.spatial_shape) == 2 and 1 in stored.shape:
+        stored = stored.squeeze(stored.shape.index(1))
+    if stored.shape != scan.spatial_shape:
+        raise ContractError(f"{mask.path}: has {times(stored.shape)} voxels, and its image {scan.path} "
+                            f"{times(scan.spatial_shape)}")  # fmt: skip
+    _check_place(mask, scan)
+    return stored
 
 
 def _whole_numbers(mask: Scan) -> NDArray[np.int64]:

@@ -13,8 +13,8 @@ from graftwork.imaging.scan import Scan
 Classes = NDArray[np.int64]
 
 
-def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], values: Sequence[int]) -> None:
-    """One row a case: its title, the scan, and true and predicted classes (*spatial), as outlines. values: what the
+def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], names: Sequence[object]) -> None:
+    """One row a case: its title, the scan, and true and predicted classes (*spatial), as outlines. names: what the
     classes are called, the background first.
 
     Volumes show the slice across each axis in which most of the true mask, or where there is none of the predicted one,
@@ -37,16 +37,16 @@ def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], valu
             axes.imshow(
                 views[0], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=_aspect(scan, axis, columns)
             )
-            for number in range(1, len(values)):
+            for number in range(1, len(names)):
                 for mask, style in ((views[1], "--"), (views[2], "-")):
                     if (mask == number).any():
                         axes.contour(mask == number, [0.5], colors=f"C{number}", linestyles=style, linewidths=1)
             axes.set_axis_off()
         row[0].set_title(title, fontsize="small", loc="left")
-    for name, style in (("truth", "--"), ("prediction", "-")):
-        panels[0][0].plot([], [], color="black", linestyle=style, label=name)
-    for number, value in enumerate(values[1:], start=1):
-        panels[0][0].plot([], [], color=f"C{number}", label=f"class {value}")
+    for kind, style in (("truth", "--"), ("prediction", "-")):
+        panels[0][0].plot([], [], color="black", linestyle=style, label=kind)
+    for number, name in enumerate(names[1:], start=1):
+        panels[0][0].plot([], [], color=f"C{number}", label=str(name))
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 

@@ -61,7 +61,7 @@ def case_scores(contract: MaskContract, path: str, run: Run) -> NDArray[np.float
     mask = mask_of(path)
     if mask is None:
         raise ContractError(f"{path}: has no mask to be judged by")
-    truth = read_mask(mask, scan, contract.values)
+    truth = read_mask(mask, scan, contract.values, contract.other_values)
     return measure_masks(truth, predict_mask(contract, scan, run), len(contract.values), scan.spacing_mm)
 
 
@@ -72,9 +72,9 @@ def draw_cases(contract: MaskContract, cases: Sequence[tuple[str, str]], run: Ru
     drawn = []
     for title, path in cases:
         scan = contract.image.scan(image_of(path))
-        truth = read_mask(str(mask_of(path)), scan, contract.values)
+        truth = read_mask(str(mask_of(path)), scan, contract.values, contract.other_values)
         drawn.append((title, scan, truth, predict_mask(contract, scan, run)))
-    draw_masks(beside, drawn, contract.values)
+    draw_masks(beside, drawn, contract.names or contract.values)
 
 
 def segment_file(contract: MaskContract, path: str, run: Run, beside: Path) -> dict[str, float]:
@@ -86,7 +86,8 @@ def segment_file(contract: MaskContract, path: str, run: Run, beside: Path) -> d
     unit = "pixels" if scan.spacing_mm is None else f"mm{len(scan.spacing_mm)}"
     size = 1.0 if scan.spacing_mm is None else float(np.prod(scan.spacing_mm))
     counts = np.bincount(classes.ravel(), minlength=len(contract.values)) * size
-    return {f"{unit}_{value}": float(counts[place]) for place, value in enumerate(contract.values) if place}
+    names = contract.names or contract.values
+    return {f"{unit}_{name}": float(counts[place]) for place, name in enumerate(names) if place}
 
 
 def _likeliest(maps: Tensor, size: Sequence[int]) -> NDArray[np.int64]:

@@ -224,11 +224,57 @@ def test_check_tells_what_masks_hold_and_which_cannot_be_read(run, tmp_path):
     code, out, err = run("check", "table.csv", "--target", "mask")
     assert code == 0, err
     assert "10 rows, mask target 'mask'" in out
-    assert "masks hold the values 0, 3, 6" in out
+    assert [line.split()[:3] for line in out.splitlines()[2:5]] == [
+        ["0", "10", "100.0%"], ["3", "10", "100.0%"], ["6", "10", "100.0%"],
+    ]  # fmt: skip
+    assert "groups" in out
+    assert "one class only" not in out
+    lines = (tmp_path / "table.csv").read_text()
+    for old, new in (("0_m", "x_m"), ("1_m", "0_m"), ("x_m", "1_m")):
+        lines = lines.replace(old, new)
+    (tmp_path / "swapped.csv").write_text(lines)
+    code, _, err = run("check", "swapped.csv", "--target", "mask")
+    assert code == 2
+    assert "1_m.nii.gz: has 16 x 16 x 16 voxels, and its image" in err
     (tmp_path / "1_m.nii.gz").write_bytes(b"no volume")
     code, _, err = run("check", "table.csv", "--target", "mask")
     assert code == 2
     assert "1_m.nii.gz: cannot be read as NIfTI" in err
+
+
+def test_one_organ_of_several_is_learnt_under_its_own_name(run, tmp_path):
+    chosen = ("--mask-values", "0:elsewhere,6:spleen", "--other-values", "background")
+    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, *chosen, "--epochs", 1, "--out", "run")
+    assert code == 0, err
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert [name for name in found if name.startswith("dice")] == ["dice", "dice_spleen"]
+    code, out, err = run("evaluate", "run", "table.csv", "--json")
+    assert code == 0, err
+    assert "dice_spleen" in json.loads(out)["test"]
+    assert run("predict", "run", "1.nii.gz", "--out", "new")[0] == 0
+    assert set(np.unique(nibabel.load(tmp_path / "new" / "1_mask.nii.gz").dataobj)) <= {0, 6}
+    assert pd.read_csv(tmp_path / "new" / "segmentations.csv").columns.tolist() == ["path", "mask", "mm3_spleen"]
+
+
+@pytest.mark.parametrize(("options", "reason"), [
+    (("--mask-values", "0,6"), "holds the values 3, and masks here have 0, 6"),
+    (("--other-values", "background"), "--other-values: name with --mask-values"),
+    (("--mask-values", "0,3:a,6:a"), "expected a name of its own for every class"),
+    (("--mask-values", "0,3:,6:a"), "expected a name of its own for every class"),
+    (("--mask-values", "0;3"), "expected different whole numbers, as 0,1,2 or 0,1:liver"),
+])  # fmt: skip
+def test_values_that_cannot_be_classes_are_refused(run, tmp_path, options, reason):
+    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, *options, "--out", "run")
+    assert code == 2
+    assert reason in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_no_mask_holds_is_told_of(run):
+    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "0,3,6,9", "--epochs", 1,
+                       "--out", "run")  # fmt: skip
+    assert code == 0, err
+    assert "no mask holds the value 9: such a class cannot be learnt" in err
 
 
 @pytest.mark.slow(reason="starts three interpreters that import everything")

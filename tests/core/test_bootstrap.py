@@ -72,3 +72,11 @@ def test_undefined_resamples_are_left_out_and_an_undefined_value_has_no_interval
     assert np.isnan([none.value, none.low, none.high]).all()
     assert str(none) == "undefined"
     assert str(Interval(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
+
+
+@pytest.mark.parametrize(("rows", "groups"), [(1, None), (6, ["one"] * 6)])
+def test_what_cannot_be_resampled_has_no_interval(rows, groups):
+    found = bootstrap(mean_of(np.arange(rows, dtype=float)), rows, groups)["mean"]
+    assert found.value == (rows - 1) / 2
+    assert np.isnan([found.low, found.high]).all()
+    assert str(found) == f"{found.value:.3f} (no interval)"

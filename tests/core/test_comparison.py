@@ -63,6 +63,7 @@ def test_the_cheapest_is_the_fastest_of_those_whose_interval_holds_zero():
     assert find_cheapest(differences, seconds) == "probe"
     assert find_cheapest(differences, seconds | {"probe": None}) == "lora"
     assert find_cheapest({"full": Interval(0, 0, 0)}, {"full": None}) is None
+    assert find_cheapest({"full": Interval(0, 0, 0), "lora": Interval(-0.3, np.nan, np.nan)}, seconds) == "lora"
 
 
 def test_the_best_has_the_highest_defined_value():

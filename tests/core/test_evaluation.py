@@ -81,6 +81,11 @@ def test_the_numbers_are_said_with_what_was_resampled(rng):
     assert (about["rows"], about["groups"], about["classes"]) == (40, 10, ["x", "y"])
     assert about["interval"] == "95% percentile bootstrap over groups"
     assert str(found).startswith("40 rows in 10 groups, 95% intervals\nauroc ")
+    few = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.arange(40) // 20, resamples=50)
+    assert str(few).startswith("40 rows in 2 groups, so few that intervals are too narrow, 95% intervals\n")
+    one = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.zeros(40), resamples=50)
+    assert str(one).startswith("40 rows in 1 group, too few for intervals\n")
+    assert one.to_json()["accuracy"]["low"] is None
 
 
 def test_predictions_are_judged_alike_in_any_order_of_the_rows(rng):

@@ -42,7 +42,7 @@ def test_masks_are_classes_of_the_images_voxels_whatever_the_values(volume, stor
     values = np.array([0, 4, 17])[stored]
     scan = read_scan(volume(stored + 0.5, "image.nii.gz"))
     mask = volume(np.where(values == 17, 16.9999999, values), "mask.nii.gz")
-    assert mask_values([mask]) == (0, 4, 17)
+    assert mask_values([mask]) == [(0, 4, 17)]
     assert (read_mask(mask, scan, (0, 4, 17)) == stored.T).all()
 
 
@@ -51,6 +51,26 @@ def test_a_mask_stored_in_another_orientation_than_its_image_fits(volume, stored
     values, affine = turned(stored, AFFINE, "LPI")
     mask = volume(values, "mask.nii.gz", affine, np.uint8)
     assert (read_mask(mask, read_scan(image), (0, 1, 2)) == stored.T).all()
+
+
+def test_other_values_are_background_where_somebody_says_so(volume, stored):
+    scan = read_scan(volume(stored + 0.5, "image.nii.gz"))
+    mask = volume(np.array([0, 4, 17])[stored], "mask.nii.gz")
+    assert (read_mask(mask, scan, (0, 17), "background") == (stored.T == 2)).all()
+    assert (read_mask(mask, scan, (4, 17), "background") == (stored.T == 2)).all()
+
+
+def test_all_masks_that_do_not_fit_their_images_are_named_together(volume, stored):
+    image = volume(stored + 0.5, "image.nii.gz")
+    fine, short = volume(stored, "fine.nii.gz"), volume(stored[:-1], "short.nii.gz")
+    moved = volume(stored, "moved.nii.gz", SHIFTED)
+    assert mask_values([f"{image}#mask={fine}"]) == [(0, 1, 2)]
+    with pytest.raises(UnreadableError) as found:
+        mask_values([f"{image}#mask={mask}" for mask in (fine, short, moved)])
+    first, *named = str(found.value).splitlines()
+    assert first == "2 masks cannot be used:"
+    assert "short.nii.gz: has 9 x 8 x 6 voxels" in named[0]
+    assert "moved.nii.gz: lies up to 3 mm from its image" in named[1]
 
 
 SHIFTED = AFFINE + np.outer([0, 1, 0, 0], [0, 0, 0, 3.0])
