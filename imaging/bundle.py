@@ -21,11 +21,14 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import prediction_columns
 from graftwork.core.runtime import seed_everything
 from graftwork.core.strategies import parse_strategy
+from graftwork.imaging.bundle_backbones import network_definition, split_bundle, write_definition
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.export import Predictor
 from graftwork.imaging.mask_contract import MaskContract
 
 WEIGHTS = "model.safetensors"
+NETWORK = "network"
+"""Folder in `models` of a network that came out of a bundle itself."""
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 
@@ -37,7 +40,7 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
     card: the run's, which says what it is worth; by default one that does not.
     Raises OutputError for a folder that is not empty, SettingsError for a backbone that nobody else could build.
     """
-    if {"bundle", "custom"} & set(adapter.backbone.id.split(":")):
+    if adapter.backbone.id.startswith("custom"):
         raise SettingsError(f"{adapter.backbone.id}: a bundle builds its network by the id of the backbone, which only "
                             f"names something here; export it as ONNX")  # fmt: skip
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -45,12 +48,19 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
     with whole_file(folder / "models" / WEIGHTS) as beside:
         save_file({name: value.detach().cpu().contiguous().clone()
                    for name, value in named_tensors(adapter.graft).items()}, beside)  # fmt: skip
+    about = adapter.record["backbone"]
+    origin = split_bundle(about["id"])
+    if origin is not None:
+        definition = network_definition(Path(origin[1]))
+        size = cast(ImageContract | MaskContract, adapter.backbone.contract).size
+        write_definition(folder / "models" / NETWORK, definition, size)
+        about = about | {"id": origin[0] + NETWORK}
     # Where the backbone's weights once lay is nobody's business any more: they are in the folder.
-    record = adapter.record | {"backbone": adapter.record["backbone"] | {"weights": None}}
+    record = adapter.record | {"backbone": about | {"weights": None}}
     write_json(folder / "models" / "adapter.json", record)
-    write_json(folder / "configs" / "metadata.json", _metadata(adapter))
+    write_json(folder / "configs" / "metadata.json", _metadata(adapter, about["id"]))
     write_json(folder / "configs" / "inference.json", INFERENCE | MASKS if adapter.task == "mask" else INFERENCE)
-    write_text(folder / "docs" / "README.md", (card or model_card(adapter.record, None)) + RUNNING)
+    write_text(folder / "docs" / "README.md", (card or model_card(record, None)) + RUNNING)
 
 
 def load_network(folder: str) -> nn.Module:
@@ -60,7 +70,9 @@ def load_network(folder: str) -> nn.Module:
     record = read_record(Path(folder))
     about = record["backbone"]
     seed_everything(record["training"]["recipe"]["seed"])
-    backbone = load_backbone(about["id"], weights="random", **about["options"])
+    origin = split_bundle(about["id"])
+    id = about["id"] if origin is None else f"{origin[0]}{Path(folder) / origin[1]}"
+    backbone = load_backbone(id, weights="random", **about["options"])
     tensors = load_file(Path(folder) / WEIGHTS)
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
     recipe = Recipe(**record["training"]["recipe"])
@@ -197,7 +209,7 @@ With graftwork, MONAI and its extra `fire` installed, in this folder:
 """
 
 
-def _metadata(adapter: Adapter) -> dict[str, Any]:
+def _metadata(adapter: Adapter, network: str) -> dict[str, Any]:
     """configs/metadata.json. Nothing about how or on whom it was trained but the target's name and classes."""
     contract = cast(ImageContract | MaskContract, adapter.backbone.contract)
     masks = adapter.task == "mask"
@@ -232,9 +244,9 @@ def _metadata(adapter: Adapter) -> dict[str, Any]:
         "pytorch_version": version("torch"),
         "numpy_version": version("numpy"),
         "required_packages_version": {"graftwork": version_of("graftwork"), "safetensors": version("safetensors")},
-        "name": f"{adapter.record['target']} on {adapter.backbone.id}",
+        "name": f"{adapter.record['target']} on {network}",
         "task": f"{adapter.record['target']} ({adapter.task})",
-        "description": f"{adapter.record['strategy']} on {adapter.backbone.id}",
+        "description": f"{adapter.record['strategy']} on {network}",
         "authors": "unknown",
         "copyright": "unknown",
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}},

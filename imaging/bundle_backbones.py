@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import nn
 
 from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.errors import BackboneError, SettingsError, UnreadableError
+from graftwork.core.files import write_json
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.custom import backbone_from_module
 from graftwork.imaging.monai_backbones import SIZES, densenet_stages, resnet_stages
@@ -100,6 +101,21 @@ def network_definition(place: Path) -> dict[str, Any]:
                 return {key: _plain(value, content, f"{file}: {name}.{key}") for key, value in definition.items()}
     raise BackboneError(f"{place}: none of {', '.join(file.name for file in found)} defines a network as "
                         f"{' or '.join(NAMES)}")  # fmt: skip
+
+
+def split_bundle(id: str) -> tuple[str, str] | None:
+    """What is in front of the folder in the id of a bundle's network, `bundle:` or `slices:bundle:`, and the folder;
+    None for other networks."""
+    front, mark, place = id.partition("bundle:")
+    return (front + mark, place) if mark and (not front or front.endswith(":")) else None
+
+
+def write_definition(place: Path, definition: dict[str, Any], size: Sequence[int]) -> None:
+    """A bundle without weights in the folder `place`, whose network `load_bundle` builds: its definition as
+    `network_definition` gives it, and the size of the input along each axis."""
+    write_json(place / "configs" / "inference.json", {"network_def": definition})
+    inputs = {"image": {"type": "image", "spatial_shape": list(size)}}
+    write_json(place / "configs" / "metadata.json", {"network_data_format": {"inputs": inputs}})
 
 
 def _plain(value: Any, content: dict[str, Any], where: str) -> Any:

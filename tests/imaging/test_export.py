@@ -2,14 +2,16 @@
 
 import csv
 import json
+import shutil
 import sys
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, run, verify_net_in_out
+from monai.bundle import ConfigWorkflow, run, verify_metadata, verify_net_in_out
 from monai.bundle.properties import MetaProperties
+from monai.networks.nets import UNet
 from PIL import Image
 
 from graftwork.core import Manifest, Recipe, finetune, read_examples
@@ -17,8 +19,37 @@ from graftwork.core.backbone import Features
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.experiment import predict
 from graftwork.imaging import load_backbone, read_manifest
-from graftwork.imaging.bundle import export_bundle
+from graftwork.imaging.bundle import export_bundle, load_network
+from graftwork.imaging.bundle_backbones import write_definition
 from graftwork.imaging.export import Predictor, export_onnx
+
+TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
+TENSOR = {
+    "type": "object",
+    "required": ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data",
+                 "channel_def"],
+    "properties": {
+        "type": TEXT, "format": TEXT, "num_channels": WHOLE, "dtype": TEXT, "is_patch_data": {"type": "boolean"},
+        "spatial_shape": {"type": "array", "items": {"type": ["integer", "string"]}},
+        "value_range": {"type": "array", "items": {"type": "number"}},
+        "channel_def": {"type": "object", "patternProperties": {"^[0-9]+$": TEXT}, "additionalProperties": False},
+    },
+}  # fmt: skip
+TENSORS = {"type": "object", "minProperties": 1, "additionalProperties": TENSOR}
+SPECIFICATION = {
+    "type": "object",
+    "required": ["version", "changelog", "monai_version", "pytorch_version", "numpy_version",
+                 "required_packages_version", "task", "description", "authors", "copyright", "network_data_format"],
+    "properties": {
+        **dict.fromkeys(("schema", "version", "monai_version", "pytorch_version", "numpy_version", "task", "description",
+                         "authors", "copyright"), TEXT),
+        "changelog": {"type": "object", "additionalProperties": TEXT},
+        "required_packages_version": {"type": "object", "additionalProperties": TEXT},
+        "network_data_format": {"type": "object", "required": ["inputs", "outputs"],
+                                "properties": {"inputs": TENSORS, "outputs": TENSORS}},
+    },
+}  # fmt: skip
+"""The mandatory fields of the MONAI Bundle specification as a schema; MONAI's own is a download."""
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.01, device="cpu", workers=0, augment="off", compile="off")
 
@@ -119,6 +150,19 @@ def test_a_bundle_has_what_monai_asks_of_one_and_no_pickle(manifest, tmp_path):
         export_bundle(trained(manifest, "probe"), tmp_path / "bundle")
 
 
+def test_monai_verifies_the_metadata_by_its_specification(manifest, tmp_path):
+    export_bundle(trained(manifest, "probe"), tmp_path / "bundle")
+    metadata = tmp_path / "bundle" / "configs" / "metadata.json"
+    schema = tmp_path / "schema.json"  # where it is already, MONAI does not download it
+    schema.write_text(json.dumps(SPECIFICATION))
+    verify_metadata(meta_file=str(metadata), filepath=str(schema))
+    wrong = json.loads(metadata.read_text())
+    wrong["network_data_format"]["outputs"]["pred"]["num_channels"] = "two"
+    metadata.write_text(json.dumps(wrong))
+    with pytest.raises(ValueError, match="'two' is not of type 'integer'"):
+        verify_metadata(meta_file=str(metadata), filepath=str(schema))
+
+
 @pytest.fixture
 def segmenter(tmp_path):
     """An adapter for masks, and the paths of scans larger than its patches."""
@@ -160,3 +204,27 @@ def test_a_bundle_for_masks_writes_what_the_adapter_predicts(segmenter, tmp_path
         own, found = nibabel.load("../own.nii.gz"), nibabel.load(f"../masks/{number}_mask.nii.gz")
         assert (np.asarray(own.dataobj) == np.asarray(found.dataobj)).all()
         assert (own.affine == found.affine).all()
+
+
+@pytest.mark.slow(reason="trains and runs a segmentation network")
+def test_a_network_out_of_a_bundle_leaves_in_a_bundle_that_needs_no_other(segmenter, tmp_path):
+    origin = tmp_path / "origin"
+    definition = {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8],
+                  "strides": [2], "norm": "batch"}  # fmt: skip
+    write_definition(origin, definition, (16, 16, 16))
+    (origin / "models").mkdir()
+    torch.manual_seed(0)
+    network = UNet(3, 1, 2, [4, 8], [2], norm="batch")
+    torch.save(network.state_dict(), origin / "models" / "model.pt")
+    backbone = load_backbone(f"bundle:{origin}", mask_values="0,1")
+    adapter = finetune(backbone, read_manifest(tmp_path / "t.csv", target="mask"), recipe=RECIPE).adapter
+    export_bundle(adapter, tmp_path / "bundle")
+    written = b"".join(path.read_bytes() for path in (tmp_path / "bundle").rglob("*") if path.is_file())
+    assert str(origin).encode() not in written
+    shutil.rmtree(origin)
+    shutil.move(tmp_path / "bundle", tmp_path / "elsewhere")
+    patch = torch.rand(2, 1, 16, 16, 16)
+    with torch.no_grad():
+        found = load_network(str(tmp_path / "elsewhere" / "models")).eval()(patch)
+        expected = Predictor(adapter).eval()(patch)
+    torch.testing.assert_close(found, expected)
