@@ -148,7 +148,7 @@ def _inspection(domain: Domain, options: dict[str, Any]) -> Inspection:
         task=task,
         skip_unreadable=options["skip_unreadable"],
         input={parameter.name: options[parameter.name] for parameter in domain.parameters},
-        recipe=Recipe(**{name: options[name] for name in RECIPE}),
+        recipe=Recipe(**{name: options[name] for name in RECIPE if options[name] is not None}),
     )
 
 

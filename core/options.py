@@ -64,7 +64,7 @@ DATA = (
 RECIPE_HELP = {
     "epochs": "Passes over the training rows at most. With --folds the final adapter is trained for the median of "
     "the folds' best epochs.",
-    "batch_size": "Rows per forward pass; 1 to 4 suit patches of volumes.",
+    "batch_size": "Rows per forward pass; by default 16, and 2 for masks of volumes.",
     "batch_seconds": "Seconds of sound per forward pass; by default --batch-size clips of mean length. Clips are put "
     "together with clips of like length.",
     "accumulate": "Forward passes per update.",
@@ -104,14 +104,17 @@ RECIPE_HELP = {
 
 
 def recipe_options() -> tuple[Parameter, ...]:
-    """One option for every field of the recipe, with its type and default."""
+    """One option for every field of the recipe, with its type and default; the batch size's depends on what is
+    learnt, and is left open."""
     import typing
 
     kinds = typing.get_type_hints(Recipe)
+    kinds["batch_size"] = int | None
     return tuple(
-        option(field.name, kinds[field.name], field.default, RECIPE_HELP[field.name], panel="Training")
+        option(field.name, kinds[field.name], None if field.name == "batch_size" else field.default,
+               RECIPE_HELP[field.name], panel="Training")
         for field in dataclasses.fields(Recipe)
-    )
+    )  # fmt: skip
 
 
 def with_parameters(command: Command, *parameters: Parameter) -> Command:

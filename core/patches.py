@@ -10,11 +10,22 @@ import numpy as np
 from torch import Tensor
 
 from graftwork.core.activations import view_count, view_generator
-from graftwork.core.backbone import MaskContract
+from graftwork.core.backbone import InputContract, MaskContract
 from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
 from graftwork.core.examples import Examples
+from graftwork.core.manifest import Task
 from graftwork.core.recipe import Recipe
+
+VOLUMES_TOGETHER = 2
+"""Patches of volumes that go through a network together unless somebody asks for more, as nnU-Net has it: a few cases
+are then more than one update an epoch, and a large patch fits in memory."""
+
+
+def usual_batch_size(task: Task, contract: InputContract) -> int:
+    """Rows that go through a network together where nobody says how many."""
+    volumes = task == "mask" and contract.blank().dim() == 4
+    return VOLUMES_TOGETHER if volumes else Recipe().batch_size
 
 
 def whole(examples: Examples) -> bool:

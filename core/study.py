@@ -22,6 +22,7 @@ from graftwork.core.examples import Examples, Unreadable, read_examples
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out, judge, predict
 from graftwork.core.manifest import Manifest
 from graftwork.core.mask_classes import with_mask_classes
+from graftwork.core.patches import usual_batch_size
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.run_folder import (
     FINISHED,
@@ -61,7 +62,7 @@ def run_study(study: Study) -> Outcome:
     """Trains, judges, and writes the run's folder. Nothing is written before everything has been read and checked."""
     started = time.monotonic()
     strategy = parse_strategy(study.strategy)
-    recipe = Recipe(**study.recipe)
+    recipe = Recipe(**_given(study.recipe))
     choose_precision(recipe.precision, choose_device(recipe.device))
     if recipe.cache_limit is not None:
         parse_size(recipe.cache_limit)
@@ -72,6 +73,8 @@ def run_study(study: Study) -> Outcome:
     seed_everything(recipe.seed)  # weights may be asked for at random
     backbone = study.domain.load_backbone(study.backbone, weights=study.weights, **_input(study, manifest))
     backbone = dataclasses.replace(backbone, frame_head=frame_head)
+    if study.recipe.get("batch_size") is None:
+        recipe = dataclasses.replace(recipe, batch_size=usual_batch_size(manifest.task, backbone.contract))
     manifest = _in_windows(study.domain, manifest, backbone.contract)
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
     watch = None if study.domain.watch is None else study.domain.watch(backbone.contract, {}, "flag")

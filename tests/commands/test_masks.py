@@ -24,7 +24,7 @@ from graftwork.imaging.domain import DOMAIN
 
 CASES = 10
 NETWORK = ("--backbone", "monai:segresnet-3d", "--weights", "random", "--patch-size", "16", "--intensity", "window:0:1",
-           "--batch-size", "2", "--learning-rate", "0.01")  # fmt: skip
+           "--learning-rate", "0.01")  # fmt: skip
 AFFINE = np.array([[-1.0, 0, 0, 5], [0, 0, 1.5, -3], [0, 2.0, 0, 7], [0, 0, 0, 1]])
 
 
@@ -248,6 +248,7 @@ def test_one_organ_of_several_is_learnt_under_its_own_name(run, tmp_path):
     assert code == 0, err
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert [name for name in found if name.startswith("dice")] == ["dice", "dice_spleen"]
+    assert json.loads((tmp_path / "run" / "adapter.json").read_text())["training"]["recipe"]["batch_size"] == 2
     code, out, err = run("evaluate", "run", "table.csv", "--json")
     assert code == 0, err
     assert "dice_spleen" in json.loads(out)["test"]

@@ -41,8 +41,8 @@ SPECIFICATION = {
     "required": ["version", "changelog", "monai_version", "pytorch_version", "numpy_version",
                  "required_packages_version", "task", "description", "authors", "copyright", "network_data_format"],
     "properties": {
-        **dict.fromkeys(("schema", "version", "monai_version", "pytorch_version", "numpy_version", "task", "description",
-                         "authors", "copyright"), TEXT),
+        **dict.fromkeys(("schema", "version", "monai_version", "pytorch_version", "numpy_version", "task"), TEXT),
+        **dict.fromkeys(("description", "authors", "copyright"), TEXT),
         "changelog": {"type": "object", "additionalProperties": TEXT},
         "required_packages_version": {"type": "object", "additionalProperties": TEXT},
         "network_data_format": {"type": "object", "required": ["inputs", "outputs"],
