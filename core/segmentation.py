@@ -91,8 +91,8 @@ def segment_files(
 
     if out is None:
         raise OutputError("masks are written into files: name a folder with --out")
-    if Path(out).is_file():
-        raise OutputError(f"{out}: --out must be a folder for masks, this is a file")
+    if Path(out).is_file() or Path(out).suffix.lower() == ".csv":
+        raise OutputError(f"{out}: --out must be a folder for masks, this is a file; the table goes into it")
     adapter = open_adapter(run, domain, weights)
     runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
     runtime.place(adapter.graft).train(False)

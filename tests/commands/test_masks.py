@@ -109,6 +109,10 @@ def test_files_that_cannot_be_segmented_are_named_and_the_others_are_written(run
     assert "masks say themselves where they are" in err
     code, _, err = run("predict", "run", "1.nii.gz")
     assert (code, err.strip()) == (2, "error: masks are written into files: name a folder with --out")
+    code, _, err = run("predict", "run", "1.nii.gz", "--out", "new.csv")
+    assert code == 2
+    assert "new.csv: --out must be a folder for masks" in err
+    assert not (tmp_path / "new.csv").exists()
 
 
 def test_frozen_maps_are_stored_once_and_train_the_weights_that_they_train_without(run, tmp_path):

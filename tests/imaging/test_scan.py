@@ -1,11 +1,14 @@
 """Pictures, npz rows, NIfTI and DICOM as scans, against what nibabel, Pillow and pydicom say."""
 
+import io
+
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from nibabel.orientations import aff2axcodes
 from PIL import Image
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.imaging import read_scan
@@ -206,7 +209,6 @@ def test_dicom_is_recognised_without_an_ending_and_says_nothing_of_the_patient(w
 
 
 def test_dicom_without_an_image_or_with_a_missing_decompressor_says_so(write_dicom, rng, monkeypatch):
-    import pydicom
     from pydicom.pixels import get_decoder
 
     path = write_dicom(rng.integers(0, 99, (4, 5)).astype(np.uint16))
@@ -222,6 +224,26 @@ def test_dicom_without_an_image_or_with_a_missing_decompressor_says_so(write_dic
     monkeypatch.setattr(get_decoder(JPEG2000Lossless), "_available", {})
     with pytest.raises(MissingPackageError, match=r"JPEG 2000.*pylibjpeg"):
         read_scan(path)
+
+
+def test_compressed_dicom_holds_the_values_of_the_uncompressed(write_dicom, rng):
+    stored = np.cumsum(rng.integers(-9, 10, (40, 50)), axis=1).astype(np.int16) + 1000
+    path = write_dicom(stored, RescaleSlope=2.0, RescaleIntercept=-1024.0)
+    plain = read_scan(path).values
+    dataset = pydicom.dcmread(path)
+    dataset.compress(RLELossless)
+    dataset.save_as(path.replace("slice", "rle"))
+    np.testing.assert_array_equal(read_scan(path.replace("slice", "rle")).values, plain)
+
+    picture = io.BytesIO()
+    Image.fromarray(stored.astype(np.uint16)).save(picture, "JPEG2000", irreversible=False, no_jp2=True)
+    dataset = pydicom.dcmread(path)
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = pydicom.encaps.encapsulate([picture.getvalue()])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset.save_as(path.replace("slice", "j2k"))
+    np.testing.assert_array_equal(read_scan(path.replace("slice", "j2k")).values, plain)
 
 
 def test_real_files_of_every_kind_are_read(real_data):
