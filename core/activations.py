@@ -33,6 +33,7 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
 from graftwork.core.stored_features import StoredFeatures
 from graftwork.core.tensor_store import Store, names, open_store, read, writer
+from graftwork.core.views import all_views, view_augment, view_count
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +41,6 @@ FREE_SHARE = 0.25
 """Largest share of the disk (what is free, and what the cache has already) that the cache takes unasked."""
 
 NOT_STORED, ELSEWHERE = "frozen stages are not stored: %s", "another process cannot"
-
-VIEWS = 4
-"""Augmented views of an example, unless the recipe says how many."""
 
 
 @dataclass(frozen=True)
@@ -107,23 +105,6 @@ def mapped(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Rec
 def vectors(examples: Examples) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Examples that have been through all stages, as one table (rows, feature_dim)."""
     return torch.stack(list(examples.tensors or ())).float().numpy()
-
-
-def view_count(recipe: Recipe) -> int:
-    """How many changed copies, or pieces, of every example there are."""
-    return VIEWS if recipe.views is None else max(recipe.views, 1)
-
-
-def view_generator(recipe: Recipe, view: int, digest: str) -> tuple[int, ...]:
-    """What seeds the generator of one view of an example: the run's seed, the view and the example's content."""
-    return (recipe.seed, view, int(digest[:16], 16))
-
-
-def all_views(examples: Examples) -> Examples:
-    """One row for every view of every example."""
-    rows = np.repeat(np.arange(len(examples)), examples.views)
-    seconds = None if examples.seconds is None else tuple(np.repeat(examples.seconds, examples.views).tolist())
-    return replace(examples, manifest=examples.manifest.subset(rows), views=1, seconds=seconds)
 
 
 def _from_store(work: _Work) -> Examples | None:
@@ -292,7 +273,7 @@ def _outputs(work: _Work, places: Sequence[tuple[int, int]]) -> Iterator[tuple[l
     network = runtime.place(work.backbone.copy().network).eval()
     prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, work.recipe.compile,
                     len(places), work.recipe.batch_size)  # fmt: skip
-    loaded = load_batches(chosen, batches, augment=_view_augment(work, places), workers=runtime.workers,
+    loaded = load_batches(chosen, batches, augment=_change(work, places), workers=runtime.workers,
                           pin=runtime.pins)  # fmt: skip
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
         for batch, features in zip(batches, loaded, strict=True):
@@ -301,13 +282,11 @@ def _outputs(work: _Work, places: Sequence[tuple[int, int]]) -> Iterator[tuple[l
             yield batch, result.lengths is not None, _single(result)
 
 
-def _view_augment(work: _Work, places: Sequence[tuple[int, int]]) -> RowAugment | None:
-    """The random change of each place, from a generator that depends on seed, view and content alone."""
+def _change(work: _Work, places: Sequence[tuple[int, int]]) -> RowAugment | None:
     if work.augment is None:
         return None
-    digests = content_digests([work.examples.manifest.paths[row] for row, _ in places])
-    keys = [view_generator(work.recipe, view, digest) for digest, (_, view) in zip(digests, places, strict=True)]
-    return RowAugment(work.augment, tuple(keys))
+    paths = work.examples.manifest.paths
+    return view_augment(work.augment, work.recipe, [(paths[row], view) for row, view in places])
 
 
 def _single(features: Features) -> list[Tensor]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from graftwork.core.activations import agreed, all_views, beyond, mapped, vectors
+from graftwork.core.activations import agreed, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
 from graftwork.core.backbone import Backbone
 from graftwork.core.checkpoint import remove_checkpoint
@@ -31,6 +31,7 @@ from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import Runtime, seed_everything, start_runtime
 from graftwork.core.strategies import Plan, Strategy, parse_strategy
 from graftwork.core.training import Checkpoints, OnEpoch, train
+from graftwork.core.views import all_views
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
-from graftwork.core.activations import view_count, view_generator
 from graftwork.core.backbone import InputContract, MaskContract
 from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
 from graftwork.core.examples import Examples
 from graftwork.core.manifest import Task
 from graftwork.core.recipe import Recipe
+from graftwork.core.views import view_count, view_generator
 
 VOLUMES_TOGETHER = 2
 """Patches of volumes that go through a network together unless somebody asks for more, as nnU-Net has it: a few cases

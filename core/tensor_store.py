@@ -22,14 +22,19 @@ import torch
 from torch import Tensor
 
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.files import whole_file
-from graftwork.core.mapped import MappedTensors, Place
+from graftwork.core.mapped import MappedTensors
 from graftwork.core.recipe import StoreType
+from graftwork.core.tensor_index import (
+    RECORD,
+    SCHEMA,
+    are_ragged,
+    places_of,
+    remove_abandoned,
+    unwritable,
+    write_index,
+)
 
 log = logging.getLogger(__name__)
-
-SCHEMA = "graftwork-store-1"
-RECORD = "store.json"
 
 PUBLISH_SECONDS = 30.0
 """How long a writer may keep what it added to itself: at most this much work is lost when it is killed."""
@@ -39,7 +44,6 @@ FILE_BYTES = 2 * 2**30
 
 _ELSEWHERE = "delete it or name another --cache"
 _ALIGNMENT = 64
-_ABANDONED_SECONDS = 24 * 3600.0
 _WIDER = {"float16": "use --cache-dtype bfloat16 or float32", "bfloat16": "use --cache-dtype float32"}
 
 
@@ -74,7 +78,7 @@ def open_store(cache: Path, key: str, about: dict[str, Any], dtype: StoreType) -
         if (folder / RECORD).exists():
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     except ValueError:
         record = None
     found = record.get("schema") if isinstance(record, dict) else None
@@ -83,12 +87,12 @@ def open_store(cache: Path, key: str, about: dict[str, Any], dtype: StoreType) -
     if record.get("dtype") != dtype:
         raise OutputError(f"{folder}: holds {record.get('dtype')}, not {dtype}; {_ELSEWHERE}")
     # Written anew each time: this sets its time, and tells a folder or a disk that takes no more at once.
-    _write_index(folder, folder / RECORD, record)
+    write_index(folder, folder / RECORD, record)
     try:
-        _remove_abandoned(folder)
+        remove_abandoned(folder)
     except OSError as error:
-        raise _unwritable(folder, error) from error
-    return Store(folder, dtype, _ragged(folder, _torch_dtype(dtype)))
+        raise unwritable(folder, error) from error
+    return Store(folder, dtype, are_ragged(folder, _torch_dtype(dtype)))
 
 
 def last_use(folder: Path) -> float | None:
@@ -105,7 +109,7 @@ def last_use(folder: Path) -> float | None:
 
 def names(store: Store) -> frozenset[str]:
     """Names of the entries that are whole."""
-    return frozenset(_places(store.folder, store.torch_dtype))
+    return frozenset(places_of(store.folder, store.torch_dtype))
 
 
 def read(store: Store, wanted: Sequence[str]) -> MappedTensors:
@@ -113,7 +117,7 @@ def read(store: Store, wanted: Sequence[str]) -> MappedTensors:
 
     Raises KeyError for a name that is not there, OutputError if the files cannot be mapped.
     """
-    places = _places(store.folder, store.torch_dtype)
+    places = places_of(store.folder, store.torch_dtype)
     try:
         return MappedTensors([places[name] for name in wanted], store.torch_dtype)
     except OSError as error:
@@ -162,7 +166,7 @@ class Writer:
                 rest = rest[os.write(file.fileno(), rest) :]
         except OSError as error:
             self._abandon()
-            raise _unwritable(self._store.folder, error) from error
+            raise unwritable(self._store.folder, error) from error
         self._entries[name] = (start, list(values.shape))
         if self._end >= FILE_BYTES:
             self._finish()
@@ -202,10 +206,10 @@ class Writer:
             os.fsync(self._file.fileno())
             # Also fails where the whole store was removed meanwhile: an index alone would bring a ruin back.
             os.utime(self._store.folder / RECORD)
-            _write_index(self._store.folder, self._path.with_suffix(".json"), index)
+            write_index(self._store.folder, self._path.with_suffix(".json"), index)
         except OSError as error:
             self._abandon()
-            raise _unwritable(self._store.folder, error) from error
+            raise unwritable(self._store.folder, error) from error
         except OutputError:
             self._abandon()
             raise
@@ -230,10 +234,6 @@ def _torch_dtype(name: StoreType) -> torch.dtype:
     return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
 
 
-def _unwritable(folder: Path, error: OSError) -> OutputError:
-    return OutputError(f"{folder}: cannot be written ({error.strerror or error}); make room or name another --cache")
-
-
 def _narrowed(name: str, tensor: Tensor, store: Store) -> Tensor:
     """The values in the store's dtype, on the CPU. NaN and infinities stay what they are."""
     values = tensor.detach()
@@ -244,82 +244,3 @@ def _narrowed(name: str, tensor: Tensor, store: Store) -> Tensor:
         advice = _WIDER.get(store.dtype, "run without --cache")
         raise OutputError(f"{store.folder}: {name}: {largest:g} is too large for {store.dtype}; {advice}")
     return narrow.cpu()
-
-
-def _write_index(folder: Path, path: Path, value: dict[str, Any]) -> None:
-    """Writes JSON that is whole even after a power cut. Plain ASCII, as names may hold bytes that are not UTF-8."""
-    try:
-        with whole_file(path) as beside, beside.open("w", encoding="ascii") as file:
-            file.write(json.dumps(value))
-            file.flush()
-            os.fsync(file.fileno())
-    except OutputError as error:
-        if isinstance(error.__cause__, OSError):
-            raise _unwritable(folder, error.__cause__) from error.__cause__
-        raise
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Removes data that no index lists, and half-written indexes, once nobody can be writing them any more."""
-    for path in folder.iterdir():
-        unlisted = path.suffix == ".bin" and not path.with_suffix(".json").exists()
-        half_written = path.suffix == ".json" and path.name.startswith(".")
-        try:
-            if (unlisted or half_written) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                path.unlink()
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            log.warning("%s: cannot be removed (%s)", path, error)
-
-
-def _indexes(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Every data file with its index. A broken index is left out with a warning."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        if path.name == RECORD or path.name.startswith("."):
-            continue
-        try:
-            index = json.loads(path.read_text(encoding="ascii"))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            log.warning("%s: left out, it cannot be read (%s)", path, error)
-            continue
-        if not isinstance(index, dict) or index.get("schema") != SCHEMA or not isinstance(index.get("entries"), dict):
-            log.warning("%s: left out, expected an index of schema %s", path, SCHEMA)
-            continue
-        found.append((path.with_suffix(".bin"), index))
-    return found
-
-
-def _places(folder: Path, dtype: torch.dtype) -> dict[str, Place]:
-    """Where every whole entry lies."""
-    places = {}
-    for data, index in _indexes(folder):
-        try:
-            size = data.stat().st_size
-        except OSError:
-            continue
-        for name, entry in index["entries"].items():
-            place = _place(data, entry)
-            if place is None:
-                log.warning("%s: entry %s left out, it is not an offset and a shape", data.with_suffix(".json"), name)
-            elif place.end(dtype) <= size:
-                places[name] = place
-    return places
-
-
-def _place(data: Path, entry: Any) -> Place | None:
-    match entry:
-        case [int(offset), [*shape]] if offset >= 0 and all(isinstance(n, int) and n >= 0 for n in shape):
-            return Place(data, offset, tuple(shape))
-    return None
-
-
-def _ragged(folder: Path, dtype: torch.dtype) -> bool | None:
-    said = [index["ragged"] for _, index in _indexes(folder) if isinstance(index.get("ragged"), bool)]
-    if said:
-        return any(said)
-    shapes = {place.shape for place in _places(folder, dtype).values()}
-    return len(shapes) > 1 if shapes else None

@@ -13,12 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graftwork.core.activations import all_views, beyond
+from graftwork.core.activations import beyond
 from graftwork.core.commands import run_app
 from graftwork.core.examples import read_examples
 from graftwork.core.patches import fixed_patches, in_patches
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
+from graftwork.core.views import all_views
 from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.domain import DOMAIN
 

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from graftwork.core import activations
-from graftwork.core.activations import all_views, beyond, vectors
+from graftwork.core.activations import beyond, vectors
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import finetune
 from graftwork.core.runtime import start_runtime
 from graftwork.core.tables import read_manifest
+from graftwork.core.views import all_views
 
 from .conftest import ArrayContract, tiny_backbone
 
