@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from graftwork.audio.ffmpeg import TOLERANCE_S, open_sound
 from graftwork.audio.formats import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES
+from graftwork.audio.truncation import refuse_truncated
 from graftwork.core.content import split_span
 from graftwork.core.errors import MissingPackageError, SettingsError, UnreadableError
 
@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 FULL_SCALE, CLIPPED_SHARE = 0.999, 0.01
 """A file is called clipped where this share of its samples is at full scale; it is used all the same."""
+
+_NO_SOUND = (1, 7)
+"""libsndfile's errors for a file that begins like none of its formats: in general, and in its MP3 decoder, whose own
+words are about pipes."""
 
 
 def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
@@ -113,15 +117,22 @@ def _decode_by_soundfile(
     except ImportError as error:
         raise MissingPackageError(f"reading {path} needs soundfile: pip install 'graftwork[audio]'") from error
     try:
-        with soundfile.SoundFile(path) as sound:
-            _refuse_truncated_wav(path)
+        opened = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise UnreadableError(f"{path}: {_why_unopened(int(error.code), str(error.error_string))}") from error
+    try:
+        with opened as sound:
+            refuse_truncated(path)
             frames, rate = int(sound.frames), int(sound.samplerate)
             start, wanted = _wanted(path, frames, rate, max_seconds, span)
             if start:
                 sound.seek(start)
             samples = sound.read(wanted, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise UnreadableError(f"{path}: {_why_unreadable(str(error.error_string))}") from error
+        raise UnreadableError(
+            f"{path}: damaged or cut off: it begins as a sound file, but cannot be decoded to its end; copy it again, "
+            "or remove its row"
+        ) from error
     _refuse_missing(path, frames, rate, len(samples), wanted, tolerated=0)
     return torch.from_numpy(samples), rate
 
@@ -150,34 +161,15 @@ def _refuse_missing(path: Path, claimed: int, rate_hz: int, found: int, wanted: 
         )
 
 
-def _refuse_truncated_wav(path: Path) -> None:
-    """libsndfile quietly shortens a WAV whose data chunk ends early, so the chunk sizes are compared here.
-
-    Sizes of 0 and 0xFFFFFFFF are what programs write that stream to a pipe: these say nothing.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return
-        position = 12
-        while position + 8 <= size:
-            file.seek(position)
-            name, length = struct.unpack("<4sI", file.read(8))
-            available = size - position - 8
-            if name == b"data":
-                if length not in (0, 0xFFFFFFFF) and length > available:
-                    raise UnreadableError(
-                        f"{path}: truncated: its header claims {length} bytes of sound, {available} are "
-                        "there; copy it again"
-                    )
-                return
-            position += 8 + length + length % 2
-
-
-def _why_unreadable(reason: str) -> str:
+def _why_unopened(code: int, reason: str) -> str:
+    if code in _NO_SOUND:
+        return (
+            "not a readable sound file: of another format than its name says, or damaged at its beginning; known are "
+            f"{', '.join(SOUNDFILE_SUFFIXES)}"
+        )
     return (
-        f"not a readable sound file ({reason.rstrip('.')}); it may be truncated or of another format "
-        f"than its name says; known are {', '.join(SOUNDFILE_SUFFIXES)}"
+        f"not a readable sound file: damaged or cut off, or of an encoding that is not known ({reason.rstrip('.')}); "
+        "copy it again, or remove its row"
     )
 
 
