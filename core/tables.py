@@ -75,12 +75,13 @@ def read_manifest(
     return _validated(TableRows(path, table), target, group, split, task, classes)
 
 
-def read_paths(source: str | os.PathLike[str]) -> list[str]:
-    """The `path` column of a table alone, for examples whose target nobody knows. Raises ManifestError."""
+def read_paths(source: str | os.PathLike[str]) -> dict[str, int]:
+    """The `path` column of a table alone, for examples whose target nobody knows, each with its row as a spreadsheet
+    counts. Raises ManifestError."""
     rows = TableRows(Path(source), _read_table(Path(source)))
     paths = rows.paths()
     rows.stop_if_wrong()
-    return paths
+    return dict(zip(paths, rows.numbers, strict=True))
 
 
 def _validated(
