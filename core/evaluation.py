@@ -19,6 +19,9 @@ from graftwork.core.transcripts import decode, error_counts
 
 Floats = NDArray[np.float64]
 
+CHANCE = 0.5
+"""AUROC of predictions that know nothing of the labels, however many of each there are."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -51,11 +54,26 @@ class Evaluation:
             about |= {"classes": list(self.classes), "confusion": self.confusion.tolist()}
         return numbers | {"about": about}
 
+    @property
+    def caution(self) -> str | None:
+        """One sentence where labels are told worse than by chance, with the whole interval; None anywhere else."""
+        auroc = self.metrics.get("auroc")
+        if auroc is None or not auroc.high < CHANCE:
+            return None
+        said = f"worse than chance: the whole interval of auroc lies below {CHANCE}"
+        if self.groups is None:
+            return said
+        return (
+            f"{said}; with groups kept apart this usually means that few groups carry each class, so that the model "
+            "learnt the groups, and one that it has not seen looks to it like another class"
+        )
+
     def __str__(self) -> str:
         resampled = f"{self.rows} rows" if self.groups is None else f"{self.rows} rows in {self.groups} groups"
         width = max(map(len, self.metrics))
         lines = [f"{resampled}, {LEVEL:.0%} intervals"]
-        return "\n".join(lines + [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()])
+        lines += [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()]
+        return "\n".join(lines if self.caution is None else [*lines, self.caution])
 
 
 def headline(task: Task) -> str:
