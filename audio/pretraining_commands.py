@@ -157,17 +157,18 @@ def _start(domain: Domain, options: dict[str, Any]) -> "Backbone":
 
 
 def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Manifest":
-    """The recordings; labelled by speaker where that is asked for."""
-    import numpy as np
-
-    from graftwork.core.file_predictions import find_inputs
-    from graftwork.core.manifest import Manifest
-    from graftwork.core.tables import read_manifest
+    """The recordings; labelled by speaker where that is asked for, and with their rows where all are of one table."""
+    from graftwork.core.file_predictions import TABLES, find_inputs
+    from graftwork.core.tables import read_manifest, read_paths
 
     if speaker is not None:
         if len(sources) != 1:
             raise SettingsError(f"--speaker needs one table, found {len(sources)} sources")
         return read_manifest(sources[0], target=speaker, task="single-label", split=None, suffixes=domain.suffixes)
+    first = Path(sources[0]).expanduser()
+    if len(sources) == 1 and first.suffix.lower() in TABLES and first.is_file():
+        numbered = read_paths(first)
+        return _unlabelled(str(first), tuple(numbered), tuple(numbered.values()))
     files: list[str] = []
     for source in sources:
         folder = Path(source).expanduser()
@@ -178,5 +179,13 @@ def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Mani
             files += map(str, found)
         else:
             files.append(source)
-    paths = tuple(find_inputs(files))
-    return Manifest(", ".join(sources), paths, "single-label", "", ("",), np.zeros(len(paths), dtype=np.int64))
+    return _unlabelled(", ".join(sources), tuple(find_inputs(files)), ())
+
+
+def _unlabelled(source: str, paths: tuple[str, ...], rows: tuple[int, ...]) -> "Manifest":
+    import numpy as np
+
+    from graftwork.core.manifest import Manifest
+
+    values = np.zeros(len(paths), dtype=np.int64)
+    return Manifest(source, paths, "single-label", "", ("",), values, rows=rows)

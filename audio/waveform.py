@@ -8,15 +8,15 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from graftwork.audio.formats import NEEDS_FFMPEG, SUFFIXES
+from graftwork.audio.ffmpeg import TOLERANCE_S, open_sound
+from graftwork.audio.formats import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES
+from graftwork.audio.truncation import refuse_truncated
 from graftwork.core.content import split_span
 from graftwork.core.errors import MissingPackageError, SettingsError, UnreadableError
 
@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 FULL_SCALE, CLIPPED_SHARE = 0.999, 0.01
 """A file is called clipped where this share of its samples is at full scale; it is used all the same."""
+
+_NO_SOUND = (1, 7)
+"""libsndfile's errors for a file that begins like none of its formats: in general, and in its MP3 decoder, whose own
+words are about pipes."""
 
 
 def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
@@ -34,7 +38,8 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
     the range -1 to 1.
 
     Raises UnreadableError for a file that is missing, not a known sound format, truncated, empty, silent or
-    holds values that are not finite; MissingPackageError without soundfile or torchaudio.
+    holds values that are not finite; MissingPackageError without soundfile or torchaudio, or, for m4a and its kin,
+    without torchcodec or FFmpeg.
     """
     if max_seconds is not None and not max_seconds > 0:
         raise SettingsError(f"max_seconds must be above 0, found {max_seconds}")
@@ -70,21 +75,23 @@ def resample(samples: Tensor, from_hz: int, to_hz: int) -> Tensor:
 
 
 def duration_of(path: str | Path) -> float | None:
-    """Seconds that the file's header promises; None where it cannot be read, which reading will explain."""
+    """Seconds that the file's header promises; None where it cannot be read, which reading will explain.
+
+    Formats whose header promises nothing are decoded once, to count them.
+    """
     import soundfile
 
     try:
+        if Path(path).suffix.lower() in FFMPEG_SUFFIXES:
+            sound = open_sound(Path(path))
+            return sound.frames / sound.rate_hz
         return float(soundfile.info(str(path)).duration)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, UnreadableError, MissingPackageError):
         return None
 
 
 def _decode(path: Path, max_seconds: float | None, span: tuple[str, float, float] | None) -> tuple[Tensor, int]:
     """Samples (frames, channels), float32, and the file's own sample rate."""
-    try:
-        import soundfile
-    except ImportError as error:
-        raise MissingPackageError(f"reading {path} needs soundfile: pip install 'graftwork[audio]'") from error
     if not path.is_file():
         raise UnreadableError(
             f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; "
@@ -92,69 +99,77 @@ def _decode(path: Path, max_seconds: float | None, span: tuple[str, float, float
         )
     if path.stat().st_size == 0:
         raise UnreadableError(f"{path}: the file is empty (0 bytes); copy it again, or remove its row")
+    if path.suffix.lower() in FFMPEG_SUFFIXES:
+        sound = open_sound(path)
+        start, wanted = _wanted(path, sound.frames, sound.rate_hz, max_seconds, span)
+        samples = sound.read(start, wanted)
+        tolerated = round(TOLERANCE_S * sound.rate_hz)
+        _refuse_missing(path, sound.frames, sound.rate_hz, len(samples), wanted, tolerated=tolerated)
+        return samples, sound.rate_hz
+    return _decode_by_soundfile(path, max_seconds, span)
+
+
+def _decode_by_soundfile(
+    path: Path, max_seconds: float | None, span: tuple[str, float, float] | None
+) -> tuple[Tensor, int]:
     try:
-        with soundfile.SoundFile(path) as sound:
-            _refuse_truncated_wav(path)
-            return _read_frames(path, sound, max_seconds, span), int(sound.samplerate)
+        import soundfile
+    except ImportError as error:
+        raise MissingPackageError(f"reading {path} needs soundfile: pip install 'graftwork[audio]'") from error
+    try:
+        opened = soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
-        raise UnreadableError(f"{path}: {_why_unreadable(path, str(error.error_string))}") from error
+        raise UnreadableError(f"{path}: {_why_unopened(int(error.code), str(error.error_string))}") from error
+    try:
+        with opened as sound:
+            refuse_truncated(path)
+            frames, rate = int(sound.frames), int(sound.samplerate)
+            start, wanted = _wanted(path, frames, rate, max_seconds, span)
+            if start:
+                sound.seek(start)
+            samples = sound.read(wanted, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise UnreadableError(
+            f"{path}: damaged or cut off: it begins as a sound file, but cannot be decoded to its end; copy it again, "
+            "or remove its row"
+        ) from error
+    _refuse_missing(path, frames, rate, len(samples), wanted, tolerated=0)
+    return torch.from_numpy(samples), rate
 
 
-def _read_frames(path: Path, sound: Any, max_seconds: float | None, span: tuple[str, float, float] | None) -> Tensor:
-    claimed = int(sound.frames)
+def _wanted(
+    path: Path, claimed: int, rate_hz: int, max_seconds: float | None, span: tuple[str, float, float] | None
+) -> tuple[int, int]:
+    """The first frame that is asked for, and how many, of those that a file claims to have."""
     if claimed == 0:
         raise UnreadableError(f"{path}: holds no samples (0 s); record or export it again, or remove its row")
-    wanted = claimed
+    start, wanted = 0, claimed
     if max_seconds is not None:
-        wanted = min(claimed, max(1, math.ceil(max_seconds * sound.samplerate)))
-        if wanted < claimed:
-            sound.seek((claimed - wanted) // 2)
+        wanted = min(claimed, max(1, math.ceil(max_seconds * rate_hz)))
+        start = (claimed - wanted) // 2
     if span is not None:
-        start = min(claimed - 1, round(span[1] * sound.samplerate))
-        wanted = max(1, min(claimed, round(span[2] * sound.samplerate)) - start)
-        sound.seek(start)
-    samples = sound.read(wanted, dtype="float32", always_2d=True)
-    if len(samples) < wanted:
+        start = min(claimed - 1, round(span[1] * rate_hz))
+        wanted = max(1, min(claimed, round(span[2] * rate_hz)) - start)
+    return start, wanted
+
+
+def _refuse_missing(path: Path, claimed: int, rate_hz: int, found: int, wanted: int, *, tolerated: int) -> None:
+    if found < max(1, wanted - tolerated):
         raise UnreadableError(
-            f"{path}: truncated: its header claims {claimed} frames ({claimed / sound.samplerate:.2f} s), "
-            f"{wanted - len(samples)} of the {wanted} asked for are missing; copy it again"
+            f"{path}: truncated: its header claims {claimed} frames ({claimed / rate_hz:.2f} s), "
+            f"{wanted - found} of the {wanted} asked for are missing; copy it again"
         )
-    return torch.from_numpy(samples)
 
 
-def _refuse_truncated_wav(path: Path) -> None:
-    """libsndfile quietly shortens a WAV whose data chunk ends early, so the chunk sizes are compared here.
-
-    Sizes of 0 and 0xFFFFFFFF are what programs write that stream to a pipe: these say nothing.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return
-        position = 12
-        while position + 8 <= size:
-            file.seek(position)
-            name, length = struct.unpack("<4sI", file.read(8))
-            available = size - position - 8
-            if name == b"data":
-                if length not in (0, 0xFFFFFFFF) and length > available:
-                    raise UnreadableError(
-                        f"{path}: truncated: its header claims {length} bytes of sound, {available} are "
-                        "there; copy it again"
-                    )
-                return
-            position += 8 + length + length % 2
-
-
-def _why_unreadable(path: Path, reason: str) -> str:
-    if path.suffix.lower() in NEEDS_FFMPEG:
+def _why_unopened(code: int, reason: str) -> str:
+    if code in _NO_SOUND:
         return (
-            f"{path.suffix} cannot be decoded here; convert it once with FFmpeg: "
-            f"ffmpeg -i '{path.name}' '{path.stem}.flac'"
+            "not a readable sound file: of another format than its name says, or damaged at its beginning; known are "
+            f"{', '.join(SOUNDFILE_SUFFIXES)}"
         )
     return (
-        f"not a readable sound file ({reason.rstrip('.')}); it may be truncated or of another format "
-        f"than its name says; known are {', '.join(SUFFIXES)}"
+        f"not a readable sound file: damaged or cut off, or of an encoding that is not known ({reason.rstrip('.')}); "
+        "copy it again, or remove its row"
     )
 
 

@@ -9,10 +9,23 @@ from pathlib import Path
 from graftwork.core.backbone import FrameHead
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
+from graftwork.core.manifest import Task
+from graftwork.core.tables import SENTENCE_COLUMNS, target_names, task_by_name
 from graftwork.core.transcripts import BLANK
 
 CHECKPOINT = "checkpoint"
 """As `--vocabulary`: the characters, and the head, of the backbone's own checkpoint."""
+
+
+def check_vocabulary(asked: str | None, target: str | None, task: Task | None) -> None:
+    """Raises SettingsError where characters are asked for and the target is not text."""
+    names = target_names(target)
+    if asked is not None and (task or task_by_name(names)) != "text":
+        raise SettingsError(
+            f"--vocabulary {asked}: gives the characters of a text, and {', '.join(map(repr, names))} is not learnt as "
+            f"text: leave it away, or name the column of the transcripts with --target ({', '.join(SENTENCE_COLUMNS)}; "
+            "any other with --task text)"
+        )
 
 
 def own_frame_head(domain: Domain, asked: str | None, backbone: str, weights: str | None) -> FrameHead | None:

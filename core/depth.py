@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from graftwork.core.inspection import Inspection, cross_validated_probe, open_ba
 from graftwork.core.manifest import Task
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ def inspect_stages(inspection: Inspection, id: str, weights: str | None) -> Dept
     manifest, folds = read_folds(inspection)
     backbone, examples = open_backbone(inspection, id, weights, manifest)
     scores = probe_stages(backbone, examples, remaining(folds, manifest, examples), inspection.recipe)
+    doubtful = [stage for stage in scores if stage.evaluation.caution is not None]
+    if doubtful:
+        log.warning("%s: %s", ", ".join(stage.name for stage in doubtful), doubtful[0].evaluation.caution)
     return Depth(backbone.id, backbone.weights, backbone.digest(), manifest.task, inspection.folds, scores,
                  examples.left_out)  # fmt: skip
 

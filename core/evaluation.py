@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 FEW = 10
 """Rows or groups below which a percentile bootstrap covers clearly less than it says (Efron and Tibshirani 1993)."""
 
+CHANCE = 0.5
+"""AUROC of predictions that know nothing of the labels, however many of each there are."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -54,6 +57,20 @@ class Evaluation:
             about |= {"classes": list(self.classes), "confusion": self.confusion.tolist()}
         return numbers | {"about": about}
 
+    @property
+    def caution(self) -> str | None:
+        """One sentence where labels are told worse than by chance, with the whole interval; None anywhere else."""
+        auroc = self.metrics.get("auroc")
+        if auroc is None or not auroc.high < CHANCE:
+            return None
+        said = f"worse than chance: the whole interval of auroc lies below {CHANCE}"
+        if self.groups is None:
+            return said
+        return (
+            f"{said}; with groups kept apart this usually means that few groups carry each class, so that the model "
+            "learnt the groups, and one that it has not seen looks to it like another class"
+        )
+
     def __str__(self) -> str:
         resampled = _counted(self.rows, "row")
         if self.groups is not None:
@@ -65,7 +82,8 @@ class Evaluation:
             few = ", so few that intervals are too narrow" if units < FEW else ""
             lines = [f"{resampled}{few}, {LEVEL:.0%} intervals"]
         width = max(map(len, self.metrics))
-        return "\n".join(lines + [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()])
+        lines += [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()]
+        return "\n".join(lines if self.caution is None else [*lines, self.caution])
 
 
 def _counted(number: int, noun: str) -> str:

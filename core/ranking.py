@@ -131,5 +131,7 @@ def _judge(
         raise TrainingError(f"the vectors of {len(examples)} examples cannot be kept")
     features = vectors(done)
     evaluation = cross_validated_probe(features, done.manifest, remaining(folds, manifest, examples), recipe)
+    if evaluation.caution is not None:
+        log.warning("%s: %s", id if weights is None else f"{id}={weights}", evaluation.caution)
     evidence = logme(features, done.manifest.values, manifest.task)
     return Ranked(id, weights, features.shape[1], evidence, evaluation, time.monotonic() - began, examples.left_out)

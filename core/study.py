@@ -15,7 +15,7 @@ from graftwork.core.activations import agreed
 from graftwork.core.adapter import open_adapter, read_record
 from graftwork.core.backbone import Backbone, FrameHead, InputContract
 from graftwork.core.cache import parse_size
-from graftwork.core.characters import asked_classes, own_frame_head
+from graftwork.core.characters import asked_classes, check_vocabulary, own_frame_head
 from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.examples import Examples, Unreadable, read_examples
@@ -66,6 +66,7 @@ def run_study(study: Study) -> Outcome:
     choose_precision(recipe.precision, choose_device(recipe.device))
     if recipe.cache_limit is not None:
         parse_size(recipe.cache_limit)
+    check_vocabulary(study.data["vocabulary"], study.data["target"], study.data["task"])
     runtime = start_runtime(recipe)
     claim_folder(study.out, study.resume)
     frame_head = own_frame_head(study.domain, study.data["vocabulary"], study.backbone, study.weights)

@@ -75,12 +75,13 @@ def read_manifest(
     return _validated(TableRows(path, table), target, group, split, task, classes)
 
 
-def read_paths(source: str | os.PathLike[str]) -> list[str]:
-    """The `path` column of a table alone, for examples whose target nobody knows. Raises ManifestError."""
+def read_paths(source: str | os.PathLike[str]) -> dict[str, int]:
+    """The `path` column of a table alone, for examples whose target nobody knows, each with its row as a spreadsheet
+    counts. Raises ManifestError."""
     rows = TableRows(Path(source), _read_table(Path(source)))
     paths = rows.paths()
     rows.stop_if_wrong()
-    return paths
+    return dict(zip(paths, rows.numbers, strict=True))
 
 
 def _validated(
@@ -94,7 +95,7 @@ def _validated(
     if not len(rows.table):
         raise ManifestError(str(rows.source), [Problem("there are no rows")])
     paths = rows.paths()
-    names = [name.strip() for name in (target or "label").split(",")]
+    names = target_names(target)
     columns = [rows.column(name, "target (choose another with --target)") for name in names]
     asked = group or next((name for name in GROUP_COLUMNS if name in rows.table and name not in names), None)
     groups = None if asked is None else rows.column(asked, "groups")
@@ -104,7 +105,7 @@ def _validated(
     known = [cells for cells in columns if cells is not None]
     if len(known) < len(columns):
         rows.stop_if_wrong()
-    task = task or _task_by_name(names) or guessed_task(known)
+    task = task or task_by_name(names) or guessed_task(known)
     if task == "mask":
         paths = [f"{path}{MASK_MARK}{mask}" for path, mask in zip(paths, rows.files(names[0]), strict=True)]
     found, values = target_values(rows, names, known, task, classes)
@@ -120,8 +121,14 @@ def _validated(
     )  # fmt: skip
 
 
-def _task_by_name(names: list[str]) -> Task | None:
-    if names == [MASK_COLUMN]:
+def target_names(target: str | None) -> list[str]:
+    """The columns to learn, from their names separated by commas."""
+    return [name.strip() for name in (target or "label").split(",")]
+
+
+def task_by_name(names: Sequence[str]) -> Task | None:
+    """The task that the name of a target stands for, if it stands for one."""
+    if list(names) == [MASK_COLUMN]:
         return "mask"
     return "text" if names[0] in SENTENCE_COLUMNS and len(names) == 1 else None
 

@@ -211,6 +211,33 @@ def test_pretraining_writes_a_backbone_that_other_commands_take(bench):
     assert bench.run("train", "table.csv", "--backbone", "hf:on", "--out", "run", "--device", "cpu").code == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--speaker", "speaker")])
+def test_pretraining_names_the_rows_of_its_table_that_cannot_be_read(bench, options):
+    for name in ("broken.wav", "words.wav"):
+        (bench.folder / name).write_text("no sound")
+    rows = (bench.folder / "voices.csv").read_text().splitlines()
+    rows[2:2] = ["broken.wav,anna", "", "words.wav,ben"]
+    (bench.folder / "voices.csv").write_text("\n".join(rows))
+    done = bench.run("pretrain", "voices.csv", "--backbone", "hf:voice", "--out", "own", "--device", "cpu", *options)
+    assert done.code == 2
+    assert f"row 3: {bench.folder / 'broken.wav'}: not a readable sound file" in done.err
+    assert f"row 5: {bench.folder / 'words.wav'}: not a readable sound file" in done.err
+
+
+def test_pretraining_on_several_sources_has_files_without_rows(bench):
+    (bench.folder / "broken.wav").write_text("no sound")
+    source = ("voices.csv", "broken.wav")
+    done = bench.run("pretrain", *source, "--backbone", "hf:voice", "--out", "own", "--device", "cpu")
+    assert done.code == 2
+    assert f"\n  {bench.folder / 'broken.wav'}: not a readable sound file" in done.err
+
+
+def test_pretraining_takes_a_recording_for_a_recording_and_needs_two(bench):
+    done = bench.run("pretrain", "anna/0.wav", "--backbone", "hf:voice", "--out", "own", "--device", "cpu")
+    assert done.code == 2
+    assert "pretraining needs at least two clips, one of which judges; found 1" in done.err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

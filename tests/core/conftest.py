@@ -124,6 +124,19 @@ def table(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def misleading_table(tmp_path) -> Path:
+    """A bright group and a dark one of each class: who has seen all others takes either for the other class."""
+    generator = np.random.default_rng(0)
+    lines = ["path,label,group"]
+    for group, (label, brightness) in enumerate([("a", 3.0), ("b", -3.0), ("a", -3.0), ("b", 3.0)]):
+        for number in range(3):
+            np.save(tmp_path / f"{group}{number}.npy", brightness + generator.normal(0, 0.1, (1, 8, 8)))
+            lines.append(f"{group}{number}.npy,{label},g{group}")
+    (tmp_path / "misleading.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path / "misleading.csv"
+
+
+@pytest.fixture
 def make_manifest(table):
     def make(task="single-label"):
         target = {"single-label": "label", "multi-label": "bright,striped", "regression": "age"}[task]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from graftwork.core import depth as subject
 from graftwork.core.backbone import Features, Stage
 from graftwork.core.depth import inspect_stages, pooled, probe_stages, run_every_stage, with_every_stage, write_depth
-from graftwork.core.evaluation import point_metrics
+from graftwork.core.evaluation import evaluate_predictions, point_metrics
 from graftwork.core.heads import Head
 from graftwork.core.inspection import Inspection
 from graftwork.core.prediction import as_predictions
@@ -129,3 +130,18 @@ def test_what_was_found_is_written_and_equal_commands_give_equal_bytes(domain, t
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert depth.to_json()["score"] == "auroc"
     assert np.isfinite([stage["metrics"]["auroc"]["low"] for stage in depth.to_json()["stages"]]).all()
+
+
+def test_stages_that_are_worse_than_chance_are_named_once(domain, own_recipe, misleading_table, caplog, monkeypatch):
+    def with_a_good_first(*arguments):
+        first, *rest = probe_stages(*arguments)
+        truth = np.tile([0, 1], 6)
+        return (replace(first, evaluation=evaluate_predictions("single-label", "ab", truth, np.eye(2)[truth])), *rest)
+
+    monkeypatch.setattr(subject, "probe_stages", with_a_good_first)
+    inspection = Inspection(domain, str(misleading_table), 4, None, None, None, False, {}, own_recipe)
+    depth = inspect_stages(inspection, "tiny:net", None)
+    named = [stage.name for stage in depth.stages if stage.evaluation.metrics["auroc"].high < 0.5]
+    assert 1 < len(named) < len(depth.stages)
+    (said,) = [record.getMessage() for record in caplog.records if "worse than chance" in record.getMessage()]
+    assert said.startswith(f"{', '.join(named)}: worse than chance: the whole interval of auroc lies below 0.5; with")

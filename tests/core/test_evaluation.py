@@ -88,6 +88,41 @@ def test_the_numbers_are_said_with_what_was_resampled(rng):
     assert one.to_json()["accuracy"]["low"] is None
 
 
+SAID = "worse than chance: the whole interval of auroc lies below 0.5"
+
+
+def judged_labels(reversed_share, groups=None, task="single-label"):
+    """Eighty rows in pairs of both labels; in this share of the pairs, the score is higher for the wrong one."""
+    truth = np.tile([0, 1], 40)
+    score = np.where(np.arange(80) // 2 < 40 * reversed_share, 1 - truth, truth) * 0.8 + 0.1
+    predicted = np.stack([1 - score, score], 1)
+    truth = np.stack([1 - truth, truth], 1) if task == "multi-label" else truth
+    return evaluate_predictions(task, ("x", "y"), truth, predicted, groups, resamples=200)
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+def test_worse_than_chance_is_said_behind_the_numbers_with_what_it_usually_means(task):
+    groups = np.arange(80) // 4
+    found = judged_labels(1.0, groups, task)
+    assert str(found).splitlines()[-1] == found.caution
+    assert found.caution.startswith(f"{SAID}; with groups kept apart this usually means that few groups carry each")
+    assert judged_labels(1.0, task=task).caution == SAID
+    assert "worse" not in str(judged_labels(0.0, groups, task))
+
+
+def test_an_interval_that_reaches_chance_is_no_cause_for_caution():
+    found = judged_labels(0.53)
+    assert found.metrics["auroc"].value < 0.5 < found.metrics["auroc"].high
+    assert found.caution is None
+
+
+def test_numbers_and_undefined_scores_have_no_caution(rng):
+    numbers = evaluate_predictions("regression", (), np.arange(9.0), -np.arange(9.0), resamples=20)
+    assert numbers.caution is None
+    one_class = evaluate_predictions("single-label", ("x", "y"), np.zeros(9, int), softmax(rng, 9, 2), resamples=20)
+    assert one_class.caution is None
+
+
 def test_predictions_are_judged_alike_in_any_order_of_the_rows(rng):
     truth, predicted = rng.integers(0, 3, 50), softmax(rng, 50, 3)
     order = rng.permutation(50)

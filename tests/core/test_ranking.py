@@ -86,6 +86,13 @@ def test_rows_that_are_skipped_leave_the_folds_of_the_others_as_they_are(inspect
     assert one.evaluation.metrics["brier"].value == pytest.approx(expected.metrics["brier"].value, abs=1e-5)
 
 
+def test_backbones_that_are_worse_than_chance_are_named(inspection, misleading_table, caplog):
+    asked = replace(inspection, manifest=str(misleading_table), folds=4)
+    rank_backbones(asked, [("tiny:net", None), ("tiny:net", "3")])
+    said = [record.getMessage() for record in caplog.records if "worse than chance" in record.getMessage()]
+    assert [one.partition(": worse")[0] for one in said] == ["tiny:net", "tiny:net=3"]
+
+
 def test_folds_that_cannot_be_are_refused_before_anything_is_loaded(inspection):
     with pytest.raises(SettingsError, match="--folds: expected at least 2, found 1"):
         rank_backbones(replace(inspection, folds=1), [("tiny:net", None)])

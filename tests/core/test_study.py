@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from graftwork.core import experiment
+from graftwork.core.characters import check_vocabulary
 from graftwork.core.errors import ManifestError, OutputError, SettingsError, UnreadableError
 from graftwork.core.file_predictions import find_inputs, predict_files
 from graftwork.core.study import Study, evaluate_run, run_study
@@ -152,6 +153,32 @@ def test_only_the_rows_of_a_part_are_judged(judge, table, tmp_path):
     assert len(judge(tmp_path / "parts.csv", part="val")[0].manifest) == 6
     with pytest.raises(ManifestError, match="no row of the split column says 'train'"):
         judge(tmp_path / "parts.csv", part="train")
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "named"),
+    [
+        (None, None, "'label'"),
+        ("bright,striped", None, "'bright', 'striped'"),
+        ("text", "single-label", "'text'"),
+        ("mask", None, "'mask'"),
+    ],
+)
+def test_a_vocabulary_belongs_to_text_which_is_said_before_anything_is_read(make_study, target, task, named):
+    study = make_study("run", manifest="nowhere.csv", data={"vocabulary": "no.json", "target": target, "task": task})
+    with pytest.raises(SettingsError) as caught:
+        run_study(study)
+    said = str(caught.value)
+    assert said.startswith(f"--vocabulary no.json: gives the characters of a text, and {named} is not learnt as text")
+    assert "leave it away, or name the column of the transcripts with --target" in said
+    assert not study.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "target", "task"), [(None, None, None), ("v", "sentence", None), ("v", "said", "text")]
+)
+def test_a_vocabulary_for_text_is_welcome(asked, target, task):
+    check_vocabulary(asked, target, task)
 
 
 @pytest.fixture

@@ -268,7 +268,8 @@ def test_a_group_column_of_another_name_is_used(write):
 
 
 def test_paths_alone_need_no_target(write, tmp_path):
-    assert read_paths(str(write("path\nb.png\na.png\n"))) == [str(tmp_path / "b.png"), str(tmp_path / "a.png")]
+    found = read_paths(str(write("path\nb.png\n\na.png\n")))
+    assert list(found.items()) == [(str(tmp_path / "b.png"), 2), (str(tmp_path / "a.png"), 4)]
     with pytest.raises(ManifestError, match=r"row 2.*no such file"):
         read_paths(str(write("path\nz.png\n")))
 
