@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from graftwork.core.errors import MissingPackageError, UnreadableError
@@ -23,10 +25,13 @@ _INSTALL = "install FFmpeg with its shared libraries (apt install ffmpeg, brew i
 
 @dataclass(frozen=True)
 class FFmpegSound:
-    """An opened file. frames: samples of each channel, as its container states or as they were counted."""
+    """An opened file. frames: samples of each channel, as its container states or as they were counted; the first
+    `late` of them are silence, where the sound of a video begins after its picture."""
 
     path: Path
     frames: int
+    late: int
+    channels: int
     rate_hz: int
     decoder: Any
 
@@ -35,15 +40,19 @@ class FFmpegSound:
 
         Nothing else is decoded than a little before it. Raises UnreadableError for a damaged file.
         """
+        silent = min(count, max(0, self.late - start))
+        silence = torch.zeros(silent, self.channels)
+        if silent == count:
+            return silence
+        first_s, last_s = (start + silent) / self.rate_hz, (start + count) / self.rate_hz
         try:
-            found = self.decoder.get_samples_played_in_range(start / self.rate_hz, (start + count) / self.rate_hz)
+            found = self.decoder.get_samples_played_in_range(first_s, last_s)
         except RuntimeError as error:
             raise UnreadableError(
-                f"{self.path}: damaged or cut off: FFmpeg cannot decode it from {start / self.rate_hz:.2f} s to "
-                f"{(start + count) / self.rate_hz:.2f} s; copy it again, or remove its row"
+                f"{self.path}: damaged or cut off: FFmpeg cannot decode it from {first_s:.2f} s to {last_s:.2f} s; "
+                "copy it again, or remove its row"
             ) from error
-        samples: Tensor = found.data.T
-        return samples
+        return torch.cat([silence, found.data.T])
 
 
 def open_sound(path: Path) -> FFmpegSound:
@@ -53,25 +62,25 @@ def open_sound(path: Path) -> FFmpegSound:
     """
     decoder = _decoder(path)
     stated, rate_hz = decoder.metadata, int(decoder.metadata.sample_rate)
+    late = max(0, round((stated.begin_stream_seconds_from_header or 0.0) * rate_hz))
     # A stream without time stamps, such as raw AAC, has no length either: FFmpeg guesses one from the first kilobytes.
     # What a browser records has time stamps and no length.
     if stated.begin_stream_seconds_from_header is None or stated.duration_seconds is None:
         state = path.stat()
         frames = _counted_frames(path, state.st_mtime_ns, state.st_size)
     else:
-        frames = round(stated.duration_seconds * rate_hz)
-    return FFmpegSound(path, frames, rate_hz, decoder)
+        frames = late + round(stated.duration_seconds * rate_hz)  # the duration does not count what is before
+    return FFmpegSound(path, frames, late, int(stated.num_channels), rate_hz, decoder)
 
 
 @functools.lru_cache(maxsize=1 << 12)
 def _counted_frames(path: Path, mtime_ns: int, size: int) -> int:
     """Remembered while the file has this time and size, because every window of a recording asks again."""
     decoder, frames = _decoder(path), 0
-    piece = round(_PIECE_S * decoder.metadata.sample_rate)
-    while True:
-        start = frames / decoder.metadata.sample_rate
+    for number in itertools.count():
+        start = number * _PIECE_S
         try:
-            found = int(decoder.get_samples_played_in_range(start, start + _PIECE_S).data.shape[1])
+            found = decoder.get_samples_played_in_range(start, start + _PIECE_S)
         except RuntimeError as error:
             if "No audio frames were decoded" in str(error):  # the piece before ended where the file ends
                 return frames
@@ -79,9 +88,9 @@ def _counted_frames(path: Path, mtime_ns: int, size: int) -> int:
                 f"{path}: damaged or cut off: FFmpeg cannot decode it beyond {start:.2f} s; copy it again, or remove "
                 "its row"
             ) from error
-        frames += found
-        if found < piece:
-            return frames
+        # The first sample of a stream may have a time stamp above zero.
+        frames = round(found.pts_seconds * decoder.metadata.sample_rate) + int(found.data.shape[1])
+    return frames
 
 
 def _decoder(path: Path) -> Any:
@@ -106,8 +115,6 @@ def _decoder(path: Path) -> Any:
 
 
 def _no_libraries(path: Path) -> str:
-    import torch
-
     return (
         f"{path}: {path.suffix} needs FFmpeg: torchcodec is there (graftwork[m4a]), but cannot load FFmpeg's "
         f"libraries, or was made for another torch than {torch.__version__}; {_INSTALL}; {_conversion(path)}"

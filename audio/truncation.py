@@ -11,6 +11,9 @@ from graftwork.core.errors import UnreadableError
 _CHUNKED = {b"RIFF": ("<4sI", b"data"), b"FORM": (">4sI", b"SSND")}
 """WAV and AIFF: how a chunk begins, and which one has the sound."""
 
+_UNKNOWN = 0x7F000000
+"""Programs that write to a pipe give a size near the largest possible, signed or unsigned, or 0: these say nothing."""
+
 _PAGE_MARK, _PAGE_HEADER, _LONGEST_PAGE = b"OggS", 27, 27 + 255 + 255 * 255
 """Ogg, RFC 3533: a page begins with 27 bytes, the last of which counts its segments; a byte for each length follows."""
 
@@ -18,7 +21,7 @@ _PAGE_MARK, _PAGE_HEADER, _LONGEST_PAGE = b"OggS", 27, 27 + 255 + 255 * 255
 def refuse_truncated(path: Path) -> None:
     """Raises UnreadableError for a WAV or AIFF whose sound, or an Ogg file whose last page, is not all there.
 
-    An Ogg file that was cut between two pages looks like one that is complete, and is not found.
+    An Ogg file cut between two pages, or in the first bytes of one, looks like a complete one, and is not found.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -30,14 +33,13 @@ def refuse_truncated(path: Path) -> None:
 
 
 def _check_chunks(path: Path, file: BinaryIO, size: int, header: str, sound: bytes) -> None:
-    """Sizes of 0 and 0xFFFFFFFF are what programs write that stream to a pipe: these say nothing."""
     position = 12
     while position + 8 <= size:
         file.seek(position)
         name, length = struct.unpack(header, file.read(8))
         available = size - position - 8
         if name == sound:
-            if length not in (0, 0xFFFFFFFF) and length > available:
+            if available < length < _UNKNOWN:
                 raise UnreadableError(
                     f"{path}: truncated: its header claims {length} bytes of sound, {available} are there; copy it "
                     "again"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,8 @@ def _decode(path: Path, max_seconds: float | None, span: tuple[str, float, float
         )
     if path.stat().st_size == 0:
         raise UnreadableError(f"{path}: the file is empty (0 bytes); copy it again, or remove its row")
+    if not os.access(path, os.R_OK):
+        raise UnreadableError(f"{path}: cannot be opened: it may not be read by this user")
     if path.suffix.lower() in FFMPEG_SUFFIXES:
         sound = open_sound(path)
         start, wanted = _wanted(path, sound.frames, sound.rate_hz, max_seconds, span)
@@ -112,6 +115,7 @@ def _decode(path: Path, max_seconds: float | None, span: tuple[str, float, float
 def _decode_by_soundfile(
     path: Path, max_seconds: float | None, span: tuple[str, float, float] | None
 ) -> tuple[Tensor, int]:
+    """Samples (frames, channels), float32, and the file's own sample rate."""
     try:
         import soundfile
     except ImportError as error:
@@ -140,7 +144,8 @@ def _decode_by_soundfile(
 def _wanted(
     path: Path, claimed: int, rate_hz: int, max_seconds: float | None, span: tuple[str, float, float] | None
 ) -> tuple[int, int]:
-    """The first frame that is asked for, and how many, of those that a file claims to have."""
+    """The first frame that is asked for, and how many, of those that a file claims to have. Raises UnreadableError for
+    one that claims none."""
     if claimed == 0:
         raise UnreadableError(f"{path}: holds no samples (0 s); record or export it again, or remove its row")
     start, wanted = 0, claimed
@@ -154,6 +159,7 @@ def _wanted(
 
 
 def _refuse_missing(path: Path, claimed: int, rate_hz: int, found: int, wanted: int, *, tolerated: int) -> None:
+    """Raises UnreadableError where fewer frames were found than were wanted, but for those that are tolerated."""
     if found < max(1, wanted - tolerated):
         raise UnreadableError(
             f"{path}: truncated: its header claims {claimed} frames ({claimed / rate_hz:.2f} s), "

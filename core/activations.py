@@ -273,7 +273,7 @@ def _outputs(work: _Work, places: Sequence[tuple[int, int]]) -> Iterator[tuple[l
     network = runtime.place(work.backbone.copy().network).eval()
     prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, work.recipe.compile,
                     len(places), work.recipe.batch_size)  # fmt: skip
-    loaded = load_batches(chosen, batches, augment=_change(work, places), workers=runtime.workers,
+    loaded = load_batches(chosen, batches, augment=_augment_of(work, places), workers=runtime.workers,
                           pin=runtime.pins)  # fmt: skip
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
         for batch, features in zip(batches, loaded, strict=True):
@@ -282,7 +282,8 @@ def _outputs(work: _Work, places: Sequence[tuple[int, int]]) -> Iterator[tuple[l
             yield batch, result.lengths is not None, _single(result)
 
 
-def _change(work: _Work, places: Sequence[tuple[int, int]]) -> RowAugment | None:
+def _augment_of(work: _Work, places: Sequence[tuple[int, int]]) -> RowAugment | None:
+    """The random change of every (row, view); None where nothing is changed."""
     if work.augment is None:
         return None
     paths = work.examples.manifest.paths

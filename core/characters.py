@@ -23,7 +23,7 @@ def check_vocabulary(asked: str | None, target: str | None, task: Task | None) -
     if asked is not None and (task or task_by_name(names)) != "text":
         raise SettingsError(
             f"--vocabulary {asked}: gives the characters of a text, and {', '.join(map(repr, names))} is not learnt as "
-            f"text: leave it away, or name the column of the transcripts with --target ({', '.join(SENTENCE_COLUMNS)}; "
+            f"text: leave it out, or name the column of the transcripts with --target ({', '.join(SENTENCE_COLUMNS)}; "
             "any other with --task text)"
         )
 

@@ -41,6 +41,11 @@ class Evaluation:
     metrics: dict[str, Interval]
     confusion: NDArray[np.int64] | None
 
+    @property
+    def _units(self) -> int:
+        """What is resampled: groups, or rows without groups."""
+        return self.rows if self.groups is None else self.groups
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; an undefined metric is None."""
         numbers: dict[str, Any] = {
@@ -51,7 +56,7 @@ class Evaluation:
         about: dict[str, Any] = {
             "rows": self.rows,
             "groups": self.groups,
-            "interval": f"{LEVEL:.0%} percentile bootstrap over {resampled}",
+            "interval": None if self._units < 2 else f"{LEVEL:.0%} percentile bootstrap over {resampled}",
         }
         if self.confusion is not None:
             about |= {"classes": list(self.classes), "confusion": self.confusion.tolist()}
@@ -75,11 +80,10 @@ class Evaluation:
         resampled = _counted(self.rows, "row")
         if self.groups is not None:
             resampled += f" in {_counted(self.groups, 'group')}"
-        units = self.rows if self.groups is None else self.groups
-        if units < 2:
+        if self._units < 2:
             lines = [f"{resampled}, too few for intervals"]
         else:
-            few = ", so few that intervals are too narrow" if units < FEW else ""
+            few = ", so few that intervals are too narrow" if self._units < FEW else ""
             lines = [f"{resampled}{few}, {LEVEL:.0%} intervals"]
         width = max(map(len, self.metrics))
         lines += [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()]

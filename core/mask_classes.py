@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
 from graftwork.core.manifest import Manifest
 
-log = logging.getLogger(__name__)
 
+def with_mask_classes(
+    domain: Domain, manifest: Manifest, mask_values: str | None = None, other_values: str | None = None
+) -> Manifest:
+    """The manifest with the classes of its masks, where masks are the target: those that `mask_values` names, as
+    `parse_mask_values` reads them, or all values that occur.
 
-def with_mask_classes(domain: Domain, manifest: Manifest, options: Mapping[str, Any]) -> Manifest:
-    """The manifest with the classes of its masks, where masks are the target: those that `mask_values` among the
-    options names, or all values that occur; a named one that no mask holds is told of.
-
-    Raises SettingsError for a domain without masks, values that cannot be read, masks of one value only, and others
-    that count as background where nobody says which are no others.
+    Raises SettingsError for a domain without masks, values that cannot be read, `other_values` without `mask_values`,
+    and masks of one value only; UnreadableError for masks that cannot be read, where nobody names their values.
     """
     if manifest.task != "mask" or manifest.classes:
         return manifest
-    text, others = options.get("mask_values"), options.get("other_values")
-    if text is None and others is not None:
+    if mask_values is not None:
+        return replace(manifest, classes=parse_mask_values(mask_values)[1])
+    if other_values is not None:
         raise SettingsError("--other-values: name with --mask-values those that are classes of their own")
     found = sorted(set().union(*held_values(domain, manifest, [str(mask) for mask in manifest.targets])))
-    if text is not None:
-        values, names = parse_mask_values(text)
-        absent = [str(value) for value in values[1:] if value not in found]
-        if absent:
-            log.warning("no mask holds the value %s: such a class cannot be learnt", " or ".join(absent))
-        return replace(manifest, classes=names)
     if len(found) < 2:
         raise SettingsError(f"{manifest.source}: masks have the value {', '.join(map(str, found))} only: there is "
                             "nothing to tell apart")  # fmt: skip
@@ -52,14 +45,16 @@ def held_values(domain: Domain, manifest: Manifest, masks: Sequence[str]) -> lis
 def parse_mask_values(text: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """`0,1:liver,2` as values (0, 1, 2) and names ("0", "liver", "2").
 
-    Raises SettingsError for anything but different whole numbers of at least 0, and names that are empty or not
-    different.
+    Raises SettingsError for anything but two or more different whole numbers of at least 0, and names that are empty or
+    not different.
     """
     pairs = [part.partition(":") for part in text.split(",")]
     numbers = [number.strip() for number, _, _ in pairs]
     names = [name.strip() if mark else number.strip() for number, mark, name in pairs]
     if not all(number.isdecimal() for number in numbers) or len({int(number) for number in numbers}) < len(numbers):
         raise SettingsError(f"--mask-values: expected different whole numbers, as 0,1,2 or 0,1:liver, found {text!r}")
+    if len(numbers) < 2:
+        raise SettingsError(f"--mask-values: expected at least two values, the background first, found {text!r}")
     if not all(names) or len(set(names)) < len(names):
         raise SettingsError(f"--mask-values: expected a name of its own for every class, found {text!r}")
     return tuple(map(int, numbers)), tuple(names)

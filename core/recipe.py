@@ -40,7 +40,8 @@ PLACE = ("device", "workers", "cache", "cache_limit")
 class Recipe:
     """Settings of one run; two runs with equal recipes, data and weights give equal bytes on one machine.
 
-    epochs, batch_size: passes over the training rows, rows per forward pass. batch_seconds: of clips of unequal
+    epochs, batch_size: passes over the training rows, rows per forward pass; the command line takes 2 for masks of
+    volumes where nobody says how many (`patches.usual_batch_size`). batch_seconds: of clips of unequal
     length, which go through the network with their like: seconds per forward pass, padding included; None is
     batch_size times their mean. accumulate: forward passes per update, so an update sees batch_size * accumulate
     rows. learning_rate: of the head, after warm-up; pretrained tensors learn at a tenth of it. weight_decay:

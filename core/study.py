@@ -83,7 +83,7 @@ def run_study(study: Study) -> Outcome:
                              frames=backbone.frames)  # fmt: skip
     examples = dataclasses.replace(examples, contract=backbone.contract)
     examples = agreed(examples, runtime)
-    record = _record(study, backbone, examples)
+    record = _record(study, backbone, examples, recipe)
     if study.resume:
         check_same_run(study.out, record)
     experiment = Experiment(backbone, strategy, recipe, study.domain.augment, study.out, study.resume,
@@ -154,7 +154,9 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
         split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
         classes=asked_classes(data["vocabulary"], frame_head),
     )  # fmt: skip
-    manifest = with_mask_classes(study.domain, manifest, study.input)
+    manifest = with_mask_classes(
+        study.domain, manifest, study.input.get("mask_values"), study.input.get("other_values")
+    )
     shared = manifest.shared_content()
     if shared:
         log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
@@ -189,7 +191,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _record(study: Study, backbone: Backbone, examples: Examples) -> dict[str, Any]:
+def _record(study: Study, backbone: Backbone, examples: Examples, recipe: Recipe) -> dict[str, Any]:
     """What was asked for, without where it is written or how long it took: equal commands give equal bytes."""
     return {
         "manifest": examples.manifest.source,
@@ -198,5 +200,5 @@ def _record(study: Study, backbone: Backbone, examples: Examples) -> dict[str, A
         "strategy": study.strategy,
         "data": study.data,
         "input": backbone.contract.to_json(),
-        "recipe": {name: value for name, value in study.recipe.items() if name not in PLACE},
+        "recipe": {name: getattr(recipe, name) for name in study.recipe if name not in PLACE},
     }

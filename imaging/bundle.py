@@ -45,13 +45,13 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
                             f"names something here; export it as ONNX")  # fmt: skip
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: is not an empty folder; name another --out")
+    about = adapter.record["backbone"]
+    origin = split_bundle(about["id"])
+    definition = None if origin is None else network_definition(Path(origin[1]))
     with whole_file(folder / "models" / WEIGHTS) as beside:
         save_file({name: value.detach().cpu().contiguous().clone()
                    for name, value in named_tensors(adapter.graft).items()}, beside)  # fmt: skip
-    about = adapter.record["backbone"]
-    origin = split_bundle(about["id"])
-    if origin is not None:
-        definition = network_definition(Path(origin[1]))
+    if origin is not None and definition is not None:
         size = cast(ImageContract | MaskContract, adapter.backbone.contract).size
         write_definition(folder / "models" / NETWORK, definition, size)
         about = about | {"id": origin[0] + NETWORK}
@@ -60,7 +60,8 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
     write_json(folder / "models" / "adapter.json", record)
     write_json(folder / "configs" / "metadata.json", _metadata(adapter, about["id"]))
     write_json(folder / "configs" / "inference.json", INFERENCE | MASKS if adapter.task == "mask" else INFERENCE)
-    write_text(folder / "docs" / "README.md", (card or model_card(record, None)) + RUNNING)
+    own = card.replace(adapter.record["backbone"]["id"], about["id"]) if card else model_card(record, None)
+    write_text(folder / "docs" / "README.md", own + RUNNING)
 
 
 def load_network(folder: str) -> nn.Module:

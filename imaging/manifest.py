@@ -30,7 +30,7 @@ def read_manifest(
     found = tables.read_manifest(
         source, target=target, group=group, split=split, task=task, classes=classes, suffixes=DOMAIN.suffixes
     )
-    return mask_classes.with_mask_classes(DOMAIN, found, {"mask_values": mask_values})
+    return mask_classes.with_mask_classes(DOMAIN, found, mask_values)
 
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:

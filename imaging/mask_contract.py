@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -54,8 +54,18 @@ class MaskContract:
             raise SettingsError(f"mask values must be at least two different whole numbers, found {self.values}")
         if self.names and len(self.names) != len(self.values):
             raise SettingsError(f"expected a name for each of {len(self.values)} mask values, found {self.names}")
+        if len(set(self.names)) < len(self.names):
+            raise SettingsError(f"expected a name of its own for every class, found {self.names}")
+        if self.other_values not in get_args(OtherValues):
+            raise SettingsError(f"--other-values: expected {' or '.join(get_args(OtherValues))}, found "
+                                f"{self.other_values!r}")  # fmt: skip
         if not 0 <= self.overlap < 1:
             raise SettingsError(f"--overlap: expected at least 0 and below 1, found {self.overlap}")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the classes are called, the background first."""
+        return self.names or tuple(map(str, self.values))
 
     @property
     def channels(self) -> int:

@@ -20,6 +20,9 @@ ROUNDING = 1e-3
 
 MOST_IN_PICTURE = 2**16 - 1
 
+MOST_NAMED = 50
+"""Masks that an error lists."""
+
 MOST_VALUES = 256
 """A file with more is no mask, but an image that was named as one."""
 
@@ -38,13 +41,14 @@ def mask_values(paths: Sequence[str]) -> list[tuple[int, ...]]:
     with progress("reading masks", len(paths)) as advance:
         for path in paths:
             try:
-                found.append(_held(mask_of(path) or path, image_of(path) if mask_of(path) else None))
+                found.append(_held(path))
             except (UnreadableError, ContractError) as error:
                 wrong.append(str(error))
             advance(1, "")
     if wrong:
         count = "1 mask cannot" if len(wrong) == 1 else f"{len(wrong)} masks cannot"
-        raise UnreadableError("\n".join([f"{count} be used:", *(f"  {one}" for one in wrong[:50])]))
+        more = [] if len(wrong) <= MOST_NAMED else [f"  … and {len(wrong) - MOST_NAMED} more"]
+        raise UnreadableError("\n".join([f"{count} be used:", *(f"  {one}" for one in wrong[:MOST_NAMED]), *more]))
     return found
 
 
@@ -95,9 +99,11 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
     beside.write_bytes(volume_bytes(stored, scan))
 
 
-def _held(mask: str, image: str | None) -> tuple[int, ...]:
+def _held(path: str) -> tuple[int, ...]:
+    """The values in a mask, or in the mask of `image#mask=mask` once it has been compared with its image."""
+    mask = mask_of(path) or path
     scan = read_scan(mask)
-    stored = _whole_numbers(scan) if image is None else _fitting(scan, read_scan(image))
+    stored = _whole_numbers(scan) if mask == path else _fitting(scan, read_scan(image_of(path)))
     values = np.unique(stored).tolist()
     if len(values) > MOST_VALUES:
         raise UnreadableError(f"{mask}: holds {len(values)} different values: is it a mask?")
@@ -109,6 +115,8 @@ def _fitting(mask: Scan, scan: Scan) -> NDArray[np.int64]:
     stored = _whole_numbers(mask)
     if stored.ndim == 3 and len(scan.spatial_shape) == 2 and 1 in stored.shape:
         stored = stored.squeeze(stored.shape.index(1))
+    if stored.ndim == 2 and sorted((*stored.shape, 1)) == sorted(scan.spatial_shape):  # a volume of one slice
+        stored = np.expand_dims(stored, scan.spatial_shape.index(1))
     if stored.shape != scan.spatial_shape:
         raise ContractError(f"{mask.path}: has {times(stored.shape)} voxels, and its image {scan.path} "
                             f"{times(scan.spatial_shape)}")  # fmt: skip

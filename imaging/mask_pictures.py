@@ -13,7 +13,7 @@ from graftwork.imaging.scan import Scan
 Classes = NDArray[np.int64]
 
 
-def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], names: Sequence[object]) -> None:
+def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], names: Sequence[str]) -> None:
     """One row a case: its title, the scan, and true and predicted classes (*spatial), as outlines. names: what the
     classes are called, the background first.
 
@@ -46,7 +46,7 @@ def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], name
     for kind, style in (("truth", "--"), ("prediction", "-")):
         panels[0][0].plot([], [], color="black", linestyle=style, label=kind)
     for number, name in enumerate(names[1:], start=1):
-        panels[0][0].plot([], [], color=f"C{number}", label=str(name))
+        panels[0][0].plot([], [], color=f"C{number}", label=name)
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 

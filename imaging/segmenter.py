@@ -74,7 +74,7 @@ def draw_cases(contract: MaskContract, cases: Sequence[tuple[str, str]], run: Ru
         scan = contract.image.scan(image_of(path))
         truth = read_mask(str(mask_of(path)), scan, contract.values, contract.other_values)
         drawn.append((title, scan, truth, predict_mask(contract, scan, run)))
-    draw_masks(beside, drawn, contract.names or contract.values)
+    draw_masks(beside, drawn, contract.labels)
 
 
 def segment_file(contract: MaskContract, path: str, run: Run, beside: Path) -> dict[str, float]:
@@ -86,8 +86,7 @@ def segment_file(contract: MaskContract, path: str, run: Run, beside: Path) -> d
     unit = "pixels" if scan.spacing_mm is None else f"mm{len(scan.spacing_mm)}"
     size = 1.0 if scan.spacing_mm is None else float(np.prod(scan.spacing_mm))
     counts = np.bincount(classes.ravel(), minlength=len(contract.values)) * size
-    names = contract.names or contract.values
-    return {f"{unit}_{name}": float(counts[place]) for place, name in enumerate(names) if place}
+    return {f"{unit}_{label}": float(counts[place]) for place, label in enumerate(contract.labels) if place}
 
 
 def _likeliest(maps: Tensor, size: Sequence[int]) -> NDArray[np.int64]:

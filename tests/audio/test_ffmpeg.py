@@ -87,29 +87,32 @@ Stand = Callable[..., list[tuple[float, float]]]
 def stand_in(without_torchcodec: None, monkeypatch: pytest.MonkeyPatch) -> Stand:
     """Puts a torchcodec in place whose every file holds `samples` (channels, frames), and returns what is asked of it.
 
-    states_s: the duration in the header. begins_s: its first time stamp. broken_s: where decoding fails.
+    states_s: the duration in the header. begins_s: its first time stamp as the header has it. late_s: what that is.
+    broken_s: where decoding fails.
     """
 
     def stand(
         samples: np.ndarray, rate_hz: int = 16000, *, states_s: float | None, begins_s: float | None = 0.0,
-        broken_s: float = np.inf,
+        late_s: float = 0.0, broken_s: float = np.inf,
     ) -> list[tuple[float, float]]:  # fmt: skip
         asked: list[tuple[float, float]] = []
 
         class AudioDecoder:
             def __init__(self, path: Path) -> None:
                 self.metadata = SimpleNamespace(
-                    sample_rate=rate_hz, duration_seconds=states_s, begin_stream_seconds_from_header=begins_s
-                )
+                    sample_rate=rate_hz, duration_seconds=states_s, begin_stream_seconds_from_header=begins_s,
+                    num_channels=len(samples),
+                )  # fmt: skip
 
             def get_samples_played_in_range(self, start: float, stop: float) -> SimpleNamespace:
                 asked.append((start, stop))
                 if stop > broken_s:
                     raise RuntimeError("Could not push packet to decoder: Invalid data found")
-                part = samples[:, round(start * rate_hz) : round(stop * rate_hz)]
+                first = max(start, late_s)
+                part = samples[:, round((first - late_s) * rate_hz) : max(0, round((stop - late_s) * rate_hz))]
                 if not part.size:
                     raise RuntimeError("No audio frames were decoded. This is probably because start is too high")
-                return SimpleNamespace(data=torch.from_numpy(part.copy()))
+                return SimpleNamespace(data=torch.from_numpy(part.copy()), pts_seconds=first)
 
         package, decoders = ModuleType("torchcodec"), ModuleType("torchcodec.decoders")
         package.__dict__.update(ffmpeg_major_version=7, decoders=decoders)
@@ -145,6 +148,22 @@ def test_windows_and_crops_ask_for_their_own_seconds_only(tmp_path: Path, stand_
     assert asked == [(1.0, 2.0), (0.5, 1.25)]
     contract = AudioContract(window_seconds=2.0)
     assert contract.windows(str(path)) == [f"{path}#t=0.000,2.000", f"{path}#t=1.000,3.000"]
+
+
+def test_sound_that_begins_late_keeps_the_times_of_its_video(tmp_path: Path, stand_in: Stand) -> None:
+    sound = noise(2.0)
+    stand_in(sound, states_s=2.0, begins_s=1.0, late_s=1.0)
+    path = file_called(tmp_path, "a.mp4")
+    whole = np.concatenate([np.zeros(16000, np.float32), sound[0]])
+    np.testing.assert_array_equal(read_waveform(path, 16000), whole)
+    np.testing.assert_array_equal(read_waveform(f"{path}#t=0.5,1.5", 16000), whole[8000:24000])
+    np.testing.assert_array_equal(read_waveform(f"{path}#t=1.5,2.5", 16000), whole[24000:40000])
+    assert open_sound(path).read(0, 8000).shape == (8000, 1)
+
+
+def test_a_stream_whose_first_time_stamp_is_above_zero_is_counted_to_its_end(tmp_path: Path, stand_in: Stand) -> None:
+    stand_in(noise(150.0), states_s=None, begins_s=0.003, late_s=0.003)
+    assert open_sound(file_called(tmp_path, "a.webm")).frames == 48 + 150 * 16000
 
 
 @pytest.mark.parametrize(("states_s", "begins_s"), [(7.0, None), (None, 0.0)])

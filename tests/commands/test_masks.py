@@ -267,6 +267,7 @@ def test_one_organ_of_several_is_learnt_under_its_own_name(run, tmp_path):
     (("--other-values", "background"), "--other-values: name with --mask-values"),
     (("--mask-values", "0,3:a,6:a"), "expected a name of its own for every class"),
     (("--mask-values", "0,3:,6:a"), "expected a name of its own for every class"),
+    (("--mask-values", "3"), "--mask-values: expected at least two values, the background first"),
     (("--mask-values", "0;3"), "expected different whole numbers, as 0,1,2 or 0,1:liver"),
 ])  # fmt: skip
 def test_values_that_cannot_be_classes_are_refused(run, tmp_path, options, reason):
@@ -276,11 +277,14 @@ def test_values_that_cannot_be_classes_are_refused(run, tmp_path, options, reaso
     assert not (tmp_path / "run").exists()
 
 
-def test_a_class_that_no_mask_holds_is_told_of(run):
+def test_a_damaged_mask_among_named_values_is_left_out_on_request(run, tmp_path):
+    (tmp_path / "1_m.nii.gz").write_bytes(b"no volume")
     code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "0,3,6,9", "--epochs", 1,
-                       "--out", "run")  # fmt: skip
+                       "--skip-unreadable", "--out", "run")  # fmt: skip
     assert code == 0, err
-    assert "no mask holds the value 9: such a class cannot be learnt" in err
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert [one["path"].rpartition("/")[2] for one in found["left_out"]] == ["1_m.nii.gz"]
+    assert found["test"]["dice_3"]["value"] is not None
 
 
 @pytest.mark.slow(reason="starts three interpreters that import everything")

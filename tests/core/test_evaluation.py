@@ -86,6 +86,7 @@ def test_the_numbers_are_said_with_what_was_resampled(rng):
     one = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.zeros(40), resamples=50)
     assert str(one).startswith("40 rows in 1 group, too few for intervals\n")
     assert one.to_json()["accuracy"]["low"] is None
+    assert one.to_json()["about"]["interval"] is None
 
 
 SAID = "worse than chance: the whole interval of auroc lies below 0.5"

@@ -65,6 +65,9 @@ def test_all_masks_that_do_not_fit_their_images_are_named_together(volume, store
     fine, short = volume(stored, "fine.nii.gz"), volume(stored[:-1], "short.nii.gz")
     moved = volume(stored, "moved.nii.gz", SHIFTED)
     assert mask_values([f"{image}#mask={fine}"]) == [(0, 1, 2)]
+    Image.fromarray((stored[0] > 1).astype(np.uint8)).save(image.replace("image.nii.gz", "flat.png"))
+    slice_ = volume(stored[0].T[:, :, None] + 0.5, "slice.nii.gz", np.eye(4))
+    assert mask_values([f"{slice_}#mask={image.replace('image.nii.gz', 'flat.png')}"]) == [(0, 1)]
     with pytest.raises(UnreadableError) as found:
         mask_values([f"{image}#mask={mask}" for mask in (fine, short, moved)])
     first, *named = str(found.value).splitlines()

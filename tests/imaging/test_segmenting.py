@@ -200,7 +200,8 @@ def test_a_network_of_tokens_is_refused_for_masks():
 @pytest.mark.parametrize(("options", "reason"), [
     ({"patch_size": "32"}, "--patch-size is for masks"),
     ({"mask_values": "0,x"}, "--mask-values: expected different whole numbers"),
-    ({"mask_values": "0"}, "at least two different whole numbers"),
+    ({"mask_values": "0"}, "expected at least two values, the background first"),
+    ({"mask_values": "0,1", "other_values": "ignore"}, "--other-values: expected refuse or background"),
     ({"mask_values": "0,1", "patch_size": "3,4"}, "expected DEPTH,HEIGHT,WIDTH"),
     ({"mask_values": "0,1", "overlap": 1.0}, "--overlap: expected at least 0 and below 1"),
     ({"mask_values": "0,1", "patch_size": "20"}, "cannot take patches of"),
