@@ -55,8 +55,9 @@ def explain_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
             o.DEVICE,
             o.JSON,
         ),
-        "Show where in scans an adapter finds what it says (Grad-CAM): a picture for each file and, for volumes, the "
-        "map as NIfTI in the geometry of the file. The table says which output is explained, and what it is.\n\n"
+        "Show where in scans an adapter for labels or numbers finds what it says (Grad-CAM): a picture for each file "
+        "and, for volumes, the map as NIfTI in the geometry of the file. The table says which output is explained, and "
+        "what it is.\n\n"
         f"Example: `graftwork-{domain.name} explain runs/first new.nii.gz --out explained`",
     )  # fmt: skip
 
