@@ -170,7 +170,7 @@ def test_a_vocabulary_belongs_to_text_which_is_said_before_anything_is_read(make
         run_study(study)
     said = str(caught.value)
     assert said.startswith(f"--vocabulary no.json: gives the characters of a text, and {named} is not learnt as text")
-    assert "leave it away, or name the column of the transcripts with --target" in said
+    assert "leave it out, or name the column of the transcripts with --target" in said
     assert not study.out.exists()
 
 
