@@ -9,7 +9,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
-from graftwork.imaging import read_scan
+from graftwork.imaging import ImageContract, MaskContract, read_scan
 from graftwork.imaging.mask_files import mask_values, read_mask, write_mask
 from graftwork.imaging.output_names import mask_names
 
@@ -177,3 +177,13 @@ def test_a_picture_refuses_values_that_it_cannot_hold(tmp_path):
     Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(SettingsError, match="holds values up to 65535"):
         write_mask(tmp_path / "m.png", np.eye(4, dtype=np.int64), (0, 70000), read_scan(str(tmp_path / "a.png")))
+
+
+def test_classes_have_a_name_of_their_own_each():
+    image = ImageContract(2, 1, (8, 8), "auto", (0.0,), (1.0,))
+    assert MaskContract(image, (0, 4), names=("rest", "liver")).labels == ("rest", "liver")
+    assert MaskContract(image, (0, 4)).labels == ("0", "4")
+    with pytest.raises(SettingsError, match="a name of its own for every class"):
+        MaskContract(image, (0, 4, 5), names=("rest", "liver", "liver"))
+    with pytest.raises(SettingsError, match="a name for each of 2 mask values"):
+        MaskContract(image, (0, 4), names=("rest",))
