@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from graftwork.core.domain import Domain
-from graftwork.core.errors import SettingsError
+from graftwork.core.errors import SettingsError, UnreadableError
 from graftwork.core.manifest import Manifest
+
+log = logging.getLogger(__name__)
 
 
 def with_mask_classes(
@@ -16,20 +19,37 @@ def with_mask_classes(
     """The manifest with the classes of its masks, where masks are the target: those that `mask_values` names, as
     `parse_mask_values` reads them, or all values that occur.
 
-    Raises SettingsError for a domain without masks, values that cannot be read, `other_values` without `mask_values`,
-    and masks of one value only; UnreadableError for masks that cannot be read, where nobody names their values.
+    Raises SettingsError for a domain without masks, values that cannot be read or that no mask holds, `other_values`
+    without `mask_values`, and masks of one value only; UnreadableError for masks that cannot be read, where nobody
+    names their values.
     """
     if manifest.task != "mask" or manifest.classes:
         return manifest
+    masks = [str(mask) for mask in manifest.targets]
     if mask_values is not None:
-        return replace(manifest, classes=parse_mask_values(mask_values)[1])
+        values, names = parse_mask_values(mask_values)
+        try:
+            _check_held(values, held_values(domain, manifest, masks))
+        except UnreadableError as error:  # reading the examples stops there, or leaves them out if that was asked for
+            log.debug("which values occur was not checked: %s", error)
+        return replace(manifest, classes=names)
     if other_values is not None:
         raise SettingsError("--other-values: name with --mask-values those that are classes of their own")
-    found = sorted(set().union(*held_values(domain, manifest, [str(mask) for mask in manifest.targets])))
+    found = sorted(set().union(*held_values(domain, manifest, masks)))
     if len(found) < 2:
         raise SettingsError(f"{manifest.source}: masks have the value {', '.join(map(str, found))} only: there is "
                             "nothing to tell apart")  # fmt: skip
     return replace(manifest, classes=tuple(map(str, found)))
+
+
+def _check_held(values: Sequence[int], held: Sequence[tuple[int, ...]]) -> None:
+    found = sorted(set().union(*held))
+    absent = [str(value) for value in values[1:] if value not in found]
+    if absent:
+        raise SettingsError(f"--mask-values: no mask holds {' or '.join(absent)}; masks hold "
+                            f"{', '.join(map(str, found))}")  # fmt: skip
+    if 0 in values[1:]:
+        log.warning("--mask-values: %d comes first and is taken for the background, 0 for a class", values[0])
 
 
 def held_values(domain: Domain, manifest: Manifest, masks: Sequence[str]) -> list[tuple[int, ...]]:

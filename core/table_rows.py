@@ -63,6 +63,14 @@ class TableRows:
             seen.setdefault(path, index)
         return paths
 
+    def refuse_files(self, name: str) -> None:
+        """Notes a problem where all cells of a target name files: masks would be learnt as labels."""
+        root = self.source if self.source.is_dir() else self.source.parent
+        cells = {str(cell).strip() for cell in self.table[name]}
+        if all(cell and Path(absolute_path(cell, root)).is_file() for cell in cells):
+            self.note("names files: if they are masks, add --task mask; if these are labels, --task single-label", None,
+                      name)  # fmt: skip
+
     def stop_if_wrong(self) -> None:
         if self.problems:
             raise ManifestError(str(self.source), sorted(self.problems, key=lambda p: p.row or 0))

@@ -105,6 +105,8 @@ def _validated(
     known = [cells for cells in columns if cells is not None]
     if len(known) < len(columns):
         rows.stop_if_wrong()
+    if task is None and task_by_name(names) is None:
+        rows.refuse_files(names[0])
     task = task or task_by_name(names) or guessed_task(known)
     if task == "mask":
         paths = [f"{path}{MASK_MARK}{mask}" for path, mask in zip(paths, rows.files(names[0]), strict=True)]

@@ -46,9 +46,16 @@ def mask_values(paths: Sequence[str]) -> list[tuple[int, ...]]:
                 wrong.append(str(error))
             advance(1, "")
     if wrong:
-        count = "1 mask cannot" if len(wrong) == 1 else f"{len(wrong)} masks cannot"
         more = [] if len(wrong) <= MOST_NAMED else [f"  … and {len(wrong) - MOST_NAMED} more"]
-        raise UnreadableError("\n".join([f"{count} be used:", *(f"  {one}" for one in wrong[:MOST_NAMED]), *more]))
+        raise UnreadableError(
+            "\n".join(
+                [
+                    f"{len(wrong)} of {len(paths)} masks, or their images, cannot be used:",
+                    *(f"  {one}" for one in wrong[:MOST_NAMED]),
+                    *more,
+                ]
+            )
+        )
     return found
 
 

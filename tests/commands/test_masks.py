@@ -262,11 +262,27 @@ def test_one_organ_of_several_is_learnt_under_its_own_name(run, tmp_path):
     assert pd.read_csv(tmp_path / "new" / "segmentations.csv").columns.tolist() == ["path", "mask", "mm3_spleen"]
 
 
+def test_a_background_that_is_not_zero_is_told_of(run):
+    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "3,0,6", "--epochs", 1,
+                       "--out", "run")  # fmt: skip
+    assert code == 0, err
+    assert "--mask-values: 3 comes first and is taken for the background, 0 for a class" in err
+
+
+def test_masks_in_a_column_of_another_name_are_not_taken_for_labels(run, tmp_path):
+    (tmp_path / "own.csv").write_text((tmp_path / "table.csv").read_text().replace("path,mask", "path,seg"))
+    code, _, err = run("check", "own.csv", "--target", "seg")
+    assert code == 2
+    assert "column 'seg': names files: if they are masks, add --task mask" in err
+    assert run("check", "own.csv", "--target", "seg", "--task", "mask")[0] == 0
+
+
 @pytest.mark.parametrize(("options", "reason"), [
     (("--mask-values", "0,6"), "holds the values 3, and masks here have 0, 6"),
     (("--other-values", "background"), "--other-values: name with --mask-values"),
     (("--mask-values", "0,3:a,6:a"), "expected a name of its own for every class"),
     (("--mask-values", "0,3:,6:a"), "expected a name of its own for every class"),
+    (("--mask-values", "0,3,9", "--other-values", "background"), "--mask-values: no mask holds 9; masks hold 0, 3, 6"),
     (("--mask-values", "3"), "--mask-values: expected at least two values, the background first"),
     (("--mask-values", "0;3"), "expected different whole numbers, as 0,1,2 or 0,1:liver"),
 ])  # fmt: skip
@@ -279,7 +295,7 @@ def test_values_that_cannot_be_classes_are_refused(run, tmp_path, options, reaso
 
 def test_a_damaged_mask_among_named_values_is_left_out_on_request(run, tmp_path):
     (tmp_path / "1_m.nii.gz").write_bytes(b"no volume")
-    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "0,3,6,9", "--epochs", 1,
+    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "0,3,6", "--epochs", 1,
                        "--skip-unreadable", "--out", "run")  # fmt: skip
     assert code == 0, err
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -71,7 +71,7 @@ def test_all_masks_that_do_not_fit_their_images_are_named_together(volume, store
     with pytest.raises(UnreadableError) as found:
         mask_values([f"{image}#mask={mask}" for mask in (fine, short, moved)])
     first, *named = str(found.value).splitlines()
-    assert first == "2 masks cannot be used:"
+    assert first == "2 of 3 masks, or their images, cannot be used:"
     assert "short.nii.gz: has 9 x 8 x 6 voxels" in named[0]
     assert "moved.nii.gz: lies up to 3 mm from its image" in named[1]
 
