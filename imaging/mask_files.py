@@ -47,15 +47,8 @@ def mask_values(paths: Sequence[str]) -> list[tuple[int, ...]]:
             advance(1, "")
     if wrong:
         more = [] if len(wrong) <= MOST_NAMED else [f"  … and {len(wrong) - MOST_NAMED} more"]
-        raise UnreadableError(
-            "\n".join(
-                [
-                    f"{len(wrong)} of {len(paths)} masks, or their images, cannot be used:",
-                    *(f"  {one}" for one in wrong[:MOST_NAMED]),
-                    *more,
-                ]
-            )
-        )
+        count = f"{len(wrong)} of {len(paths)} masks, or their images, cannot be used:"
+        raise UnreadableError("\n".join([count, *(f"  {one}" for one in wrong[:MOST_NAMED]), *more]))
     return found
 
 
