@@ -31,7 +31,7 @@ def with_mask_classes(
         try:
             _check_held(values, held_values(domain, manifest, masks))
         except UnreadableError as error:  # reading the examples stops there, or leaves them out if that was asked for
-            log.debug("which values occur was not checked: %s", error)
+            log.warning("--mask-values were not compared with what masks hold: %s", error)
         return replace(manifest, classes=names)
     if other_values is not None:
         raise SettingsError("--other-values: name with --mask-values those that are classes of their own")

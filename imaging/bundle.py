@@ -40,7 +40,7 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
     card: the run's, which says what it is worth; by default one that does not.
     Raises OutputError for a folder that is not empty, SettingsError for a backbone that nobody else could build.
     """
-    if adapter.backbone.id.startswith("custom"):
+    if "custom" in adapter.backbone.id.split(":"):
         raise SettingsError(f"{adapter.backbone.id}: a bundle builds its network by the id of the backbone, which only "
                             f"names something here; export it as ONNX")  # fmt: skip
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

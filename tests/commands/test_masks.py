@@ -298,6 +298,7 @@ def test_a_damaged_mask_among_named_values_is_left_out_on_request(run, tmp_path)
     code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "0,3,6", "--epochs", 1,
                        "--skip-unreadable", "--out", "run")  # fmt: skip
     assert code == 0, err
+    assert "--mask-values were not compared with what masks hold: 1 of 10 masks" in err
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert [one["path"].rpartition("/")[2] for one in found["left_out"]] == ["1_m.nii.gz"]
     assert found["test"]["dice_3"]["value"] is not None

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -148,6 +149,15 @@ def test_a_bundle_has_what_monai_asks_of_one_and_no_pickle(manifest, tmp_path):
     assert not workflow.check_properties()
     with pytest.raises(OutputError, match="is not an empty folder"):
         export_bundle(trained(manifest, "probe"), tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("id", ["custom:module", "slices:custom:module"])
+def test_a_network_that_only_this_program_knows_leaves_in_no_bundle(manifest, tmp_path, id):
+    backbone = replace(load_backbone("tiny:cnn2d", image_size=32), id=id)
+    adapter = finetune(backbone, manifest, strategy="probe", recipe=RECIPE).adapter
+    with pytest.raises(SettingsError, match=f"{id}: a bundle builds its network by the id"):
+        export_bundle(adapter, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_monai_verifies_the_metadata_by_its_specification(manifest, tmp_path):
