@@ -227,9 +227,10 @@ def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
         from graftwork.core.study import evaluate_run
 
         as_json = options.pop("json")
-        judged, left_out = evaluate_run(domain, **options)
+        judged, left_out, overlap = evaluate_run(domain, **options)
         if as_json:
-            extra = {"left_out": [vars(one) for one in left_out]}
+            extra = {"left_out": [vars(one) for one in left_out],
+                     "overlap": None if overlap is None else overlap.to_json()}  # fmt: skip
             print(json.dumps({judged.part: judged.evaluation.to_json()} | extra, indent=2, sort_keys=True))
         else:
             print(judged.evaluation)

@@ -43,13 +43,16 @@ CHECKPOINT_SECONDS = 300.0
 class Run:
     """A finished training run: what was learnt, its course, and the proof that the rest did not move.
 
-    best_epoch: counted from 1; None for a probe, which has no epochs.
+    best_epoch: counted from 1; None for a probe, which has no epochs. rows: what it learnt from; val: what its epoch
+    was chosen by, if anything.
     """
 
     adapter: Adapter
     history: tuple[HistoryRow, ...]
     proof: FreezingProof
     best_epoch: int | None
+    rows: Manifest
+    val: Manifest | None
 
 
 def finetune(
@@ -80,6 +83,7 @@ def finetune(
     runtime = start_runtime(recipe)
     rows = agreed(_examples(train_rows, backbone), runtime)
     val = None if val_rows is None or not len(val_rows) else agreed(_examples(val_rows, backbone), runtime)
+    chosen = None if val is None else val.manifest
     graft = new_graft(backbone, rows.manifest, asked, recipe)
     before = graft.frozen_digests()
     history: tuple[HistoryRow, ...] = ()
@@ -108,7 +112,8 @@ def finetune(
     proof = prove_frozen(before, graft)
     if checkpoints is not None and runtime.rank == 0:
         remove_checkpoint(checkpoints)
-    return Run(make_adapter(graft, rows.manifest, recipe, proof, best_epoch), history, proof, best_epoch)
+    adapter = make_adapter(graft, rows.manifest, recipe, proof, best_epoch)
+    return Run(adapter, history, proof, best_epoch, rows.manifest, chosen)
 
 
 def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe: Recipe) -> Graft:

@@ -20,6 +20,7 @@ from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.examples import Examples, Unreadable, read_examples
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out, judge, predict
+from graftwork.core.learnt_rows import Overlap, find_overlap, write_learnt_rows
 from graftwork.core.manifest import Manifest
 from graftwork.core.mask_classes import with_mask_classes
 from graftwork.core.patches import usual_batch_size
@@ -106,9 +107,8 @@ def run_study(study: Study) -> Outcome:
         if manifest.task == "mask" and folds is None:
             draw_worst_and_best(outcome.run.adapter, outcome.judged[-1], study.out, recipe.device)
         if watch is not None:
-            held_out = {path for part in outcome.judged if folds is None for path in part.manifest.paths}
-            trained_on = [path for path in examples.manifest.paths if path not in held_out]
-            outcome.run.adapter.record["seen"] = watch.seen(trained_on)
+            outcome.run.adapter.record["seen"] = watch.seen(outcome.run.rows.paths)
+        write_learnt_rows(study.out, outcome.run.rows, outcome.run.val)
         outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
         mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
     runtime.wait()
@@ -119,8 +119,9 @@ def run_study(study: Study) -> Outcome:
 def evaluate_run(
     domain: Domain, run: str, manifest: str, *, weights: str | None, part: str | None, target: str | None,
     group: str | None, skip_unreadable: bool, out: str | None, batch_size: int, device: str,
-) -> tuple[Judged, tuple[Unreadable, ...]]:  # fmt: skip
-    """What the adapter of a run is worth on a manifest, and the examples that were left out on request."""
+) -> tuple[Judged, tuple[Unreadable, ...], Overlap | None]:  # fmt: skip
+    """What the adapter of a run is worth on a manifest, the examples that were left out on request, and what the rest
+    shares with the rows that the run has learnt from, where its folder says which."""
     record = read_record(Path(run))
     if out is not None:
         claim_folder(Path(out), resume=False)
@@ -136,12 +137,18 @@ def evaluate_run(
     rows = _in_windows(domain, rows, adapter.backbone.contract)
     unreadable = "skip" if skip_unreadable else "stop"
     examples = read_examples(rows, adapter.backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
-    judged = judge("test", examples.manifest, predict(adapter, examples, batch_size=batch_size, device=device))
+    overlap = find_overlap(run, examples.manifest)
+    if overlap is not None and overlap.caution is not None:
+        log.warning("%s", overlap.caution)
+    found = predict(adapter, examples, batch_size=batch_size, device=device)
+    judged = judge(part or "test", examples.manifest, found)
     if out is not None:
-        write_judged(Path(out), [judged], {"left_out": [dataclasses.asdict(one) for one in examples.left_out]})
+        notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
+                 "overlap": None if overlap is None else overlap.to_json()}  # fmt: skip
+        write_judged(Path(out), [judged], notes)
         if rows.task == "mask":
             draw_worst_and_best(adapter, judged, Path(out), device)
-    return judged, examples.left_out
+    return judged, examples.left_out, overlap
 
 
 def _read(study: Study, frame_head: FrameHead | None) -> Manifest:

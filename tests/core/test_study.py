@@ -41,8 +41,8 @@ def assert_same_folders(one: Path, other: Path):
     assert filecmp.cmpfiles(one, other, names, shallow=False) == (names, [], [])
 
 
-EVALUATION = ["adapter.json", "adapter.safetensors", "evaluation.png", "metrics.json", "predictions.csv", "README.md",
-              "run.json"]  # fmt: skip
+EVALUATION = ["adapter.json", "adapter.safetensors", "evaluation.png", "learnt_rows.csv", "metrics.json",
+              "predictions.csv", "README.md", "run.json"]  # fmt: skip
 COURSE = ["history.csv", "loss.png"]
 
 
@@ -140,17 +140,43 @@ def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(judge, trained
     rows = pd.read_csv(trained / "predictions.csv")
     rows = rows[rows["part"] == "test"].rename(columns={"target": "label"})
     rows[["path", "label", "group"]].to_csv(tmp_path / "test.csv", index=False)
-    judged, left_out = judge(tmp_path / "test.csv", out=str(tmp_path / "judged"))
+    judged, left_out, overlap = judge(tmp_path / "test.csv", out=str(tmp_path / "judged"))
+    assert overlap.caution is None
     assert judged.evaluation.to_json() == json.loads((trained / "metrics.json").read_text())["test"]
     assert left_out == ()
     assert files_under(tmp_path / "judged") == ["evaluation.png", "metrics.json", "predictions.csv"]
+
+
+def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(judge, trained, table, tmp_path, caplog):
+    learnt = pd.read_csv(trained / "learnt_rows.csv")
+    tested = pd.read_csv(trained / "predictions.csv")
+    assert set(learnt["path"]) | set(tested["path"]) == {str(path) for path in table.parent.glob("*.npy")}
+    assert not set(learnt["path"]) & set(tested["path"])
+    overlap = judge(table, out=str(tmp_path / "judged"))[2]
+    assert (overlap.rows, overlap.learnt, overlap.chosen, overlap.groups) == (60, len(learnt), 0, ())
+    assert f"{len(learnt)} of 60 rows hold what the run learnt from" in caplog.text
+    assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["overlap"]["learnt_from"] == len(learnt)
+
+
+@pytest.mark.parametrize(("data", "parts"), [({"folds": 2}, {"train"}), ({}, {"train", "val"})])
+def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_study, data, parts):
+    study = make_study("run", "full", data=data, epochs=1)
+    run_study(study)
+    learnt, judged = (pd.read_csv(study.out / name) for name in ("learnt_rows.csv", "predictions.csv"))
+    assert set(learnt["part"]) == parts
+    if "val" in parts:
+        chosen = learnt[learnt["part"] == "val"]
+        assert set(chosen["path"]) == set(judged[judged["part"] == "val"]["path"])
+    else:
+        assert len(learnt) == 60
 
 
 def test_only_the_rows_of_a_part_are_judged(judge, table, tmp_path):
     rows = pd.read_csv(table).assign(split=["val"] * 6 + ["test"] * 54)
     rows["path"] = [str(table.parent / path) for path in rows["path"]]
     rows.to_csv(tmp_path / "parts.csv", index=False)
-    assert len(judge(tmp_path / "parts.csv", part="val")[0].manifest) == 6
+    judged = judge(tmp_path / "parts.csv", part="val")[0]
+    assert (len(judged.manifest), judged.part) == (6, "val")
     with pytest.raises(ManifestError, match="no row of the split column says 'train'"):
         judge(tmp_path / "parts.csv", part="train")
 
