@@ -36,6 +36,7 @@ from graftwork.audio.masked_crops import (
 )
 from graftwork.audio.pretrainer import Pretrainer
 from graftwork.audio.units import SPECTRAL, units_of_round
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone
 from graftwork.core.checkpoint import NAME, Position, load_checkpoint, save_checkpoint
 from graftwork.core.errors import SettingsError, TrainingError
@@ -126,6 +127,7 @@ class _Task:
     round: int
 
 
+@freed_memory_kept()
 def pretrain(
     backbone: Backbone, clips: Examples, settings: Pretraining, folder: Path, *, speakers: bool, resume: bool
 ) -> tuple[Backbone, tuple[HistoryRow, ...]]:

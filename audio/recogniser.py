@@ -15,6 +15,7 @@ from torch import Tensor
 from graftwork.audio.beam_search import WIDTH, best_text
 from graftwork.audio.checkpoint_head import load_frame_head
 from graftwork.core.adapter import RECORD, open_adapter
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
@@ -93,6 +94,7 @@ def open_recogniser(source: str, domain: Domain, weights: str | None = None) -> 
     return adapter.graft, adapter.classes
 
 
+@freed_memory_kept()
 def transcribe(graft: Graft, clips: Sequence[Tensor], decoder: Decoder, recipe: Recipe) -> list[str]:
     """What is said in clips (samples,) as the contract of the graft's backbone reads them."""
     contract = graft.stages.contract

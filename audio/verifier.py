@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.adapter import RECORD, WEIGHTS, open_adapter
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone
 from graftwork.core.batches import pass_batches
 from graftwork.core.content import content_digests
@@ -66,6 +67,7 @@ def _as_it_is(vectors: Tensor) -> Tensor:
     return vectors
 
 
+@freed_memory_kept()
 def embed(embedder: Embedder, clips: Examples, recipe: Recipe) -> Vectors:
     """Embeddings (clips, dim), not yet of unit length. Raises TrainingError for one that is not finite."""
     own = embedder.backbone

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.comparison import Comparison, Part, compare_parts
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
 from graftwork.core.files import plain_numbers, write_json
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 COMPARISON, PICTURE, PARTS = "comparison.json", "comparison.png", "parts"
 
 
+@freed_memory_kept()
 def compare_strategies(study: Study, strategies: Sequence[str]) -> Comparison | None:
     """Runs every strategy as `train` would, into a folder of its own under the study's `out`, and compares them.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork.core.activations import beyond
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone, Features, Stage, named_tensors
 from graftwork.core.errors import TrainingError
 from graftwork.core.evaluation import Evaluation, headline
@@ -62,6 +63,7 @@ class Depth:
         }
 
 
+@freed_memory_kept()
 def inspect_stages(inspection: Inspection, id: str, weights: str | None) -> Depth:
     """A backbone's stages, judged on the manifest."""
     start_runtime(inspection.recipe)  # a device that is not there is known before files are read
@@ -75,6 +77,7 @@ def inspect_stages(inspection: Inspection, id: str, weights: str | None) -> Dept
                  examples.left_out)  # fmt: skip
 
 
+@freed_memory_kept()
 def probe_stages(
     backbone: Backbone, examples: Examples, folds: NDArray[np.int64], recipe: Recipe
 ) -> tuple[StageScore, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.adapter import Adapter
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError
@@ -64,6 +65,7 @@ class Outcome:
     leakage: Leakage | None = None
 
 
+@freed_memory_kept()
 def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto") -> NDArray[np.float64]:
     """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order; for masks what
     the predicted ones are worth, (rows, classes without the background, measures)."""
@@ -150,6 +152,7 @@ def _is_solved(experiment: Experiment, manifest: Manifest) -> bool:
     return experiment.strategy.name == "knn" or (experiment.strategy.name == "probe" and solvable)
 
 
+@freed_memory_kept()
 def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, test_fraction: float) -> Outcome:
     """Trains on the training part, with the validation part choosing the epoch; judges val and test.
 
@@ -185,6 +188,7 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
     return Outcome(tuple(judged), run, leakage)
 
 
+@freed_memory_kept()
 def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_fraction: float) -> Outcome:
     """Judges every row by a model that did not see its fold, then trains on everything.
 

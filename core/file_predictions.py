@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graftwork.core.adapter import RECORD, read_record
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import InputContract
 from graftwork.core.content import ROW_MARK, absolute_path, channel_files, example_exists
 from graftwork.core.domain import Domain
@@ -39,6 +40,7 @@ PREDICT_BLOCK = 128
 """Files that `predict` holds in memory at once."""
 
 
+@freed_memory_kept()
 def predict_files(
     domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
     batch_size: int, device: str, timeline: str | None = None, outside: Outside = "flag",

@@ -13,6 +13,7 @@ import numpy as np
 
 from graftwork.core.activations import agreed, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone
 from graftwork.core.checkpoint import remove_checkpoint
 from graftwork.core.content import content_digests
@@ -55,6 +56,7 @@ class Run:
     val: Manifest | None
 
 
+@freed_memory_kept()
 def finetune(
     backbone: Backbone,
     train_rows: Manifest | Examples,

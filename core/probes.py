@@ -28,7 +28,7 @@ ABSENT = -1e4
 SOLVED = 1e-6
 """Largest gradient of the final solution; while strengths are compared, scikit-learn's 1e-4 is near enough."""
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Linear = tuple[Floats, Floats]
 """Weights (outputs, features) and biases (outputs,)."""
 
@@ -91,8 +91,11 @@ def standardisation(vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class _Logistic:
+    """rough: precision while strengths are compared; the products of single precision take half the time."""
+
     classes: int
     balanced: bool
+    rough = np.float32
 
     def fit(
         self, data: Floats, labels: NDArray[Any], strength: float, start: Linear | None, tolerance: float = 1e-4
@@ -130,6 +133,10 @@ class _Logistic:
 
 @dataclass(frozen=True)
 class _Ridge:
+    """rough: one direct solution is quick, and single precision would not do for nearly equal features."""
+
+    rough = np.float64
+
     def fit(
         self, data: Floats, values: NDArray[Any], strength: float, start: Linear | None, tolerance: float = 1e-4
     ) -> Linear:
@@ -150,6 +157,7 @@ def _choose(
     The strengths are tried from the strongest regularisation on, each solution starting from the one
     before, until the score has fallen twice: weaker ones overfit more and take longest.
     """
+    near = data.astype(problem.rough, copy=False)
     numbers = [fold for fold in range(int(folds.max()) + 1) if _learnable(targets[folds != fold], problem)]
     starts: dict[int, Linear] = {}
     best, strength, falls = -np.inf, STRENGTHS[0], 0
@@ -160,8 +168,8 @@ def _choose(
             scores = []
             for fold in numbers:
                 inside, outside = folds != fold, folds == fold
-                starts[fold] = problem.fit(data[inside], targets[inside], candidate, starts.get(fold))
-                scores.append(problem.score(data[outside], targets[outside], starts[fold]))
+                starts[fold] = problem.fit(near[inside], targets[inside], candidate, starts.get(fold))
+                scores.append(problem.score(near[outside], targets[outside], starts[fold]))
             score = float(np.mean(scores)) if scores else -np.inf
             falls = falls + 1 if score <= best else 0
             if score > best:

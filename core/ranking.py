@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.activations import beyond, vectors
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.errors import BackboneError, GraftworkError, TrainingError
 from graftwork.core.evaluation import Evaluation, headline
 from graftwork.core.examples import Unreadable
@@ -85,6 +86,7 @@ class Ranking:
         }
 
 
+@freed_memory_kept()
 def rank_backbones(inspection: Inspection, backbones: Sequence[tuple[str, str | None]]) -> Ranking:
     """Judges (id, weights) one after another on the same folds of the manifest.
 

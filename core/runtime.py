@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from graftwork.core.allocator import give_back_freed_memory
 from graftwork.core.backbone import Features
 from graftwork.core.batch_statistics import SharedBatchStatistics
 from graftwork.core.errors import SettingsError
@@ -245,6 +246,7 @@ def peak_memory_mb() -> float:
 
 def reset_peak_memory() -> bool:
     """Lets `recent_peak_memory_mb` count from now on. False where the system cannot do that (only Linux can)."""
+    give_back_freed_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): 5 resets the high-water mark
     except OSError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core import options as o
+from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.commands import RUN
 from graftwork.core.domain import Domain
 
@@ -62,6 +63,7 @@ def explain_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
     )  # fmt: skip
 
 
+@freed_memory_kept()
 def explain_files(
     domain: Domain, run: str, inputs: list[str], *, out: str, output: str | None, stage: str | None,
     weights: str | None, skip_unreadable: bool, device: str,
