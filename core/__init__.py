@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from graftwork.core.backbone import Backbone, Features, InputContract, Stage
     from graftwork.core.evaluation import Evaluation, compare_predictions, evaluate_predictions
     from graftwork.core.examples import Examples, read_examples
-    from graftwork.core.experiment import evaluate, predict
     from graftwork.core.finetuning import Run, finetune
+    from graftwork.core.judging import evaluate, predict
     from graftwork.core.manifest import Manifest
     from graftwork.core.recipe import Recipe
     from graftwork.core.strategies import Plan, Strategy, make_plan, parse_strategy
@@ -29,8 +29,8 @@ _HOMES = {
     "evaluate_predictions": "evaluation",
     "Examples": "examples",
     "read_examples": "examples",
-    "evaluate": "experiment",
-    "predict": "experiment",
+    "evaluate": "judging",
+    "predict": "judging",
     "Run": "finetuning",
     "finetune": "finetuning",
     "Manifest": "manifest",

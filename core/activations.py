@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,23 +17,20 @@ import torch
 from rich.filesize import decimal
 from torch import Tensor
 
-from graftwork.core.backbone import MAPS, Backbone, Features, InputContract
-from graftwork.core.batches import pass_batches
+from graftwork.core.backbone import MAPS, Backbone, InputContract
 from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.content import content_digests
 from graftwork.core.decoder import map_shapes
 from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.examples import Examples, RowAugment, load_batches, read_many
-from graftwork.core.packing import packed
-from graftwork.core.prefix import Prefix
+from graftwork.core.examples import Examples
+from graftwork.core.frozen_pass import Pass, outputs
 from graftwork.core.prefix_key import UnknownIdentityError, prefix_key, stage_digests
-from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
 from graftwork.core.stored_features import StoredFeatures
 from graftwork.core.tensor_store import Store, names, open_store, read, writer
-from graftwork.core.views import all_views, view_augment, view_count
+from graftwork.core.views import view_count
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +38,6 @@ FREE_SHARE = 0.25
 """Largest share of the disk (what is free, and what the cache has already) that the cache takes unasked."""
 
 NOT_STORED, ELSEWHERE = "frozen stages are not stored: %s", "another process cannot"
-
-
-@dataclass(frozen=True)
-class _Work:
-    """One pass over examples: which stages, how, and in which views."""
-
-    backbone: Backbone
-    examples: Examples
-    stop: int
-    runtime: Runtime
-    recipe: Recipe
-    augment: Augment | None
-    views: int
 
 
 def beyond(
@@ -73,7 +57,7 @@ def beyond(
     if examples.stage >= stop:
         return examples
     views = 1 if augment is None else view_count(recipe)
-    work = _Work(backbone, examples, stop, runtime, recipe, augment, max(views, 1))
+    work = Pass(backbone, examples, stop, runtime, recipe, augment, max(views, 1))
     if recipe.views != 0 and examples.stage == 0:
         found = _from_store(work)
         if found is not None:
@@ -98,7 +82,7 @@ def mapped(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Rec
     not in every epoch. They are returned as they are where they fit, or cannot be kept."""
     if examples.tensors is not None or recipe.views == 0:
         return examples
-    found = _from_store(_Work(backbone, examples, 0, runtime, recipe, None, 1))
+    found = _from_store(Pass(backbone, examples, 0, runtime, recipe, None, 1))
     return examples if found is None else found
 
 
@@ -107,7 +91,7 @@ def vectors(examples: Examples) -> np.ndarray[tuple[int, int], np.dtype[np.float
     return torch.stack(list(examples.tensors or ())).float().numpy()
 
 
-def _from_store(work: _Work) -> Examples | None:
+def _from_store(work: Pass) -> Examples | None:
     """The examples out of the store, after what is missing there has been added; None where that cannot be done."""
     runtime = work.runtime
     place, failure = _open(work)
@@ -152,7 +136,7 @@ class _Place:
     last: str
 
 
-def _open(work: _Work) -> tuple[_Place | None, str]:
+def _open(work: Pass) -> tuple[_Place | None, str]:
     """The place, or why there is none."""
     weights = stage_digests(work.backbone)
     last = work.backbone.stages[work.stop - 1].name if work.stop else "reading"
@@ -172,21 +156,21 @@ def _open(work: _Work) -> tuple[_Place | None, str]:
     return _Place(cache, store, wanted, weights, last), ""
 
 
-def _key(work: _Work, stop: int, weights: Sequence[str]) -> str:
+def _key(work: Pass, stop: int, weights: Sequence[str]) -> str:
     return prefix_key(work.backbone, stop, work.runtime, work.recipe, work.augment, weights)
 
 
-def _reopened(work: _Work, store: Store) -> Store:
+def _reopened(work: Pass, store: Store) -> Store:
     """The store as it is now; its record is written already."""
     return open_store(store.folder.parent, store.folder.name, {}, work.recipe.cache_dtype)
 
 
-def _read(work: _Work, store: Store, wanted: Sequence[str], stage: int) -> Examples:
+def _read(work: Pass, store: Store, wanted: Sequence[str], stage: int) -> Examples:
     return replace(work.examples, contract=_stored(work, bool(store.ragged), stage), tensors=read(store, wanted),
                    stage=stage, views=work.views, seconds=_seconds(work, bool(store.ragged)))  # fmt: skip
 
 
-def _stored(work: _Work, ragged: bool, stage: int) -> InputContract:
+def _stored(work: Pass, ragged: bool, stage: int) -> InputContract:
     if stage == 0:
         return work.examples.contract
     if work.backbone.stages[-1].name != MAPS:
@@ -195,13 +179,13 @@ def _stored(work: _Work, ragged: bool, stage: int) -> InputContract:
     return StoredFeatures(ragged, map_shapes(work.backbone, stage), spatial)
 
 
-def _fill(work: _Work, place: _Place, missing: Sequence[tuple[str, tuple[int, int]]], processes: int) -> str:
+def _fill(work: Pass, place: _Place, missing: Sequence[tuple[str, tuple[int, int]]], processes: int) -> str:
     """Adds what is missing; returns why that could not be done, or nothing. processes: how many add as much."""
     if not missing:
         return ""
     try:
         with writer(place.store) as out:
-            for number, (batch, ragged, tensors) in enumerate(_outputs(work, [where for _, where in missing])):
+            for number, (batch, ragged, tensors) in enumerate(outputs(work, [where for _, where in missing])):
                 out.ragged = ragged
                 if number == 0:
                     needed = processes * _expected_bytes(work, missing, batch, tensors)
@@ -218,7 +202,7 @@ def _fill(work: _Work, place: _Place, missing: Sequence[tuple[str, tuple[int, in
     return ""
 
 
-def _from_deepest(work: _Work, place: _Place) -> _Work:
+def _from_deepest(work: Pass, place: _Place) -> Pass:
     """The same work from the deepest stage whose outputs are stored for all examples, or from the files.
 
     Machines with disks of their own may find different ones; they do not have to agree on where to begin.
@@ -238,70 +222,24 @@ def _from_deepest(work: _Work, place: _Place) -> _Work:
     return work
 
 
-def _in_memory(work: _Work) -> Examples:
+def _in_memory(work: Pass) -> Examples:
     places = [(row, view) for row in range(len(work.examples)) for view in range(work.views)]
     kept: dict[int, Tensor] = {}
     ragged = False
-    for batch, ragged, tensors in _outputs(work, places):  # noqa: B007
+    for batch, ragged, tensors in outputs(work, places):  # noqa: B007
         kept |= dict(zip(batch, tensors, strict=True))
     return replace(work.examples, contract=StoredFeatures(ragged), stage=work.stop, views=work.views,
                    tensors=tuple(kept[place] for place in range(len(places))),
                    seconds=_seconds(work, ragged))  # fmt: skip
 
 
-def _seconds(work: _Work, ragged: bool) -> tuple[float, ...] | None:
+def _seconds(work: Pass, ragged: bool) -> tuple[float, ...] | None:
     """Durations matter as long as what is stored is a sequence; vectors go into batches by chance."""
     return work.examples.seconds if ragged or work.stop == 0 else None
 
 
-def _outputs(work: _Work, places: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], bool, list[Tensor]]]:
-    """Outputs of the stages for (row, view) pairs, in batches of similar length: which pairs, whether sequences have
-    lengths, and one tensor each, without padding, on the CPU."""
-    runtime, examples = work.runtime, work.examples
-    if work.stop == 0:
-        paths = [examples.manifest.paths[row] for row, _ in places]
-        for number, (_, tensor) in enumerate(read_many(examples.contract, paths, "reading")):
-            if isinstance(tensor, Exception):
-                raise tensor
-            yield [number], False, [tensor]
-        return
-    if examples.views > 1:
-        chosen = all_views(examples).subset([row * examples.views + view for row, view in places])
-    else:
-        chosen = examples.subset([row for row, _ in places])
-    batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), work.recipe)]
-    network = runtime.place(work.backbone.copy().network).eval()
-    prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, work.recipe.compile,
-                    len(places), work.recipe.batch_size)  # fmt: skip
-    loaded = load_batches(chosen, batches, augment=_augment_of(work, places), workers=runtime.workers,
-                          pin=runtime.pins)  # fmt: skip
-    with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
-        for batch, features in zip(batches, loaded, strict=True):
-            result = prefix(features)
-            advance(len(batch), "")
-            yield batch, result.lengths is not None, _single(result)
-
-
-def _augment_of(work: _Work, places: Sequence[tuple[int, int]]) -> RowAugment | None:
-    """The random change of every (row, view); None where nothing is changed."""
-    if work.augment is None:
-        return None
-    paths = work.examples.manifest.paths
-    return view_augment(work.augment, work.recipe, [(paths[row], view) for row, view in places])
-
-
-def _single(features: Features) -> list[Tensor]:
-    """The examples of a batch apart, without their padding, on the CPU; what has skips or masks as one row."""
-    values = features.values.float().cpu()
-    if features.skips or features.masks is not None:
-        return [row.clone() for row in packed(features).cpu()]
-    if features.lengths is None:
-        return [value.clone() for value in values]
-    return [value[:length].clone() for value, length in zip(values, features.lengths.tolist(), strict=True)]
-
-
 def _expected_bytes(
-    work: _Work, missing: Sequence[tuple[str, tuple[int, int]]], batch: Sequence[int], tensors: Sequence[Tensor]
+    work: Pass, missing: Sequence[tuple[str, tuple[int, int]]], batch: Sequence[int], tensors: Sequence[Tensor]
 ) -> int:
     """Size of all that is missing, by the first batch: in proportion to the examples' durations where they differ."""
     width = 4 if work.recipe.cache_dtype == "float32" else 2

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.bootstrap import LEVEL, Interval
-from graftwork.core.evaluation import compare_predictions, evaluate_predictions, headline
+from graftwork.core.evaluation import CHANCE, compare_predictions, evaluate_predictions, headline
 from graftwork.core.manifest import Task
 
 
@@ -92,7 +92,10 @@ class Comparison:
         if self.best is None:
             return f"{self.metric} is undefined on the {self.part} rows: no strategy is the best."
         by_name = {one.strategy: one for one in self.results}
-        said = f"Best by {self.metric}: {self.best}, {by_name[self.best].metrics[self.metric]}."
+        value = by_name[self.best].metrics[self.metric]
+        said = f"Best by {self.metric}: {self.best}, {value}."
+        if self.metric == "auroc" and value.high < CHANCE:
+            said += " That is worse than chance: `train` says what it usually means."
         if self.cheapest is None:
             return f"{said} Which is cheapest is not known: the runs were interrupted."
         if self.cheapest == self.best:

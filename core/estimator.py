@@ -16,8 +16,8 @@ from graftwork.core.content import absolute_path, example_exists
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, UnreadableError
 from graftwork.core.examples import read_examples
-from graftwork.core.experiment import predict
 from graftwork.core.finetuning import finetune
+from graftwork.core.judging import predict
 from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import Recipe
 from graftwork.core.strategies import parse_strategy

@@ -57,6 +57,7 @@ class Evaluation:
             "rows": self.rows,
             "groups": self.groups,
             "interval": None if self._units < 2 else f"{LEVEL:.0%} percentile bootstrap over {resampled}",
+            "caution": self.caution,
         }
         if self.confusion is not None:
             about |= {"classes": list(self.classes), "confusion": self.confusion.tolist()}
@@ -77,9 +78,9 @@ class Evaluation:
         )
 
     def __str__(self) -> str:
-        resampled = _counted(self.rows, "row")
+        resampled = counted(self.rows, "row")
         if self.groups is not None:
-            resampled += f" in {_counted(self.groups, 'group')}"
+            resampled += f" in {counted(self.groups, 'group')}"
         if self._units < 2:
             lines = [f"{resampled}, too few for intervals"]
         else:
@@ -90,7 +91,7 @@ class Evaluation:
         return "\n".join(lines if self.caution is None else [*lines, self.caution])
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

@@ -12,27 +12,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.adapter import Adapter
 from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError
-from graftwork.core.evaluation import Evaluation, evaluate_predictions
 from graftwork.core.examples import Examples
 from graftwork.core.files import plain_numbers, write_json
 from graftwork.core.finetuning import Run, augmented, finetune, frozen_features
 from graftwork.core.graft import make_graft
 from graftwork.core.history import write_history
+from graftwork.core.judging import judge, predict
 from graftwork.core.leakage import Leakage, find_leakage
 from graftwork.core.manifest import PARTS, Manifest
-from graftwork.core.prediction import as_predictions, graft_outputs
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
-from graftwork.core.runtime import is_first, start_runtime
-from graftwork.core.segmentation import mask_scores
+from graftwork.core.runtime import is_first
 from graftwork.core.sentences import apart_in_sentences
 from graftwork.core.strategies import Strategy
-from graftwork.core.windows import has_windows, join_windows
+from graftwork.core.windows import has_windows
 
 log = logging.getLogger(__name__)
 
@@ -63,42 +60,6 @@ class Outcome:
     judged: tuple[Judged, ...]
     run: Run
     leakage: Leakage | None = None
-
-
-@freed_memory_kept()
-def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto") -> NDArray[np.float64]:
-    """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order; for masks what
-    the predicted ones are worth, (rows, classes without the background, measures)."""
-    recipe = Recipe(device=device, batch_size=batch_size)
-    runtime = start_runtime(recipe)
-    runtime.place(adapter.graft)
-    if adapter.task == "mask":
-        scores = mask_scores(adapter, examples.manifest, runtime, batch_size)
-        runtime.release(adapter.graft)
-        return scores
-    outputs = graft_outputs(adapter.graft, examples, runtime, recipe, "predicting")
-    runtime.release(adapter.graft)
-    return as_predictions(adapter.task, outputs)
-
-
-def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 16, device: str = "auto") -> Evaluation:
-    """What the adapter is worth on these rows, every number with its interval."""
-    from graftwork.core.examples import read_examples
-
-    examples = data if isinstance(data, Examples) else read_examples(data, adapter.backbone.contract)
-    predictions = predict(adapter, examples, batch_size=batch_size, device=device)
-    return judge("test", examples.manifest, predictions).evaluation
-
-
-def judge(
-    part: str, manifest: Manifest, predictions: NDArray[np.float64], folds: NDArray[np.int64] | None = None
-) -> Judged:
-    """Predictions with their evaluation, resampled by group where the manifest has groups; windows of a recording are
-    judged as one."""
-    if has_windows(manifest):
-        manifest, predictions, folds = join_windows(manifest, predictions, folds)
-    evaluation = evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups)
-    return Judged(part, manifest, predictions, evaluation, folds)
 
 
 def check_experiment(

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.content import content_digests
+from graftwork.core.evaluation import counted
 from graftwork.core.manifest import PARTS, Manifest
 
 
 @dataclass(frozen=True)
 class Overview:
     """classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
-    groups: how many, and the smallest and largest. same_content: sets of rows whose files hold the same bytes;
+    groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has, where every
+    group has one class. same_content: sets of rows whose files hold the same bytes;
     conflicts: those sets whose targets differ; leaks: pairs in different parts."""
 
     manifest: Manifest
@@ -25,6 +27,7 @@ class Overview:
     range: tuple[float, float, float] | None
     groups: dict[str, int] | None
     classes_per_group: float | None
+    single_group_classes: tuple[str, ...]
     same_content: int
     conflicts: int
     leaks: int
@@ -54,8 +57,14 @@ class Overview:
                 f"  {name:<{width}}  {counts['all']:>6}  {share:6.1%}  {'█' * round(30 * share):<30}  {parts}".rstrip()
             )
         if self.groups is not None:
-            lines.append("{count} groups of {smallest} to {largest} rows".format(**self.groups))
-            if self.classes_per_group == 1 and len(self.classes) > 1:
+            least, most = self.groups["smallest"], self.groups["largest"]
+            lines.append(f"{counted(self.groups['count'], 'group')} of {'' if least == most else f'{least} to '}"
+                         f"{counted(most, 'row')}")  # fmt: skip
+            if self.single_group_classes:
+                named = ", ".join(map(repr, self.single_group_classes))
+                lines.append(f"  only one group has {named}: no split keeps groups apart and has such a class on both "
+                             "sides; it takes rows of further groups")  # fmt: skip
+            elif self.classes_per_group == 1 and len(self.classes) > 1:
                 lines.append("  each group has one class only: judge with group-disjoint folds (--group, --folds), or "
                              "the model may learn the groups")  # fmt: skip
         if self.same_content:
@@ -80,11 +89,15 @@ def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) 
     values = np.asarray(manifest.values)
     conflicts = sum(any(not np.array_equal(values[row], values[rows[0]]) for row in rows) for rows in sets)
     groups = per_group = None
+    alone: tuple[str, ...] = ()
     if manifest.groups is not None:
         counts = Counter(manifest.groups)
         groups = {"count": len(counts), "smallest": min(counts.values()), "largest": max(counts.values())}
         pairs = {(group, str(value)) for group, value in zip(manifest.groups, values.tolist(), strict=True)}
         per_group = None if held is not None else len(pairs) / len(counts)
+        if per_group == 1 and manifest.task == "single-label" and len(manifest.classes) > 1:
+            of_class = Counter(value for _, value in pairs)
+            alone = tuple(name for place, name in enumerate(manifest.classes) if of_class[str(place)] == 1)
     number = (float(values.min()), float(values.max()), float(values.mean())) if manifest.task == "regression" else None
     return Overview(
         manifest,
@@ -92,6 +105,7 @@ def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) 
         number,
         groups,
         per_group,
+        alone,
         len(sets),
         conflicts,
         len(manifest.shared_content()),

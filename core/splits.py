@@ -74,7 +74,7 @@ def allocate(
     if count < wanted:
         raise SettingsError(
             f"{wanted} parts need at least {wanted} groups of rows that may be separated, found {count}: "
-            "use fewer folds, or a split column"
+            "use fewer folds or parts, or a split column"
         )
     contents = np.zeros((count, kinds.shape[1] + 1))
     np.add.at(contents, units, np.column_stack([kinds, np.ones(len(units))]))

@@ -19,7 +19,8 @@ from graftwork.core.characters import asked_classes, check_vocabulary, own_frame
 from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.examples import Examples, Unreadable, read_examples
-from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out, judge, predict
+from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out
+from graftwork.core.judging import judge, predict
 from graftwork.core.learnt_rows import Overlap, find_overlap, write_learnt_rows
 from graftwork.core.manifest import Manifest
 from graftwork.core.mask_classes import with_mask_classes

@@ -46,9 +46,9 @@ def read_manifest(
     source: a .csv, .tsv or .parquet table with a column `path` (relative to the table's folder), a folder
     with one folder per class (searched for `suffixes`; below `train`, `val` and `test` folders if there
     are any), or a MedMNIST .npz.
-    target: the column to learn, `label` by default; several columns of 0 and 1, separated by commas, are
-    several labels. group: the column of the patient or speaker, by default `group`, `patient` or `speaker`
-    where there is one.
+    target: the column to learn, by default `label`, or `mask` where there is no label; several columns of 0
+    and 1, separated by commas, are several labels. group: the column of the patient or speaker, by default
+    `group`, `patient` or `speaker` where there is one.
     split: the column that says train, val or test, used where it exists; None ignores it.
     task: guessed by default: several columns are several labels, a column of numbers that are not all whole
     is a number, a target called `text`, `sentence` or `transcript` is text, one called `mask` is files of masks,
@@ -95,6 +95,8 @@ def _validated(
     if not len(rows.table):
         raise ManifestError(str(rows.source), [Problem("there are no rows")])
     paths = rows.paths()
+    if target is None and "label" not in rows.table and MASK_COLUMN in rows.table:
+        target = MASK_COLUMN
     names = target_names(target)
     columns = [rows.column(name, "target (choose another with --target)") for name in names]
     asked = group or next((name for name in GROUP_COLUMNS if name in rows.table and name not in names), None)

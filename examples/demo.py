@@ -29,8 +29,8 @@ from graftwork import audio, core, imaging
 from graftwork.audio.det import draw_det
 from graftwork.audio.scoring import DetectionCost
 from graftwork.audio.verifier import Embedder, cosine_scores, unit
-from graftwork.core.experiment import judge
 from graftwork.core.history import write_history
+from graftwork.core.judging import judge
 from graftwork.core.run_folder import Judged, write_judged
 from graftwork.core.runtime import seed_everything
 

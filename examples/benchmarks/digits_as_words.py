@@ -18,7 +18,7 @@ from graftwork.audio import load_backbone, read_manifest
 from graftwork.core import Recipe, finetune
 from graftwork.core.evaluation import compare_predictions, evaluate_predictions
 from graftwork.core.examples import read_examples
-from graftwork.core.experiment import predict
+from graftwork.core.judging import predict
 from graftwork.core.manifest import Manifest
 from graftwork.core.transcripts import encode, vocabulary
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from graftwork.audio import DOMAIN, Pretraining, new_backbone, pretrain
 from graftwork.core import Manifest, Recipe, finetune
 from graftwork.core.examples import read_examples
-from graftwork.core.experiment import judge, predict
+from graftwork.core.judging import judge, predict
 from graftwork.core.runtime import is_first, start_runtime
 from graftwork.core.transcripts import encode, vocabulary
 from graftwork.core.windows import in_windows

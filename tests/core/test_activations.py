@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from graftwork.core import activations
+from graftwork.core import activations, frozen_pass
 from graftwork.core.activations import beyond, vectors
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import read_examples
@@ -151,7 +151,7 @@ def test_a_changed_contract_or_file_is_never_served_stale(manifest, cached, tmp_
 
 def test_an_interrupted_store_is_finished(counted, examples, cached, monkeypatch):
     backbone, calls = counted
-    original, seen = activations._single, []
+    original, seen = frozen_pass._single, []
 
     def interrupted(features):
         seen.append(len(features))
@@ -159,7 +159,7 @@ def test_an_interrupted_store_is_finished(counted, examples, cached, monkeypatch
             raise KeyboardInterrupt
         return original(features)
 
-    monkeypatch.setattr(activations, "_single", interrupted)
+    monkeypatch.setattr(frozen_pass, "_single", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stored(backbone, examples, 2, cached)
     monkeypatch.undo()

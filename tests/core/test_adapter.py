@@ -10,8 +10,8 @@ from safetensors import safe_open
 
 from graftwork.core.adapter import load_adapter, read_record
 from graftwork.core.errors import AdapterError
-from graftwork.core.experiment import evaluate, predict
 from graftwork.core.finetuning import finetune
+from graftwork.core.judging import evaluate, predict
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from graftwork.core import compared_runs
 from graftwork.core.bootstrap import Interval
 from graftwork.core.compared_runs import compare_strategies
-from graftwork.core.comparison import find_best, find_cheapest
+from graftwork.core.comparison import Comparison, Result, find_best, find_cheapest
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation import compare_predictions
 from graftwork.core.study import Study
@@ -153,3 +153,11 @@ def test_an_unfinished_run_goes_on_and_its_seconds_are_not_known(make_study):
     found = compare_strategies(make_study(resume=True), ["knn", "probe"])
     assert [one.seconds is None for one in found.results] == [False, True]
     assert found.table()[1][1][-3] == "resumed"
+
+
+@pytest.mark.parametrize(("high", "said"), [(0.49, True), (0.5, False)])
+def test_a_best_that_is_worse_than_chance_is_called_that(high, said):
+    value = Interval(0.3, 0.2, high)
+    result = Result("probe", 1.0, 1.0, True, {}, {"auroc": value}, {"auroc": Interval(0.0, 0.0, 0.0)})
+    comparison = Comparison("auroc", "test", 9, None, "probe", "probe", (result,), {})
+    assert ("That is worse than chance" in comparison.sentence()) is said

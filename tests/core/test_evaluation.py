@@ -105,7 +105,7 @@ def judged_labels(reversed_share, groups=None, task="single-label"):
 def test_worse_than_chance_is_said_behind_the_numbers_with_what_it_usually_means(task):
     groups = np.arange(80) // 4
     found = judged_labels(1.0, groups, task)
-    assert str(found).splitlines()[-1] == found.caution
+    assert str(found).splitlines()[-1] == found.caution == found.to_json()["about"]["caution"]
     assert found.caution.startswith(f"{SAID}; with groups kept apart this usually means that few groups carry each")
     assert judged_labels(1.0, task=task).caution == SAID
     assert "worse" not in str(judged_labels(0.0, groups, task))

@@ -8,8 +8,9 @@ import pytest
 
 from graftwork.core.errors import SettingsError
 from graftwork.core.examples import read_examples
-from graftwork.core.experiment import Experiment, cross_validate, hold_out, predict
+from graftwork.core.experiment import Experiment, cross_validate, hold_out
 from graftwork.core.finetuning import finetune
+from graftwork.core.judging import predict
 from graftwork.core.strategies import parse_strategy
 
 

@@ -9,8 +9,8 @@ import torch
 from graftwork.core import activations
 from graftwork.core.errors import UnreadableError
 from graftwork.core.evaluation import point_metrics
-from graftwork.core.experiment import predict
 from graftwork.core.finetuning import finetune, frozen_features, new_graft
+from graftwork.core.judging import predict
 from graftwork.core.strategies import parse_strategy
 
 

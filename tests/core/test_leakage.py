@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graftwork.core.experiment import judge
+from graftwork.core.judging import judge
 from graftwork.core.leakage import explained, find_leakage, group_majority
 from graftwork.core.manifest import Manifest
 from graftwork.core.sentences import apart_in_sentences

@@ -88,10 +88,23 @@ def test_where_it_cannot_be_compiled_auto_goes_on_and_on_says_so(backbone, recip
 def test_loading_the_compiler_counts_too(backbone, recipe, monkeypatch, asked):
     """What is to come would repay the compilation of the layers, but not these seconds as well."""
     saved = module.COMPILE_SECONDS_PER_LAYER * Prefix(backbone, 0, 3, start_runtime(recipe), "auto", 8, 8)._layers() + 1
-    examples = 8 * round(saved / (1 - 1 / module.COMPILED_SPEED) / 0.01 + TIMED[-1] + 2)
+    examples = 8 * round(saved / (1 - 1 / module.COMPILED_SPEED["cpu"]) / 0.01 + TIMED[-1] + 2)
     for overhead, expected in ((module.COMPILER_SECONDS, []), (0.0, [TIMED[-1]])):
         monkeypatch.setattr(module, "COMPILER_SECONDS", overhead)
         frozen = Prefix(lasting(backbone, monkeypatch, [0.01] * 12), 0, 3, start_runtime(recipe), "auto", examples, 8)
         for batch in batches([8] * 12):
             frozen(batch)
         assert asked == expected
+
+
+@pytest.mark.parametrize(("compiled", "stays"), [(0.02, False), (0.01, False), (0.005, True)])
+def test_compiled_code_that_is_no_faster_is_given_up(backbone, recipe, monkeypatch, caplog, compiled, stays):
+    seconds = [0.01] * 8 + [1.0] + [compiled] * 8 + [0.01] * 20
+    slow = lasting(backbone, monkeypatch, seconds)
+    monkeypatch.setattr(module.torch, "compile", lambda values, options: values)
+    frozen = Prefix(slow, 0, 3, start_runtime(recipe), "auto", 10**6, 8)
+    with caplog.at_level("INFO"):
+        found = [frozen(batch).values for batch in batches([8] * 20)]
+    assert (frozen.compiled is not None) is stays
+    assert ("no faster" in caplog.text) is not stays
+    assert len(found) == 20

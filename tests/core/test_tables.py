@@ -303,3 +303,16 @@ def test_speakers_that_nobody_named_may_be_on_both_sides_of_a_split_with_a_warni
     assert "1 of 2 groups are in several parts" in caplog.text
     with pytest.raises(ManifestError, match="'s1' is in several parts"):
         read_manifest(table, group="speaker")
+
+
+@pytest.mark.parametrize(("columns", "target", "task"), [
+    ("path,mask", "mask", "mask"), ("path,label,mask", "label", "single-label"),
+])  # fmt: skip
+def test_masks_are_the_target_where_there_is_no_label(tmp_path, columns, target, task):
+    for name in ("0.npy", "1.npy"):
+        (tmp_path / name).write_bytes(name.encode())
+    cells = {"path": "{0}.npy", "label": "class{0}", "mask": "{0}.npy"}
+    rows = [",".join(cells[name].format(number) for name in columns.split(",")) for number in range(2)]
+    (tmp_path / "table.csv").write_text("\n".join([columns, *rows]) + "\n")
+    found = read_manifest(tmp_path / "table.csv")
+    assert (found.target, found.task) == (target, task)

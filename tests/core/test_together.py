@@ -7,9 +7,9 @@ import pytest
 
 from graftwork.core.adapter import load_adapter
 from graftwork.core.errors import SettingsError
-from graftwork.core.experiment import predict
 from graftwork.core.file_predictions import predict_files
 from graftwork.core.finetuning import finetune
+from graftwork.core.judging import predict
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
 from graftwork.core.together import open_parties, predict_together, run_names, shared_stages

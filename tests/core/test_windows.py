@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.core.content import content_digests, example_exists, recording_of, split_span
-from graftwork.core.experiment import judge
+from graftwork.core.judging import judge
 from graftwork.core.manifest import Manifest
 from graftwork.core.windows import has_windows, in_windows, join_table, join_windows, timeline, windows_of
 

@@ -13,7 +13,7 @@ from torch import nn
 from graftwork.core import Manifest, Recipe, finetune
 from graftwork.core.backbone import Backbone, Features, Stage
 from graftwork.core.examples import Examples
-from graftwork.core.experiment import predict
+from graftwork.core.judging import predict
 from graftwork.core.runtime import is_first
 
 

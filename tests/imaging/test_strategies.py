@@ -6,7 +6,7 @@ import torch
 
 from graftwork.core import Examples, Manifest, Recipe, finetune, load_adapter
 from graftwork.core.errors import SettingsError
-from graftwork.core.experiment import predict
+from graftwork.core.judging import predict
 from graftwork.core.recipe import STRATEGIES
 from graftwork.imaging import load_backbone
 

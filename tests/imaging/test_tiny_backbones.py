@@ -13,8 +13,8 @@ from graftwork import core, imaging
 from graftwork.core.backbone import Features
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.core.examples import read_examples
-from graftwork.core.experiment import judge
 from graftwork.core.finetuning import frozen_features
+from graftwork.core.judging import judge
 from graftwork.core.runtime import seed_everything
 from graftwork.imaging.tiny_backbones import FOLDER
 

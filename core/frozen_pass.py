@@ -1,0 +1,78 @@
+"""One pass of examples through frozen stages: batch by batch, each output apart, without its padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from graftwork.core.backbone import Backbone, Features
+from graftwork.core.batches import pass_batches
+from graftwork.core.domain import Augment
+from graftwork.core.examples import Examples, RowAugment, load_batches, read_many
+from graftwork.core.packing import packed
+from graftwork.core.prefix import Prefix
+from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import Runtime
+from graftwork.core.views import all_views, view_augment
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over examples: which stages, how, and in which views."""
+
+    backbone: Backbone
+    examples: Examples
+    stop: int
+    runtime: Runtime
+    recipe: Recipe
+    augment: Augment | None
+    views: int
+
+
+def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], bool, list[Tensor]]]:
+    """Outputs of the stages for (row, view) pairs, in batches of similar length: which pairs, whether sequences have
+    lengths, and one tensor each, without padding, on the CPU."""
+    runtime, examples = work.runtime, work.examples
+    if work.stop == 0:
+        paths = [examples.manifest.paths[row] for row, _ in places]
+        for number, (_, tensor) in enumerate(read_many(examples.contract, paths, "reading")):
+            if isinstance(tensor, Exception):
+                raise tensor
+            yield [number], False, [tensor]
+        return
+    if examples.views > 1:
+        chosen = all_views(examples).subset([row * examples.views + view for row, view in places])
+    else:
+        chosen = examples.subset([row for row, _ in places])
+    batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), work.recipe)]
+    network = runtime.place(work.backbone.copy().network).eval()
+    prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, work.recipe.compile,
+                    len(places), work.recipe.batch_size)  # fmt: skip
+    loaded = load_batches(chosen, batches, augment=_augment_of(work, places), workers=runtime.workers,
+                          pin=runtime.pins)  # fmt: skip
+    with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
+        for batch, features in zip(batches, loaded, strict=True):
+            result = prefix(features)
+            advance(len(batch), "")
+            yield batch, result.lengths is not None, _single(result)
+
+
+def _augment_of(work: Pass, places: Sequence[tuple[int, int]]) -> RowAugment | None:
+    """The random change of every (row, view); None where nothing is changed."""
+    if work.augment is None:
+        return None
+    paths = work.examples.manifest.paths
+    return view_augment(work.augment, work.recipe, [(paths[row], view) for row, view in places])
+
+
+def _single(features: Features) -> list[Tensor]:
+    """The examples of a batch apart, without their padding, on the CPU; what has skips or masks as one row."""
+    values = features.values.float().cpu()
+    if features.skips or features.masks is not None:
+        return [row.clone() for row in packed(features).cpu()]
+    if features.lengths is None:
+        return [value.clone() for value in values]
+    return [value[:length].clone() for value, length in zip(values, features.lengths.tolist(), strict=True)]
