@@ -14,8 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-KEPT_BYTES = 2**30
-"""Blocks up to this size are kept, and no more than this free at the end of the heap."""
+KEPT_BYTES = 2**27
+"""Blocks up to this size are kept. Larger ones leave large holes: with 2**30 a network over volumes (resnet10-3d, four
+of 64 voxels a side) took 26 % more memory for 19 % less time, with this 13 % more for 6 % less."""
+
+FREE_BYTES = 2**30
+"""So much may lie free at the end of the heap before it is given back."""
 
 USUAL_BYTES = 2**25
 """The largest block that the GNU C library comes to keep by itself, on machines of 64 bits (mallopt(3))."""
@@ -58,7 +62,7 @@ def _count(library: ctypes.CDLL, change: int) -> None:
         if before and _users:
             return
         library.mallopt(_MMAP_THRESHOLD, KEPT_BYTES if _users else USUAL_BYTES)
-        library.mallopt(_TRIM_THRESHOLD, KEPT_BYTES if _users else 2 * USUAL_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, FREE_BYTES if _users else 2 * USUAL_BYTES)
         if not _users:
             library.malloc_trim(0)
 

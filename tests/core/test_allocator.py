@@ -19,15 +19,17 @@ needs_gnu = pytest.mark.skipif(
 )
 
 
-def fill(mebibytes: int = 100) -> None:
-    torch.ones(mebibytes * MIB, dtype=torch.uint8)
-
-
-def faults(times: int = 5) -> int:
-    """Pages that the system had to hand out while blocks of 100 MiB were made and freed."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def fill(times: int) -> None:
     for _ in range(times):
-        fill()
+        torch.ones(100 * MIB, dtype=torch.uint8)
+
+
+def faults() -> int:
+    """Pages that the system had to hand out while five blocks of 100 MiB were made and freed, after many others: the
+    first ones find their places between what else there is."""
+    fill(20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    fill(5)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
@@ -40,19 +42,21 @@ def pages():
 @needs_gnu
 def test_a_block_that_was_used_before_is_not_handed_out_anew(pages):
     with freed_memory_kept():
-        fill()
-        fill()
         assert faults() < pages / 50
 
 
 @needs_gnu
 def test_afterwards_blocks_are_given_back_again():
+    def resident_after_four_blocks() -> int:
+        blocks = [torch.ones(100 * MIB, dtype=torch.uint8) for _ in range(4)]
+        del blocks
+        return psutil.Process().memory_info().rss
+
     with freed_memory_kept():
-        fill(400)
-        inside = psutil.Process().memory_info().rss
+        inside = resident_after_four_blocks()
     assert psutil.Process().memory_info().rss < inside - 300 * MIB
     with freed_memory_kept():
-        fill(400)
+        inside = resident_after_four_blocks()
         give_back_freed_memory()
         assert psutil.Process().memory_info().rss < inside - 300 * MIB
 
@@ -61,10 +65,9 @@ def test_afterwards_blocks_are_given_back_again():
 def test_only_the_last_one_to_leave_gives_back(pages):
     @freed_memory_kept()
     def inner() -> None:
-        fill()
+        assert allocator._users == 2
 
     with freed_memory_kept():
-        inner()
         inner()
         assert faults() < pages / 50
     assert allocator._users == 0
