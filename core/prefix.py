@@ -77,13 +77,10 @@ class Prefix:
         if self.mode != "auto" or self.done not in TIMED or sent.lengths is not None:
             return
         self.fastest = min(self.fastest, self._since(began))
-        eager = self.fastest * (self.left - 1)
         if self.done < TIMED[-1]:
             return
-        if (
-            eager * (1 - 1 / COMPILED_SPEED[self.runtime.device.type])
-            > COMPILER_SECONDS + COMPILE_SECONDS_PER_LAYER * self._layers()
-        ):
+        saved = self.fastest * (self.left - 1) * (1 - 1 / COMPILED_SPEED[self.runtime.device.type])
+        if saved > COMPILER_SECONDS + COMPILE_SECONDS_PER_LAYER * self._layers():
             self._compile(sent)
 
     def _keep_if_faster(self, began: float) -> None:

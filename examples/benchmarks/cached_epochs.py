@@ -3,8 +3,8 @@
     python examples/benchmarks/cached_epochs.py scans.csv --weights mobilenetv2_100.safetensors
 
 The ideal loop has the activations in memory, and does nothing but forward, backward and an AdamW step, with freed
-memory kept as ours is; the bare loop does the same from the images, as most would write it, in a process of its own. A second run with another
-seed finds the cache warm: no frozen stage may run. Compare ratios within one run, not seconds.
+memory kept as ours is; the bare loop does the same from the images, as most would write it, in a process of its own. A
+second run with another seed finds the cache warm: no frozen stage may run. Compare ratios within one run, not seconds.
 """
 
 from __future__ import annotations

@@ -49,9 +49,8 @@ def main() -> None:
             found = core.predict(run.adapter, unseen)
             bare.append(elsewhere.submit(bare_pass, chosen).result())
         ratios = [a / b for a, b in zip(ours, bare, strict=True)]
-        print(
-            f"probe, from files and an empty cache: {statistics.median(ours):.2f} s, test AUROC {score(test, found):.4f}"
-        )
+        print(f"probe, from files and an empty cache: {statistics.median(ours):.2f} s, test AUROC "
+              f"{score(test, found):.4f}")  # fmt: skip
         print(f"one bare eager pass and the same fit: {statistics.median(bare):.2f} s")
         print(f"ratio: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})", flush=True)
         if chosen.epochs:
