@@ -24,6 +24,9 @@ FREE_BYTES = 2**30
 USUAL_BYTES = 2**25
 """The largest block that the GNU C library comes to keep by itself, on machines of 64 bits (mallopt(3))."""
 
+SETTLED_BY = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_")
+"""Variables by which a user has said how memory is kept; `glibc.malloc` in `GLIBC_TUNABLES` as well."""
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 
 _lock = Lock()
@@ -34,8 +37,9 @@ _users = 0
 def freed_memory_kept() -> Iterator[None]:
     """Inside, freed blocks of this process are kept; the last one to leave gives back what is free.
 
-    A decorator as well. Nothing changes with another library than the GNU one, and where the environment has settled
-    the matter (`MALLOC_…`, `GLIBC_TUNABLES`).
+    A decorator as well. The setting is the process', for all its threads; afterwards it stays at what the library comes
+    to by itself with large blocks (`USUAL_BYTES`). Nothing changes with another library than the GNU one, and where the
+    environment has settled the matter (`SETTLED_BY`).
     """
     library = None if _is_settled() else _gnu_library()
     if library is None:
@@ -61,14 +65,16 @@ def _count(library: ctypes.CDLL, change: int) -> None:
         before, _users = _users, _users + change
         if before and _users:
             return
-        library.mallopt(_MMAP_THRESHOLD, KEPT_BYTES if _users else USUAL_BYTES)
+        if not (_users and library.mallopt(_MMAP_THRESHOLD, KEPT_BYTES)):  # older versions refuse so much
+            library.mallopt(_MMAP_THRESHOLD, USUAL_BYTES)
         library.mallopt(_TRIM_THRESHOLD, FREE_BYTES if _users else 2 * USUAL_BYTES)
         if not _users:
             library.malloc_trim(0)
 
 
 def _is_settled() -> bool:
-    return any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    named = any(name in os.environ for name in SETTLED_BY)
+    return named or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
 
 
 def _gnu_library() -> ctypes.CDLL | None:

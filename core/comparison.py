@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.bootstrap import LEVEL, Interval
-from graftwork.core.evaluation import CHANCE, compare_predictions, evaluate_predictions, headline
+from graftwork.core.evaluation import compare_predictions, evaluate_predictions, headline, worse_than_chance
 from graftwork.core.manifest import Task
 
 
@@ -94,8 +94,9 @@ class Comparison:
         by_name = {one.strategy: one for one in self.results}
         value = by_name[self.best].metrics[self.metric]
         said = f"Best by {self.metric}: {self.best}, {value}."
-        if self.metric == "auroc" and value.high < CHANCE:
-            said += " That is worse than chance: `train` says what it usually means."
+        caution = worse_than_chance(value, self.groups) if self.metric == "auroc" else None
+        if caution is not None:
+            said += f" Even that is {caution}."
         if self.cheapest is None:
             return f"{said} Which is cheapest is not known: the runs were interrupted."
         if self.cheapest == self.best:

@@ -66,16 +66,7 @@ class Evaluation:
     @property
     def caution(self) -> str | None:
         """One sentence where labels are told worse than by chance, with the whole interval; None anywhere else."""
-        auroc = self.metrics.get("auroc")
-        if auroc is None or not auroc.high < CHANCE:
-            return None
-        said = f"worse than chance: the whole interval of auroc lies below {CHANCE}"
-        if self.groups is None:
-            return said
-        return (
-            f"{said}; with groups kept apart this usually means that few groups carry each class, so that the model "
-            "learnt the groups, and one that it has not seen looks to it like another class"
-        )
+        return None if "auroc" not in self.metrics else worse_than_chance(self.metrics["auroc"], self.groups)
 
     def __str__(self) -> str:
         resampled = counted(self.rows, "row")
@@ -89,6 +80,19 @@ class Evaluation:
         width = max(map(len, self.metrics))
         lines += [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()]
         return "\n".join(lines if self.caution is None else [*lines, self.caution])
+
+
+def worse_than_chance(auroc: Interval, groups: int | None) -> str | None:
+    """What it usually means if the whole interval of an AUROC lies below one half; None where it does not."""
+    if not auroc.high < CHANCE:
+        return None
+    said = f"worse than chance: the whole interval of auroc lies below {CHANCE}"
+    if groups is None:
+        return said
+    return (
+        f"{said}; with groups kept apart this usually means that few groups carry each class, so that the model "
+        "learnt the groups, and one that it has not seen looks to it like another class"
+    )
 
 
 def counted(number: int, noun: str) -> str:

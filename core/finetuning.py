@@ -85,8 +85,8 @@ def finetune(
     runtime = start_runtime(recipe)
     rows = agreed(_examples(train_rows, backbone), runtime)
     val = None if val_rows is None or not len(val_rows) else agreed(_examples(val_rows, backbone), runtime)
-    chosen = None if val is None else val.manifest
     graft = new_graft(backbone, rows.manifest, asked, recipe)
+    chosen = None if val is None or graft.plan.solver != "gradient" else val.manifest
     before = graft.frozen_digests()
     history: tuple[HistoryRow, ...] = ()
     best_epoch = None

@@ -21,7 +21,8 @@ from graftwork.core.views import all_views, view_augment
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over examples: which stages, how, and in which views."""
+    """One pass over examples. stop: number of the first stage that does not run; 0 for reading alone. augment: the
+    random change, None for none. views: how many of each example."""
 
     backbone: Backbone
     examples: Examples
@@ -33,8 +34,8 @@ class Pass:
 
 
 def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], bool, list[Tensor]]]:
-    """Outputs of the stages for (row, view) pairs, in batches of similar length: which pairs, whether sequences have
-    lengths, and one tensor each, without padding, on the CPU."""
+    """Outputs of the stages for (row, view) pairs, in batches of similar length: numbers of the pairs, whether
+    sequences have lengths, and one float32 tensor each, without padding, on the CPU. Raises what reading raises."""
     runtime, examples = work.runtime, work.examples
     if work.stop == 0:
         paths = [examples.manifest.paths[row] for row, _ in places]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +17,47 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Overlap:
-    """What judged rows have to do with the rows that a run has learnt from.
+    """How many of the rows that a run is judged on it has met before.
 
-    rows: how many are judged. learnt, chosen: how many of them hold what the run learnt from, and what it chose its
-    epoch by, whatever the files are called. groups: patients or speakers of the other rows that it learnt from as well;
-    of_groups: how many rows these are.
+    rows: how many are judged. training, validation: how many hold what the run learnt from, or what it chose its epoch
+    by, whatever the files are called. known_groups: names of groups in the other rows that training rows have as well,
+    in so many rows; both None where one side has no groups.
     """
 
     rows: int
-    learnt: int
-    chosen: int
-    of_groups: int
-    groups: tuple[str, ...]
+    training: int
+    validation: int
+    rows_of_known_groups: int | None
+    known_groups: tuple[str, ...] | None
 
     def to_json(self) -> dict[str, Any]:
-        return {"learnt_from": self.learnt, "epoch_chosen_by": self.chosen, "of_learnt_groups": self.of_groups,
-                "groups": list(self.groups)}  # fmt: skip
+        return asdict(self)
 
     @property
     def caution(self) -> str | None:
         """One sentence where there is any, else None."""
         found = []
-        if self.learnt:
-            found.append(f"{self.learnt} of {self.rows} rows hold what the run learnt from")
-        if self.chosen:
-            found.append(f"{self.chosen} of {self.rows} rows hold what it chose its epoch by")
-        if self.groups:
-            more = f" and {len(self.groups) - SHOWN} more" if len(self.groups) > SHOWN else ""
-            named = ", ".join(self.groups[:SHOWN]) + more
-            found.append(f"{self.of_groups} of {self.rows} rows are of groups that it learnt from ({named})")
-        return f"{'; '.join(found)}: numbers on them say little of new rows" if found else None
+        if self.training:
+            found.append(f"{self.training} of {self.rows} rows hold what the run learnt from: numbers on them say "
+                         "little of new rows")  # fmt: skip
+        if self.validation:
+            found.append(f"{self.validation} of {self.rows} rows hold what it chose its epoch by")
+        if self.known_groups:
+            more = f" and {len(self.known_groups) - SHOWN} more" if len(self.known_groups) > SHOWN else ""
+            named = ", ".join(self.known_groups[:SHOWN]) + more
+            found.append(f"{self.rows_of_known_groups} of {self.rows} rows have names of groups that it learnt from "
+                         f"({named}): if these are the same patients or speakers, only other rows say what new ones "
+                         "can expect")  # fmt: skip
+        return "; ".join(found) or None
 
 
 def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -> None:
     """One CSV row for every example the run has learnt from, and for every one its epoch was chosen by: path, row,
-    part, group and the SHA-256 of what is in the file. Windows are one row, their recording."""
+    part, group and the SHA-256 of what is in the file.
+
+    Windows and segments of a recording are one row, with the group of the first. A folder of DICOM files counts by
+    these and by the series that is named, so that one named with its series is another than without.
+    """
     import pandas as pd
 
     parts = [("train", learnt)] + ([] if chosen is None else [("val", chosen)])
@@ -83,16 +89,16 @@ def find_overlap(folder: str | Path, manifest: Manifest) -> Overlap | None:
     whole = _whole(manifest)
     contents = content_digests(whole.paths)
     new = [number for number, content in enumerate(contents) if content not in learnt | chosen]
-    of_groups: list[str] = []
+    known_groups = None
     if whole.groups is not None and "group" in train:
         met = set(train["group"])
-        of_groups = [whole.groups[number] for number in new if whole.groups[number] in met]
+        known_groups = [whole.groups[number] for number in new if whole.groups[number] in met]
     return Overlap(
         rows=len(whole),
-        learnt=sum(content in learnt for content in contents),
-        chosen=sum(content in chosen for content in contents),
-        of_groups=len(of_groups),
-        groups=tuple(dict.fromkeys(of_groups)),
+        training=sum(content in learnt for content in contents),
+        validation=sum(content in chosen for content in contents),
+        rows_of_known_groups=None if known_groups is None else len(known_groups),
+        known_groups=None if known_groups is None else tuple(dict.fromkeys(known_groups)),
     )
 
 

@@ -18,9 +18,9 @@ from graftwork.core.manifest import PARTS, Manifest
 @dataclass(frozen=True)
 class Overview:
     """classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
-    groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has, where every
-    group has one class. same_content: sets of rows whose files hold the same bytes;
-    conflicts: those sets whose targets differ; leaks: pairs in different parts."""
+    groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has.
+    same_content: sets of rows whose files hold the same bytes; conflicts: those sets whose targets differ; leaks: pairs
+    in different parts."""
 
     manifest: Manifest
     classes: dict[str, dict[str, int]]
@@ -64,7 +64,7 @@ class Overview:
                 named = ", ".join(map(repr, self.single_group_classes))
                 lines.append(f"  only one group has {named}: no split keeps groups apart and has such a class on both "
                              "sides; it takes rows of further groups")  # fmt: skip
-            elif self.classes_per_group == 1 and len(self.classes) > 1:
+            if self.classes_per_group == 1 and len(self.classes) > 1:
                 lines.append("  each group has one class only: judge with group-disjoint folds (--group, --folds), or "
                              "the model may learn the groups")  # fmt: skip
         if self.same_content:
@@ -95,7 +95,7 @@ def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) 
         groups = {"count": len(counts), "smallest": min(counts.values()), "largest": max(counts.values())}
         pairs = {(group, str(value)) for group, value in zip(manifest.groups, values.tolist(), strict=True)}
         per_group = None if held is not None else len(pairs) / len(counts)
-        if per_group == 1 and manifest.task == "single-label" and len(manifest.classes) > 1:
+        if manifest.task == "single-label" and len(counts) > 1:
             of_class = Counter(value for _, value in pairs)
             alone = tuple(name for place, name in enumerate(manifest.classes) if of_class[str(place)] == 1)
     number = (float(values.min()), float(values.max()), float(values.mean())) if manifest.task == "regression" else None

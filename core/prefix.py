@@ -24,8 +24,8 @@ COMPILER_SECONDS = 3.0
 """To import torch's compiler, whatever it is given to do."""
 
 COMPILED_SPEED = {"cpu": 1.15, "cuda": 1.5}
-"""How much faster compiled stages run than eager ones in the same memory format, cautiously: 1.0 to 1.3 times for six
-networks on two cores with freed memory kept; on a GPU a guess."""
+"""How much faster compiled stages run than eager ones in the same memory format: the middle of 1.0 to 1.3 times for
+six networks on two cores with freed memory kept, given up where it does not come true; on a GPU a guess."""
 
 TIMED = range(2, 8)
 """Batches that are timed; the first ones pay for allocations, and the fastest counts, as others may have waited."""
@@ -85,11 +85,11 @@ class Prefix:
 
     def _keep_if_faster(self, began: float) -> None:
         """Goes back to eager code where compiled batches, the fastest of as many, turn out no faster."""
-        if self.mode != "auto" or self.compiled_done == TIMED[-1]:
+        if self.mode != "auto" or self.compiled_done == len(TIMED):
             return
         self.compiled_fastest = min(self.compiled_fastest, self._since(began))
         self.compiled_done += 1
-        if self.compiled_done == TIMED[-1] and self.compiled_fastest >= self.fastest:
+        if self.compiled_done == len(TIMED) and self.compiled_fastest >= self.fastest:
             log.info("compiled, the frozen stages are no faster: they run uncompiled")
             self.compiled, self.mode = None, "off"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,7 +28,10 @@ ABSENT = -1e4
 SOLVED = 1e-6
 """Largest gradient of the final solution; while strengths are compared, scikit-learn's 1e-4 is near enough."""
 
-Floats = NDArray[np.floating]
+Floats = NDArray[np.float64]
+Data = NDArray[np.floating]
+"""Standardised features (rows, features), in single or double precision."""
+
 Linear = tuple[Floats, Floats]
 """Weights (outputs, features) and biases (outputs,)."""
 
@@ -91,14 +94,14 @@ def standardisation(vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class _Logistic:
-    """rough: precision while strengths are compared; the products of single precision take half the time."""
+    """Logistic regression. Strengths are compared in single precision, whose products take half the time."""
 
+    comparison_dtype: ClassVar[type[np.floating]] = np.float32
     classes: int
     balanced: bool
-    rough = np.float32
 
     def fit(
-        self, data: Floats, labels: NDArray[Any], strength: float, start: Linear | None, tolerance: float = 1e-4
+        self, data: Data, labels: NDArray[Any], strength: float, start: Linear | None, tolerance: float = 1e-4
     ) -> Linear:
         """Logits for every class; those without rows get `ABSENT`."""
         from sklearn.linear_model import LogisticRegression
@@ -122,7 +125,7 @@ class _Logistic:
             weight[present], bias[present] = model.coef_, model.intercept_
         return weight, bias
 
-    def score(self, data: Floats, labels: NDArray[Any], linear: Linear) -> float:
+    def score(self, data: Data, labels: NDArray[Any], linear: Linear) -> float:
         """Mean log-likelihood of the rows whose class the model knows."""
         from scipy.special import log_softmax
 
@@ -133,19 +136,19 @@ class _Logistic:
 
 @dataclass(frozen=True)
 class _Ridge:
-    """rough: one direct solution is quick, and single precision would not do for nearly equal features."""
+    """Ridge regression. A direct solution is quick, and single precision would not do for nearly equal features."""
 
-    rough = np.float64
+    comparison_dtype: ClassVar[type[np.floating]] = np.float64
 
     def fit(
-        self, data: Floats, values: NDArray[Any], strength: float, start: Linear | None, tolerance: float = 1e-4
+        self, data: Data, values: NDArray[Any], strength: float, start: Linear | None, tolerance: float = 1e-4
     ) -> Linear:
         from sklearn.linear_model import Ridge
 
         model = Ridge(alpha=1 / strength).fit(data, values)
         return model.coef_[None], np.array([model.intercept_])
 
-    def score(self, data: Floats, values: NDArray[Any], linear: Linear) -> float:
+    def score(self, data: Data, values: NDArray[Any], linear: Linear) -> float:
         return -float(np.mean((data @ linear[0][0] + linear[1][0] - values) ** 2))
 
 
@@ -157,7 +160,7 @@ def _choose(
     The strengths are tried from the strongest regularisation on, each solution starting from the one
     before, until the score has fallen twice: weaker ones overfit more and take longest.
     """
-    near = data.astype(problem.rough, copy=False)
+    near = data.astype(problem.comparison_dtype, copy=False)
     numbers = [fold for fold in range(int(folds.max()) + 1) if _learnable(targets[folds != fold], problem)]
     starts: dict[int, Linear] = {}
     best, strength, falls = -np.inf, STRENGTHS[0], 0

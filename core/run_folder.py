@@ -27,8 +27,8 @@ FINISHED, UNFINISHED = "finished", "unfinished"
 class Judged:
     """Rows with what was predicted for them.
 
-    part: "test" or "val". predictions: (rows, classes) probabilities, (rows, labels), or (rows,) numbers; of masks what
-    they are worth, (rows, classes without the background, measures).
+    part: "test", "val" or, where a run is judged on it again, "train". predictions: (rows, classes) probabilities,
+    (rows, labels), or (rows,) numbers; of masks what they are worth, (rows, classes without the background, measures).
     folds: the fold of every row, None without cross-validation.
     """
 

@@ -109,8 +109,8 @@ def run_study(study: Study) -> Outcome:
             draw_worst_and_best(outcome.run.adapter, outcome.judged[-1], study.out, recipe.device)
         if watch is not None:
             outcome.run.adapter.record["seen"] = watch.seen(outcome.run.rows.paths)
-        write_learnt_rows(study.out, outcome.run.rows, outcome.run.val)
         outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
+        write_learnt_rows(study.out, outcome.run.rows, outcome.run.val)
         mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
     runtime.wait()
     log.info("%.1f s, peak memory %.0f MB", time.monotonic() - started, peak_memory_mb())
@@ -139,7 +139,9 @@ def evaluate_run(
     unreadable = "skip" if skip_unreadable else "stop"
     examples = read_examples(rows, adapter.backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     overlap = find_overlap(run, examples.manifest)
-    if overlap is not None and overlap.caution is not None:
+    if overlap is None:
+        log.info("%s: does not say which rows it has learnt from: whether these are new to it is not known", run)
+    elif overlap.caution is not None:
         log.warning("%s", overlap.caution)
     found = predict(adapter, examples, batch_size=batch_size, device=device)
     judged = judge(part or "test", examples.manifest, found)

@@ -47,8 +47,8 @@ def read_series(path: str) -> Scan:
     folder, uid = split_series(path)
     series = list_series(folder)
     if not series:
-        raise UnreadableError(f"{path}: is a folder without DICOM images; name files in it by a pattern, such as "
-                              f"'{folder}/*'")  # fmt: skip
+        raise UnreadableError(f"{path}: is a folder without DICOM images: name the files in it, "
+                              f"`predict` takes a pattern such as '{folder}/*'")  # fmt: skip
     listed = ", ".join(f"{folder}#series={one} ({len(files)} files)" for one, files in series.items())
     if uid is None and len(series) > 1:
         raise UnreadableError(f"{path}: holds {len(series)} series; name one of {listed}")

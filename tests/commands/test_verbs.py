@@ -129,6 +129,19 @@ def test_evaluate_repeats_what_train_said_of_the_test_part(bench):
     assert "12 rows" in bench.run("evaluate", "run", table, "--part", "test").out
 
 
+def test_evaluate_says_what_the_run_has_learnt_from(bench):
+    assert bench.train("--val-fraction", 0, "--test-fraction", 0.5).code == 0
+    table = bench.write_table(bench.labelled(), "path,label", "again.csv")
+    judged = bench.run("evaluate", "run", table, "--json")
+    assert json.loads(judged.out)["overlap"] == {"rows": 24, "training": 12, "validation": 0,
+                                                 "rows_of_known_groups": None, "known_groups": None}  # fmt: skip
+    assert "12 of 24 rows hold what the run learnt from" in judged.err
+    (bench.folder / "run" / "learnt_rows.csv").unlink()
+    unknown = bench.run("evaluate", "run", table, "--json")
+    assert json.loads(unknown.out)["overlap"] is None
+    assert "whether these are new to it is not known" in unknown.err
+
+
 @pytest.fixture
 def trained(bench):
     assert bench.train("--folds", 2).code == 0

@@ -33,16 +33,29 @@ def faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-@pytest.fixture
-def pages():
-    """So many pages a block of 100 MiB has."""
-    return 100 * MIB // resource.getpagesize()
+@needs_gnu
+def test_a_block_that_was_used_before_is_not_handed_out_anew():
+    outside = faults()
+    with freed_memory_kept():
+        assert faults() < outside / 10
 
 
 @needs_gnu
-def test_a_block_that_was_used_before_is_not_handed_out_anew(pages):
+def test_an_older_library_that_refuses_so_much_keeps_what_it_can(monkeypatch):
+    asked = []
+
+    class Older:
+        def mallopt(self, option, size):
+            asked.append((option, size))
+            return int(option != -3 or size <= 2**25)
+
+        def malloc_trim(self, _rest):
+            asked.append("trim")
+
+    monkeypatch.setattr(allocator, "_gnu_library", Older)
     with freed_memory_kept():
-        assert faults() < pages / 50
+        assert asked == [(-3, allocator.KEPT_BYTES), (-3, 2**25), (-1, allocator.FREE_BYTES)]
+    assert asked[3:] == [(-3, 2**25), (-1, 2**26), "trim"]
 
 
 @needs_gnu
@@ -62,14 +75,15 @@ def test_afterwards_blocks_are_given_back_again():
 
 
 @needs_gnu
-def test_only_the_last_one_to_leave_gives_back(pages):
+def test_only_the_last_one_to_leave_gives_back():
     @freed_memory_kept()
     def inner() -> None:
         assert allocator._users == 2
 
+    outside = faults()
     with freed_memory_kept():
         inner()
-        assert faults() < pages / 50
+        assert faults() < outside / 10
     assert allocator._users == 0
 
 
@@ -80,12 +94,24 @@ def test_an_error_inside_leaves_as_well():
     assert allocator._users == 0
 
 
-@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
-def test_what_the_environment_says_stays(monkeypatch, name):
-    monkeypatch.setenv(name, "")
+@pytest.mark.parametrize(("name", "value"), [
+    ("MALLOC_TRIM_THRESHOLD_", "1"), ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1"),
+])  # fmt: skip
+def test_what_the_environment_says_stays(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
     monkeypatch.setattr(allocator, "_gnu_library", lambda: pytest.fail("was asked for"))
     with freed_memory_kept():
         assert allocator._users == 0
+
+
+@needs_gnu
+@pytest.mark.parametrize(
+    ("name", "value"), [("MALLOC_ARENA_MAX", "2"), ("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX512F")]
+)
+def test_what_it_says_of_other_things_does_not_matter(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with freed_memory_kept():
+        assert allocator._users == 1
 
 
 def test_another_library_is_left_alone(monkeypatch):

@@ -160,4 +160,4 @@ def test_a_best_that_is_worse_than_chance_is_called_that(high, said):
     value = Interval(0.3, 0.2, high)
     result = Result("probe", 1.0, 1.0, True, {}, {"auroc": value}, {"auroc": Interval(0.0, 0.0, 0.0)})
     comparison = Comparison("auroc", "test", 9, None, "probe", "probe", (result,), {})
-    assert ("That is worse than chance" in comparison.sentence()) is said
+    assert ("Even that is worse than chance" in comparison.sentence()) is said

@@ -45,7 +45,7 @@ def test_a_copy_under_another_name_is_known_again(folder, manifest, tmp_path):
     copy = tmp_path / "renamed.npy"
     shutil.copy(manifest.paths[3], copy)
     one = replace(manifest.subset([20]), paths=(str(copy),), groups=("someone",))
-    assert find_overlap(folder, one).learnt == 1
+    assert find_overlap(folder, one).training == 1
 
 
 def test_new_rows_of_groups_that_were_learnt_from_are_counted_and_named(folder, manifest):
@@ -53,8 +53,9 @@ def test_new_rows_of_groups_that_were_learnt_from_are_counted_and_named(folder, 
     overlap = find_overlap(folder, rows)
     assert overlap == Overlap(4, 1, 0, 2, ("p1",))  # p4 only chose the epoch
     assert overlap.caution == (
-        "1 of 4 rows hold what the run learnt from; 2 of 4 rows are of groups that it learnt from (p1): "
-        "numbers on them say little of new rows"
+        "1 of 4 rows hold what the run learnt from: numbers on them say little of new rows; 2 of 4 rows have names of "
+        "groups that it learnt from (p1): if these are the same patients or speakers, only other rows say what new "
+        "ones can expect"
     )
 
 
@@ -64,23 +65,43 @@ def test_windows_and_masks_are_counted_as_their_files(tmp_path, manifest):
                       paths=(f"{first}#t=0.000,1.000", f"{first}#t=1.000,2.000", f"{second}#mask=any.npy"))  # fmt: skip
     write_learnt_rows(tmp_path, windows, None)
     assert list(pd.read_csv(tmp_path / NAME)["path"]) == [first, second]
-    assert find_overlap(tmp_path, manifest.subset([0, 1, 2])).learnt == 2
+    assert find_overlap(tmp_path, manifest.subset([0, 1, 2])).training == 2
     assert find_overlap(tmp_path, windows) == Overlap(2, 2, 0, 0, ())
 
 
 def test_many_groups_are_named_in_part():
     caution = Overlap(9, 0, 0, 7, tuple("abcdefg")).caution
-    assert "7 of 9 rows are of groups that it learnt from (a, b, c, d, e and 2 more)" in caution
+    assert "7 of 9 rows have names of groups that it learnt from (a, b, c, d, e and 2 more)" in caution
 
 
 def test_what_is_new_in_every_way_needs_no_caution():
     assert Overlap(9, 0, 0, 0, ()).caution is None
 
 
-def test_a_folder_without_the_list_says_nothing_and_a_broken_list_is_refused(folder, manifest):
-    np.save(folder / "other.npy", np.zeros(1))
+@pytest.mark.parametrize("grouped", ["run", "judged"])
+def test_groups_are_not_counted_where_one_side_has_none(manifest, tmp_path, grouped):
+    without = replace(manifest, groups=None)
+    run, judged = (manifest, without) if grouped == "run" else (without, manifest)
+    write_learnt_rows(tmp_path, run.subset(range(12)), None)
+    assert find_overlap(tmp_path, judged.subset(range(11, 14))) == Overlap(3, 1, 0, None, None)
+
+
+def test_rows_of_an_archive_are_known_again_in_another_archive(tmp_path, rng):
+    images = rng.integers(0, 255, (6, 28, 28), dtype=np.uint8)
+    labels = np.arange(6)[:, None] % 2
+    np.savez(tmp_path / "one.npz", train_images=images, train_labels=labels)
+    np.savez(tmp_path / "other.npz", train_images=images[::-1][:3], train_labels=labels[:3])
+    one, other = (read_manifest(tmp_path / f"{name}.npz") for name in ("one", "other"))
+    write_learnt_rows(tmp_path, one.subset([0, 1, 2, 3]), None)
+    assert find_overlap(tmp_path, other) == Overlap(3, 1, 0, None, None)
+
+
+def test_a_folder_without_the_list_says_nothing(folder, manifest):
+    (folder / NAME).unlink()
+    assert find_overlap(folder, manifest) is None
+
+
+def test_a_list_that_cannot_be_read_is_refused(folder, manifest):
     (folder / NAME).write_text("path,row\nx,1\n")
     with pytest.raises(AdapterError, match=f"{NAME}: cannot be read .*delete it to judge without it"):
         find_overlap(folder, manifest)
-    (folder / NAME).unlink()
-    assert find_overlap(folder, manifest) is None

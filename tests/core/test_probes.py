@@ -57,6 +57,20 @@ def test_labels_are_logistic_regression_on_standardised_vectors(make_case, shape
     np.testing.assert_allclose(found, model.predict_proba(data), atol=5e-5)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(90, 6), (60, 200)], ids=["tall", "wide"])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_single_precision_chooses_the_strength_that_double_precision_does(
+    make_case, monkeypatch, seed, shape, balanced
+):
+    vectors, manifest = make_case(*shape, seed=seed)
+    head, strengths = solved(vectors, manifest, balanced)
+    monkeypatch.setattr(probes._Logistic, "comparison_dtype", np.float64)
+    other, expected = solved(vectors, manifest, balanced)
+    assert strengths == expected
+    assert torch.equal(outputs(head, vectors), outputs(other, vectors))  # both solved in double precision
+
+
 def test_numbers_are_ridge_regression_on_standardised_vectors(make_case):
     vectors, manifest = make_case(60, 5, "regression")
     head, (strength,) = solved(vectors, manifest)

@@ -153,14 +153,18 @@ def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(judge, tr
     assert set(learnt["path"]) | set(tested["path"]) == {str(path) for path in table.parent.glob("*.npy")}
     assert not set(learnt["path"]) & set(tested["path"])
     overlap = judge(table, out=str(tmp_path / "judged"))[2]
-    assert (overlap.rows, overlap.learnt, overlap.chosen, overlap.groups) == (60, len(learnt), 0, ())
+    assert (overlap.rows, overlap.training, overlap.validation, overlap.known_groups) == (60, len(learnt), 0, ())
     assert f"{len(learnt)} of 60 rows hold what the run learnt from" in caplog.text
-    assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["overlap"]["learnt_from"] == len(learnt)
+    assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["overlap"]["training"] == len(learnt)
 
 
-@pytest.mark.parametrize(("data", "parts"), [({"folds": 2}, {"train"}), ({}, {"train", "val"})])
-def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_study, data, parts):
-    study = make_study("run", "full", data=data, epochs=1)
+@pytest.mark.parametrize(("strategy", "data", "parts"), [
+    ("full", {"folds": 2}, {"train"}),
+    ("full", {}, {"train", "val"}),
+    ("probe", {"test_fraction": 0.0}, {"train"}),
+])  # fmt: skip
+def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_study, strategy, data, parts):
+    study = make_study("run", strategy, data=data, epochs=1)
     run_study(study)
     learnt, judged = (pd.read_csv(study.out / name) for name in ("learnt_rows.csv", "predictions.csv"))
     assert set(learnt["part"]) == parts
@@ -168,7 +172,7 @@ def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_study,
         chosen = learnt[learnt["part"] == "val"]
         assert set(chosen["path"]) == set(judged[judged["part"] == "val"]["path"])
     else:
-        assert len(learnt) == 60
+        assert len(learnt) == (60 if "folds" in data else 48)
 
 
 def test_only_the_rows_of_a_part_are_judged(judge, table, tmp_path):
