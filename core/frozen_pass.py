@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -17,6 +17,10 @@ from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
 from graftwork.core.views import all_views, view_augment
+
+PASS_FACTOR = 4
+PASS_VALUES = 64 * 3 * 224 * 224
+"""A pass takes up to four times as many rows at once as training, as long as they are no more than 64 pictures."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,11 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
         chosen = all_views(examples).subset([row * examples.views + view for row, view in places])
     else:
         chosen = examples.subset([row for row, _ in places])
-    batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), work.recipe)]
+    recipe = _pass_recipe(work)
+    batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), recipe)]
     network = runtime.place(work.backbone.copy().network).eval()
-    prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, work.recipe.compile,
-                    len(places), work.recipe.batch_size)  # fmt: skip
+    prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, recipe.compile,
+                    len(places), recipe.batch_size)  # fmt: skip
     loaded = load_batches(chosen, batches, augment=_augment_of(work, places), workers=runtime.workers,
                           pin=runtime.pins)  # fmt: skip
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
@@ -59,6 +64,16 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
             result = prefix(features)
             advance(len(batch), "")
             yield batch, result.lengths is not None, _single(result)
+
+
+def _pass_recipe(work: Pass) -> Recipe:
+    """The recipe with larger batches for small pictures: a pass keeps nothing for a backward one."""
+    examples, recipe = work.examples, work.recipe
+    example = examples.tensor(0) if examples.tensors else examples.contract.blank()
+    if example.dim() != 3:  # clips and volumes become too large within
+        return recipe
+    rows = min(PASS_FACTOR * recipe.batch_size, PASS_VALUES // max(1, example.numel()))
+    return replace(recipe, batch_size=max(recipe.batch_size, rows))
 
 
 def _augment_of(work: Pass, places: Sequence[tuple[int, int]]) -> RowAugment | None:

@@ -159,10 +159,11 @@ def test_an_interrupted_store_is_finished(counted, examples, cached, monkeypatch
             raise KeyboardInterrupt
         return original(features)
 
-    monkeypatch.setattr(frozen_pass, "_single", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        stored(backbone, examples, 2, cached)
-    monkeypatch.undo()
+    monkeypatch.setattr(frozen_pass, "PASS_FACTOR", 1)  # batches of 8
+    with monkeypatch.context() as broken:
+        broken.setattr(frozen_pass, "_single", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stored(backbone, examples, 2, cached)
     calls.clear()
     found = stored(backbone, examples, 2, cached)
     assert sum(count for index, count in calls if index == 0) == 60 - 3 * 8

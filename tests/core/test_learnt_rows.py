@@ -86,8 +86,8 @@ def test_groups_are_not_counted_where_one_side_has_none(manifest, tmp_path, grou
     assert find_overlap(tmp_path, judged.subset(range(11, 14))) == Overlap(3, 1, 0, None, None)
 
 
-def test_rows_of_an_archive_are_known_again_in_another_archive(tmp_path, rng):
-    images = rng.integers(0, 255, (6, 28, 28), dtype=np.uint8)
+def test_rows_of_an_archive_are_known_again_in_another_archive(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (6, 28, 28), dtype=np.uint8)
     labels = np.arange(6)[:, None] % 2
     np.savez(tmp_path / "one.npz", train_images=images, train_labels=labels)
     np.savez(tmp_path / "other.npz", train_images=images[::-1][:3], train_labels=labels[:3])
