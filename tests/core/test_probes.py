@@ -57,7 +57,7 @@ def test_labels_are_logistic_regression_on_standardised_vectors(make_case, shape
     np.testing.assert_allclose(found, model.predict_proba(data), atol=5e-5)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("shape", [(90, 6), (60, 200)], ids=["tall", "wide"])
 @pytest.mark.parametrize("balanced", [False, True])
 def test_single_precision_chooses_the_strength_that_double_precision_does(
