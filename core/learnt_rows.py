@@ -31,6 +31,7 @@ class Overlap:
     known_groups: tuple[str, ...] | None
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values."""
         return asdict(self)
 
     @property
@@ -88,11 +89,12 @@ def find_overlap(folder: str | Path, manifest: Manifest) -> Overlap | None:
         raise AdapterError(f"{place}: cannot be read ({error}); delete it to judge without it") from error
     whole = _whole(manifest)
     contents = content_digests(whole.paths)
-    new = [number for number, content in enumerate(contents) if content not in learnt | chosen]
+    met_before = learnt | chosen
+    new = [number for number, content in enumerate(contents) if content not in met_before]
     known_groups = None
     if whole.groups is not None and "group" in train:
-        met = set(train["group"])
-        known_groups = [whole.groups[number] for number in new if whole.groups[number] in met]
+        learnt_groups = set(train["group"])
+        known_groups = [whole.groups[number] for number in new if whole.groups[number] in learnt_groups]
     return Overlap(
         rows=len(whole),
         training=sum(content in learnt for content in contents),

@@ -9,6 +9,7 @@ import torch
 
 from graftwork.core import allocator
 from graftwork.core.allocator import freed_memory_kept, give_back_freed_memory
+from graftwork.core.runtime import recent_peak_memory_mb, reset_peak_memory
 
 MIB = 2**20
 
@@ -67,13 +68,23 @@ def test_an_older_library_that_refuses_so_much_keeps_what_it_can(library):
     assert asked[3:] == [(-3, 2**25), (-1, 2**26), "trim"]
 
 
+def resident_after_four_blocks() -> int:
+    blocks = [torch.ones(100 * MIB, dtype=torch.uint8) for _ in range(4)]
+    del blocks
+    return psutil.Process().memory_info().rss
+
+
+@needs_gnu
+@pytest.mark.skipif(not reset_peak_memory(), reason="only Linux counts peak memory anew")
+def test_what_lies_free_is_no_part_of_a_new_peak():
+    with freed_memory_kept():
+        inside = resident_after_four_blocks()
+        reset_peak_memory()
+        assert recent_peak_memory_mb() < inside / MIB - 300
+
+
 @needs_gnu
 def test_afterwards_blocks_are_given_back_again():
-    def resident_after_four_blocks() -> int:
-        blocks = [torch.ones(100 * MIB, dtype=torch.uint8) for _ in range(4)]
-        del blocks
-        return psutil.Process().memory_info().rss
-
     with freed_memory_kept():
         inside = resident_after_four_blocks()
     assert psutil.Process().memory_info().rss < inside - 300 * MIB

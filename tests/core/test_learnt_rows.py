@@ -59,6 +59,10 @@ def test_new_rows_of_groups_that_were_learnt_from_are_counted_and_named(folder, 
     )
 
 
+def test_a_validation_row_is_not_counted_again_for_its_group(folder, manifest):
+    assert find_overlap(folder, replace(manifest.subset([12]), groups=("p0",))) == Overlap(1, 0, 1, 0, ())
+
+
 def test_windows_and_masks_are_counted_as_their_files(tmp_path, manifest):
     first, second = manifest.paths[:2]
     windows = replace(manifest.subset([0, 1, 2]),
