@@ -25,7 +25,7 @@ from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples
 from graftwork.core.frozen_pass import Pass, outputs
-from graftwork.core.prefix_key import UnknownIdentityError, prefix_key, stage_digests
+from graftwork.core.prefix_key import UnknownIdentityError, prefix_keys
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
 from graftwork.core.stored_features import StoredFeatures
@@ -126,26 +126,26 @@ def _from_store(work: Pass) -> Examples | None:
 class _Place:
     """Where the outputs of a piece of work are kept.
 
-    wanted: the entry of every view of every row. weights: digests of the backbone's stages. last: the stage's name.
+    wanted: the entry of every view of every row. keys: of the first 0, 1, … stages. last: the stage's name.
     """
 
     cache: Path
     store: Store
     wanted: tuple[str, ...]
-    weights: tuple[str, ...]
+    keys: tuple[str, ...]
     last: str
 
 
 def _open(work: Pass) -> tuple[_Place | None, str]:
     """The place, or why there is none."""
-    weights = stage_digests(work.backbone)
     last = work.backbone.stages[work.stop - 1].name if work.stop else "reading"
     about = {"backbone": work.backbone.id, "up to": last, "input": work.backbone.contract.to_json()}
     digests = content_digests(work.examples.manifest.paths)
     wanted = tuple(f"{digest}.{view}" for digest in digests for view in range(work.views))
     try:
         cache = cache_folder(work.recipe.cache)
-        store = open_store(cache, _key(work, work.stop, weights), about, work.recipe.cache_dtype)
+        keys = prefix_keys(work.backbone, work.stop, work.runtime, work.recipe, work.augment)
+        store = open_store(cache, keys[-1], about, work.recipe.cache_dtype)
     except UnknownIdentityError as error:
         return (
             None,
@@ -153,11 +153,7 @@ def _open(work: Pass) -> tuple[_Place | None, str]:
         )
     except (OutputError, SettingsError) as error:
         return None, str(error)
-    return _Place(cache, store, wanted, weights, last), ""
-
-
-def _key(work: Pass, stop: int, weights: Sequence[str]) -> str:
-    return prefix_key(work.backbone, stop, work.runtime, work.recipe, work.augment, weights)
+    return _Place(cache, store, wanted, keys, last), ""
 
 
 def _reopened(work: Pass, store: Store) -> Store:
@@ -208,7 +204,7 @@ def _from_deepest(work: Pass, place: _Place) -> Pass:
     Machines with disks of their own may find different ones; they do not have to agree on where to begin.
     """
     for stop in range(work.stop - 1, 0, -1):
-        folder = place.cache / _key(work, stop, place.weights)
+        folder = place.cache / place.keys[stop]
         if not folder.is_dir():
             continue
         try:

@@ -11,6 +11,7 @@ from graftwork.core.backbone import Backbone, Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Augment
 from graftwork.core.examples import Examples, RowAugment, load_batches, read_many
+from graftwork.core.folding import folded
 from graftwork.core.packing import packed
 from graftwork.core.prefix import Prefix
 from graftwork.core.progress import progress
@@ -54,7 +55,8 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
         chosen = examples.subset([row for row, _ in places])
     recipe = _pass_recipe(work)
     batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), recipe)]
-    network = runtime.place(work.backbone.copy().network).eval()
+    own = folded(work.backbone, work.stop)
+    network = runtime.place((work.backbone.copy() if own is work.backbone else own).network).eval()
     prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, recipe.compile,
                     len(places), recipe.batch_size)  # fmt: skip
     loaded = load_batches(chosen, batches, augment=_augment_of(work, places), workers=runtime.workers,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from graftwork.core.backbone import FRAMES, MAPS, Backbone, Features, digest, named_tensors
 from graftwork.core.decoder import Decoder, make_decoder
 from graftwork.core.errors import AdapterError, SettingsError
+from graftwork.core.folding import folded
 from graftwork.core.heads import Head, output_count
 from graftwork.core.manifest import Task
 from graftwork.core.neighbours import NeighbourHead
@@ -42,6 +43,7 @@ class Graft(nn.Module):
         # Running a BatchNorm again would move its statistics twice.
         self.kept = {stage.name for stage in backbone.stages if any(map(stage.holds, batch_norms))}
         self.frontier = plan.phases[0].frontier
+        self._folded: Backbone | None = None
         trainable = set(plan.trainable)
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(name in trainable)
@@ -57,7 +59,9 @@ class Graft(nn.Module):
         frontier, masks = max(start, self.frontier), features.masks
         if frontier > start:
             with torch.no_grad():
-                features = self.stages.run(features, start, frontier)
+                frozen = min(frontier, self.plan.frontier)  # what lies above waits for its turn to learn
+                features = self._for_inference().run(features, start, frozen) if frozen > start else features
+                features = self.stages.run(features, max(start, frozen), frontier)
         if self.recompute and self.training and torch.is_grad_enabled():
             for stage in self.stages.stages[frontier:]:
                 run = partial(stage.run, self.backbone)
@@ -67,6 +71,18 @@ class Graft(nn.Module):
         if isinstance(self.head, Decoder):
             return Features(self.head(features), masks=masks)
         return Features(cast(Tensor, self.head(features.values)), features.lengths)
+
+    def _for_inference(self) -> Backbone:
+        """The stages that no phase trains, as they run fastest; made when they run for the first time."""
+        if self._folded is None:
+            self._folded = folded(self.stages, self.plan.frontier)
+        return self._folded
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Graft:
+        """Called by torch where tensors change their place or format; what was made of the old ones is forgotten."""
+        self._folded = None
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def enter(self, phase: Phase) -> None:
         """What waits in this phase is frozen like the rest: it runs without a graph, in evaluation mode."""

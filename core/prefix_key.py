@@ -8,7 +8,7 @@ import inspect
 import json
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Stage, digest, named_tensors
+from graftwork.core.backbone import Backbone, digest, named_tensors
 from graftwork.core.domain import Augment
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
@@ -32,64 +32,65 @@ class UnknownIdentityError(Exception):
     """Something that an output depends on cannot be told apart from something else of its kind."""
 
 
-def stage_digests(backbone: Backbone) -> tuple[str, ...]:
-    """SHA-256 of the weights and buffers of every stage."""
-    tensors = named_tensors(backbone.network)
-    return tuple(
-        digest({name: value for name, value in tensors.items() if stage.holds(name)}) for stage in backbone.stages
-    )
-
-
-def prefix_key(
+def prefix_keys(
     backbone: Backbone,
     stop: int,
     runtime: Runtime,
     recipe: Recipe,
     augment: Augment | None,
-    digests: Sequence[str] | None = None,
-) -> str:
-    """A digest over everything, but the file, that the output of the first `stop` stages depends on: weights, the
-    settings and the code of the modules and stages, input contract, random change and seed, precision and dtype.
+) -> tuple[str, ...]:
+    """Digests, for the first 0, 1, … `stop` stages, over everything, but the file, that their output depends on:
+    weights, the settings and the code of the modules and stages, input contract, random change and seed, precision and
+    dtype.
 
     Code is known by the files that it stands in; for this package, by all files of the package. Forward hooks are
-    not looked at. digests: those of the stages, where they are known already. Raises UnknownIdentityError for a stage,
-    a contract or a random change that holds an object whose content cannot be told.
+    not looked at. Raises UnknownIdentityError for a stage, a contract or a random change that holds an object whose
+    content cannot be told.
     """
-    stages = backbone.stages[:stop]
-    modules = _modules_of(backbone, stop)
     contract = backbone.contract
-    classes = {type(module) for _, module in modules} | {type(contract), type(backbone.network)}
-    about = {
-        "weights": list((stage_digests(backbone) if digests is None else digests)[:stop]),
-        "stages": [_identity(stage) for stage in stages],
-        "modules": [(name, *_class_and_settings(module)) for name, module in modules],
+    tensors = named_tensors(backbone.network)
+    weights = [digest({name: value for name, value in tensors.items() if stage.holds(name)})
+               for stage in backbone.stages[:stop]]  # fmt: skip
+    stages = [_identity(stage) for stage in backbone.stages[:stop]]
+    modules = [(_first_stop(backbone, name, module), module, [name, *_class_and_settings(module)])
+               for name, module in backbone.network.named_modules()]  # fmt: skip
+    same = {
         "contract": [type(contract).__qualname__, contract.to_json()],
         "options": backbone.options,
+        "normalisation": "folded",  # stores of versions that did not fold are no longer served
         "precision": runtime.precision,
         "dtype": recipe.cache_dtype,
         "augmentation": None if augment is None else [_identity(augment), recipe.seed],
-        "sources": sorted({source for one in classes for source in _sources(one.__module__)}),
         "torch": torch.__version__,
     }
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+    keys = []
+    for count in range(stop + 1):
+        own = [(module, settings) for first, module, settings in modules if first <= count]
+        sources = {type(one).__module__ for one in (*(module for module, _ in own), contract, backbone.network)}
+        about = same | {
+            "weights": weights[:count],
+            "stages": stages[:count],
+            "modules": [settings for _, settings in own],
+            "sources": sorted({source for module in sources for source in _sources(module)}),
+        }
+        keys.append(hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH])
+    return tuple(keys)
 
 
-def _modules_of(backbone: Backbone, stop: int) -> list[tuple[str, nn.Module]]:
-    """Modules that the first stages may run: all but those that belong to later stages alone.
+def _first_stop(backbone: Backbone, name: str, module: nn.Module) -> int:
+    """How many of the first stages have to run until they may run this module: all up to the one that holds it, or the
+    first of those that hold its tensors.
 
     Stages may own tensors in place of modules, and nobody owns an activation function.
     """
-    later = backbone.stages[stop:]
-
-    def is_later(name: str, module: nn.Module) -> bool:
-        tensors = [f"{name}.{tensor}" if name else tensor for tensor in module.state_dict(keep_vars=True)]
-        return _held(later, name) or (bool(tensors) and all(_held(later, tensor) for tensor in tensors))
-
-    return [(name, module) for name, module in backbone.network.named_modules() if not is_later(name, module)]
+    tensors = [f"{name}.{tensor}" if name else tensor for tensor in module.state_dict(keep_vars=True)]
+    by_tensors = min((_holder(backbone, tensor) for tensor in tensors), default=0)
+    return max(_holder(backbone, name), by_tensors)
 
 
-def _held(stages: Sequence[Stage], name: str) -> bool:
-    return any(stage.holds(name) for stage in stages)
+def _holder(backbone: Backbone, name: str) -> int:
+    """Number of the stage that holds the name, counted from 1; 0 for none."""
+    return next((number for number, stage in enumerate(backbone.stages, start=1) if stage.holds(name)), 0)
 
 
 def _class_and_settings(module: nn.Module) -> tuple[str, dict[str, str]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise, repeat
 from typing import Any, ClassVar
 
 import numpy as np
@@ -125,6 +128,10 @@ class _Logistic:
             weight[present], bias[present] = model.coef_, model.intercept_
         return weight, bias
 
+    def solve(self, data: Floats, labels: NDArray[Any], strength: float) -> Linear:
+        """To the end, most of the way in single precision."""
+        return self.fit(data, labels, strength, self.fit(data.astype(np.float32), labels, strength, None), SOLVED)
+
     def score(self, data: Data, labels: NDArray[Any], linear: Linear) -> float:
         """Mean log-likelihood of the rows whose class the model knows."""
         from scipy.special import log_softmax
@@ -140,13 +147,13 @@ class _Ridge:
 
     comparison_dtype: ClassVar[type[np.floating]] = np.float64
 
-    def fit(
-        self, data: Data, values: NDArray[Any], strength: float, start: Linear | None, tolerance: float = 1e-4
-    ) -> Linear:
+    def fit(self, data: Data, values: NDArray[Any], strength: float, start: Linear | None = None) -> Linear:
         from sklearn.linear_model import Ridge
 
         model = Ridge(alpha=1 / strength).fit(data, values)
         return model.coef_[None], np.array([model.intercept_])
+
+    solve = fit
 
     def score(self, data: Data, values: NDArray[Any], linear: Linear) -> float:
         return -float(np.mean((data @ linear[0][0] + linear[1][0] - values) ** 2))
@@ -157,33 +164,48 @@ def _choose(
 ) -> tuple[Linear, float]:
     """The solution on all rows at the strength with the best mean held-out score.
 
-    The strengths are tried from the strongest regularisation on, each solution starting from the one
-    before, until the score has fallen twice: weaker ones overfit more and take longest.
+    The strengths are tried from the strongest regularisation on, each solution starting from the one before, until the
+    score has fallen in every fold, or twice on average: weaker ones overfit more and take longest.
     """
-    near = data.astype(problem.comparison_dtype, copy=False)
-    numbers = [fold for fold in range(int(folds.max()) + 1) if _learnable(targets[folds != fold], problem)]
-    starts: dict[int, Linear] = {}
-    best, strength, falls = -np.inf, STRENGTHS[0], 0
-    with warnings.catch_warnings():
+    parts = [part for part in _parts(data.astype(problem.comparison_dtype, copy=False), targets, folds)
+             if isinstance(problem, _Ridge) or len(np.unique(part.inside[1])) > 1]  # fmt: skip
+
+    def try_one(part: _Part, strength: float, start: Linear | None) -> tuple[Linear, float]:
+        linear = problem.fit(*part.inside, strength, start)
+        return linear, problem.score(*part.outside, linear)
+
+    starts: list[Linear | None] = [None] * len(parts)
+    best, at_best, strength, falls = -np.inf, np.full(len(parts), -np.inf), STRENGTHS[0], 0
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(FOLDS, os.cpu_count() or 1)) as pool:
         # Separable classes have no finite optimum at weak strengths; held-out scores decide, not convergence.
         warnings.filterwarnings("ignore", message="lbfgs failed to converge")
-        for candidate in STRENGTHS:
-            scores = []
-            for fold in numbers:
-                inside, outside = folds != fold, folds == fold
-                starts[fold] = problem.fit(near[inside], targets[inside], candidate, starts.get(fold))
-                scores.append(problem.score(near[outside], targets[outside], starts[fold]))
-            score = float(np.mean(scores)) if scores else -np.inf
-            falls = falls + 1 if score <= best else 0
-            if score > best:
-                best, strength = score, candidate
-            if falls == 2:
+        for candidate in STRENGTHS if parts else ():
+            found = list(pool.map(try_one, parts, repeat(candidate), starts))
+            starts, scores = [linear for linear, _ in found], np.array([score for _, score in found])
+            falls = falls + 1 if scores.mean() <= best else 0
+            if falls == 2 or (scores < at_best).all():
                 break
-        return problem.fit(data, targets, strength, None, SOLVED), strength
+            if scores.mean() > best:
+                best, at_best, strength = float(scores.mean()), scores, candidate
+        return problem.solve(data, targets, strength), strength
 
 
-def _learnable(targets: NDArray[Any], problem: _Logistic | _Ridge) -> bool:
-    return isinstance(problem, _Ridge) or len(np.unique(targets)) > 1
+@dataclass(frozen=True)
+class _Part:
+    """Data and targets without one fold, and of that fold."""
+
+    inside: tuple[Data, NDArray[Any]]
+    outside: tuple[Data, NDArray[Any]]
+
+
+def _parts(data: Data, targets: NDArray[Any], folds: NDArray[np.int64]) -> list[_Part]:
+    """One for every fold, as views of the same memory: with the rows in the order of their folds, twice, all folds but
+    one lie in one piece."""
+    order = np.argsort(folds, kind="stable")
+    data, targets = data[np.tile(order, 2)], targets[np.tile(order, 2)]
+    ends = np.cumsum(np.bincount(folds))
+    pieces = [(slice(end, start + len(order)), slice(start, end)) for start, end in pairwise([0, *ends])]
+    return [_Part((data[inside], targets[inside]), (data[outside], targets[outside])) for inside, outside in pieces]
 
 
 def _rotated(data: Floats) -> tuple[Floats, Floats]:

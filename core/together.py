@@ -16,6 +16,7 @@ from graftwork.core.backbone import Backbone
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.examples import Examples, load_batches
+from graftwork.core.folding import folded
 from graftwork.core.graft import Graft
 from graftwork.core.prediction import answer, as_predictions, finite_outputs
 from graftwork.core.progress import progress
@@ -58,10 +59,13 @@ def open_parties(runs: Sequence[str], domain: Domain, weights: str | None, runti
         adapter = attach_adapter(run, record, backbones[key].copy_sharing_tensors())
         runtime.place(adapter.graft).train(False)
         members.setdefault(key, []).append((name, adapter))
-    return [
-        Party(backbones[key], runtime, tuple(name for name, _ in group), tuple(adapter for _, adapter in group))
-        for key, group in members.items()
-    ]
+    return [_party(backbones[key], runtime, group) for key, group in members.items()]
+
+
+def _party(backbone: Backbone, runtime: Runtime, group: Sequence[tuple[str, Adapter]]) -> Party:
+    names, adapters = zip(*group, strict=True)
+    deepest = max(shared_stages(backbone, adapter.graft) for adapter in adapters)
+    return Party(folded(backbone, deepest), runtime, names, adapters)
 
 
 def run_names(runs: Sequence[str]) -> list[str]:

@@ -102,7 +102,8 @@ class ImageContract:
     def normalised(self, values: Tensor) -> Tensor:
         """Scaled values (1 or channels, *spatial) as the network takes them, (channels, *spatial)."""
         shape = (self.channels, *[1] * self.spatial_dims)
-        return (values - values.new_tensor(self.mean).reshape(shape)) / values.new_tensor(self.std).reshape(shape)
+        centred_values = values - values.new_tensor(self.mean).reshape(shape)
+        return centred_values.div_(values.new_tensor(self.std).reshape(shape))
 
     def onto_scan(self, values: Tensor, scan: Scan) -> Tensor:
         """(channels, *size) as the network sees a scan, to (channels, *scan.spatial_shape): where `read` cut the scan,

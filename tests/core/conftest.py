@@ -44,6 +44,11 @@ class ArrayContract:
         return {"scale": self.scale}
 
 
+def examples_in(features):
+    """How many examples a batch has; none, if it is the one of noise by which `folded` sees what follows what."""
+    return len(features) if len(features) > 1 else 0
+
+
 class Block(nn.Sequential):
     def __init__(self, channels_in, channels_out, norm=True, dropout=0.0):
         layers = [nn.Conv2d(channels_in, channels_out, 3, padding=1, stride=2, bias=not norm)]

@@ -1,12 +1,17 @@
 """Examples read once, batches of an epoch, and random changes that repeat."""
 
-from dataclasses import replace
+import threading
+import time
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 
+from graftwork.core import examples as examples_module
 from graftwork.core.errors import TrainingError, UnreadableError
-from graftwork.core.examples import epoch_augment, load_batches, read_examples
+from graftwork.core.examples import epoch_augment, load_batches, read_examples, read_many
+
+from .conftest import ArrayContract
 
 
 @pytest.fixture
@@ -68,3 +73,28 @@ def test_a_subset_shares_the_tensors(examples):
     part = examples.subset([5, 2])
     assert part.tensors[1] is examples.tensors[2]
     assert part.manifest.paths == (examples.manifest.paths[5], examples.manifest.paths[2])
+
+
+@dataclass(frozen=True)
+class Noting(ArrayContract):
+    """Notes the thread that reads, after as many seconds as it is told."""
+
+    seconds_each: float = 0.0
+    threads: list[int] = field(default_factory=list, compare=False)
+
+    def read(self, path):
+        time.sleep(self.seconds_each)
+        self.threads.append(threading.get_ident())
+        return super().read(path)
+
+
+def test_slow_files_are_read_side_by_side_and_quick_ones_without_waiting_for_a_thread(manifest, monkeypatch):
+    here = threading.get_ident()
+    slow, quick = Noting(seconds_each=2e-3), Noting()
+    monkeypatch.setattr(examples_module, "_HANDING_OVER_SECONDS", 1e-3)
+    found = [path for path, _ in read_many(slow, manifest.paths, "")]
+    assert found == list(manifest.paths)
+    assert len(set(slow.threads) - {here}) > 1
+    monkeypatch.setattr(examples_module, "_HANDING_OVER_SECONDS", 60.0)
+    assert [path for path, _ in read_many(quick, manifest.paths, "")] == list(manifest.paths)
+    assert set(quick.threads) == {here}

@@ -13,6 +13,8 @@ from graftwork.core.finetuning import finetune
 from graftwork.core.judging import predict
 from graftwork.core.strategies import parse_strategy
 
+from .conftest import examples_in
+
 
 @pytest.fixture
 def make_experiment(backbone, recipe, augment, tmp_path):
@@ -82,7 +84,7 @@ def test_a_probe_computes_its_vectors_once_for_all_folds(make_experiment, exampl
     first = experiment.backbone.stages[0]
 
     def counted(network, features):
-        calls.append(len(features))
+        calls.append(examples_in(features))
         return first.run(network, features)
 
     stages = (replace(first, run=counted), *experiment.backbone.stages[1:])

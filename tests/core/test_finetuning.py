@@ -13,6 +13,8 @@ from graftwork.core.finetuning import finetune, frozen_features, new_graft
 from graftwork.core.judging import predict
 from graftwork.core.strategies import parse_strategy
 
+from .conftest import examples_in
+
 
 def learnt(run):
     return {name: value.detach() for name, value in run.adapter.graft.learnt().items()}
@@ -43,7 +45,7 @@ def test_stages_computed_once_give_the_weights_of_stages_computed_anew(
 
 def counting(run, calls):
     def counted(network, features):
-        calls.append(len(features))
+        calls.append(examples_in(features))
         return run(network, features)
 
     return counted

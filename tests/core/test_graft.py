@@ -1,5 +1,7 @@
 """What frozen means: no gradient, no drift, no chance, whatever mode is asked for."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
@@ -52,12 +54,25 @@ class OneAndTwo(nn.Module):
         return Features(self.second(features.values.flatten(1)))
 
 
+@dataclass(frozen=True)
+class Shaped:
+    """Of the contract only what folding looks at."""
+
+    shape: tuple[int, ...]
+
+    def blank(self):
+        return torch.zeros(self.shape)
+
+    def collate(self, examples):
+        return Features(torch.stack(list(examples)))
+
+
 def grafted(first, example):
     torch.manual_seed(0)
     network = OneAndTwo(first)
     network.run_second(network.eval().run_first(Features(example)))
     stages = (Stage("first", OneAndTwo.run_first, ("first",)), Stage("second", OneAndTwo.run_second, ("second",)))
-    backbone = Backbone("tiny:pair", network, stages, None, 4)
+    backbone = Backbone("tiny:pair", network, stages, Shaped(example.shape[1:]), 4)
     head = Head(4, 2)
     return Graft(backbone, head, make_plan(parse_strategy("partial:1"), backbone, head))
 
@@ -146,9 +161,10 @@ def test_training_mode_reaches_the_live_stages_and_the_head_only(make_graft):
 @pytest.mark.parametrize(("strategy", "frontier"), [("probe", 4), ("partial:1", 2), ("full", 0)])
 def test_no_graph_is_kept_below_the_frontier(make_graft, strategy, frontier):
     graft = make_graft(strategy).train()
-    seen = []
-    for name in ("stem", "layer1", "layer10"):
-        getattr(graft.backbone, name).register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))
+    frozen, seen = graft._for_inference().network, []
+    for stage, name in enumerate(("stem", "layer1", "layer10")):
+        module = getattr(frozen if stage < frontier else graft.backbone, name)
+        module.register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))
     # Even an input that asks for a gradient, as some networks make it, opens no graph there.
     graft(Features(torch.randn(2, 1, 8, 8, requires_grad=True))).sum().backward()
     assert seen == [stage >= frontier for stage in range(3)]
@@ -160,8 +176,8 @@ def test_no_graph_is_kept_below_the_frontier(make_graft, strategy, frontier):
 def test_a_graft_goes_on_from_features_that_have_been_through_some_stages(make_graft, start):
     graft = make_graft("partial:1")
     values = Features(torch.randn(2, 1, 8, 8))
-    assert torch.equal(graft(graft.stages.run(values, 0, start), start), graft(values))
-    assert torch.equal(graft(values), graft.head(graft.backbone(values.values)))
+    torch.testing.assert_close(graft(graft.stages.run(values, 0, start), start), graft(values), atol=1e-6, rtol=0)
+    torch.testing.assert_close(graft(values), graft.head(graft.backbone(values.values)), atol=1e-6, rtol=0)
 
 
 def test_what_was_learnt_is_put_back_exactly(make_graft, backbone):

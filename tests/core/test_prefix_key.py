@@ -11,7 +11,7 @@ from graftwork.core.backbone import Backbone, Features, Stage, named_tensors, si
 from graftwork.core.errors import GraftworkError
 from graftwork.core.layer_mix import insert_layer_mix
 from graftwork.core.lora import insert_lora
-from graftwork.core.prefix_key import UnknownIdentityError, prefix_key
+from graftwork.core.prefix_key import UnknownIdentityError, prefix_keys
 from graftwork.core.runtime import start_runtime
 
 from .conftest import ArrayContract, shift, tiny_backbone
@@ -34,7 +34,7 @@ def run_all(network, features):
 
 
 def key(recipe, backbone, stop=1, augment=None):
-    return prefix_key(backbone, stop, start_runtime(recipe), recipe, augment)
+    return prefix_keys(backbone, stop, start_runtime(recipe), recipe, augment)[-1]
 
 
 def heads(number, wrap=False):
