@@ -113,7 +113,9 @@ def loop_seconds(backbone: core.Backbone, examples: core.Examples, strategy: str
     began = time.perf_counter()
     for _ in range(recipe.epochs):
         for index in torch.randperm(len(values)).split(recipe.batch_size):
-            outputs = graft(core.Features(values[index]), examples.stage)
+            with torch.no_grad():  # by the stages as they are: the graft would fold their norms
+                features = graft.stages.run(core.Features(values[index]), examples.stage, graft.frontier)
+            outputs = graft(features, graft.frontier)
             loss = torch.nn.functional.cross_entropy(outputs, labels[index])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learning, 1.0)
