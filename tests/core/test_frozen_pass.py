@@ -29,10 +29,10 @@ def go(backbone, examples, recipe):
 def test_small_pictures_go_in_larger_batches(go, monkeypatch):
     first, sizes = go(2, batch_size=4)
     assert sizes == [16, 16, 16, 12]
-    monkeypatch.setattr(frozen_pass, "PASS_VALUES", 6 * 64)  # six pictures of 8 by 8
+    monkeypatch.setitem(frozen_pass.PASS_VALUES, "cpu", 6 * 64)  # six pictures of 8 by 8
     second, sizes = go(2, batch_size=4)
     assert sizes == [6] * 10
-    monkeypatch.setattr(frozen_pass, "PASS_VALUES", 64)
+    monkeypatch.setitem(frozen_pass.PASS_VALUES, "cpu", 64)
     third, sizes = go(2, batch_size=4)
     assert sizes == [4] * 15
     for other in (second, third):
