@@ -4,6 +4,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,7 +86,7 @@ def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str,
     from graftwork.core.files import write_text
     from graftwork.core.history import write_history
     from graftwork.core.recipe import Recipe
-    from graftwork.core.run_folder import FINISHED, UNFINISHED, check_same_run, claim_folder, mark
+    from graftwork.core.run_folder import FINISHED, check_same_run, claim_folder, mark, writing_run
     from graftwork.core.runtime import seed_everything, start_runtime
 
     asked, out = Pretraining(**settings), Path(options["out"])
@@ -96,7 +97,7 @@ def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str,
     unreadable = "skip" if options["skip_unreadable"] else "stop"
     examples = read_examples(clips, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     record = {"backbone": {"id": backbone.id, "digest": backbone.digest(), "weights": backbone.weights},
-              "rows": len(examples), "input": backbone.contract.to_json(),
+              "rows": len(examples), "examples": examples.manifest.digests(), "input": backbone.contract.to_json(),
               "recipe": {name: value for name, value in dataclasses.asdict(asked).items()
                          if name not in ("device", "checkpoint_seconds")}}  # fmt: skip
     record = json.loads(json.dumps(record))
@@ -104,16 +105,15 @@ def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str,
         check_same_run(out, record)
     runtime = start_runtime(Recipe(device=asked.device))
     runtime.wait()  # every process has looked at the folder before the first one writes into it
-    if runtime.rank == 0:
-        mark(out, record, UNFINISHED)
-    made, history = pretrain(backbone, examples, asked, out, speakers=options["speaker"] is not None,
-                             resume=options["resume"])  # fmt: skip
-    if runtime.rank > 0:
-        return
-    write_history(out, history)
-    write_text(out / "README.md", pretraining_card(backbone, asked, examples.manifest, history))
-    write_files(made.network, made.network.architecture, made.contract, out)  # type: ignore[arg-type]
-    mark(out, record, FINISHED)
+    with writing_run(out, record, options["resume"]) if runtime.rank == 0 else nullcontext():
+        made, history = pretrain(backbone, examples, asked, out, speakers=options["speaker"] is not None,
+                                 resume=options["resume"])  # fmt: skip
+        if runtime.rank > 0:
+            return
+        write_history(out, history)
+        write_text(out / "README.md", pretraining_card(backbone, asked, examples.manifest, history))
+        write_files(made.network, made.network.architecture, made.contract, out)  # type: ignore[arg-type]
+        mark(out, record, FINISHED)
     print(f"backbone: hf:{out}")
 
 

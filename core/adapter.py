@@ -9,26 +9,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import NoneType
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from graftwork.core.backbone import Backbone
 from graftwork.core.domain import Domain
-from graftwork.core.errors import AdapterError
+from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.evaluation import Evaluation
-from graftwork.core.files import whole_file, write_json, write_text
+from graftwork.core.files import DamagedFileError, read_checked_json, write_checked_json, write_text
 from graftwork.core.freezing import FreezingProof, whole_digest
 from graftwork.core.graft import Graft, make_graft
-from graftwork.core.manifest import Manifest, Task
+from graftwork.core.manifest import TASKS, Manifest, Task
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import seed_everything
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.tensor_files import read_tensors, write_tensors
 
 SCHEMA = 1
 WEIGHTS, RECORD, CARD = "adapter.safetensors", "adapter.json", "README.md"
+LEARNT_DIGEST = "learnt_digest"
+"""The field of `adapter.json` by which damage to the tensors is told; it belongs to the file."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,8 @@ class Adapter:
     def save(self, folder: str | Path, evaluation: Evaluation | None = None) -> None:
         """Writes the three files; the card states the evaluation if there is one."""
         place = Path(folder)
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.graft.learnt().items()}
-        with whole_file(place / WEIGHTS) as beside:
-            save_file(tensors, beside)
-        write_json(place / RECORD, self.record)
+        digest = write_tensors(place / WEIGHTS, self.graft.learnt())
+        write_checked_json(place / RECORD, self.record | {LEARNT_DIGEST: digest})
         write_text(place / CARD, model_card(self.record, evaluation))
 
 
@@ -106,9 +106,13 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
     """
     record = read_record(Path(folder))
     # A backbone that was frozen at random weights is drawn again from the run's seed.
-    seed_everything(record["training"]["recipe"]["seed"])
+    seed = record["training"]["recipe"].get("seed", 0)
     about = record["backbone"]
-    backbone = load_backbone(about["id"], weights=weights_source(record, weights), **about["options"])
+    try:
+        seed_everything(seed)
+        backbone = load_backbone(about["id"], weights=weights_source(record, weights), **about["options"])
+    except TypeError as error:
+        raise AdapterError(f"{Path(folder) / RECORD}: no backbone can be loaded with its options ({error})") from error
     return attach_adapter(folder, record, backbone)
 
 
@@ -127,12 +131,15 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
     """
     place, about = Path(folder), record["backbone"]
     try:
-        tensors = load_file(place / WEIGHTS)
-    except (OSError, SafetensorError) as error:
+        tensors, _ = read_tensors(place / WEIGHTS, record.get(LEARNT_DIGEST))
+    except (OSError, DamagedFileError) as error:
         raise AdapterError(f"{place / WEIGHTS}: cannot be read ({error})") from error
     if backbone.contract.to_json() != record["input"]:
         raise AdapterError(f"{folder}: {about['id']} now expects another input than the adapter was trained with")
-    recipe = Recipe(**record["training"]["recipe"])
+    try:
+        recipe = Recipe(**record["training"]["recipe"])
+    except (TypeError, SettingsError) as error:
+        raise AdapterError(f"{place / RECORD}: its recipe is not one of this version ({error})") from error
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
     graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"], tuple(record["classes"]),
                        rows)  # fmt: skip
@@ -146,7 +153,7 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
     for value in graft.learnt().values():
         value.data = value.data.clone()  # the backbone may share its memory with others
     graft.restore(tensors)
-    return Adapter(graft, record)
+    return Adapter(graft, {name: value for name, value in record.items() if name != LEARNT_DIGEST})
 
 
 def open_adapter(folder: str | Path, domain: Domain, weights: str | None = None) -> Adapter:
@@ -166,20 +173,51 @@ def check_domain(folder: str | Path, record: dict[str, Any], domain: Domain) -> 
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The content of `adapter.json`. Raises AdapterError if it is missing, broken or of another schema."""
+    """The content of `adapter.json`. Raises AdapterError if it is missing, damaged, changed by hand or of another
+    schema."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_checked_json(folder / RECORD)
     except FileNotFoundError as error:
         raise AdapterError(f"{folder}: no adapter here, {RECORD} is missing; train writes one into --out") from error
     except (ValueError, OSError) as error:
         raise AdapterError(f"{folder / RECORD}: cannot be read ({error})") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        found = record.get("schema") if isinstance(record, dict) else None
+    if record.get("schema") != SCHEMA:
+        found = record.get("schema")
         raise AdapterError(f"{folder / RECORD}: expected schema {SCHEMA}, found {found!r}: train it anew")
-    missing = sorted({"backbone", "input", "strategy", "task", "target", "classes", "training"} - record.keys())
-    if missing:
-        raise AdapterError(f"{folder / RECORD}: incomplete, there is no {', '.join(missing)}: train it anew")
+    wrong = _wrong_fields(record, FIELDS)
+    if wrong:
+        raise AdapterError(f"{folder / RECORD}: incomplete or of another kind: {', '.join(wrong)}: train it anew")
     return record
+
+
+FIELDS: dict[str, Any] = {
+    "backbone": {"id": str, "options": dict, "weights": (str, NoneType), "frozen_digest": str},
+    "input": dict,
+    "strategy": str,
+    "task": TASKS,
+    "target": str,
+    "classes": [str],
+    "parameters": {"all": int, "trained": int},
+    "training": {"recipe": dict, "rows": int, "groups": (int, NoneType), "frozen": {"tensors": int}},
+    "made_with": {"graftwork": str, "torch": str},
+}
+"""The fields of a record that are relied on: their types, the values that they may have, or fields of their own."""
+
+
+def _wrong_fields(record: Any, expected: Any, name: str = "") -> list[str]:
+    """Names of the fields that are missing, or are not what is expected."""
+    if isinstance(expected, dict):
+        if not isinstance(record, dict):
+            return [name]
+        inner = [(f"{name}.{field}" if name else field, field) for field in expected]
+        return [wrong for path, field in inner for wrong in _wrong_fields(record.get(field), expected[field], path)]
+    if isinstance(expected, list):
+        right = isinstance(record, list) and all(isinstance(one, expected[0]) for one in record)
+    elif isinstance(expected, tuple) and all(isinstance(one, str) for one in expected):
+        right = record in expected
+    else:
+        right = isinstance(record, expected)
+    return [] if right else [name]
 
 
 def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from graftwork.core.errors import OutputError
-from graftwork.core.files import whole_file
+from graftwork.core.files import DamagedFileError
+from graftwork.core.tensor_files import read_tensors, write_tensors
 
 
 class Learner(Protocol):
@@ -26,7 +25,7 @@ class Learner(Protocol):
 
 
 NAME = "checkpoint.safetensors"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,7 @@ def save_checkpoint(
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser.{key}.{name}"] = torch.as_tensor(value)
     state = {"schema": SCHEMA, "settings": settings, "position": _position_json(position)}
-    with whole_file(folder / NAME) as beside:
-        save_file(
-            {name: value.cpu().contiguous().clone() for name, value in tensors.items()},
-            beside,
-            metadata={"state": json.dumps(state)},
-        )
+    write_tensors(folder / NAME, tensors, state, access="private")
 
 
 def load_checkpoint(
@@ -77,31 +71,32 @@ def load_checkpoint(
 ) -> tuple[Position, dict[str, Tensor]]:
     """Puts graft and optimiser back to where they were; returns the position and the best weights so far.
 
-    Raises OutputError if there is no checkpoint, or if it belongs to a run with other settings.
+    Raises OutputError if there is no checkpoint, if it is damaged, or if it belongs to a run with other settings.
     """
     path = folder / NAME
-    if not path.exists():
-        raise OutputError(f"{folder}: nothing to resume, there is no {NAME}")
-    with safe_open(path, framework="pt") as file:
-        state = json.loads((file.metadata() or {}).get("state", "{}"))
-        if state.get("schema") != SCHEMA:
-            raise OutputError(f"{path}: schema {state.get('schema')!r}, this version reads {SCHEMA}; start afresh")
-        wanted = json.loads(json.dumps(settings))
-        changed = sorted(key for key in wanted.keys() | state["settings"].keys()
-                         if wanted.get(key) != state["settings"].get(key))  # fmt: skip
-        if changed:
-            raise OutputError(f"{path}: the interrupted run had another {', '.join(changed)}; resume with the same")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    try:
+        tensors, state = read_tensors(path)
+    except FileNotFoundError as error:
+        raise OutputError(f"{folder}: nothing to resume, there is no {NAME}") from error
+    except (DamagedFileError, OSError) as error:
+        raise OutputError(f"{path}: cannot be read ({error}); delete it to begin this training anew") from error
+    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+        found = state.get("schema") if isinstance(state, dict) else None
+        raise OutputError(
+            f"{path}: schema {found!r}, this version reads {SCHEMA}; delete it to begin this training anew"
+        )
+    wanted = json.loads(json.dumps(settings))
+    changed = sorted(key for key in wanted.keys() | state["settings"].keys()
+                     if wanted.get(key) != state["settings"].get(key))  # fmt: skip
+    if changed:
+        raise OutputError(f"{path}: the interrupted run had another {', '.join(changed)}; resume with the same")
     graft.restore(_under(tensors, "now."))
     slots = _under(tensors, "optimiser.")
     for name, parameter in _optimised(optimiser).items():
         own = {key.removesuffix(f".{name}"): value for key, value in slots.items() if key.endswith(f".{name}")}
         own = {key: value for key, value in own.items() if "." not in key}
         if own:
-            optimiser.state[parameter] = {
-                key: value if key == "step" and not parameter.is_cuda else value.to(parameter.device)
-                for key, value in own.items()
-            }
+            optimiser.state[parameter] = {key: _as_begun(key, value, parameter) for key, value in own.items()}
     saved = state["position"]
     position = Position(**saved | {"best_key": tuple(float(part) for part in saved["best_key"]),
                                    "history": tuple(saved["history"])})  # fmt: skip
@@ -116,6 +111,17 @@ def remove_checkpoint(folder: Path) -> None:
 def _optimised(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {name: parameter for group in optimiser.param_groups
             for name, parameter in zip(group["tensors"], group["params"], strict=True)}  # fmt: skip
+
+
+def _as_begun(key: str, value: Tensor, parameter: Tensor) -> Tensor:
+    """A slot of the optimiser as the optimiser itself would have made it.
+
+    The fused kernels walk through memory: a moment has to lie there in the order of its parameter, which is not that
+    of the file where filters are channels-last.
+    """
+    if key == "step":
+        return value if not parameter.is_cuda else value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ import numpy as np
 from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.comparison import Comparison, Part, compare_parts
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
-from graftwork.core.files import plain_numbers, write_json
+from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
 from graftwork.core.recipe import PLACE
 from graftwork.core.run_folder import FINISHED, RUN, UNFINISHED, Judged, run_record, run_state
 from graftwork.core.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
 from graftwork.core.strategies import parse_strategy
-from graftwork.core.study import Study, run_study
+from graftwork.core.study import Study, manifest_digests, run_study
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,11 @@ def compare_strategies(study: Study, strategies: Sequence[str]) -> Comparison | 
         raise SettingsError(f"--strategies: {', '.join(twice)} is there more than once")
     _claim(study.out, study.resume)
     settings = _settings(study)
+    with locked(study.out) if is_first() else nullcontext():
+        return _compare(study, names, settings)
+
+
+def _compare(study: Study, names: Sequence[str], settings: dict[str, Any]) -> Comparison | None:
     known = {name: _known(study.out, name, settings) for name in names} if study.resume else {}
     refused: dict[str, SettingsError | TrainingError] = {}
     for number, name in enumerate(names, start=1):
@@ -78,7 +84,7 @@ def _claim(out: Path, resume: bool) -> None:
     """Checks that a comparison may write here; makes nothing."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: --out must be a folder, this is a file")
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(not path.name.startswith(OURS) for path in out.iterdir()):
         if not resume:
             raise OutputError(f"{out}: is not empty; go on with the comparison in it with --resume, or name another "
                               "--out")  # fmt: skip
@@ -92,7 +98,7 @@ def _settings(study: Study) -> dict[str, Any]:
     """What was asked for, but for the strategy and the places that a resumed run may change."""
     recipe = {name: value for name, value in study.recipe.items() if name not in PLACE}
     asked = {"manifest": str(Path(study.manifest).expanduser().resolve()), "backbone": study.backbone,
-             "weights": study.weights, **study.data, **study.input, **recipe}  # fmt: skip
+             "weights": study.weights, **study.data, **study.input, **recipe, **manifest_digests(study)}  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
 
@@ -129,7 +135,7 @@ def _run(study: Study, strategy: str, settings: dict[str, Any]) -> None:
             outcome.run.adapter.record["parameters"],
             _judged_to_json(outcome.judged[-1]),
         )
-        write_json(_part_path(study.out, strategy), vars(part))
+        write_checked_json(_part_path(study.out, strategy), vars(part))
 
 
 def _judged_to_json(judged: Judged) -> dict[str, Any]:
@@ -153,7 +159,7 @@ def _part_path(out: Path, strategy: str) -> Path:
 def _read_part(out: Path, strategy: str) -> Part:
     path = _part_path(out, strategy)
     try:
-        return Part(**json.loads(path.read_text(encoding="utf-8")))
+        return Part(**read_checked_json(path))
     except (OSError, ValueError, TypeError) as error:
         folder = run_folder(out, strategy)
         raise OutputError(f"{path}: cannot be read ({error}); delete {folder} and resume") from error
@@ -164,8 +170,8 @@ def _check_same_start(out: Path, parts: Sequence[Part]) -> None:
     folders = [run_folder(out, part.strategy) for part in parts]
     first, *others = [run_record(folder) or {} for folder in folders]
     for folder, record in zip(folders[1:], others, strict=True):
-        changed = [name for name in ("manifest", "rows", "backbone", "input", "data", "recipe")
-                   if record[name] != first[name]]  # fmt: skip
+        changed = [name for name in ("manifest", "rows", "examples", "backbone", "input", "data", "recipe")
+                   if record.get(name) != first.get(name)]  # fmt: skip
         if changed:
             raise OutputError(f"{folder}: was run with another {', '.join(changed)} than {folders[0]}; delete one of "
                               "them and resume")  # fmt: skip

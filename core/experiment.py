@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone
 from graftwork.core.domain import Augment
-from graftwork.core.errors import SettingsError
+from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples
-from graftwork.core.files import plain_numbers, write_json
-from graftwork.core.finetuning import Run, augmented, finetune, frozen_features
+from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
+from graftwork.core.finetuning import Run, augmented, finetune, frozen_features, run_settings
 from graftwork.core.graft import make_graft
 from graftwork.core.history import write_history
 from graftwork.core.judging import judge, predict
@@ -184,10 +184,11 @@ def _predict_folds(
     number = ready.manifest.fold_numbers(folds, experiment.recipe.seed)
     found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
     best: list[int | None] = []
+    weights = experiment.backbone.digest()
     for fold in range(folds):
         outside = np.flatnonzero(number == fold)
         inside = apart_in_sentences(ready.manifest, np.flatnonzero(number != fold), outside)
-        result = _fold(experiment, ready, inside, outside, val_fraction, folder / str(fold + 1))
+        result = _fold(experiment, ready, inside, outside, val_fraction, folder / str(fold + 1), weights)
         log.info("fold %d of %d done", fold + 1, folds)
         values = np.asarray(result["predictions"], dtype=np.float64)
         found[fold] = (outside, values)
@@ -219,27 +220,47 @@ def _fold(
     outside: NDArray[np.int64],
     val_fraction: float,
     folder: Path,
+    weights: str,
 ) -> dict[str, Any]:
     """Best epoch, freezing proof and predictions of one fold; read from its file where a resumed run has it."""
     path = folder / "fold.json"
-    if experiment.resume and path.exists():
-        done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return done
     recipe = experiment.recipe
     rows, val = ready.subset(inside), None
     if _sets_aside(experiment, rows.manifest, val_fraction):
         parts = _part_rows(replace(rows.manifest, parts=None), recipe.seed, val_fraction, 0.0)
         rows, val = rows.subset(parts["train"]), rows.subset(parts["val"])
+    judged = ready.subset(outside)
+    made_from = json.loads(json.dumps(
+        run_settings(experiment.backbone, rows, val, experiment.strategy, recipe, experiment.augment, weights)
+        | {"test data": judged.manifest.digests()}
+    ))  # fmt: skip
+    if experiment.resume and path.exists():
+        return _finished_fold(path, made_from)
     run = _run(experiment, rows, val, folder)
-    found = predict(run.adapter, ready.subset(outside), batch_size=recipe.batch_size, device=recipe.device)
+    found = predict(run.adapter, judged, batch_size=recipe.batch_size, device=recipe.device)
     result = {
+        "made_from": made_from,
         "best_epoch": run.best_epoch,
         "frozen": dataclasses.asdict(run.proof),
         "predictions": plain_numbers(found),
     }
     if is_first():
-        write_json(path, result)
+        write_checked_json(path, result)
     return result
+
+
+def _finished_fold(path: Path, made_from: dict[str, Any]) -> dict[str, Any]:
+    """What a fold's file says. Raises OutputError where it is damaged, or was made from something else."""
+    try:
+        done = read_checked_json(path)
+        known = done["made_from"]
+        changed = sorted(name for name in made_from if known.get(name) != made_from[name])
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise OutputError(f"{path}: cannot be read ({error}); delete it, and the fold is trained anew") from error
+    if changed:
+        raise OutputError(f"{path}: the finished fold had another {', '.join(changed)}; resume with the same, or "
+                          "delete it")  # fmt: skip
+    return done
 
 
 def _run(experiment: Experiment, rows: Examples, val: Examples | None, folder: Path) -> Run:

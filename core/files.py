@@ -1,42 +1,95 @@
-"""Files appear whole or not at all: they are written beside their place and renamed into it."""
+"""Files appear whole or not at all: they are written beside their place, flushed to the disk, and renamed into it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.errors import OutputError
 
+OURS = ".graftwork-"
+"""Begins the names of files that are not results: what is being written, and locks."""
+
+CHECKSUM = "sha256"
+"""The field of a JSON file that holds the digest of the others."""
+
+_ENDINGS_LENGTH = 32
+
+
+class DamagedFileError(ValueError):
+    """A file whose content is not what was written."""
+
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, access: Literal["shared", "private"] = "shared") -> Iterator[Path]:
     """A temporary path in the same folder; renamed to `path` if the block ends well, removed if it does not.
+
+    access: "shared" files are as open as the user's umask makes them; "private" ones are the user's alone, as what
+    holds decoded scans has to be. What was written survives a power cut.
 
     Raises OutputError where the file cannot be written.
     """
-    beside = None
+    endings = "".join(path.suffixes[-2:])[-_ENDINGS_LENGTH:]  # libraries tell .nii.gz from .gz
+    beside = path.parent / f"{OURS}{uuid.uuid4().hex}{endings}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stem, dot, endings = path.name.partition(".")  # libraries tell .nii.gz from .gz
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{stem}-", suffix=dot + endings)
-        os.close(handle)
-        beside = Path(name)
+        # The system applies the umask, which cannot be asked for without changing it for all threads.
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if access == "private" else 0o666))
         yield beside
-        os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes private files; results are as open as the user's others
+        _flush(beside)
         os.replace(beside, path)
+        _flush(path.parent)
     except OSError as error:
+        if error.filename not in (None, str(path), str(path.parent), str(beside), beside):
+            raise  # of another file, which the block reads
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); name another --out") from error
     finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed runs have left half-written in a folder and those in it, where nobody may be writing."""
+    for path in folder.rglob(f"{OURS}*"):
+        if path.is_file() and path.name != LOCK:
+            path.unlink(missing_ok=True)
+
+
+LOCK = f"{OURS}lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """While the block runs, no other process may enter one with this folder, which is made if it is not there.
+
+    The system lets go of the lock of a process that was killed. Raises OutputError where another process has it, or
+    where the folder cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    lock, made = FileLock(folder / LOCK, timeout=0), not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(f"{folder}: another run is writing here; wait for its end, or name another --out") from error
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); name another --out") from error
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)  # while it is held: who waits for it looks whether it is still there
+        lock.release()
+        if made and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -50,6 +103,29 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_checked_json(path: Path, value: dict[str, Any]) -> None:
+    """The same with a digest of the content beside it, by which `read_checked_json` tells damage."""
+    plain = json.loads(json.dumps(value))
+    plain.pop(CHECKSUM, None)
+    write_json(path, plain | {CHECKSUM: _json_digest(plain)})
+
+
+def read_checked_json(path: Path) -> dict[str, Any]:
+    """What `write_checked_json` wrote, without the digest; files without one, of earlier versions, are read as they
+    are.
+
+    Raises OSError where there is no such file, DamagedFileError, a ValueError, for anything that is not what was
+    written.
+    """
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise DamagedFileError("expected an object")
+    found = value.pop(CHECKSUM, None)
+    if found is not None and found != _json_digest(value):
+        raise DamagedFileError(f"its content was changed after it was written, or damaged: its {CHECKSUM} differs")
+    return value
+
+
 def plain_numbers(values: NDArray[np.float64]) -> Any:
     """Nested lists for JSON; what is not a number is None, which `np.asarray(…, dtype=np.float64)` turns back."""
     plain = values.astype(object)
@@ -57,7 +133,17 @@ def plain_numbers(values: NDArray[np.float64]) -> Any:
     return plain.tolist()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _json_digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Waits until the system has the file, or the names in a folder, on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # some systems open no folders
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

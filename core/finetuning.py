@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from graftwork.core.adapter import Adapter, make_adapter
 from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone
 from graftwork.core.checkpoint import remove_checkpoint
-from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import Examples, read_examples
@@ -100,7 +98,7 @@ def finetune(
     else:
         kept = None
         if checkpoints is not None:
-            settings = _settings(backbone, rows, val, asked, recipe, augment)
+            settings = run_settings(backbone, rows, val, asked, recipe, augment)
             kept = Checkpoints(checkpoints, settings, checkpoint_seconds, resume)
         if graft.plan.frontier > 0:
             rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val)
@@ -199,30 +197,25 @@ def _examples(data: Manifest | Examples, backbone: Backbone) -> Examples:
     return data if isinstance(data, Examples) else read_examples(data, backbone.contract, frames=backbone.frames)
 
 
-def _settings(
+def run_settings(
     backbone: Backbone,
     rows: Examples,
     val: Examples | None,
     strategy: Strategy,
     recipe: Recipe,
     augment: Augment | None,
+    weights: str | None = None,
 ) -> dict[str, Any]:
-    """What a resumed run must share with the interrupted one."""
+    """What a resumed run must share with the interrupted one. weights: the backbone's digest, where it is known."""
     return {
         "strategy": str(strategy),
-        "backbone": backbone.digest(),
+        "backbone": weights or backbone.digest(),
         "input contract": backbone.contract.to_json(),
-        "training data": _data_digest(rows),
-        "validation data": None if val is None else _data_digest(val),
+        "training data": rows.manifest.digests(),
+        "validation data": None if val is None else val.manifest.digests(),
         "augmentation": augment is not None,
         **{name: value for name, value in dataclasses.asdict(recipe).items() if name not in PLACE},
     }
-
-
-def _data_digest(rows: Examples) -> str:
-    total = hashlib.sha256("".join(content_digests(rows.manifest.paths)).encode())
-    total.update(np.ascontiguousarray(rows.manifest.values).tobytes())
-    return total.hexdigest()
 
 
 def _log_epoch(row: HistoryRow) -> None:

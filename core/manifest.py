@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -80,6 +82,18 @@ class Manifest:
             sentences=None if self.sentences is None else tuple(self.sentences[i] for i in chosen),
         )
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by what it is taken of: what is in the files, targets, groups, split and sentences, row by row. Two
+        manifests of equal digests are the same to a training run, whatever they and their files are called."""
+        targets = hashlib.sha256(json.dumps([self.task, self.target, self.classes]).encode())
+        targets.update(np.ascontiguousarray(self.values).tobytes())
+        columns = {"groups": self.groups, "split": self.parts, "sentences": self.sentences}
+        return {
+            "contents of files": _digest_of_texts(content_digests(self.paths)),
+            "targets": targets.hexdigest(),
+            **{name: "" if column is None else _digest_of_texts(column) for name, column in columns.items()},
+        }
+
     def units(self) -> NDArray[np.int64]:
         """Number (rows,) of what must not be separated: a group, and files with the same content."""
         return join_units(content_digests(self.files), self.groups)
@@ -134,6 +148,10 @@ class Manifest:
         _check_fractions(fractions)
         part = allocate(strata(self.values, self.task), self.units(), fractions, seed, least)
         return [self.subset(part == number) for number in range(len(fractions))]
+
+
+def _digest_of_texts(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from graftwork.core.errors import OutputError
 from graftwork.core.evaluation import Evaluation
-from graftwork.core.files import whole_file, write_json
+from graftwork.core.files import OURS, locked, remove_leftovers, whole_file, write_json
 from graftwork.core.manifest import Manifest, Task
 from graftwork.core.masks import MEASURES
 from graftwork.core.recipe import PLACE
@@ -53,7 +54,7 @@ def claim_folder(folder: Path, resume: bool) -> None:
         raise OutputError(f"{folder}: holds a finished run; name another --out, or delete it first")
     if state == UNFINISHED:
         raise OutputError(f"{folder}: holds an unfinished run; go on with --resume, name another --out, or delete it")
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(not path.name.startswith(OURS) for path in folder.iterdir()):
         raise OutputError(f"{folder}: is not empty; name another --out")
 
 
@@ -64,6 +65,20 @@ def check_same_run(folder: Path, record: dict[str, Any]) -> None:
     changed = sorted(name for name in asked if begun.get(name) != asked[name])
     if changed:
         raise OutputError(f"{folder}: the interrupted run had another {', '.join(changed)}; resume with the same")
+
+
+@contextmanager
+def writing_run(folder: Path, record: dict[str, Any], resume: bool) -> Iterator[None]:
+    """While the block runs, the folder is this run's, and says that it is unfinished.
+
+    What a killed run has left half-written is removed. Raises OutputError where another process is writing there, or
+    has done so since the folder was claimed.
+    """
+    with locked(folder):
+        claim_folder(folder, resume)
+        remove_leftovers(folder)
+        mark(folder, record, UNFINISHED)
+        yield
 
 
 def mark(folder: Path, record: dict[str, Any], state: str) -> None:
@@ -123,8 +138,11 @@ def prediction_columns(task: Task, classes: Sequence[str], predictions: NDArray[
 
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:
-    flat = record | record.get("recipe", {}) | record.get("data", {})
-    return {name: value for name, value in flat.items() if name not in ("state", "recipe", "data", *PLACE)}
+    inner = ("recipe", "data", "examples")
+    flat = dict(record)
+    for name in inner:
+        flat |= record.get(name, {})
+    return {name: value for name, value in flat.items() if name not in ("state", *inner, *PLACE)}
 
 
 def run_state(folder: Path) -> str | None:
@@ -136,7 +154,9 @@ def run_state(folder: Path) -> str | None:
 def run_record(folder: Path) -> dict[str, Any] | None:
     """What `run.json` says, None where there is none. Raises OutputError if it is broken."""
     try:
-        record: dict[str, Any] = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("expected an object")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

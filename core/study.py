@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,18 @@ from graftwork.core.patches import usual_batch_size
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.run_folder import (
     FINISHED,
-    UNFINISHED,
     Judged,
     check_same_run,
     claim_folder,
     mark,
     write_judged,
+    writing_run,
 )  # fmt: skip
 from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
 from graftwork.core.segmentation import draw_worst_and_best
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest
+from graftwork.core.watch import Watch
 from graftwork.core.windows import in_windows
 
 log = logging.getLogger(__name__)
@@ -93,28 +95,32 @@ def run_study(study: Study) -> Outcome:
     folds, val_fraction = study.data["folds"], study.data["val_fraction"]
     check_experiment(experiment, examples.manifest, folds, val_fraction, study.data["test_fraction"])
     runtime.wait()  # every process has looked at the folder before the first one writes into it
-    if runtime.rank == 0:
-        mark(study.out, record, UNFINISHED)
-    if folds is not None:
-        outcome = cross_validate(experiment, examples, folds, val_fraction)
-    else:
-        outcome = hold_out(experiment, examples, val_fraction, study.data["test_fraction"])
+    with writing_run(study.out, record, study.resume) if runtime.rank == 0 else nullcontext():
+        if folds is not None:
+            outcome = cross_validate(experiment, examples, folds, val_fraction)
+        else:
+            outcome = hold_out(experiment, examples, val_fraction, study.data["test_fraction"])
+        if runtime.rank == 0:
+            _write(study, outcome, examples, watch)
+            mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
+        runtime.wait()
+    log.info("%.1f s, peak memory %.0f MB", time.monotonic() - started, peak_memory_mb())
+    return outcome
+
+
+def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | None) -> None:
+    """Everything that a run's folder holds but its record."""
     notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
              "shared_between_parts": len(examples.manifest.shared_content())}  # fmt: skip
     if outcome.leakage is not None:
         notes |= outcome.leakage.to_json()
-    if runtime.rank == 0:
-        write_judged(study.out, outcome.judged, notes)
-        if manifest.task == "mask" and folds is None:
-            draw_worst_and_best(outcome.run.adapter, outcome.judged[-1], study.out, recipe.device)
-        if watch is not None:
-            outcome.run.adapter.record["seen"] = watch.seen(outcome.run.rows.paths)
-        outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
-        write_learnt_rows(study.out, outcome.run.rows, outcome.run.val)
-        mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
-    runtime.wait()
-    log.info("%.1f s, peak memory %.0f MB", time.monotonic() - started, peak_memory_mb())
-    return outcome
+    write_judged(study.out, outcome.judged, notes)
+    if examples.manifest.task == "mask" and study.data["folds"] is None:
+        draw_worst_and_best(outcome.run.adapter, outcome.judged[-1], study.out, study.recipe.get("device") or "auto")
+    if watch is not None:
+        outcome.run.adapter.record["seen"] = watch.seen(outcome.run.rows.paths)
+    outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
+    write_learnt_rows(study.out, outcome.run.rows, outcome.run.val)
 
 
 def evaluate_run(
@@ -152,6 +158,13 @@ def evaluate_run(
         if rows.task == "mask":
             draw_worst_and_best(adapter, judged, Path(out), device)
     return judged, examples.left_out, overlap
+
+
+def manifest_digests(study: Study) -> dict[str, str]:
+    """What the study's manifest holds now, row by row."""
+    data, split = study.data, None if study.data["folds"] is not None else "split"
+    return read_manifest(study.manifest, target=data["target"], group=data["group"], task=data["task"], split=split,
+                         suffixes=study.domain.suffixes).digests()  # fmt: skip
 
 
 def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
@@ -206,6 +219,7 @@ def _record(study: Study, backbone: Backbone, examples: Examples, recipe: Recipe
     return {
         "manifest": examples.manifest.source,
         "rows": len(examples),
+        "examples": examples.manifest.digests(),
         "backbone": {"id": backbone.id, "digest": backbone.digest(), "weights": backbone.weights},
         "strategy": study.strategy,
         "data": study.data,

@@ -30,6 +30,11 @@ def names(folder):
         return set(file.keys())
 
 
+def unchecked(record):
+    """A record as somebody changes it who knows of the digest, or as older versions wrote it."""
+    return {name: value for name, value in record.items() if name != "sha256"}
+
+
 HEAD = {f"head.{name}" for name in ("layers.1.weight", "layers.1.bias", "centre", "spread", "shift", "scale")}
 TENTH = {f"backbone.layer10.{name}" for name in
          ("0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked")}  # fmt: skip
@@ -105,8 +110,9 @@ def test_a_folder_that_is_no_adapter_says_why(save, domain, tmp_path):
     record = json.loads((tmp_path / "adapter.json").read_text())
     for text, message in [
         ("{", "cannot be read"),
-        ("[]", "expected schema 1, found None"),
-        (json.dumps(record | {"schema": 2}), "expected schema 1, found 2"),
+        ("[]", "cannot be read .expected an object"),
+        (json.dumps(unchecked(record) | {"schema": 2}), "expected schema 1, found 2"),
+        (json.dumps(record | {"target": "other"}), "changed after it was written"),
     ]:
         (tmp_path / "adapter.json").write_text(text)
         with pytest.raises(AdapterError, match=message):
@@ -144,5 +150,53 @@ def test_nothing_is_pickled(save, tmp_path):
 
 def test_a_record_without_its_parts_is_refused_by_their_names(tmp_path):
     (tmp_path / "adapter.json").write_text('{"schema": 1, "task": "single-label"}')
-    with pytest.raises(AdapterError, match="there is no backbone, classes, input"):
+    with pytest.raises(AdapterError, match="incomplete or of another kind: backbone, input, strategy, target, classes"):
         read_record(tmp_path)
+
+
+def flipped(path, where):
+    """The file with one bit turned over, at this share of its length."""
+    content = bytearray(path.read_bytes())
+    content[int(where * len(content))] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["adapter.safetensors", "adapter.json"])
+@pytest.mark.parametrize("where", [0.01, 0.2, 0.5, 0.9, 0.999])
+def test_one_bit_that_turned_over_is_noticed(save, domain, tmp_path, name, where):
+    save("partial:1")
+    flipped(tmp_path / name, where)
+    with pytest.raises(AdapterError, match=rf"{name}: "):
+        load_adapter(tmp_path, domain.load_backbone)
+
+
+def test_adapters_without_digests_are_still_read(save, domain, examples, tmp_path):
+    adapter = save("probe")
+    record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
+    del record["learnt_digest"]
+    (tmp_path / "adapter.json").write_text(json.dumps(record))
+    loaded = load_adapter(tmp_path, domain.load_backbone)
+    np.testing.assert_array_equal(predict(loaded, examples, device="cpu"), predict(adapter, examples, device="cpu"))
+
+
+@pytest.mark.parametrize(("changes", "named"), [
+    ({"classes": "abc"}, "classes"), ({"classes": [1, 2, 3]}, "classes"), ({"task": "other"}, "task"),
+    ({"training": None}, "training"), ({"backbone": {"id": 3}}, "backbone.id, backbone.options"),
+    ({"input": 7}, "input"), ({"target": None}, "target"),
+])  # fmt: skip
+def test_a_record_of_another_kind_names_its_fields(save, domain, tmp_path, changes, named):
+    save("probe")
+    record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
+    (tmp_path / "adapter.json").write_text(json.dumps(record | changes))
+    with pytest.raises(AdapterError, match=f"of another kind: {named}"):
+        load_adapter(tmp_path, domain.load_backbone)
+
+
+@pytest.mark.parametrize("changes", [{"unknown": 1}, {"epochs": "many"}, {"epochs": 0}])
+def test_a_recipe_that_this_version_does_not_know_is_an_error_of_the_adapter(save, domain, tmp_path, changes):
+    save("probe")
+    record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
+    record["training"]["recipe"] |= changes
+    (tmp_path / "adapter.json").write_text(json.dumps(record))
+    with pytest.raises(AdapterError, match="its recipe is not one of this version"):
+        load_adapter(tmp_path, domain.load_backbone)

@@ -145,6 +145,17 @@ def test_a_resumed_comparison_keeps_what_has_finished(make_study, monkeypatch):
     assert len(ran) == 3
 
 
+def test_a_finished_run_over_a_table_that_changed_is_not_compared_again(make_study, table, tmp_path):
+    copy = tmp_path / "copy.csv"
+    rows = table.read_text().replace("\n0", f"\n{table.parent}/0")
+    copy.write_text("\n".join(rows.splitlines()[:11]) + "\n")
+    study = make_study(data={"folds": 2, "group": None})
+    compare_strategies(dataclasses.replace(study, manifest=str(copy)), ["knn", "probe"])
+    copy.write_text(copy.read_text().replace("04.npy,b", "04.npy,c"))
+    with pytest.raises(OutputError, match="the finished run had another targets; resume with the same"):
+        compare_strategies(dataclasses.replace(study, manifest=str(copy), resume=True), ["knn", "probe"])
+
+
 def test_an_unfinished_run_goes_on_and_its_seconds_are_not_known(make_study):
     study = make_study()
     compare_strategies(study, ["knn", "probe"])

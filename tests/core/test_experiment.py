@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graftwork.core.errors import SettingsError
+from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import read_examples
 from graftwork.core.experiment import Experiment, cross_validate, hold_out
 from graftwork.core.finetuning import finetune
@@ -77,6 +77,61 @@ def test_the_final_run_takes_the_median_of_the_folds_best_epochs(make_experiment
     outcome = cross_validate(make_experiment("partial:1", epochs=5, learning_rate=0.03), examples, 3, 0.25)
     best = [json.loads((tmp_path / "folds" / str(fold) / "fold.json").read_text())["best_epoch"] for fold in (1, 2, 3)]
     assert len(outcome.run.history) == round(float(np.median(best)))
+
+
+def relabelled(manifest):
+    return replace(manifest, values=np.roll(manifest.values, 1))
+
+
+def regrouped(manifest):
+    return replace(manifest, groups=tuple(f"{group}x" for group in manifest.groups))
+
+
+def with_other_files(manifest):
+    return replace(manifest, paths=(manifest.paths[1], manifest.paths[0], *manifest.paths[2:]))
+
+
+def reclassed(manifest):
+    return replace(manifest, classes=("c", "b", "a"))
+
+
+@pytest.mark.parametrize("strategy", ["probe", "partial:1"])
+@pytest.mark.parametrize(("change", "named"), [
+    (relabelled, "training data"), (regrouped, "training data"), (with_other_files, "(test|training) data"),
+    (reclassed, "training data"),
+])  # fmt: skip
+def test_finished_folds_of_other_rows_are_not_taken_over(make_experiment, examples, strategy, change, named):
+    experiment = make_experiment(strategy)
+    cross_validate(experiment, examples, 3, 0.25)
+    resumed = replace(experiment, resume=True)
+    with pytest.raises(OutputError, match=rf"fold\.json: the finished fold had another .*{named}"):
+        cross_validate(resumed, replace(examples, manifest=change(examples.manifest)), 3, 0.25)
+    with pytest.raises(OutputError, match="the finished fold had another learning_rate"):
+        cross_validate(replace(resumed, recipe=replace(resumed.recipe, learning_rate=0.5)), examples, 3, 0.25)
+
+
+def test_finished_folds_are_taken_over_as_they_are(make_experiment, examples, tmp_path, monkeypatch):
+    experiment = make_experiment("partial:1")
+    whole = cross_validate(experiment, examples, 3, 0.25)
+    (tmp_path / "folds" / "2" / "fold.json").unlink()
+    ran = []
+    monkeypatch.setattr("graftwork.core.experiment.finetune", lambda *rows, **options: (
+        ran.append(options["checkpoints"].name), finetune(*rows, **options))[1])  # fmt: skip
+    again = cross_validate(replace(experiment, resume=True), examples, 3, 0.25)
+    assert ran == ["2", tmp_path.name]
+    np.testing.assert_array_equal(again.judged[0].predictions, whole.judged[0].predictions)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"predictions": [[0, 1]], "made_from": 3}', None])
+def test_a_damaged_fold_is_named_with_a_way_out(make_experiment, examples, tmp_path, content):
+    experiment = make_experiment()
+    cross_validate(experiment, examples, 3, 0.25)
+    path = tmp_path / "folds" / "2" / "fold.json"
+    if content is None:
+        content = path.read_bytes().replace(b"0.1", b"0.9", 1)
+    path.write_bytes(content)
+    with pytest.raises(OutputError, match=r"2/fold\.json: cannot be read .*delete it, and the fold is trained anew"):
+        cross_validate(replace(experiment, resume=True), examples, 3, 0.25)
 
 
 def test_a_probe_computes_its_vectors_once_for_all_folds(make_experiment, examples):

@@ -2,11 +2,21 @@
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from graftwork.core.errors import OutputError
-from graftwork.core.files import whole_file, write_json, write_text
+from graftwork.core.files import (
+    locked,
+    read_checked_json,
+    remove_leftovers,
+    whole_file,
+    write_checked_json,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_that_could_not_be_finished_leaves_the_old_one_and_nothing_beside_it(tmp_path):
@@ -37,3 +47,72 @@ def test_json_is_the_same_for_equal_values_and_refuses_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "b.json", {"a": float("nan")})
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_private_files_are_their_owners_alone_whatever_the_umask(tmp_path):
+    with whole_file(tmp_path / "a", "private") as beside:
+        beside.write_text("x")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+def test_an_error_of_another_file_keeps_its_own_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"), whole_file(tmp_path / "a") as beside:
+        beside.write_text((tmp_path / "absent").read_text())
+    assert os.listdir(tmp_path) == []
+
+
+def test_names_of_any_length_and_kind_can_be_written(tmp_path):
+    for name in ("x" * 250 + ".csv", "scan.nii.gz", "a. long sentence with a dot. and more of it than any ending has"):
+        write_text(tmp_path / name, "x")
+        assert (tmp_path / name).read_text() == "x"
+    with whole_file(tmp_path / "scan.nii.gz") as beside:
+        assert beside.name.endswith(".nii.gz")
+        beside.write_text("y")
+
+
+def test_checked_json_tells_every_change(tmp_path):
+    path, content = tmp_path / "a.json", {"b": [0.1, None, "é"], "a": {"c": 2}}
+    write_checked_json(path, content)
+    assert read_checked_json(path) == content
+    text = path.read_text(encoding="utf-8")
+    for place, letter in enumerate(text):
+        path.write_text(text[:place] + chr(ord(letter) ^ 1) + text[place + 1 :], encoding="utf-8")
+        try:
+            found = read_checked_json(path)
+        except ValueError:
+            continue
+        assert {name: found[name] for name in content} == content, place  # the name of the digest itself, a blank
+    path.write_text('{"a": 1}')
+    assert read_checked_json(path) == {"a": 1}  # of an earlier version
+
+
+def test_only_one_process_writes_into_a_folder_and_a_killed_one_lets_go(tmp_path):
+    code = f"""
+import sys, time
+from pathlib import Path
+from graftwork.core.files import locked
+with locked(Path({str(tmp_path)!r})):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(OutputError, match="another run is writing here"), locked(tmp_path):
+            pass
+        other.kill()
+        other.wait()
+    with locked(tmp_path):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "folds" / "1").mkdir(parents=True)
+    for name in ("a.json", "folds/1/checkpoint.safetensors", ".hidden"):
+        (tmp_path / name).write_text("x")
+    for name in (".graftwork-12.json", "folds/1/.graftwork-34.safetensors"):
+        (tmp_path / name).write_text("half")
+    remove_leftovers(tmp_path)
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == [".hidden", "a.json", "folds/1/checkpoint.safetensors"]

@@ -4,6 +4,7 @@ import dataclasses
 import filecmp
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,30 @@ def assert_same_folders(one: Path, other: Path):
 EVALUATION = ["adapter.json", "adapter.safetensors", "evaluation.png", "learnt_rows.csv", "metrics.json",
               "predictions.csv", "README.md", "run.json"]  # fmt: skip
 COURSE = ["history.csv", "loss.png"]
+
+
+def unfinished(study):
+    record = study.out / "run.json"
+    record.write_text(record.read_text().replace('"finished"', '"unfinished"'))
+
+
+@pytest.mark.parametrize(("old", "new", "named"), [
+    ("07.npy,b", "07.npy,c", "targets"), (",p3,", ",p4,", "groups"), ("07.npy", "twin.npy", "contents of files"),
+])  # fmt: skip
+def test_a_run_over_a_table_that_changed_is_not_gone_on_with(make_study, table, tmp_path, old, new, named):
+    """Under the same name, with as many rows."""
+    for file in table.parent.glob("*.npy"):
+        shutil.copy(file, tmp_path)
+    np.save(tmp_path / "twin.npy", np.zeros((1, 8, 8), np.float32))
+    copy = Path(shutil.copy(table, tmp_path))
+    study = make_study("run", "probe", manifest=copy, data={"folds": 3})
+    run_study(study)
+    unfinished(study)
+    copy.write_text(table.read_text().replace(old, new))
+    with pytest.raises(OutputError, match=f"the interrupted run had another {named}"):
+        run_study(dataclasses.replace(study, resume=True))
+    copy.write_text(table.read_text())
+    run_study(dataclasses.replace(study, resume=True))
 
 
 @pytest.mark.parametrize(("strategy", "data", "more"), [

@@ -1,15 +1,18 @@
 """The gradient loop against one written by hand; interruption, repetition, early stopping."""
 
-from dataclasses import replace
+import stat
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from graftwork.core.backbone import Backbone, Features, Stage
 from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import NAME
 from graftwork.core.errors import OutputError, TrainingError
+from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import finetune, new_graft
 from graftwork.core.optimisation import rate_factor
 from graftwork.core.recipe import Recipe
@@ -228,6 +231,88 @@ def test_a_run_resumed_within_an_epoch_ends_with_the_same_bytes(
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert whole.history == resumed.history
     assert [list(row) for row in whole.history] == [list(row) for row in resumed.history]
+
+
+class VolumeNet(nn.Module):
+    """Three convolutions of volumes and a mean over space: (batch, 1, 6, 6, 6) -> (batch, 8)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU())
+        self.layer1 = nn.Sequential(nn.Conv3d(4, 6, 3, padding=1, stride=2), nn.BatchNorm3d(6), nn.ReLU())
+        self.layer10 = nn.Sequential(nn.Conv3d(6, 8, 3, padding=1), nn.BatchNorm3d(8), nn.ReLU())
+
+
+@dataclass(frozen=True)
+class VolumeContract:
+    """Arrays of shape (1, 8, 8) read as volumes of shape (1, 6, 6, 6), the array in every plane."""
+
+    def read(self, path):
+        return torch.from_numpy(np.load(path))[:, None, :6, :6].repeat(1, 6, 1, 1)
+
+    def collate(self, examples):
+        return Features(torch.stack(list(examples)))
+
+    def seconds(self, example):
+        return None
+
+    def blank(self):
+        return torch.zeros(1, 6, 6, 6)
+
+    def to_json(self):
+        return {}
+
+
+def volume_backbone():
+    def through(name):
+        return Stage(name, lambda network, features: Features(getattr(network, name)(features.values)), (name,))
+
+    torch.manual_seed(0)
+    pool = Stage("pool", lambda network, features: Features(features.values.mean((2, 3, 4))))
+    stages = (through("stem"), through("layer1"), through("layer10"), pool)
+    return Backbone("tiny:volumes", VolumeNet().eval(), stages, VolumeContract(), 8, build=VolumeNet)
+
+
+@pytest.mark.parametrize("memory_format", ["channels-last", "contiguous"])
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("strategy", ["partial:1", "partial:2", "gradual", "full", "lora", "bias", "norm", "scratch"])
+def test_moments_of_filters_come_back_to_their_own_weights(
+    backbone, manifest, recipe, tmp_path, interrupt, strategy, dimensions, memory_format
+):
+    """Fused kernels walk through memory: a moment in another order than its filter would change other weights."""
+    backbone = backbone if dimensions == 2 else volume_backbone()
+    rows = read_examples(manifest.subset(range(24)), backbone.contract)
+    options = {"strategy": strategy, "recipe": replace(recipe, epochs=4, memory_format=memory_format)}
+    whole = finetune(backbone, rows, **options)
+    with pytest.raises(PowerCutError):
+        finetune(backbone, rows, checkpoints=tmp_path, on_epoch=interrupt(3), **options)
+    resumed = finetune(backbone, rows, checkpoints=tmp_path, resume=True, **options)
+    assert equal_bytes(learnt(whole), learnt(resumed))
+    assert whole.history == resumed.history
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
+def test_a_damaged_checkpoint_is_refused_with_a_way_out(backbone, examples, recipe, tmp_path, interrupt, damage):
+    def go(**more):
+        return finetune(backbone, examples, strategy="partial:1", recipe=recipe, checkpoints=tmp_path, **more)
+
+    with pytest.raises(PowerCutError):
+        go(on_epoch=interrupt(2))
+    path = tmp_path / NAME
+    content = bytearray(path.read_bytes())
+    for place in [0.05, 0.3, 0.7, 0.99]:
+        flipped = bytearray(content)
+        flipped[int(place * len(content))] ^= 16
+        path.write_bytes({"cut": content[: int(place * len(content))], "flipped": flipped, "empty": b"",
+                          "text": b"{}" * 40}[damage])  # fmt: skip
+        with pytest.raises(OutputError, match=r"cannot be read .*delete it to begin this training anew"):
+            go(resume=True)
+
+
+def test_a_checkpoint_is_its_owners_alone(backbone, examples, recipe, tmp_path, interrupt):
+    with pytest.raises(PowerCutError):
+        finetune(backbone, examples, strategy="partial:1", recipe=recipe, checkpoints=tmp_path, on_epoch=interrupt(2))
+    assert stat.S_IMODE((tmp_path / NAME).stat().st_mode) == 0o600
 
 
 def test_a_run_with_other_settings_is_not_resumed(backbone, make_backbone, examples, recipe, tmp_path, interrupt):
