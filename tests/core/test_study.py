@@ -167,7 +167,10 @@ def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(judge, trained
     rows[["path", "label", "group"]].to_csv(tmp_path / "test.csv", index=False)
     judged, left_out, overlap = judge(tmp_path / "test.csv", out=str(tmp_path / "judged"))
     assert overlap.caution is None
-    assert judged.evaluation.to_json() == json.loads((trained / "metrics.json").read_text())["test"]
+    again, first = judged.evaluation.to_json(), json.loads((trained / "metrics.json").read_text())["test"]
+    assert again.pop("about") == first.pop("about")
+    # Not to the last digit everywhere: some processors add up in an order that depends on the size of the batch.
+    assert again == {name: pytest.approx(numbers, rel=1e-5) for name, numbers in first.items()}
     assert left_out == ()
     assert files_under(tmp_path / "judged") == ["evaluation.png", "metrics.json", "predictions.csv"]
 
