@@ -29,7 +29,7 @@ from graftwork.core.prefix_key import UnknownIdentityError, prefix_keys
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
 from graftwork.core.stored_features import StoredFeatures
-from graftwork.core.tensor_store import Store, names, open_store, read, writer
+from graftwork.core.tensor_store import Store, names, open_store, read, sound_names, writer
 from graftwork.core.views import view_count
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _from_store(work: Pass) -> Examples | None:
     if _any(runtime, place is None) or place is None:
         log.warning(NOT_STORED, failure or ELSEWHERE)
         return None
-    have = names(place.store)
+    have = sound_names(place.store, place.wanted)
     first_of: dict[str, tuple[int, int]] = {}
     for number, name in enumerate(place.wanted):
         if name not in have:
@@ -212,7 +212,7 @@ def _from_deepest(work: Pass, place: _Place) -> Pass:
         except OutputError as error:
             log.warning("%s", error)
             continue
-        if set(place.wanted) <= names(store):
+        if set(place.wanted) <= sound_names(store, place.wanted):
             log.info("going on from the stored output of %s", work.backbone.stages[stop - 1].name)
             return replace(work, examples=_read(work, store, place.wanted, stop), augment=None)
     return work

@@ -27,11 +27,12 @@ _AROUND_BYTES = 2**16
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lies. offset: bytes from the start of the file."""
+    """Where a tensor lies. offset: bytes from the start of the file. checksum: CRC-32 of its bytes."""
 
     file: Path
     offset: int
     shape: tuple[int, ...]
+    checksum: int
 
     def end(self, dtype: torch.dtype) -> int:
         """The size that the file must have to hold all values."""

@@ -17,7 +17,7 @@ from graftwork.core.mapped import Place
 
 log = logging.getLogger(__name__)
 
-SCHEMA = "graftwork-store-1"
+SCHEMA = "graftwork-store-2"
 RECORD = "store.json"
 
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -29,12 +29,10 @@ def unwritable(folder: Path, error: OSError) -> OutputError:
 
 
 def write_index(folder: Path, path: Path, value: dict[str, Any]) -> None:
-    """Writes JSON that is whole even after a power cut. Plain ASCII, as names may hold bytes that are not UTF-8."""
+    """Writes JSON. Plain ASCII, as names may hold bytes that are not UTF-8."""
     try:
-        with whole_file(path) as beside, beside.open("w", encoding="ascii") as file:
-            file.write(json.dumps(value))
-            file.flush()
-            os.fsync(file.fileno())
+        with whole_file(path, "private") as beside:
+            beside.write_text(json.dumps(value), encoding="ascii")
     except OutputError as error:
         if isinstance(error.__cause__, OSError):
             raise unwritable(folder, error.__cause__) from error.__cause__
@@ -86,7 +84,7 @@ def places_of(folder: Path, dtype: torch.dtype) -> dict[str, Place]:
         for name, entry in index["entries"].items():
             place = _place(data, entry)
             if place is None:
-                log.warning("%s: entry %s left out, it is not an offset and a shape", data.with_suffix(".json"), name)
+                log.warning("%s: entry %s left out, it is not an offset, a shape and a checksum", data.with_suffix(".json"), name)
             elif place.end(dtype) <= size:
                 places[name] = place
     return places
@@ -94,8 +92,10 @@ def places_of(folder: Path, dtype: torch.dtype) -> dict[str, Place]:
 
 def _place(data: Path, entry: Any) -> Place | None:
     match entry:
-        case [int(offset), [*shape]] if offset >= 0 and all(isinstance(n, int) and n >= 0 for n in shape):
-            return Place(data, offset, tuple(shape))
+        case [int(offset), [*shape], int(checksum)] if offset >= 0 and all(
+            isinstance(n, int) and n >= 0 for n in shape
+        ):
+            return Place(data, offset, tuple(shape), checksum)
     return None
 
 

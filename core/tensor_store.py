@@ -12,7 +12,8 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from torch import Tensor
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.mapped import MappedTensors
 from graftwork.core.recipe import StoreType
+from graftwork.core.store_damage import remove_damaged
 from graftwork.core.tensor_index import (
     RECORD,
     SCHEMA,
@@ -75,6 +77,7 @@ def open_store(cache: Path, key: str, about: dict[str, Any], dtype: StoreType) -
     folder = cache / key
     record: Any = {"schema": SCHEMA, "about": about, "dtype": dtype}
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (folder / RECORD).exists():
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except OSError as error:
@@ -112,10 +115,17 @@ def names(store: Store) -> frozenset[str]:
     return frozenset(places_of(store.folder, store.torch_dtype))
 
 
+def sound_names(store: Store, wanted: Iterable[str]) -> frozenset[str]:
+    """Names of the entries that are whole, after those files were removed in which a wanted one is damaged."""
+    remove_damaged(store.folder, store.torch_dtype, wanted)
+    return names(store)
+
+
 def read(store: Store, wanted: Sequence[str]) -> MappedTensors:
     """The entries of these names in this order; no data is read yet.
 
-    Raises KeyError for a name that is not there, OutputError if the files cannot be mapped.
+    They are taken as they are: `sound_names` is for whoever has not written them. Raises KeyError for a name that is
+    not there, OutputError if the files cannot be mapped.
     """
     places = places_of(store.folder, store.torch_dtype)
     try:
@@ -142,7 +152,7 @@ class Writer:
         self._file: BinaryIO | None = None
         self._path = store.folder
         self._end = 0
-        self._entries: dict[str, tuple[int, list[int]]] = {}
+        self._entries: dict[str, tuple[int, list[int], int]] = {}
         self._published = (0, 0)  # how many entries, and up to which byte
         self._published_at = time.monotonic()
 
@@ -161,13 +171,13 @@ class Writer:
             start = -(-self._end // _ALIGNMENT) * _ALIGNMENT
             file.seek(start)
             rest = values.reshape(-1).view(torch.uint8).numpy().data
-            self._end = start + len(rest)
+            self._end, checksum = start + len(rest), zlib.crc32(rest)
             while rest:
                 rest = rest[os.write(file.fileno(), rest) :]
         except OSError as error:
             self._abandon()
             raise unwritable(self._store.folder, error) from error
-        self._entries[name] = (start, list(values.shape))
+        self._entries[name] = (start, list(values.shape), checksum)
         if self._end >= FILE_BYTES:
             self._finish()
         elif time.monotonic() - self._published_at >= PUBLISH_SECONDS:
@@ -185,7 +195,9 @@ class Writer:
 
     def _begin(self) -> BinaryIO:
         self._path = self._store.folder / f"{uuid.uuid4().hex}.bin"
-        self._file = self._path.open("xb", buffering=0)
+        # Decoded scans lie here: they are their owner's alone.
+        handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        self._file = open(handle, "wb", buffering=0)  # noqa: SIM115  # closed by _finish or _abandon
         return self._file
 
     def _finish(self) -> None:

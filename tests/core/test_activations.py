@@ -2,6 +2,8 @@
 
 import errno
 import os
+import stat
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +67,64 @@ def test_the_store_gives_what_the_stages_give(backbone, examples, cached, stop):
         torch.testing.assert_close(
             torch.stack(list(found.tensors)), outputs(backbone, examples, stop), atol=1e-6, rtol=0
         )
+
+
+def overwritten_with_zeros(content):
+    return bytes(len(content))
+
+
+def with_a_bit_turned_over(content):
+    return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+
+
+def with_two_entries_exchanged(content):
+    """Their checksums are right, elsewhere."""
+    width = 3 * 4 * 4 * 4
+    return content[width : 2 * width] + content[:width] + content[2 * width :]
+
+
+@pytest.mark.parametrize("damage", [overwritten_with_zeros, with_a_bit_turned_over, with_two_entries_exchanged])
+@pytest.mark.parametrize("stop", [1, 3])
+def test_what_was_damaged_on_the_disk_is_computed_anew(counted, examples, cached, caplog, damage, stop):
+    backbone, calls = counted
+    good = torch.stack(list(stored(backbone, examples, stop, cached).tensors))
+    (data,) = Path(cached.cache).rglob("*.bin")
+    data.write_bytes(damage(data.read_bytes()))
+    calls.clear()
+    again = stored(backbone, examples, stop, cached)
+    assert torch.equal(torch.stack(list(again.tensors)), good)
+    assert sum(count for stage, count in calls if stage == 0) == 60
+    assert f"{data}: damaged; its 60 entries are computed anew" in caplog.text
+    calls.clear()
+    stored(backbone, examples, stop, cached)
+    assert not calls
+
+
+def test_a_deeper_frontier_does_not_go_on_from_damage(counted, examples, cached):
+    backbone, calls = counted
+    stored(backbone, examples, 1, cached)
+    (data,) = Path(cached.cache).rglob("*.bin")
+    data.write_bytes(bytes(data.stat().st_size))
+    calls.clear()
+    found = stored(backbone, examples, 3, cached)
+    assert {stage for stage, _ in calls} == {0, 1, 2}
+    torch.testing.assert_close(torch.stack(list(found.tensors)), outputs(backbone, examples, 3), atol=1e-6, rtol=0)
+
+
+def test_each_entry_is_compared_once_in_a_process(backbone, examples, cached, monkeypatch):
+    stored(backbone, examples, 2, cached)
+    counts, crc32 = [], zlib.crc32
+    monkeypatch.setattr("graftwork.core.store_damage.zlib.crc32", lambda *one: (counts.append(1), crc32(*one))[1])
+    for rows in (range(60), range(20), range(40, 60)):
+        stored(backbone, examples.subset(rows), 2, cached)
+    assert len(counts) == 60
+
+
+def test_what_is_stored_is_its_owners_alone(backbone, examples, cached):
+    stored(backbone, examples, 2, cached)
+    (folder,) = Path(cached.cache).iterdir()
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert (stat.S_IMODE(folder.stat().st_mode), modes) == (0o700, {0o600})
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 5e-4), ("bfloat16", 4e-3)])
