@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 FEW = 10
 """Rows or groups below which a percentile bootstrap covers clearly less than it says (Efron and Tibshirani 1993)."""
 
+SHOWN = 5
+"""Names in a sentence; the others are counted."""
+
 CHANCE = 0.5
 """AUROC of predictions that know nothing of the labels, however many of each there are."""
 
@@ -64,9 +67,24 @@ class Evaluation:
         return numbers | {"about": about}
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """A sentence for each reason not to take the metrics at their face: labels told worse than by chance, with the
+        whole interval; classes without a row and labels of one value, which means over them leave out; classes that are
+        never predicted."""
+        found = [worse_than_chance(self.metrics["auroc"], self.groups)] if "auroc" in self.metrics else []
+        if self.task == "multi-label":
+            found.append(_named(self.classes, [bool(np.isnan(self.metrics[f"auroc_{name}"].value))
+                                               for name in self.classes], LEFT_OUT))  # fmt: skip
+        if self.confusion is not None:
+            truth, predicted = self.confusion.sum(1), self.confusion.sum(0)
+            found.append(_named(self.classes, truth == 0, NO_ROW))
+            found.append(_named(self.classes, (truth > 0) & (predicted == 0), NEVER_PREDICTED))
+        return tuple(one for one in found if one is not None)
+
+    @property
     def caution(self) -> str | None:
-        """One sentence where labels are told worse than by chance, with the whole interval; None anywhere else."""
-        return None if "auroc" not in self.metrics else worse_than_chance(self.metrics["auroc"], self.groups)
+        """All of them as one text; None where there are none."""
+        return "; ".join(self.cautions) or None
 
     def __str__(self) -> str:
         resampled = counted(self.rows, "row")
@@ -80,6 +98,22 @@ class Evaluation:
         width = max(map(len, self.metrics))
         lines += [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()]
         return "\n".join(lines if self.caution is None else [*lines, self.caution])
+
+
+LEFT_OUT = "have rows of one value only: they are left out of the mean over labels"
+NO_ROW = "have no row here: means over classes leave them out"
+NEVER_PREDICTED = (
+    "are never predicted, though there are rows of them: look at balanced_accuracy, and try --class-weights"
+)
+
+
+def _named(classes: Sequence[str], chosen: Sequence[bool] | NDArray[np.bool_], said: str) -> str | None:
+    """What is said of the chosen classes, with their number and the first names; None where there is none."""
+    names = [name for name, one in zip(classes, chosen, strict=True) if one]
+    if not names:
+        return None
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} of {len(classes)} ({', '.join(map(repr, names[:SHOWN]))}{more}) {said}"
 
 
 def worse_than_chance(auroc: Interval, groups: int | None) -> str | None:
@@ -177,7 +211,7 @@ def _measures(task: Task, classes: Sequence[str], truth: NDArray[np.generic], pr
     if task == "regression":
         return _regression(np.asarray(truth, dtype=np.float64), predictions.reshape(len(predictions)))
     if task == "multi-label":
-        return _multi_label(np.asarray(truth, dtype=np.float64), predictions)
+        return _multi_label(np.asarray(truth, dtype=np.float64), predictions, classes)
     return _single_label(np.asarray(truth, dtype=np.int64), predictions)
 
 
@@ -205,8 +239,9 @@ def _single_label(truth: NDArray[np.int64], predicted: Floats) -> Metrics:
     return measure
 
 
-def _multi_label(truth: Floats, predicted: Floats) -> Metrics:
-    """The mean over labels of each label's own metric; accuracy is the share of right cells."""
+def _multi_label(truth: Floats, predicted: Floats, classes: Sequence[str]) -> Metrics:
+    """The mean over labels of each label's own metric, and those of every label; accuracy is the share of right
+    cells."""
     labels = range(truth.shape[1])
     guess = (predicted >= 0.5).astype(np.int64)
     positive = truth > 0.5
@@ -214,15 +249,19 @@ def _multi_label(truth: Floats, predicted: Floats) -> Metrics:
     def measure(weights: Floats) -> dict[str, Floats]:
         matrices = [metrics.confusion(positive[:, k].astype(np.int64), guess[:, k], 2, weights) for k in labels]
         ranked = [metrics.ranking(positive[:, k], predicted[:, k], weights) for k in labels]
-        return {
-            "auroc": metrics.macro([auroc for auroc, _ in ranked]),
-            "average_precision": metrics.macro([precision for _, precision in ranked]),
-            "accuracy": metrics.macro([metrics.accuracy(matrix) for matrix in matrices]),
-            "balanced_accuracy": metrics.macro([metrics.balanced_accuracy(matrix) for matrix in matrices]),
-            "f1": metrics.macro([metrics.positive_f1(matrix) for matrix in matrices]),
+        own = {
+            "auroc": [auroc for auroc, _ in ranked],
+            "average_precision": [precision for _, precision in ranked],
+            "accuracy": [metrics.accuracy(matrix) for matrix in matrices],
+            "balanced_accuracy": [metrics.balanced_accuracy(matrix) for matrix in matrices],
+            "f1": [metrics.positive_f1(matrix) for matrix in matrices],
+        }
+        together = {name: metrics.macro(values) for name, values in own.items()} | {
             "brier": metrics.brier(truth, predicted, weights) / truth.shape[1],
             "ece": metrics.macro([expected_calibration_error(truth[:, k], predicted[:, k], weights) for k in labels]),
         }
+        return together | {f"{name}_{label}": values[k] for k, label in enumerate(classes)
+                           for name, values in own.items()}  # fmt: skip
 
     return measure
 

@@ -100,6 +100,9 @@ def _check_trainable(rows: Manifest, what: str) -> None:
             f"{what} has rows of one class only, {rows.classes[int(found[0])]!r} ({len(rows)} rows): rows of a group, "
             "and files with the same content, stay together, so every class needs more groups than there are parts"
         )
+    absent = [name for place, name in enumerate(rows.classes) if place not in found]
+    if absent:
+        log.warning("%s has no row of %s: nothing is learnt of it", what, ", ".join(map(repr, absent)))
 
 
 def _sets_aside(experiment: Experiment, manifest: Manifest, val_fraction: float) -> bool:

@@ -76,28 +76,33 @@ def find_leakage(apart: Judged, mixed: Judged) -> Leakage:
     pair = (apart, mixed)
     by_group = by_label = None
     if apart.manifest.task != "text":
-        by_group = cast(tuple[Interval, Interval], tuple(explained(one, one.manifest.groups or ()) for one in pair))
+        by_group = cast(tuple[Interval, Interval], tuple(explained(one) for one in pair))
     if single:
         by_label = cast(tuple[Interval, Interval], tuple(explained(one, one.manifest.values.tolist()) for one in pair))
     return Leakage(apart.evaluation, mixed.evaluation, group_majority(apart.manifest) if single else None, by_group,
                    by_label)  # fmt: skip
 
 
-def explained(judged: Judged, keys: Sequence[Hashable]) -> Interval:
-    """Share of the variance of predictions, 0 to 1, that lies between rows of different `keys` (rows,).
+def explained(judged: Judged, keys: Sequence[Hashable] | None = None) -> Interval:
+    """Share of the variance of predictions, 0 to 1, that lies between rows of different `keys` (rows,), by default of
+    different groups.
 
     Epsilon squared (Kelley 1935): 1 - (within / (n - k)) / (total / (n - 1)) with n rows and k keys, which is near
-    zero, or below, for keys drawn by chance, however many; sums over the columns. Resampled by group; NaN where no two
-    rows share a key or nothing varies.
+    zero, or below, for keys drawn by chance, however many; sums over the columns. Resampled by group: what is drawn
+    twice are two groups of k, while a label that is drawn twice stays one label (Davison and Hinkley 1997, 3.8). NaN
+    where no two rows share a key or nothing varies.
     """
+    are_groups = keys is None
+    keys = (judged.manifest.groups or ()) if keys is None else keys
     values = judged.predictions.reshape(len(judged.predictions), -1)
     numbers = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     member = np.eye(len(numbers))[[numbers[key] for key in keys]]
+    first = member.argmax(0)  # a row of every key
 
     def measure(weights: Floats) -> dict[str, Floats]:
         count = weights.sum(1)
         per_key = weights @ member
-        present = (per_key > 0).sum(1)
+        present = weights[:, first].sum(1) if are_groups else (per_key > 0).sum(1)
         total = np.zeros(len(weights))
         between = np.zeros(len(weights))
         for column in values.T:

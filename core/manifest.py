@@ -82,6 +82,15 @@ class Manifest:
             sentences=None if self.sentences is None else tuple(self.sentences[i] for i in chosen),
         )
 
+    def without_empty_classes(self) -> tuple[Manifest, tuple[str, ...]]:
+        """The manifest without the single labels that no row has, and their names, as of files that were left out."""
+        if self.task != "single-label":
+            return self, ()
+        kept, numbers = np.unique(np.asarray(self.values, dtype=np.int64), return_inverse=True)
+        names = tuple(self.classes[place] for place in kept)
+        empty = tuple(name for name in self.classes if name not in names)
+        return replace(self, classes=names, values=numbers.astype(np.int64)), empty
+
     def digests(self) -> dict[str, str]:
         """SHA-256 by what it is taken of: what is in the files, targets, groups, split and sentences, row by row. Two
         manifests of equal digests are the same to a training run, whatever they and their files are called."""

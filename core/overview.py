@@ -14,13 +14,16 @@ from graftwork.core.content import content_digests
 from graftwork.core.evaluation import counted
 from graftwork.core.manifest import PARTS, Manifest
 
+SHOWN = 10
+"""Sets of files that are written out; the others are counted."""
+
 
 @dataclass(frozen=True)
 class Overview:
     """classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
     groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has.
-    same_content: sets of rows whose files hold the same bytes; conflicts: those sets whose targets differ; leaks: pairs
-    in different parts."""
+    same_content: sets of rows whose files hold the same; conflicts: the files of those sets whose targets differ, each
+    with its target; leaks: pairs in different parts."""
 
     manifest: Manifest
     classes: dict[str, dict[str, int]]
@@ -29,7 +32,7 @@ class Overview:
     classes_per_group: float | None
     single_group_classes: tuple[str, ...]
     same_content: int
-    conflicts: int
+    conflicts: tuple[dict[str, str], ...]
     leaks: int
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +75,11 @@ class Overview:
                 f"{self.same_content} sets of rows hold the same file content: drawn splits keep them together"
             )
         if self.conflicts:
-            lines.append(f"  {self.conflicts} of these sets have different targets")
+            lines.append(f"  {len(self.conflicts)} of these sets have different targets:")
+            lines += [f"    {', '.join(f'{path}: {target}' for path, target in one.items())}"
+                      for one in self.conflicts[:SHOWN]]  # fmt: skip
+            if len(self.conflicts) > SHOWN:
+                lines.append(f"    … and {len(self.conflicts) - SHOWN} more (--json names all)")
         if self.leaks:
             lines.append(f"  {self.leaks} pairs lie in different parts of the split column: test numbers may flatter")
         return "\n".join(lines)
@@ -87,7 +94,9 @@ def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) 
         same.setdefault(value, []).append(row)
     sets = [rows for rows in same.values() if len(rows) > 1]
     values = np.asarray(manifest.values)
-    conflicts = sum(any(not np.array_equal(values[row], values[rows[0]]) for row in rows) for rows in sets)
+    files, targets = manifest.files, manifest.targets
+    conflicts = tuple({files[row]: str(targets[row]) for row in rows} for rows in sets
+                      if any(not np.array_equal(values[row], values[rows[0]]) for row in rows))  # fmt: skip
     groups = per_group = None
     alone: tuple[str, ...] = ()
     if manifest.groups is not None:

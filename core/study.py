@@ -86,7 +86,7 @@ def run_study(study: Study) -> Outcome:
     examples = read_examples(manifest, watch or backbone.contract, unreadable=unreadable,  # type: ignore[arg-type]
                              frames=backbone.frames)  # fmt: skip
     examples = dataclasses.replace(examples, contract=backbone.contract)
-    examples = agreed(examples, runtime)
+    examples = agreed(_of_classes_with_rows(examples), runtime)
     record = _record(study, backbone, examples, recipe)
     if study.resume:
         check_same_run(study.out, record)
@@ -197,6 +197,15 @@ def _in_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> 
     if manifest.task == "text":
         raise SettingsError("--window-seconds cuts words in two: transcripts need whole clips")
     return in_windows(manifest, windows)
+
+
+def _of_classes_with_rows(examples: Examples) -> Examples:
+    """The examples without the classes of which every file was left out: nothing can be learnt of them."""
+    manifest, empty = examples.manifest.without_empty_classes()
+    if empty:
+        log.warning("no file of %s can be read: the run learns %d classes, not %d", ", ".join(map(repr, empty)),
+                    len(manifest.classes), len(examples.manifest.classes))  # fmt: skip
+    return dataclasses.replace(examples, manifest=manifest)
 
 
 def _input(study: Study, manifest: Manifest) -> dict[str, Any]:

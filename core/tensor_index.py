@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,11 @@ def places_of(folder: Path, dtype: torch.dtype) -> dict[str, Place]:
         for name, entry in index["entries"].items():
             place = _place(data, entry)
             if place is None:
-                log.warning("%s: entry %s left out, it is not an offset, a shape and a checksum", data.with_suffix(".json"), name)
+                log.warning(
+                    "%s: entry %s left out, it is not an offset, a shape and a checksum",
+                    data.with_suffix(".json"),
+                    name,
+                )
             elif place.end(dtype) <= size:
                 places[name] = place
     return places

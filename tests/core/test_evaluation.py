@@ -51,6 +51,45 @@ def test_several_labels_are_judged_label_by_label(rng):
     assert found["brier"] == pytest.approx(((truth - predicted) ** 2).mean())
     each = [reference.balanced_accuracy_score(truth[:, k], guess[:, k]) for k in range(3)]
     assert found["balanced_accuracy"] == pytest.approx(np.mean(each))
+    named = point_metrics("multi-label", truth, predicted, ("x", "y", "z"))
+    assert {name: named[name] for name in found} == found
+    for k, label in enumerate("xyz"):
+        own = (truth[:, k], predicted[:, k])
+        assert named[f"auroc_{label}"] == pytest.approx(reference.roc_auc_score(*own))
+        assert named[f"average_precision_{label}"] == pytest.approx(reference.average_precision_score(*own))
+        assert named[f"f1_{label}"] == pytest.approx(reference.f1_score(truth[:, k], guess[:, k]))
+        assert named[f"balanced_accuracy_{label}"] == pytest.approx(each[k])
+        assert named[f"accuracy_{label}"] == pytest.approx((truth[:, k] == guess[:, k]).mean())
+
+
+def test_labels_that_a_mean_leaves_out_are_named(rng):
+    truth, predicted = rng.integers(0, 2, (60, 3)), rng.random((60, 3))
+    assert evaluate_predictions("multi-label", ("x", "y", "z"), truth, predicted, resamples=20).caution is None
+    truth[:, 1] = 0
+    found = evaluate_predictions("multi-label", ("x", "y", "z"), truth, predicted, resamples=20)
+    assert found.metrics["auroc"].value == pytest.approx(
+        np.mean([reference.roc_auc_score(truth[:, k], predicted[:, k]) for k in (0, 2)])
+    )
+    assert found.caution == "1 of 3 ('y') have rows of one value only: they are left out of the mean over labels"
+    assert found.to_json()["about"]["caution"] == found.caution
+    assert str(found).splitlines()[-1] == found.caution
+    truth[:, 1] = 1
+    assert "('y') have rows of one value" in str(
+        evaluate_predictions("multi-label", ("x", "y", "z"), truth, predicted, resamples=20)
+    )
+
+
+def test_classes_without_rows_and_classes_that_are_never_predicted_are_named(rng):
+    truth = rng.integers(0, 2, 40)
+    predicted = np.tile([0.6, 0.3, 0.1], (40, 1)) + rng.normal(0, 0.01, (40, 3))
+    found = evaluate_predictions("single-label", ("x", "y", "z"), truth, predicted, resamples=20)
+    assert found.metrics["balanced_accuracy"].value == 0.5
+    no_row, never = found.cautions
+    assert no_row == "1 of 3 ('z') have no row here: means over classes leave them out"
+    assert never.startswith("1 of 3 ('y') are never predicted, though there are rows of them")
+    many = evaluate_predictions("single-label", tuple("abcdefgh"), np.zeros(9, int), np.eye(8)[np.zeros(9, int)],
+                                resamples=20)  # fmt: skip
+    assert many.cautions[0].startswith("7 of 8 ('b', 'c', 'd', 'e', 'f' and 2 more) have no row here")
 
 
 def test_numbers_may_come_as_a_column(rng):
@@ -117,11 +156,14 @@ def test_an_interval_that_reaches_chance_is_no_cause_for_caution():
     assert found.caution is None
 
 
-def test_numbers_and_undefined_scores_have_no_caution(rng):
+def test_numbers_have_no_caution():
     numbers = evaluate_predictions("regression", (), np.arange(9.0), -np.arange(9.0), resamples=20)
     assert numbers.caution is None
+
+
+def test_an_undefined_score_is_not_worse_than_chance_but_its_reason_is_said(rng):
     one_class = evaluate_predictions("single-label", ("x", "y"), np.zeros(9, int), softmax(rng, 9, 2), resamples=20)
-    assert one_class.caution is None
+    assert one_class.caution == "1 of 2 ('y') have no row here: means over classes leave them out"
 
 
 def test_predictions_are_judged_alike_in_any_order_of_the_rows(rng):

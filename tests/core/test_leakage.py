@@ -35,9 +35,28 @@ def epsilon_squared(values, keys):
 
 def test_the_share_is_epsilon_squared():
     scores = RNG.random(240) * 0.5 + LABELS * 0.2
-    found = explained(judged(scores), GROUPS)
+    found = explained(judged(scores))
     assert found.value == pytest.approx(epsilon_squared(np.clip(scores, 0.01, 0.99), GROUPS))
     assert found.low <= found.value <= found.high
+
+
+def test_a_group_that_is_drawn_twice_is_two_groups():
+    """Few groups that explain much: the ends are those of resamples that are written out, each copy under a name of
+    its own. Where copies are one group, the interval lies below its own value."""
+    generator = np.random.default_rng(1)
+    groups = np.repeat(np.arange(8), 6)
+    scores = np.clip(
+        0.5 + 0.15 * generator.standard_normal(8)[groups] + 0.1 * generator.standard_normal(48), 0.01, 0.99
+    )
+    rows = manifest(np.zeros(48, int), tuple(map(str, groups)))
+    found = explained(judge("test", rows, np.stack([1 - scores, scores], axis=1)))
+    assert found.low < found.value < found.high
+    shares = []
+    for _ in range(4000):
+        drawn = generator.integers(0, 8, 8)
+        values = np.concatenate([scores[groups == group] for group in drawn])
+        shares.append(epsilon_squared(values, np.repeat(np.arange(8), 6)))
+    assert (found.low, found.high) == pytest.approx(np.quantile(shares, [0.025, 0.975]), abs=0.03)
 
 
 def test_a_model_that_only_knows_groups_again_is_told_from_one_that_knows_the_label():
@@ -57,7 +76,7 @@ def test_keys_drawn_by_chance_explain_nothing_however_many_they_are():
 
 
 def test_what_does_not_vary_has_no_share():
-    assert np.isnan(explained(judged(np.full(240, 0.5)), GROUPS).value)
+    assert np.isnan(explained(judged(np.full(240, 0.5))).value)
     assert np.isnan(explained(judged(RNG.random(240)), range(240)).value)
 
 

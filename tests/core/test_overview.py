@@ -53,3 +53,16 @@ def test_groups_that_share_their_classes_need_no_word(look):
     found = look(("a", "p"), ("b", "p"), ("a", "q"), ("b", "q"))
     assert found.single_group_classes == ()
     assert str(found).splitlines()[-1] == "2 groups of 2 rows"
+
+
+def test_files_of_the_same_content_with_different_targets_are_named(tmp_path):
+    lines = ["path,label"]
+    for name, content, label in [("a", 1, "x"), ("b", 1, "y"), ("c", 2, "x"), ("d", 2, "x"), ("e", 3, "y")]:
+        (tmp_path / f"{name}.npy").write_bytes(bytes([content]))
+        lines.append(f"{name}.npy,{label}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    found = overview(read_manifest(tmp_path / "table.csv"))
+    pair = {f"{tmp_path}/a.npy": "x", f"{tmp_path}/b.npy": "y"}
+    assert found.same_content == 2
+    assert found.conflicts == found.to_json()["conflicts"] == (pair,)
+    assert f"1 of these sets have different targets:\n    {tmp_path}/a.npy: x, {tmp_path}/b.npy: y" in str(found)

@@ -131,6 +131,23 @@ def test_the_numbers_are_those_of_the_predictions(make_study):
     assert str(outcome.judged[-1].evaluation) in (study.out / "README.md").read_text()
 
 
+def test_classes_of_which_no_file_can_be_read_are_not_learnt(make_study, table, tmp_path, caplog):
+    lines = table.read_text().splitlines()
+    rows = [f"{table.parent}/{line}" for line in lines[1:]]
+    for number in range(2):
+        (tmp_path / f"bad{number}.npy").write_bytes(b"nothing")
+        rows.append(f"{tmp_path}/bad{number}.npy,absent,q{number},1,0,0")
+    (tmp_path / "with.csv").write_text("\n".join([lines[0], *rows]) + "\n")
+    study = make_study("run", "probe", manifest=tmp_path / "with.csv", data={"skip_unreadable": True})
+    outcome = run_study(study)
+    assert outcome.run.adapter.classes == ("a", "b", "c")
+    assert json.loads((study.out / "adapter.json").read_text())["classes"] == ["a", "b", "c"]
+    assert "no file of 'absent' can be read: the run learns 3 classes, not 4" in caplog.text
+    other = make_study("other", "probe")
+    run_study(other)
+    assert (other.out / "adapter.safetensors").read_bytes() == (study.out / "adapter.safetensors").read_bytes()
+
+
 def test_nothing_is_written_before_everything_is_checked(make_study, tmp_path):
     (tmp_path / "bad.csv").write_text("path,label\nnone.npy,x\n")
     for study, error in [
