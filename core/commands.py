@@ -17,6 +17,7 @@ from graftwork.core.console import print_table
 from graftwork.core.domain import Domain
 from graftwork.core.errors import GraftworkError
 from graftwork.core.inspection_commands import rank_command, stages_command
+from graftwork.core.interruption import interruptible
 from graftwork.core.recipe import STRATEGIES
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 Verb = Callable[..., None]
 
-USER_ERROR, FAULT, INTERRUPTED = 2, 1, 130
+USER_ERROR, FAULT = 2, 1
+INTERRUPTED = "interrupted; train, compare and pretrain go on from the last checkpoint with --resume"
 
 
 def build_app(domain: Domain) -> typer.Typer:
@@ -56,15 +58,13 @@ def run_app(domain: Domain) -> None:
     first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
     log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else logging.INFO)
     try:
-        build_app(domain)(arguments)
+        with interruptible(INTERRUPTED):
+            build_app(domain)(arguments)
     except GraftworkError as error:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        print("interrupted; train and compare go on from the last checkpoint with --resume", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     finally:
         log.removeHandler(handler)
 
