@@ -43,8 +43,11 @@ def interruptible(sentence: str) -> Iterator[None]:
                 os._exit(STATUS)
         os.close(reader)
 
+    process = os.getpid()
+
     def interrupt(number: int, frame: object) -> None:
-        raise _Interrupt
+        # Workers that were forked from this process know what to do with the usual one.
+        raise _Interrupt if os.getpid() == process else KeyboardInterrupt
 
     watcher = threading.Thread(target=end, daemon=True)
     watcher.start()
