@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 
-from graftwork.core.backbone import Backbone
+from graftwork.core.backbone import Backbone, refuse_non_finite
 from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.evaluation import Evaluation
@@ -134,6 +134,7 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
         tensors, _ = read_tensors(place / WEIGHTS, record.get(LEARNT_DIGEST))
     except (OSError, DamagedFileError) as error:
         raise AdapterError(f"{place / WEIGHTS}: cannot be read ({error})") from error
+    refuse_non_finite(tensors, str(place / WEIGHTS))
     if backbone.contract.to_json() != record["input"]:
         raise AdapterError(f"{folder}: {about['id']} now expects another input than the adapter was trained with")
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -231,6 +231,19 @@ def named_tensors(network: nn.Module) -> dict[str, Tensor]:
             seen.add(id(value))
             unique[name] = value
     return unique
+
+
+def refuse_non_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raises BackboneError that names the tensors which hold NaN, or parameters infinity: what is computed with them
+    would be NaN as well. Buffers may hold infinity, as masks of attention do."""
+    wrong = [name for name, value in tensors.items() if value.is_floating_point() and bool(
+        (~torch.isfinite(value) if isinstance(value, nn.Parameter) else torch.isnan(value)).any()
+    )]  # fmt: skip
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        named = ", ".join(wrong[:3])
+        raise BackboneError(f"{where}: {len(wrong)} of {len(tensors)} tensors hold NaN or infinity ({named}{more}): "
+                            "the weights are damaged, or their training diverged; take others")  # fmt: skip
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.allocator import freed_memory_kept
-from graftwork.core.backbone import Backbone
+from graftwork.core.backbone import Backbone, named_tensors, refuse_non_finite
 from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples
@@ -67,13 +67,14 @@ def check_experiment(
 ) -> None:
     """Goes through plan and parts without training, so that what cannot work is known before a folder is made.
 
-    Raises SettingsError for a strategy that the backbone cannot carry, fractions or folds that leave a part empty,
-    and a training part with one class only.
+    Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry,
+    fractions or folds that leave a part empty, and a training part with one class only.
     """
     for name, fraction in (("--val-fraction", val_fraction), ("--test-fraction", test_fraction)):
         if not 0 <= fraction < 1:
             raise SettingsError(f"{name}: expected at least 0 and below 1, found {fraction}")
     recipe, backbone = experiment.recipe, experiment.backbone
+    refuse_non_finite(named_tensors(backbone.network), backbone.id)
     light = backbone.copy_sharing_tensors()
     graft = make_graft(light, experiment.strategy, recipe, manifest.task, manifest.classes, len(manifest))
     augmented(graft.plan, recipe)

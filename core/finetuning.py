@@ -13,7 +13,7 @@ import numpy as np
 from graftwork.core.activations import agreed, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
 from graftwork.core.allocator import freed_memory_kept
-from graftwork.core.backbone import Backbone
+from graftwork.core.backbone import Backbone, named_tensors, refuse_non_finite
 from graftwork.core.checkpoint import remove_checkpoint
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
@@ -120,6 +120,7 @@ def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe
     """A copy of the backbone, or for `scratch` the same architecture afresh, under a new head, frozen as planned."""
     seed_everything(recipe.seed)
     own = backbone.copy()
+    refuse_non_finite(named_tensors(own.network), backbone.id)
     if strategy.name == "scratch" and backbone.build is not None:
         own = backbone.with_network(backbone.build().eval())
         seed_everything(recipe.seed)

@@ -59,13 +59,15 @@ def allocate(
     fractions: Sequence[float],
     seed: int,
     least: Sequence[int] | None = None,
+    advice: str = "give --val-fraction 0 or --test-fraction 0, or name the parts in a split column",
 ) -> NDArray[np.int64]:
     """Part number (rows,) for every row; part p gets about `fractions[p]` of the rows and of every stratum.
 
     kinds: (rows, strata) as `strata` gives them. units: (rows,) rows that must stay together.
     Whole units are placed greedily, the largest first and in an order drawn from `seed`, each where it
     brings the parts closest to their share (the idea of Sechidis et al. 2011, iterative stratification,
-    with units in place of rows). least: fewest units of every part, 1 each by default.
+    with units in place of rows). least: fewest units of every part, 1 each by default. advice: what the error says
+    to do.
     Raises SettingsError if a part with a positive fraction would have fewer.
     """
     count = int(units.max()) + 1
@@ -73,8 +75,7 @@ def allocate(
     wanted = int(needed.sum())
     if count < wanted:
         raise SettingsError(
-            f"{wanted} parts need at least {wanted} groups of rows that may be separated, found {count}: "
-            "use fewer folds or parts, or a split column"
+            f"{wanted} parts need at least {wanted} groups of rows that may be separated, found {count}: {advice}"
         )
     contents = np.zeros((count, kinds.shape[1] + 1))
     np.add.at(contents, units, np.column_stack([kinds, np.ones(len(units))]))
@@ -101,4 +102,4 @@ def fold_numbers(kinds: NDArray[np.float64], units: NDArray[np.int64], folds: in
     """Fold (rows,), 0 to `folds` - 1, of about equal size and make-up. Raises SettingsError for under two folds."""
     if folds < 2:
         raise SettingsError(f"folds: expected at least 2, found {folds}")
-    return allocate(kinds, units, [1 / folds] * folds, seed)
+    return allocate(kinds, units, [1 / folds] * folds, seed, advice="use fewer folds")

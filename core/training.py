@@ -6,7 +6,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -169,7 +170,8 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
             loss = torch.zeros((), device=runtime.device)  # of a process that has no row of this batch
             if features is not None:
                 with runtime.batch_statistics():
-                    loss = _loss(course, features, share, position.update / updates)
+                    with _batch_norm_explained(len(share)):
+                        loss = _loss(course, features, share, position.update / updates)
                     runtime.backward(loss / course.weights[np.concatenate(window)].sum())
             pending.append((number, loss.detach()))
             seen = position.loss_weight + float(course.weights[batches[number]].sum())
@@ -193,6 +195,21 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
                 keep(position)
                 saved = time.monotonic()
     return _settle(course, position, pending, batches, leave=0)
+
+
+@contextmanager
+def _batch_norm_explained(rows: int) -> Iterator[None]:
+    """Raises SettingsError where BatchNorm has one number a channel to learn its statistics from, as torch puts it."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise SettingsError(
+            f"a batch of {rows} example{'' if rows == 1 else 's'} gives a BatchNorm that learns one value a channel, "
+            "of which there is no variance: raise --batch-size so that no batch of an epoch has a single example, "
+            "raise --image-size, or let fewer stages learn"
+        ) from error
 
 
 def _latest(position: Position) -> str:

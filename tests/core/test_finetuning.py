@@ -1,19 +1,21 @@
 """From a backbone and a manifest to what was learnt."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from graftwork.core import activations
-from graftwork.core.errors import UnreadableError
+from graftwork.core.errors import BackboneError, SettingsError, UnreadableError
 from graftwork.core.evaluation import point_metrics
+from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import finetune, frozen_features, new_graft
 from graftwork.core.judging import predict
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.tables import read_manifest
 
-from .conftest import examples_in
+from .conftest import ArrayContract, examples_in
 
 
 def learnt(run):
@@ -49,6 +51,35 @@ def counting(run, calls):
         return run(network, features)
 
     return counted
+
+
+@pytest.mark.parametrize("strategy", ["knn", "probe", "partial:1", "full"])
+@pytest.mark.parametrize(("name", "value"), [
+    ("stem.0.weight", float("nan")), ("layer1.1.running_var", float("nan")), ("layer10.1.weight", float("inf")),
+])  # fmt: skip
+def test_weights_that_are_no_numbers_are_named_before_anything_is_computed(
+    make_backbone, examples, recipe, strategy, name, value
+):
+    backbone = make_backbone()
+    backbone.network.state_dict()[name].view(-1)[0] = value
+    with pytest.raises(BackboneError, match=rf"tiny:net: 1 of 18 tensors hold NaN or infinity \({name}\)"):
+        finetune(backbone, examples, strategy=strategy, recipe=recipe)
+
+
+def test_a_batch_that_gives_batch_norm_one_value_says_what_to_do(make_backbone, table, recipe):
+    @dataclass(frozen=True)
+    class Small(ArrayContract):
+        def read(self, path):
+            return super().read(path)[:, :4, :4]
+
+        def blank(self):
+            return torch.zeros(1, 4, 4)
+
+    backbone = make_backbone(contract=Small())
+    for batch_size, rows in ((1, 6), (2, 5)):
+        examples = read_examples(read_manifest(table).subset(range(rows)), backbone.contract)
+        with pytest.raises(SettingsError, match=r"a batch of 1 example gives a BatchNorm .* raise --batch-size"):
+            finetune(backbone, examples, strategy="full", recipe=replace(recipe, batch_size=batch_size))
 
 
 @pytest.mark.parametrize("strategy", ["probe", "partial:1", "full", "scratch"])
