@@ -247,12 +247,16 @@ def load_batches(
     Worker processes are used only where there is something to do besides stacking tensors in memory.
     """
     idle = examples.tensors is not None and augment is None
+    workers = 0 if idle or len(batches) < 2 else workers
     collate: Callable[[Sequence[Tensor]], Features] = examples.contract.collate
+    rows = _Rows(examples, augment, seed, epoch)
+    if workers:
+        rows[0]  # what a change imports, as MONAI, is imported here once, not by every worker of every epoch
     loader: DataLoader[Tensor] = DataLoader(
-        _Rows(examples, augment, seed, epoch),
+        rows,
         batch_sampler=[[int(row) for row in batch] for batch in batches],
         collate_fn=collate,
-        num_workers=0 if idle or len(batches) < 2 else workers,
+        num_workers=workers,
         pin_memory=pin,
         worker_init_fn=_one_thread,
     )

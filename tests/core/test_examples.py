@@ -1,5 +1,6 @@
 """Examples read once, batches of an epoch, and random changes that repeat."""
 
+import os
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -98,3 +99,18 @@ def test_slow_files_are_read_side_by_side_and_quick_ones_without_waiting_for_a_t
     monkeypatch.setattr(examples_module, "_HANDING_OVER_SECONDS", 60.0)
     assert [path for path, _ in read_many(quick, manifest.paths, "")] == list(manifest.paths)
     assert set(quick.threads) == {here}
+
+
+def test_what_a_change_needs_is_imported_before_workers_are_forked(examples):
+    """Each worker of each epoch would import it again."""
+    parents = []
+
+    def change(example, generator):
+        parents.append(os.getpid())
+        return example
+
+    augment = epoch_augment(change, len(examples), 0, 0)
+    list(load_batches(examples, [[0, 1], [2, 3]], augment=augment, workers=1))
+    assert parents == [os.getpid()]
+    list(load_batches(examples, [[0, 1], [2, 3]], augment=augment, workers=0))
+    assert len(parents) == 5
