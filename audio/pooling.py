@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from graftwork.core.backbone import padding_mask
+
 Pooling = Literal["mean", "mean+std", "attentive", "none"]
 
 ATTENTION_WIDTH = 128
@@ -35,8 +37,8 @@ class AttentivePooling(nn.Module):
         given = frames.dtype
         scores = self.score(torch.tanh(self.hidden(frames))).float()
         if lengths is not None:
-            steps = torch.arange(frames.shape[1], device=frames.device)
-            scores = scores.masked_fill((steps >= lengths[:, None])[..., None], float("-inf"))
+            padding = padding_mask(lengths, frames.shape[1], frames.device)
+            scores = scores.masked_fill(padding[..., None], float("-inf"))
         weights = scores.softmax(dim=1)
         frames = frames.float()
         mean = (weights * frames).sum(dim=1)
@@ -58,9 +60,8 @@ def pool(frames: Tensor, lengths: Tensor | None, pooling: Literal["mean", "mean+
         deviation = frames - mean[:, None]
         variance = deviation.square().mean(dim=1)
     else:
-        steps = torch.arange(frames.shape[1], device=frames.device)
-        padding = (steps >= lengths[:, None])[..., None]
-        count = lengths[:, None].to(frames.dtype)
+        padding = padding_mask(lengths, frames.shape[1], frames.device)[..., None]
+        count = lengths[:, None].to(frames)
         mean = frames.masked_fill(padding, 0.0).sum(dim=1) / count
         deviation = (frames - mean[:, None]).masked_fill(padding, 0.0)
         variance = deviation.square().sum(dim=1) / count

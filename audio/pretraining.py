@@ -183,7 +183,7 @@ def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bo
     about = {name: value for name, value in about.items() if name not in ("device", "checkpoint_seconds")}
     position = Position(history=history)
     if resume and (place / NAME).exists():
-        position, _ = load_checkpoint(place, about, model, optimiser)
+        position, _ = load_checkpoint(place, about, model, optimiser, runtime.scaler)
         log.info("resuming in round %d at update %d", task.round + 1, position.update)
     every = max(1, settings.updates // REPORTS)
     saved = time.monotonic()
@@ -207,7 +207,7 @@ def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bo
                 position = replace(position, history=(*position.history, row), loss_sum=0.0, loss_weight=0.0)
             due = time.monotonic() - saved >= settings.checkpoint_seconds or update + 1 == settings.updates
             if due and runtime.rank == 0:
-                save_checkpoint(place, about, position, model, {}, optimiser)
+                save_checkpoint(place, about, position, model, {}, optimiser, runtime.scaler)
                 saved = time.monotonic()
     return position.history
 
@@ -292,11 +292,9 @@ def _update(
     total = runtime.total(float(summed.detach()))
     if not math.isfinite(total):
         raise TrainingError(f"the loss is {total} in update {update + 1}: lower --learning-rate")
-    runtime.clip(parameters, settings.clip_norm)
     for group in optimiser.param_groups:
         group["lr"] = settings.learning_rate * rate_factor(update, settings.updates, 0.1)
-    optimiser.step()
-    optimiser.zero_grad()
+    runtime.step(optimiser, parameters, settings.clip_norm)
     return total, float(count)
 
 

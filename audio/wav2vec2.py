@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graftwork.audio.pooling import Pooling, pool
 from graftwork.audio.wavlm import GatedAttention
-from graftwork.core.backbone import FRAMES, Features, Stage
+from graftwork.core.backbone import FRAMES, Features, Stage, padding_mask
 
 ATTENTION = "attentive_pooling"
 """The module of the network that the stage `pool` has where pooling is learnt."""
@@ -81,8 +81,8 @@ def group_norm_over_clips(norm: nn.GroupNorm, x: Tensor, lengths: Tensor) -> Ten
     """
     if norm.num_groups != norm.num_channels:
         raise ValueError(f"expected one channel a group, found {norm.num_channels} in {norm.num_groups}")
-    padding = torch.arange(x.shape[2], device=x.device) >= lengths[:, None, None]
-    count = lengths[:, None, None].float()
+    padding = padding_mask(lengths, x.shape[2], x.device)[:, None]
+    count = lengths[:, None, None].to(x.device).float()
     # Sums over a long clip need single precision also where the network runs in half.
     mean = x.float().masked_fill(padding, 0.0).sum(dim=2, keepdim=True) / count
     centred = (x.float() - mean).masked_fill(padding, 0.0)
@@ -146,7 +146,7 @@ def padding_of(features: Features) -> Tensor | None:
     time = features.values.shape[1]
     if features.lengths is None or bool((features.lengths >= time).all()):
         return None
-    return torch.arange(time, device=features.values.device) >= features.lengths[:, None]
+    return padding_mask(features.lengths, time, features.values.device)
 
 
 def without_padding(features: Features) -> Features:

@@ -7,7 +7,6 @@ import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import NoneType
 from typing import Any, cast
@@ -26,6 +25,7 @@ from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import seed_everything
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tensor_files import read_tensors, write_tensors
+from graftwork.core.versions import version_of
 
 SCHEMA = 1
 WEIGHTS, RECORD, CARD = "adapter.safetensors", "adapter.json", "README.md"
@@ -253,10 +253,3 @@ def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def version_of(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -34,9 +34,10 @@ class Features:
     `values` is a batch: images (batch, channels, height, width), volumes (batch, channels, depth, height,
     width), token or frame sequences (batch, time, channels), waveforms (batch, time), vectors
     (batch, channels). `lengths` (batch,), int64, counts the valid steps along time; None where every
-    example fills its row, as images do. `skips` are maps (batch, channels, *spatial) of earlier stages, the first
-    stage's first, that a later stage or a decoder takes up. `masks` (batch, *spatial), int64, is the true class of
-    every pixel or voxel, beside images whose masks are learnt; stages need not pass it on.
+    example fills its row, as images do. They stay on the CPU, where asking for one does not stop the GPU. `skips` are
+    maps (batch, channels, *spatial) of earlier stages, the first stage's first, that a later stage or a decoder takes
+    up. `masks` (batch, *spatial), int64, is the true class of every pixel or voxel, beside images whose masks are
+    learnt; stages need not pass it on.
     """
 
     values: Tensor
@@ -48,7 +49,9 @@ class Features:
         return int(self.values.shape[0])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Features:
-        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """The features on a device, their lengths where they were."""
+        moved = self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return replace(moved, lengths=self.lengths)
 
     def pin_memory(self) -> Features:
         """Called by torch's DataLoader, so that copies to a GPU can run beside the computation."""
@@ -58,6 +61,11 @@ class Features:
         lengths = None if self.lengths is None else change(self.lengths)
         masks = None if self.masks is None else change(self.masks)
         return Features(change(self.values), lengths, tuple(map(change, self.skips)), masks)
+
+
+def padding_mask(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
+    """True, (batch, steps), at the steps beyond each row's own `lengths` (batch,), on the device."""
+    return torch.arange(steps, device=device) >= lengths.to(device, non_blocking=True)[:, None]
 
 
 class InputContract(Protocol):

@@ -55,6 +55,7 @@ def save_checkpoint(
     graft: Learner,
     best: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> None:
     """Replaces the folder's checkpoint. settings: what the run depends on; a resume must be given the same."""
     tensors = {f"now.{name}": value.detach() for name, value in graft.learnt().items()}
@@ -62,14 +63,19 @@ def save_checkpoint(
     for name, parameter in _optimised(optimiser).items():
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser.{key}.{name}"] = torch.as_tensor(value)
-    state = {"schema": SCHEMA, "settings": settings, "position": _position_json(position)}
+    state = {"schema": SCHEMA, "settings": settings, "position": _position_json(position),
+             "scaler": scaler.state_dict()}  # fmt: skip
     write_tensors(folder / NAME, tensors, state, access="private")
 
 
 def load_checkpoint(
-    folder: Path, settings: dict[str, Any], graft: Learner, optimiser: torch.optim.Optimizer
+    folder: Path,
+    settings: dict[str, Any],
+    graft: Learner,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> tuple[Position, dict[str, Tensor]]:
-    """Puts graft and optimiser back to where they were; returns the position and the best weights so far.
+    """Puts graft, optimiser and scaler back to where they were; returns the position and the best weights so far.
 
     Raises OutputError if there is no checkpoint, if it is damaged, or if it belongs to a run with other settings.
     """
@@ -97,6 +103,8 @@ def load_checkpoint(
         own = {key: value for key, value in own.items() if "." not in key}
         if own:
             optimiser.state[parameter] = {key: _as_begun(key, value, parameter) for key, value in own.items()}
+    if scaler.is_enabled():
+        scaler.load_state_dict(state["scaler"])
     saved = state["position"]
     position = Position(**saved | {"best_key": tuple(float(part) for part in saved["best_key"]),
                                    "history": tuple(saved["history"])})  # fmt: skip

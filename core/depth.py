@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from graftwork.core.activations import beyond
 from graftwork.core.allocator import freed_memory_kept
-from graftwork.core.backbone import Backbone, Features, Stage, named_tensors
+from graftwork.core.backbone import Backbone, Features, Stage, named_tensors, padding_mask
 from graftwork.core.errors import TrainingError
 from graftwork.core.evaluation import Evaluation, headline
 from graftwork.core.examples import Examples, Unreadable
@@ -140,8 +140,8 @@ def pooled(features: Features, channel_axis: int = 1) -> Tensor:
         return values.movedim(channel_axis, 1).flatten(2).mean(dim=2)
     if features.lengths is None:
         return values.mean(dim=1)
-    beyond_end = torch.arange(values.shape[1], device=values.device) >= features.lengths[:, None]
-    return values.masked_fill(beyond_end[..., None], 0.0).sum(dim=1) / features.lengths[:, None]
+    padding = padding_mask(features.lengths, values.shape[1], values.device)
+    return values.masked_fill(padding[..., None], 0.0).sum(dim=1) / features.lengths[:, None].to(values.device)
 
 
 def write_depth(folder: Path, depth: Depth) -> None:

@@ -108,11 +108,12 @@ def read_examples(
 
     unreadable: "stop" raises UnreadableError that lists all examples that cannot be read, or do not fit
     the contract; "skip" leaves them out and lists them in the result.
-    memory_limit_bytes: most that may be kept, a quarter of the free memory by default.
+    memory_limit_bytes: most that may be kept, by default this process' share of a quarter of the free memory.
     frames: how many a backbone gives of an example, where text is to be learnt by it: an example that has too few for
     its transcript cannot be used either.
     """
-    limit = psutil.virtual_memory().available * MEMORY_SHARE if memory_limit_bytes is None else memory_limit_bytes
+    share = psutil.virtual_memory().available * MEMORY_SHARE / processes_here()
+    limit = share if memory_limit_bytes is None else memory_limit_bytes
     kept: list[Tensor] = []
     good: list[int] = []
     failures: list[Unreadable] = []
@@ -155,6 +156,11 @@ def read_examples(
         tuple(failures),
         seconds=unequal(durations),
     )
+
+
+def processes_here() -> int:
+    """How many processes of this run share the machine's memory, as torchrun says; 1 without it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def unequal(durations: Sequence[float | None]) -> tuple[float, ...] | None:

@@ -21,9 +21,16 @@ from graftwork.core.backbone import Backbone, digest, named_tensors
 from graftwork.core.domain import Augment
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
+from graftwork.core.versions import version_of
 
 KEY_LENGTH = 40
 """Hexadecimal digits of a key: short enough for a folder's name."""
+
+LIBRARIES = (
+    "torch", "torchvision", "torchaudio", "torchcodec", "timm", "monai", "numpy", "scipy", "pillow", "nibabel",
+    "pydicom", "soundfile", "silero-vad",
+)  # fmt: skip
+"""What reads files and computes outputs: of another version, these may differ."""
 
 PACKAGE = "graftwork."
 
@@ -40,8 +47,8 @@ def prefix_keys(
     augment: Augment | None,
 ) -> tuple[str, ...]:
     """Digests, for the first 0, 1, … `stop` stages, over everything, but the file, that their output depends on:
-    weights, the settings and the code of the modules and stages, input contract, random change and seed, precision and
-    dtype.
+    weights, the settings and the code of the modules and stages, input contract, random change and seed, precision,
+    dtype, kind of device and versions of the libraries that read and compute.
 
     Code is known by the files that it stands in; for this package, by all files of the package. Forward hooks are
     not looked at. Raises UnknownIdentityError for a stage, a contract or a random change that holds an object whose
@@ -61,7 +68,8 @@ def prefix_keys(
         "precision": runtime.precision,
         "dtype": recipe.cache_dtype,
         "augmentation": None if augment is None else [_identity(augment), recipe.seed],
-        "torch": torch.__version__,
+        "device": [runtime.device.type, *_tf32(runtime.device)],
+        "libraries": {name: version_of(name) for name in LIBRARIES},
     }
     keys = []
     for count in range(stop + 1):
@@ -75,6 +83,13 @@ def prefix_keys(
         }
         keys.append(hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH])
     return tuple(keys)
+
+
+def _tf32(device: torch.device) -> tuple[bool, ...]:
+    """Whether a GPU rounds the factors of single-precision products to 10 bits: of matrices, of convolutions."""
+    if device.type != "cuda":
+        return ()
+    return (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
 
 
 def _first_stop(backbone: Backbone, name: str, module: nn.Module) -> int:

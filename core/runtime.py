@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,18 +24,26 @@ from graftwork.core.recipe import Recipe
 BUCKET_BYTES = 64 * 2**20
 """Gradients are exchanged in pieces of this size."""
 
-_ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+FIRST_SCALE = 2.0**16
+"""What the loss is multiplied by in fp16 at first, as torch has it."""
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """One process' share of the computation; one process of one is the ordinary case."""
+    """One process' share of the computation; one process of one is the ordinary case.
+
+    scaler: multiplies the loss in fp16, whose small gradients would be zero, and passes over updates that overflow;
+    does nothing in other precisions. Its state belongs to that of a run.
+    """
 
     accelerator: Any
     device: torch.device
     precision: str
     channels_last: bool
     workers: int
+    scaler: torch.amp.GradScaler
 
     @property
     def pins(self) -> bool:
@@ -51,7 +59,10 @@ class Runtime:
         return int(self.accelerator.num_processes)
 
     def autocast(self) -> AbstractContextManager[None]:
-        return cast(AbstractContextManager[None], self.accelerator.autocast())
+        """Inside, layers compute in the run's precision where torch holds that to be safe."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _AUTOCAST[self.precision])
 
     def place(self, module: nn.Module) -> nn.Module:
         """The module on the device, its filters in the memory format of the run."""
@@ -76,12 +87,18 @@ class Runtime:
         layout = torch.channels_last if sent.values.dim() == 4 else torch.channels_last_3d
         return replace(sent, values=sent.values.contiguous(memory_format=layout))
 
-    def wrap(self, optimiser: torch.optim.Optimizer) -> Any:
-        """The optimiser as mixed precision needs it."""
-        return self.accelerator.prepare(optimiser)
-
     def backward(self, loss: Tensor) -> None:
-        self.accelerator.backward(loss)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], norm: float) -> None:
+        """One update from the gradients of the parameters, clipped together to this norm (0: as they are), and none
+        afterwards. In fp16 an update whose gradients overflow is passed over, and later losses are scaled by less."""
+        self.scaler.unscale_(optimiser)
+        if norm > 0:
+            nn.utils.clip_grad_norm_(parameters, norm)
+        self.scaler.step(optimiser)
+        self.scaler.update()
+        optimiser.zero_grad()
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Adds up the processes' gradients. The same tensors must learn in all of them; a gradient that is missing in
@@ -114,10 +131,6 @@ class Runtime:
     def wait(self) -> None:
         """Until every process is here."""
         self.accelerator.wait_for_everyone()
-
-    def clip(self, parameters: Sequence[Tensor], norm: float) -> None:
-        if norm > 0:
-            self.accelerator.clip_grad_norm_(parameters, norm)
 
     def share(self, index: Sequence[int]) -> Sequence[int]:
         """This process' part of a batch of row numbers."""
@@ -172,7 +185,6 @@ def start_runtime(recipe: Recipe) -> Runtime:
     # Accelerate asks this variable for its own bar and for nothing else we use.
     os.environ.setdefault("ACCELERATE_DISABLE_RICH", "1")
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
 
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
@@ -180,21 +192,18 @@ def start_runtime(recipe: Recipe) -> Runtime:
         # Equal commands write equal bytes; kernels without a deterministic form only warn.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    # Accelerate remembers the precision of its first use for the whole process; every run chooses its own.
-    AcceleratorState._reset_state(int(os.environ.get("WORLD_SIZE", "1")) == 1)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     # `place` and `send` put everything where it belongs; Accelerate would move it to its own first device.
-    accelerator = Accelerator(
-        cpu=device.type == "cpu", mixed_precision=_ACCELERATE_NAMES[precision], device_placement=False
-    )
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", device_placement=False)
     if device.type == "cuda" and device.index is None:
         device = accelerator.device
     if accelerator.num_processes > 1:
         # A process whose neighbour left while its own communication threads still ran would abort at its exit.
         atexit.unregister(_leave_together)
         atexit.register(_leave_together)
-    return Runtime(accelerator, device, precision, recipe.memory_format == "channels-last", recipe.workers)
+    scaler = torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=precision == "fp16")
+    return Runtime(accelerator, device, precision, recipe.memory_format == "channels-last", recipe.workers, scaler)
 
 
 def _leave_together() -> None:
@@ -244,9 +253,17 @@ def peak_memory_mb() -> float:
     return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024
 
 
+def peak_device_memory_mb() -> float | None:
+    """Largest memory of tensors on this process' GPU since `reset_peak_memory`, in MiB; None where it has used none."""
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return peak / (1 << 20) if peak else None
+
+
 def reset_peak_memory() -> bool:
     """Lets `recent_peak_memory_mb` count from now on. False where the system cannot do that (only Linux can)."""
     give_back_freed_memory()
+    if peak_device_memory_mb() is not None:
+        torch.cuda.reset_peak_memory_stats()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): 5 resets the high-water mark
     except OSError:

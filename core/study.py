@@ -36,7 +36,14 @@ from graftwork.core.run_folder import (
     write_judged,
     writing_run,
 )  # fmt: skip
-from graftwork.core.runtime import choose_device, choose_precision, peak_memory_mb, seed_everything, start_runtime
+from graftwork.core.runtime import (
+    choose_device,
+    choose_precision,
+    peak_device_memory_mb,
+    peak_memory_mb,
+    seed_everything,
+    start_runtime,
+)
 from graftwork.core.segmentation import draw_worst_and_best
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest
@@ -104,7 +111,9 @@ def run_study(study: Study) -> Outcome:
             _write(study, outcome, examples, watch)
             mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
         runtime.wait()
-    log.info("%.1f s, peak memory %.0f MB", time.monotonic() - started, peak_memory_mb())
+    device_mb = peak_device_memory_mb()
+    log.info("%.1f s, peak memory %.0f MB%s", time.monotonic() - started, peak_memory_mb(),
+             "" if device_mb is None else f", on the GPU {device_mb:.0f} MB")  # fmt: skip
     return outcome
 
 

@@ -66,7 +66,6 @@ class _Course:
     graft: Graft
     model: Any
     optimiser: torch.optim.Optimizer
-    stepper: Any
     rows: Examples
     batches: list[list[NDArray[np.int64]]]
     updates: int
@@ -105,17 +104,17 @@ def train(
     runtime.place(graft)
     optimiser = build_optimiser(graft, recipe)
     model: Any = torch.compile(graft) if recipe.compile == "on" else graft
-    course = _Course(graft, model, optimiser, runtime.wrap(optimiser), rows, batches,
+    course = _Course(graft, model, optimiser, rows, batches,
                      sum(-(-len(one) // recipe.accumulate) for one in batches), target_tensor(rows.manifest),
                      row_weights(rows.manifest, recipe), augment, recipe, runtime, LearningProof(graft))  # fmt: skip
     position, best = Position(), dict[str, Tensor]()
     if checkpoints is not None and checkpoints.resume:
-        position, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser)
+        position, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
         log.info("resuming in epoch %d at batch %d", position.epoch + 1, position.batch + 1)
 
     def keep(now: Position) -> None:
         if checkpoints is not None and runtime.rank == 0:
-            save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser)
+            save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
 
     while position.epoch < recipe.epochs and position.stale < recipe.patience:
         position = _epoch(course, position, keep, checkpoints.every_seconds if checkpoints else math.inf)
@@ -181,9 +180,7 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
                 learning = active_parameters(course.optimiser, phase)
                 runtime.sum_gradients([parameter for _, parameter in learning])
                 course.proof.look(learning)
-                runtime.clip(list(course.graft.parameters()), recipe.clip_norm)
-                course.stepper.step()
-                course.stepper.zero_grad()
+                runtime.step(course.optimiser, list(course.graft.parameters()), recipe.clip_norm)
                 position = replace(position, update=position.update + 1)
                 phase = course.graft.plan.phase_at(position.update / updates)
                 course.graft.enter(phase)

@@ -77,11 +77,12 @@ def best_path(outputs: Features) -> Tensor:
     """
     import torch
 
+    from graftwork.core.backbone import padding_mask
+
     values = outputs.values.float()
     best = values.argmax(dim=2)
-    steps = torch.arange(best.shape[1], device=best.device)
     if outputs.lengths is not None:
-        best = best.masked_fill(steps >= outputs.lengths[:, None], 0)
+        best = best.masked_fill(padding_mask(outputs.lengths, values.shape[1], values.device), 0)
     before = torch.nn.functional.pad(best, (1, 0))[:, :-1]
     kept = (best != before) & (best > 0)
     # Kept classes move to the front of their row in their order.

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from graftwork.core.adapter import Adapter, model_card, read_record, version_of
+from graftwork.core.adapter import Adapter, model_card, read_record
 from graftwork.core.backbone import named_tensors
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.files import whole_file, write_json, write_text
@@ -21,6 +21,7 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import prediction_columns
 from graftwork.core.runtime import seed_everything
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.versions import version_of
 from graftwork.imaging.bundle_backbones import network_definition, split_bundle, write_definition
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.export import Predictor

@@ -95,8 +95,8 @@ def main() -> None:
                 runs += 1
                 differing |= set(same(place / "whole", out))
             wrong += bool(differing)
-            print(f"{strategy}: {kills} kills in {runs} runs of {seconds:.1f} s: "
-                  f"{', '.join(sorted(differing)) + ' DIFFER' if differing else 'equal bytes'}", flush=True)  # fmt: skip
+            found = f"DIFFERENT: {', '.join(sorted(differing))}" if differing else "equal bytes"
+            print(f"{strategy}: {kills} kills in {runs} runs of {seconds:.1f} s: {found}", flush=True)
     sys.exit(wrong > 0)
 
 

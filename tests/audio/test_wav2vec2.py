@@ -334,3 +334,16 @@ def test_the_contract_knows_the_receptive_field(backbone: Backbone) -> None:
     assert frames.shape[1] == 1
     with pytest.raises(RuntimeError, match=r"[Kk]ernel size"):
         backbone.run(Features(torch.randn(1, 399)), stop=1)
+
+
+@torch.no_grad()
+def test_no_stage_asks_the_device_for_a_number(backbone: Backbone, clips: list[torch.Tensor]) -> None:
+    """Tensors on torch's meta device have no values: whoever asks for one, as of a length, raises. On a GPU it would
+    wait, in every layer, until the GPU has done everything before."""
+    batch = backbone.contract.collate(clips)
+    backbone.network.to("meta")
+    sent = batch.to("meta")
+    assert sent.lengths is not None
+    assert sent.lengths.device.type == "cpu"
+    found = backbone.run(sent)
+    assert (found.values.device.type, found.values.shape) == ("meta", (len(clips), backbone.feature_dim))

@@ -4,7 +4,9 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -99,6 +101,13 @@ def test_slow_files_are_read_side_by_side_and_quick_ones_without_waiting_for_a_t
     monkeypatch.setattr(examples_module, "_HANDING_OVER_SECONDS", 60.0)
     assert [path for path, _ in read_many(quick, manifest.paths, "")] == list(manifest.paths)
     assert set(quick.threads) == {here}
+
+
+def test_processes_of_one_machine_share_the_memory_for_examples(manifest, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 60 * 8 * 8 * 4))
+    assert read_examples(manifest, ArrayContract()).tensors is not None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert read_examples(manifest, ArrayContract()).tensors is None
 
 
 def test_what_a_change_needs_is_imported_before_workers_are_forked(examples):

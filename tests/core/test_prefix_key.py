@@ -13,6 +13,7 @@ from graftwork.core.layer_mix import insert_layer_mix
 from graftwork.core.lora import insert_lora
 from graftwork.core.prefix_key import UnknownIdentityError, prefix_keys
 from graftwork.core.runtime import start_runtime
+from graftwork.core.versions import version_of
 
 from .conftest import ArrayContract, shift, tiny_backbone
 
@@ -77,6 +78,21 @@ def test_what_happens_above_does_not_count(recipe):
 def test_how_it_is_computed_and_stored_counts(recipe, field):
     other = replace(recipe, **{field: {"cache_dtype": "float16", "precision": "bf16"}[field]})
     assert key(other, tiny_backbone()) != key(recipe, tiny_backbone())
+
+
+def test_the_kind_of_device_its_rounding_and_the_libraries_count(recipe, monkeypatch):
+    """What a GPU made is not served to a CPU, nor what rounded products made to a run without them."""
+    runtime = start_runtime(recipe)
+    gpu = replace(runtime, device=torch.device("cuda"))
+    keys = [prefix_keys(tiny_backbone(), 1, one, recipe, None)[-1] for one in (runtime, gpu)]
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32)
+    keys.append(prefix_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
+    assert prefix_keys(tiny_backbone(), 1, runtime, recipe, None)[-1] == keys[0]
+    monkeypatch.setattr(
+        "graftwork.core.prefix_key.version_of", lambda name: "0.1" if name == "nibabel" else version_of(name)
+    )
+    keys.append(prefix_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
+    assert len(set(keys)) == 4
 
 
 def brighten(by, example, generator):

@@ -66,13 +66,14 @@ def test_batches_and_filters_are_laid_out_as_asked(shape, layout):
 
 
 def test_gradients_are_clipped_to_the_norm_and_not_at_all_for_zero():
+    """By plain gradient descent, whose step is the gradient."""
     runtime = start_runtime(Recipe(device="cpu"))
-    parameter = nn.Parameter(torch.zeros(4))
-    parameter.grad = torch.full((4,), 3.0)
-    runtime.clip([parameter], 0.0)
-    assert float(parameter.grad.norm()) == 6
-    runtime.clip([parameter], 2.0)
-    assert float(parameter.grad.norm()) == pytest.approx(2, rel=1e-5)
+    for norm, expected in ((0.0, 6.0), (2.0, 2.0), (9.0, 6.0)):
+        parameter = nn.Parameter(torch.zeros(4))
+        parameter.grad = torch.full((4,), 3.0)
+        runtime.step(torch.optim.SGD([parameter], lr=1.0), [parameter], norm)
+        assert float(parameter.detach().norm()) == pytest.approx(expected, rel=1e-5)
+        assert parameter.grad is None
 
 
 def test_seeds_of_several_numbers_differ_in_every_one_of_them():

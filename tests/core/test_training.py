@@ -291,6 +291,42 @@ def test_moments_of_filters_come_back_to_their_own_weights(
     assert whole.history == resumed.history
 
 
+@pytest.fixture
+def in_fp16(monkeypatch):
+    """A CPU that computes in fp16, as no run would be let to, with a scale that first overflows: it is halved until it
+    does not."""
+    monkeypatch.setattr("graftwork.core.runtime.choose_precision", lambda name, device: "fp16")
+    monkeypatch.setattr("graftwork.core.runtime.FIRST_SCALE", 2.0**40)
+
+
+def test_in_fp16_updates_that_overflow_are_passed_over_and_a_resumed_run_goes_on_with_the_scale(
+    make_backbone, examples, recipe, tmp_path, interrupt, in_fp16, monkeypatch
+):
+    scales, passed_over = [], []
+    update = torch.amp.GradScaler.update
+
+    def note(scaler):
+        before = scaler.get_scale()
+        update(scaler)
+        scales.append(scaler.get_scale())
+        passed_over.append(scaler.get_scale() < before)
+
+    monkeypatch.setattr(torch.amp.GradScaler, "update", note)
+    backbone = make_backbone(dropout=0.0)
+    options = {"strategy": "full", "recipe": replace(recipe, epochs=6)}
+    whole = finetune(backbone, examples, **options)
+    assert passed_over[0]
+    assert not passed_over[-1]
+    of_whole = scales.copy()
+    scales.clear()
+    with pytest.raises(PowerCutError):
+        finetune(backbone, examples, checkpoints=tmp_path, on_epoch=interrupt(3), **options)
+    resumed = finetune(backbone, examples, checkpoints=tmp_path, resume=True, **options)
+    assert scales == of_whole[: 3 * 8] + of_whole[2 * 8 :]
+    assert equal_bytes(learnt(whole), learnt(resumed))
+    assert whole.history[-1]["train_loss"] < whole.history[0]["train_loss"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
 def test_a_damaged_checkpoint_is_refused_with_a_way_out(backbone, examples, recipe, tmp_path, interrupt, damage):
     def go(**more):
