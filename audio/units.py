@@ -16,12 +16,13 @@ from torch import Tensor
 from graftwork.audio.masked_crops import Grid, cepstra_of, grid_of
 from graftwork.core.backbone import Backbone
 from graftwork.core.batches import pass_batches
-from graftwork.core.errors import SettingsError
+from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples, load_batches
-from graftwork.core.files import whole_file
+from graftwork.core.files import DamagedFileError
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
+from graftwork.core.tensor_files import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 
@@ -82,18 +83,18 @@ def units_of_round(
 
     A resumed round takes the ones it began with.
     """
-    from safetensors.torch import load_file, save_file
-
     path = place / "units.safetensors"
     if path.exists():
-        kept = load_file(path)
+        try:
+            kept, _ = read_tensors(path)
+        except DamagedFileError as error:
+            raise OutputError(f"{path}: cannot be read ({error}); delete this round's folder and resume") from error
         return [kept[str(row)].numpy() for row in range(len(clips))]
     log.info("%d units from %s", count, source)
     frames = _spectral(backbone, clips, source) if source in SPECTRAL else _layer(backbone, clips, source, runtime)
     units = find_units(frames, count, seed)
     if runtime.rank == 0:
-        with whole_file(path) as beside:
-            save_file({str(row): torch.from_numpy(one) for row, one in enumerate(units)}, beside)
+        write_tensors(path, {str(row): torch.from_numpy(one) for row, one in enumerate(units)}, {"units": source})
     return units
 
 

@@ -53,6 +53,11 @@ class Features:
         moved = self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
         return replace(moved, lengths=self.lengths)
 
+    def rows(self, index: Sequence[int] | NDArray[np.int64]) -> Features:
+        """The examples at these places of the batch."""
+        chosen = torch.as_tensor(np.asarray(index))
+        return self._each(lambda tensor: tensor[chosen.to(tensor.device)])
+
     def pin_memory(self) -> Features:
         """Called by torch's DataLoader, so that copies to a GPU can run beside the computation."""
         return self._each(Tensor.pin_memory)

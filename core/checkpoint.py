@@ -34,7 +34,8 @@ class Position:
 
     epoch, batch: the next batch to train on. update: updates made so far. loss_sum, loss_weight: of the
     epoch so far. best_epoch: -1 before the first validation. best_key: what `best_epoch` is judged by.
-    stale: epochs since then. history: rows of the finished epochs.
+    stale: epochs since then. history: rows of the finished epochs. pieces: in how many a batch goes through the
+    network, more than one where it does not fit in the device's memory.
     """
 
     epoch: int = 0
@@ -46,6 +47,7 @@ class Position:
     best_key: tuple[float, float] = (float("-inf"), float("-inf"))
     stale: int = 0
     history: tuple[dict[str, float | None], ...] = ()
+    pieces: int = 1
 
 
 def save_checkpoint(

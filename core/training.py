@@ -6,11 +6,10 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,11 +22,10 @@ from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation import headline, point_metrics
 from graftwork.core.examples import Examples, epoch_augment, load_batches
+from graftwork.core.gradients import Course, add_gradients
 from graftwork.core.graft import Graft
 from graftwork.core.history import HistoryRow
 from graftwork.core.learning import LearningProof
-from graftwork.core.margin import margin_at, with_margin
-from graftwork.core.masks import summed_mask_loss
 from graftwork.core.optimisation import (
     active_parameters,
     build_optimiser,
@@ -40,7 +38,6 @@ from graftwork.core.prediction import as_predictions, graft_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, seed_everything
-from graftwork.core.transcripts import summed_ctc
 
 log = logging.getLogger(__name__)
 
@@ -57,24 +54,6 @@ class Checkpoints:
     settings: dict[str, Any]
     every_seconds: float
     resume: bool
-
-
-@dataclass(frozen=True)
-class _Course:
-    """What stays the same from the first batch to the last. batches: of every epoch; updates: in all epochs."""
-
-    graft: Graft
-    model: Any
-    optimiser: torch.optim.Optimizer
-    rows: Examples
-    batches: list[list[NDArray[np.int64]]]
-    updates: int
-    targets: Tensor
-    weights: NDArray[np.float64]
-    augment: Augment | None
-    recipe: Recipe
-    runtime: Runtime
-    proof: LearningProof
 
 
 def train(
@@ -104,7 +83,7 @@ def train(
     runtime.place(graft)
     optimiser = build_optimiser(graft, recipe)
     model: Any = torch.compile(graft) if recipe.compile == "on" else graft
-    course = _Course(graft, model, optimiser, rows, batches,
+    course = Course(graft, model, optimiser, rows, batches,
                      sum(-(-len(one) // recipe.accumulate) for one in batches), target_tensor(rows.manifest),
                      row_weights(rows.manifest, recipe), augment, recipe, runtime, LearningProof(graft))  # fmt: skip
     position, best = Position(), dict[str, Tensor]()
@@ -141,7 +120,7 @@ def train(
     return position.history, position.best_epoch + 1
 
 
-def _epoch(course: _Course, position: Position, keep: Callable[[Position], None], every_seconds: float) -> Position:
+def _epoch(course: Course, position: Position, keep: Callable[[Position], None], every_seconds: float) -> Position:
     """One epoch from the position's batch on; the result's loss sums are the whole epoch's."""
     recipe, runtime = course.recipe, course.runtime
     batches, updates = course.batches[position.epoch], course.updates
@@ -168,11 +147,11 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
             seed_everything(recipe.seed, position.epoch, number, runtime.rank)
             loss = torch.zeros((), device=runtime.device)  # of a process that has no row of this batch
             if features is not None:
-                with runtime.batch_statistics():
-                    with _batch_norm_explained(len(share)):
-                        loss = _loss(course, features, share, position.update / updates)
-                    runtime.backward(loss / course.weights[np.concatenate(window)].sum())
-            pending.append((number, loss.detach()))
+                weight = float(course.weights[np.concatenate(window)].sum())
+                done = position.update / updates
+                loss, pieces = add_gradients(course, features, share, weight, done, position.pieces, number == first)
+                position = replace(position, pieces=pieces)
+            pending.append((number, loss))
             seen = position.loss_weight + float(course.weights[batches[number]].sum())
             position = replace(position, batch=number + 1, loss_weight=seen)
             if last:
@@ -194,21 +173,6 @@ def _epoch(course: _Course, position: Position, keep: Callable[[Position], None]
     return _settle(course, position, pending, batches, leave=0)
 
 
-@contextmanager
-def _batch_norm_explained(rows: int) -> Iterator[None]:
-    """Raises SettingsError where BatchNorm has one number a channel to learn its statistics from, as torch puts it."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise SettingsError(
-            f"a batch of {rows} example{'' if rows == 1 else 's'} gives a BatchNorm that learns one value a channel, "
-            "of which there is no variance: raise --batch-size so that no batch of an epoch has a single example, "
-            "raise --image-size, or let fewer stages learn"
-        ) from error
-
-
 def _latest(position: Position) -> str:
     """The metric of the epoch before, for the bar."""
     row = position.history[-1] if position.history else {}
@@ -217,30 +181,8 @@ def _latest(position: Position) -> str:
     )
 
 
-def _loss(course: _Course, features: Any, share: Any, done: float) -> Tensor:
-    """Sum of the weighted losses of this process' rows of a batch, after the fraction `done` of all updates."""
-    runtime, head = course.runtime, course.graft.head
-    index = torch.as_tensor(share)
-    targets = course.targets[index].to(runtime.device, non_blocking=True)
-    weights = torch.as_tensor(course.weights[share], dtype=torch.float32).to(runtime.device, non_blocking=True)
-    if course.rows.manifest.task == "text":
-        with runtime.autocast():
-            frames = course.graft.outputs(runtime.send(features), course.rows.stage)
-        return summed_ctc(frames, targets, weights)
-    if course.rows.manifest.task == "mask":
-        with runtime.autocast():
-            maps = course.graft.outputs(runtime.send(features), course.rows.stage)
-        return summed_mask_loss(maps.values, cast(Tensor, maps.masks), weights)
-    with runtime.autocast():
-        outputs = course.model(runtime.send(features), course.rows.stage)
-    if course.recipe.head == "aam":
-        margin = margin_at(done, course.recipe.margin)
-        outputs = with_margin(outputs.float(), targets, margin, course.recipe.margin_scale)
-    return summed_loss(course.rows.manifest.task, outputs, targets, weights, head.get_buffer("scale"))
-
-
 def _settle(
-    course: _Course,
+    course: Course,
     position: Position,
     pending: deque[tuple[int, Tensor]],
     batches: list[NDArray[np.int64]],
@@ -261,7 +203,7 @@ def _settle(
     return position
 
 
-def _validate(course: _Course, val: Examples, row: HistoryRow) -> tuple[float, float]:
+def _validate(course: Course, val: Examples, row: HistoryRow) -> tuple[float, float]:
     """Adds the validation loss and the watched metric to the row; returns what epochs are compared by.
 
     The metric decides, and the loss between equal metrics. Where the rows do not define the metric, as with

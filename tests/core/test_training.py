@@ -291,6 +291,39 @@ def test_moments_of_filters_come_back_to_their_own_weights(
     assert whole.history == resumed.history
 
 
+def too_small_for(backbone, most, tried):
+    """The backbone on a device whose memory takes so many examples at once while it learns."""
+
+    def run(network, features):
+        if network.training:
+            tried.append(len(features))
+            if len(features) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return first.run(network, features)
+
+    first = backbone.stages[0]
+    return replace(backbone, stages=(replace(first, run=run), *backbone.stages[1:]))
+
+
+def test_batches_that_do_not_fit_the_device_go_through_it_in_pieces(make_backbone, examples, recipe, caplog):
+    backbone, tried = make_backbone(norm=False, dropout=0.0), []
+    options = replace(recipe, batch_size=16, epochs=2)
+    rows = examples.subset(range(48))
+    whole = finetune(backbone, rows, strategy="full", recipe=options)
+    pieces = finetune(too_small_for(backbone, 5, tried), rows, strategy="full", recipe=options)
+    close(learnt(whole), learnt(pieces), 1e-6)
+    assert [row["train_loss"] for row in whole.history] == pytest.approx([row["train_loss"] for row in pieces.history])
+    assert tried == [16, 8, *[4] * 4 * 2 * 3]
+    assert caplog.text.count("they go through the network in") == 2
+    assert "in 4 pieces from now on" in caplog.text
+
+
+def test_an_example_that_does_not_fit_the_device_ends_training_with_advice(make_backbone, examples, recipe):
+    backbone = too_small_for(make_backbone(norm=False, dropout=0.0), 0, [])
+    with pytest.raises(TrainingError, match=r"does not fit in the device's memory: lower --batch-size"):
+        finetune(backbone, examples, strategy="full", recipe=recipe)
+
+
 @pytest.fixture
 def in_fp16(monkeypatch):
     """A CPU that computes in fp16, as no run would be let to, with a scale that first overflows: it is halved until it
