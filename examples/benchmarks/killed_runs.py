@@ -42,6 +42,13 @@ def start(domain: str, arguments: list[str], log: Path) -> int:
         os._exit(status)
 
 
+def wait(number: int, seconds: float) -> None:
+    """Until so long has passed, or the process has ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(0.01)
+
+
 def finish(number: int) -> int:
     """Waits for a process; its exit status, or minus the number of the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
@@ -84,7 +91,7 @@ def main() -> None:
                     resume = ["--resume"] if (out / "run.json").exists() else []
                     number = start(asked.domain, [*command, "--out", str(out), *resume], log)
                     if kills < asked.kills:
-                        time.sleep(generator.uniform(0, seconds))
+                        wait(number, generator.uniform(0, seconds))
                         os.kill(number, signal.SIGKILL)
                     ended = finish(number)
                     kills += ended == -signal.SIGKILL
