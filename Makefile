@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test lint types clean
+.PHONY: install demo test gpu lint types clean
 
 install: $(READY)
 
@@ -20,6 +20,10 @@ demo: $(READY)
 
 test: lint types
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+# Everything that a GPU is for, in one call of a few minutes; without one, a small rehearsal on the CPU.
+gpu: $(READY)
+	$(BIN)/python examples/benchmarks/gpu.py --out gpu.json
 
 lint: $(READY)
 	$(BIN)/ruff check .
