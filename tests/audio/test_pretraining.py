@@ -232,6 +232,22 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     assert again == course
 
 
+def test_in_fp16_an_update_that_overflows_is_passed_over(
+    clips: Examples, base_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, which no run would be let to; the first scale is so large that gradients overflow."""
+    monkeypatch.setattr("graftwork.core.runtime.choose_precision", lambda name, device: "fp16")
+    monkeypatch.setattr("graftwork.core.runtime.FIRST_SCALE", 2.0**40)
+    one = dataclasses.replace(QUICK, updates=1)
+    made, _ = pretrain(base_backbone, clips, one, tmp_path / "one", speakers=False, resume=False)
+    assert same(made, base_backbone)
+    many = dataclasses.replace(QUICK, updates=40)
+    made, history = pretrain(base_backbone, clips, many, tmp_path / "many", speakers=False, resume=False)
+    assert not same(made, base_backbone)
+    assert all(bool(value.isfinite().all()) for value in made.network.state_dict().values())
+    assert all(np.isfinite(row["train_loss"] or np.nan) for row in history)
+
+
 def test_a_run_is_not_resumed_with_other_settings(clips: Examples, base_backbone: Backbone, tmp_path: Path) -> None:
     settings = dataclasses.replace(QUICK, checkpoint_seconds=0.0)
     (tmp_path / "run" / "round1").mkdir(parents=True)

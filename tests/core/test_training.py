@@ -291,6 +291,30 @@ def test_moments_of_filters_come_back_to_their_own_weights(
     assert whole.history == resumed.history
 
 
+def on_a_gpu(precision):
+    return pytest.param("cuda", precision, marks=pytest.mark.gpu)
+
+
+@pytest.mark.parametrize(("device", "precision"), [
+    ("cpu", "fp32"), ("cpu", "bf16"), on_a_gpu("fp32"), on_a_gpu("bf16"), on_a_gpu("fp16"),
+])  # fmt: skip
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_in_every_precision_a_run_repeats_itself_and_resumes_to_the_same_bytes(
+    make_backbone, manifest, recipe, tmp_path, interrupt, device, precision, dimensions
+):
+    backbone = make_backbone(dropout=0.3) if dimensions == 2 else volume_backbone()
+    rows = read_examples(manifest.subset(range(30)), backbone.contract)
+    settings = replace(recipe, epochs=4, device=device, precision=precision, memory_format="channels-last")
+    options = {"strategy": "full", "recipe": settings}
+    whole, again = (finetune(backbone, rows, **options) for _ in range(2))
+    assert equal_bytes(learnt(whole), learnt(again))
+    with pytest.raises(PowerCutError):
+        finetune(backbone, rows, checkpoints=tmp_path, on_epoch=interrupt(3), **options)
+    resumed = finetune(backbone, rows, checkpoints=tmp_path, resume=True, **options)
+    assert equal_bytes(learnt(whole), learnt(resumed))
+    assert whole.history == resumed.history
+
+
 def too_small_for(backbone, most, tried):
     """The backbone on a device whose memory takes so many examples at once while it learns."""
 
