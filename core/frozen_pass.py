@@ -13,6 +13,7 @@ from graftwork.core.domain import Augment
 from graftwork.core.examples import Examples, RowAugment, load_batches, read_many
 from graftwork.core.folding import folded
 from graftwork.core.packing import packed
+from graftwork.core.pieces import in_pieces
 from graftwork.core.prefix import Prefix
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
@@ -67,9 +68,9 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
                           pin=runtime.pins)  # fmt: skip
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
         for batch, features in zip(batches, loaded, strict=True):
-            result = prefix(features)
+            results = in_pieces(prefix, features)
             advance(len(batch), "")
-            yield batch, result.lengths is not None, _single(result)
+            yield batch, results[0].lengths is not None, [row for result in results for row in _single(result)]
 
 
 def _pass_recipe(work: Pass) -> Recipe:

@@ -17,6 +17,7 @@ from graftwork.core.graft import Graft
 from graftwork.core.heads import probabilities
 from graftwork.core.manifest import Task
 from graftwork.core.masks import patch_dice
+from graftwork.core.pieces import in_pieces
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, joined
@@ -37,7 +38,7 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Re
     with progress(description, len(rows) if description else 0) as advance:
         for batch in loaded:
             with torch.inference_mode(), runtime.autocast():
-                found.append(answer(graft, runtime.send(batch), examples.stage))
+                found += in_pieces(lambda piece: answer(graft, runtime.send(piece), examples.stage), batch)
             advance(len(batch), "")
     gathered = runtime.gather([row for batch in batches for row in batch], joined(found), len(examples))
     if examples.manifest.task == "mask":

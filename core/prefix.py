@@ -56,7 +56,14 @@ class Prefix:
         self.compiled: Callable[..., tuple[Tensor, ...]] | None = None
 
     def __call__(self, batch: Features) -> Features:
-        """Features on the device."""
+        """Features on the device. After a batch that did not fit in its memory, smaller ones are run uncompiled."""
+        try:
+            return self._run(batch)
+        except torch.OutOfMemoryError:
+            self.compiled, self.mode = None, "off"  # compiled code would fill them up again
+            raise
+
+    def _run(self, batch: Features) -> Features:
         with torch.inference_mode(), self.runtime.autocast():
             sent = self.runtime.send(batch)
             if self.mode == "on" and self.compiled is None and sent.lengths is None:

@@ -234,7 +234,8 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "auto":
         if device.type == "cpu":
             return "fp32"
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        # Older cards only emulate it, many times slower.
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if name == "fp16" and device.type == "cpu":
         raise SettingsError("precision fp16 needs a GPU; on a CPU use fp32 or bf16")
     return name

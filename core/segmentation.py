@@ -21,6 +21,7 @@ from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_repor
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
 from graftwork.core.masks import MEASURES
+from graftwork.core.pieces import in_pieces
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
@@ -157,12 +158,15 @@ def _runner(adapter: Adapter, runtime: Runtime, batch_size: int) -> Callable[[Te
     """The graft as a function of patches (batch, channels, *size), on the CPU as its logits are, float32; at most
     `batch_size` go through the network together."""
 
+    def maps(patches: Features) -> Tensor:
+        outputs = adapter.graft.outputs(runtime.send(patches))
+        return outputs.values.float().cpu()  # noqa: PD011  # of features, not of a table
+
     def run(patches: Tensor) -> Tensor:
-        found = []
+        found: list[Tensor] = []
         for part in torch.split(patches, batch_size):
             with torch.no_grad(), runtime.autocast():  # sliding windows are weighted in place
-                outputs = adapter.graft.outputs(runtime.send(Features(part)))
-            found.append(outputs.values.float().cpu())  # noqa: PD011  # of features, not of a table
+                found += in_pieces(maps, Features(part))
         return torch.cat(found)
 
     return run

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from graftwork.core.adapter import Adapter, attach_adapter, check_domain, read_record, weights_source
-from graftwork.core.backbone import Backbone
+from graftwork.core.backbone import Backbone, Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.examples import Examples, load_batches
 from graftwork.core.folding import folded
 from graftwork.core.graft import Graft
+from graftwork.core.pieces import in_pieces
 from graftwork.core.prediction import answer, as_predictions, finite_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
@@ -84,16 +86,23 @@ def predict_together(party: Party, examples: Examples, recipe: Recipe) -> list[N
     grafts = [adapter.graft for adapter in party.adapters]
     depths = [shared_stages(base, graft) for graft in grafts]
     found = [[torch.empty((0, graft.head.outputs))] for graft in grafts]
+
+    def all_answers(batch: Features) -> list[Tensor]:
+        features, reached, answers = runtime.send(batch), 0, dict[int, Tensor]()
+        for place in sorted(range(len(grafts)), key=lambda place: depths[place]):
+            features, reached = base.run(features, reached, depths[place]), depths[place]
+            answers[place] = answer(grafts[place], features, reached)
+        return [answers[place] for place in range(len(grafts))]
+
     rows = runtime.share(range(len(examples)))
     batches = pass_batches(examples, rows, recipe)
     loaded = load_batches(examples, batches, workers=runtime.workers, pin=runtime.pins)
     with progress("predicting", len(rows)) as advance:
         for batch in loaded:
             with torch.inference_mode(), runtime.autocast():
-                features, reached = runtime.send(batch), 0
-                for place in sorted(range(len(grafts)), key=lambda place: depths[place]):
-                    features, reached = base.run(features, reached, depths[place]), depths[place]
-                    found[place].append(answer(grafts[place], features, reached))
+                for answers in in_pieces(all_answers, batch):
+                    for place, one in enumerate(answers):
+                        found[place].append(one)
             advance(len(batch), "")
     computed = [row for batch in batches for row in batch]
     outputs = [runtime.gather(computed, joined(parts), len(examples)) for parts in found]

@@ -76,6 +76,12 @@ def test_gradients_are_clipped_to_the_norm_and_not_at_all_for_zero():
         assert parameter.grad is None
 
 
+@pytest.mark.parametrize(("really", "expected"), [(True, "bf16"), (False, "fp16")])
+def test_a_card_that_only_emulates_bf16_computes_in_fp16(monkeypatch, really, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or really)
+    assert choose_precision("auto", torch.device("cuda")) == expected
+
+
 def test_seeds_of_several_numbers_differ_in_every_one_of_them():
     def first(*numbers):
         seed_everything(*numbers)
