@@ -45,9 +45,10 @@ def load_backbone(
     id of the Hugging Face hub, of the families wav2vec2, hubert and wavlm.
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
-    max_seconds: longer clips are cropped to their middle. window_seconds, window_overlap: longer clips are learnt from
-    and judged in windows of this length, which share this part with the next (half of it by default). trim_silence:
-    "on" cuts off what comes before the first and behind the last speech. pooling: "mean"
+    max_seconds: longer clips are cropped to their middle, or refused where pooling is "none".
+    window_seconds, window_overlap: longer clips are learnt from and judged in windows of this length, which share this
+    part with the next (half of it by default). trim_silence: "on" cuts off what comes before the first and behind the
+    last speech. pooling: "mean"
     (default) or "mean+std" over time, or "attentive", the same two weighted by a learnt attention, or "none", which
     gives frames, as for text.
 
@@ -65,7 +66,8 @@ def load_backbone(
     else:
         raise BackboneError(_unknown(id))
     contract = _contract(architecture, rate, normalised, max_seconds)
-    contract = replace(contract, window_seconds=window_seconds, trim_silence=trim_silence or "off")
+    contract = replace(contract, window_seconds=window_seconds, trim_silence=trim_silence or "off",
+                       longer="refuse" if pooling == "none" else "crop")  # fmt: skip
     if window_overlap is not None:
         contract = replace(contract, window_overlap=window_overlap)
     if weights == RANDOM:

@@ -20,11 +20,15 @@ from graftwork.audio.formats import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES
 from graftwork.audio.truncation import refuse_truncated
 from graftwork.core.content import split_span
 from graftwork.core.errors import MissingPackageError, SettingsError, UnreadableError
+from graftwork.core.spans import span_problem
 
 log = logging.getLogger(__name__)
 
 FULL_SCALE, CLIPPED_SHARE = 0.999, 0.01
 """A file is called clipped where this share of its samples is at full scale; it is used all the same."""
+
+SPAN_TOLERANCE_S = 0.5
+"""Lists of segments round: the last one may end a little behind the end of its recording."""
 
 _NO_SOUND = (1, 7)
 """libsndfile's errors for a file that begins like none of its formats: in general, and in its MP3 decoder, whose own
@@ -34,8 +38,8 @@ words are about pipes."""
 def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
     """The sound in a file: (samples,), float32, one channel (the average of all), at `sample_rate_hz`.
 
-    With `max_seconds`, a longer file is cropped to its middle; of a window, `file.wav#t=12,22`, these seconds are
-    meant. Only what is asked for is read, and silence in a window is none of its faults. Integer formats come in
+    Of `file.wav#t=12,22` these seconds are meant. With `max_seconds`, what is longer is cropped to its middle. Only
+    what is asked for is read, and silence in a window is none of its faults. Integer formats come in
     the range -1 to 1.
 
     Raises UnreadableError for a file that is missing, not a known sound format, truncated, empty, silent or
@@ -45,6 +49,9 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
     if max_seconds is not None and not max_seconds > 0:
         raise SettingsError(f"max_seconds must be above 0, found {max_seconds}")
     span = split_span(str(path))
+    wrong = span_problem(str(path))
+    if wrong is not None:
+        raise UnreadableError(f"{path}: {wrong}")
     samples, rate = _decode(Path(path if span is None else span[0]), max_seconds, span)
     mono = samples.mean(dim=1)
     if not bool(torch.isfinite(mono).all()):
@@ -145,16 +152,21 @@ def _wanted(
     path: Path, claimed: int, rate_hz: int, max_seconds: float | None, span: tuple[str, float, float] | None
 ) -> tuple[int, int]:
     """The first frame that is asked for, and how many, of those that a file claims to have. Raises UnreadableError for
-    one that claims none."""
+    one that claims none, or ends before the seconds that are asked for."""
     if claimed == 0:
         raise UnreadableError(f"{path}: holds no samples (0 s); record or export it again, or remove its row")
     start, wanted = 0, claimed
-    if max_seconds is not None:
-        wanted = min(claimed, max(1, math.ceil(max_seconds * rate_hz)))
-        start = (claimed - wanted) // 2
     if span is not None:
+        length_s = claimed / rate_hz
+        if span[1] >= length_s or span[2] > length_s + SPAN_TOLERANCE_S:
+            raise UnreadableError(
+                f"{path}: seconds {span[1]:g} to {span[2]:g} are asked for, and it has {length_s:.2f}: check both"
+            )
         start = min(claimed - 1, round(span[1] * rate_hz))
         wanted = max(1, min(claimed, round(span[2] * rate_hz)) - start)
+    if max_seconds is not None:
+        most = min(wanted, max(1, math.ceil(max_seconds * rate_hz)))
+        start, wanted = start + (wanted - most) // 2, most
     return start, wanted
 
 
