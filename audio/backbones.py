@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from graftwork.audio import bundles, huggingface
 from graftwork.audio.architecture import Architecture, empty_network, random_network
 from graftwork.audio.contract import AudioContract, OnOff
+from graftwork.audio.feature_extractor import checked_settings, input_settings
 from graftwork.audio.pooling import AttentivePooling, Pooling, pooled_dim
 from graftwork.audio.tiny_backbones import ENTRIES, tiny_folder
 from graftwork.audio.wav2vec2 import ATTENTION, speech_stages
@@ -62,7 +63,7 @@ def load_backbone(
     elif source in ("hf", "tiny") and name:
         folder = tiny_folder(name) if source == "tiny" else huggingface.checkpoint_folder(name)
         architecture = huggingface.architecture_from_config(huggingface.read_json(folder / "config.json"), id)
-        rate, normalised = huggingface.input_settings(folder)
+        rate, normalised = input_settings(folder)
     else:
         raise BackboneError(_unknown(id))
     contract = _contract(architecture, rate, normalised, max_seconds)
@@ -90,7 +91,8 @@ def new_backbone(
     which is the base model. `sampling_rate` (16000) and `do_normalize` (True) describe the input.
     """
     architecture = huggingface.architecture_from_config(config, "config")
-    rate, normalised = int(config.get("sampling_rate", 16000)), bool(config.get("do_normalize", True))
+    about = {key: config[key] for key in ("sampling_rate", "do_normalize") if key in config}
+    rate, normalised = checked_settings(about, "config")
     contract = _contract(architecture, rate, normalised, max_seconds)
     return _backbone("hf:new", random_network(architecture), architecture, contract, pooling, RANDOM)
 

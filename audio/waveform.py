@@ -100,9 +100,9 @@ def duration_of(path: str | Path) -> float | None:
 
 def _decode(path: Path, max_seconds: float | None, span: tuple[str, float, float] | None) -> tuple[Tensor, int]:
     """Samples (frames, channels), float32, and the file's own sample rate."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UnreadableError(
-            f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; "
+            f"{path}: {'is a folder' if os.path.isdir(path) else 'no such file'}; "
             "check the path (relative ones count from the manifest's folder)"
         )
     if path.stat().st_size == 0:

@@ -20,6 +20,7 @@ from graftwork.core.errors import OutputError, SettingsError, UnreadableError
 from graftwork.core.examples import Examples, Unreadable, read_many, unequal, unreadable_report
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
+from graftwork.core.names import existing_path, other_forms
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import prediction_columns
 from graftwork.core.runtime import start_runtime
@@ -55,9 +56,9 @@ def predict_files(
     """
     import pandas as pd
 
-    if out is not None and Path(out).is_dir() and read_record(Path(run))["task"] != "mask":
+    if out is not None and os.path.isdir(out) and read_record(Path(run))["task"] != "mask":
         raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
-    runs = [run, *(name for name in inputs if (Path(name) / RECORD).is_file())]
+    runs = [run, *(name for name in inputs if os.path.isfile(os.path.join(name, RECORD)))]
     paths = find_inputs([name for name in inputs if name not in runs])
     if not paths:
         raise SettingsError("nothing to predict: name files behind the runs")
@@ -171,11 +172,11 @@ def _predict_block(
 
 def find_inputs(inputs: Sequence[str]) -> list[str]:
     """Absolute paths of what the user named: files, patterns, tables with a column `path`. Raises UnreadableError
-    that lists what was not found."""
+    that lists what was not found, ManifestError for a table that cannot be read."""
     paths: list[str] = []
     missing = []
     for name in inputs:
-        expanded = os.path.expanduser(name)
+        expanded = existing_path(os.path.expanduser(name))
         if expanded.lower().endswith(TABLES) and os.path.isfile(expanded):
             paths += read_paths(expanded)
         elif len(channel_files(expanded)) > 1 and example_exists(expanded):
@@ -185,9 +186,8 @@ def find_inputs(inputs: Sequence[str]) -> list[str]:
             head = expanded if mark_place < 0 else expanded[:mark_place]
             paths.append(os.path.abspath(head) + expanded[len(head) :])
         else:
-            found = sorted(
-                os.path.abspath(path) for path in glob.glob(expanded, recursive=True) if os.path.isfile(path)
-            )
+            found = sorted({os.path.abspath(path) for pattern in (expanded, *other_forms(expanded))
+                            for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)})  # fmt: skip
             missing += [] if found else [name]
             paths += found
     if missing:

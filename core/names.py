@@ -47,5 +47,10 @@ def existing_path(path: str) -> str:
     return found
 
 
+def other_forms(text: str) -> list[str]:
+    """The text composed and decomposed, as far as it is neither already."""
+    return [form for form in (composed(text), unicodedata.normalize("NFD", text)) if form != text]
+
+
 def _forms(name: str) -> list[str]:
-    return [name, composed(name), unicodedata.normalize("NFD", name)]
+    return [name, *other_forms(name)]

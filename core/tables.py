@@ -71,9 +71,9 @@ def read_manifest(
     path = Path(source).expanduser()
     if task is not None and task not in TASKS:
         raise ManifestError(str(source), [Problem(f"task: expected one of {', '.join(TASKS)}, found {task!r}")])
-    if not path.exists():
+    if not os.path.exists(path):
         raise ManifestError(str(source), [Problem("no such file or folder")])
-    folder = path.is_dir()
+    folder = os.path.isdir(path)
     if path.suffix.lower() == ".npz" and not folder:
         table = _archive_table(path)
         target = target or (
