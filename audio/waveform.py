@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from graftwork.audio.ffmpeg import TOLERANCE_S, open_sound
-from graftwork.audio.formats import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES
-from graftwork.audio.truncation import refuse_truncated
+from graftwork.audio.formats import FFMPEG_SUFFIXES
+from graftwork.audio.resampling import has_large_table, resample_directly
+from graftwork.audio.sound_files import open_sound_file, read_frames
 from graftwork.core.content import split_span
-from graftwork.core.errors import MissingPackageError, SettingsError, UnreadableError
+from graftwork.core.errors import GraftworkError, MissingPackageError, SettingsError, UnreadableError
 from graftwork.core.spans import span_problem
 
 log = logging.getLogger(__name__)
@@ -29,10 +30,6 @@ FULL_SCALE, CLIPPED_SHARE = 0.999, 0.01
 
 SPAN_TOLERANCE_S = 0.5
 """Lists of segments round: the last one may end a little behind the end of its recording."""
-
-_NO_SOUND = (1, 7)
-"""libsndfile's errors for a file that begins like none of its formats: in general, and in its MP3 decoder, whose own
-words are about pipes."""
 
 
 def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
@@ -83,18 +80,17 @@ def resample(samples: Tensor, from_hz: int, to_hz: int) -> Tensor:
 
 
 def duration_of(path: str | Path) -> float | None:
-    """Seconds that the file's header promises; None where it cannot be read, which reading will explain.
+    """Seconds of sound in the file; None where it cannot be read, which reading will explain.
 
-    Formats whose header promises nothing are decoded once, to count them.
+    Of files whose header does not say, frames are counted, or they are decoded once.
     """
-    import soundfile
-
     try:
         if Path(path).suffix.lower() in FFMPEG_SUFFIXES:
             sound = open_sound(Path(path))
             return sound.frames / sound.rate_hz
-        return float(soundfile.info(str(path)).duration)
-    except (OSError, RuntimeError, UnreadableError, MissingPackageError):
+        with open_sound_file(Path(path)) as opened:
+            return int(opened.frames) / int(opened.samplerate)
+    except (OSError, UnreadableError, MissingPackageError):
         return None
 
 
@@ -123,23 +119,17 @@ def _decode_by_soundfile(
     path: Path, max_seconds: float | None, span: tuple[str, float, float] | None
 ) -> tuple[Tensor, int]:
     """Samples (frames, channels), float32, and the file's own sample rate."""
-    try:
-        import soundfile
-    except ImportError as error:
-        raise MissingPackageError(f"reading {path} needs soundfile: pip install 'graftwork[audio]'") from error
-    try:
-        opened = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        raise UnreadableError(f"{path}: {_why_unopened(int(error.code), str(error.error_string))}") from error
+    opened = open_sound_file(path)
     try:
         with opened as sound:
-            refuse_truncated(path)
             frames, rate = int(sound.frames), int(sound.samplerate)
             start, wanted = _wanted(path, frames, rate, max_seconds, span)
             if start:
                 sound.seek(start)
-            samples = sound.read(wanted, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
+            samples = read_frames(sound, wanted)
+    except GraftworkError:
+        raise
+    except Exception as error:  # whatever a decoder raises is a fault of the file
         raise UnreadableError(
             f"{path}: damaged or cut off: it begins as a sound file, but cannot be decoded to its end; copy it again, "
             "or remove its row"
@@ -154,7 +144,9 @@ def _wanted(
     """The first frame that is asked for, and how many, of those that a file claims to have. Raises UnreadableError for
     one that claims none, or ends before the seconds that are asked for."""
     if claimed == 0:
-        raise UnreadableError(f"{path}: holds no samples (0 s); record or export it again, or remove its row")
+        raise UnreadableError(
+            f"{path}: holds no samples (0 s), or its header says so; record or export it again, or remove its row"
+        )
     start, wanted = 0, claimed
     if span is not None:
         length_s = claimed / rate_hz
@@ -179,22 +171,12 @@ def _refuse_missing(path: Path, claimed: int, rate_hz: int, found: int, wanted: 
         )
 
 
-def _why_unopened(code: int, reason: str) -> str:
-    if code in _NO_SOUND:
-        return (
-            "not a readable sound file: of another format than its name says, or damaged at its beginning; known are "
-            f"{', '.join(SOUNDFILE_SUFFIXES)}"
-        )
-    return (
-        f"not a readable sound file: damaged or cut off, or of an encoding that is not known ({reason.rstrip('.')}); "
-        "copy it again, or remove its row"
-    )
-
-
 @functools.lru_cache(maxsize=8)
 def _resampler(from_hz: int, to_hz: int) -> Callable[[Tensor], Tensor]:
     """Kept per pair of rates, because making the filter costs more than applying it to a short clip."""
     log.info("files of %d Hz are resampled to %d Hz", from_hz, to_hz)
+    if has_large_table(from_hz, to_hz):
+        return functools.partial(resample_directly, from_hz=from_hz, to_hz=to_hz)
     try:
         import torchaudio
     except ImportError as error:
