@@ -16,6 +16,7 @@ from graftwork.audio import bundles, huggingface
 from graftwork.audio.architecture import Architecture, empty_network, random_network
 from graftwork.audio.contract import AudioContract, OnOff
 from graftwork.audio.feature_extractor import checked_settings, input_settings
+from graftwork.audio.memory import memory_need
 from graftwork.audio.pooling import AttentivePooling, Pooling, pooled_dim
 from graftwork.audio.tiny_backbones import ENTRIES, tiny_folder
 from graftwork.audio.wav2vec2 import ATTENTION, speech_stages
@@ -146,7 +147,8 @@ def list_backbones(text: str = "") -> list[BackboneEntry]:
 
 
 def _contract(architecture: Architecture, rate_hz: int, normalised: bool, max_seconds: float | None) -> AudioContract:
-    return AudioContract(rate_hz, "clip" if normalised else "none", architecture.shortest_samples(), max_seconds)
+    return AudioContract(rate_hz, "clip" if normalised else "none", architecture.shortest_samples(), max_seconds,
+                         memory=memory_need(architecture))  # fmt: skip
 
 
 def _pretrained(architecture: Architecture, file: Path) -> nn.Module:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from graftwork.audio.memory import MemoryNeed, refuse_too_long
 from graftwork.audio.voice_activity import trim_silence
 from graftwork.audio.waveform import duration_of, read_waveform
 from graftwork.core.backbone import Features
@@ -37,8 +38,9 @@ class AudioContract:
     window_seconds: a longer recording is learnt from, and judged, in windows of this length; None for whole clips.
     window_overlap: share of a window that it has in common with the next one.
     trim_silence: "on" cuts off what comes before the first and behind the last speech, before anything is cropped.
-    longer: "refuse" makes of a clip beyond max_seconds an error, for text: a transcript belongs to the whole clip. It
-    follows from the pooling, and is not kept in JSON.
+    longer: "refuse" makes of a clip beyond max_seconds an error, for text: a transcript belongs to the whole clip.
+    memory: what a clip takes in the network; None where that is not known. Both follow from the backbone, and are not
+    kept in JSON.
     """
 
     sample_rate_hz: int = 16000
@@ -49,6 +51,7 @@ class AudioContract:
     window_overlap: float = 0.5
     trim_silence: OnOff = "off"
     longer: Longer = "crop"
+    memory: MemoryNeed | None = None
 
     def __post_init__(self) -> None:
         if self.normalise not in get_args(Normalisation):
@@ -93,7 +96,8 @@ class AudioContract:
     def read(self, path: str | Path) -> Tensor:
         """One clip: (samples,), float32, trimmed, cropped, resampled, normalised and long enough for one frame.
 
-        Raises UnreadableError, naming the file, and ContractError for a longer clip that must not be cropped.
+        Raises UnreadableError, naming the file, and ContractError for a longer clip that must not be cropped, or that
+        does not fit into memory.
         """
         trims = self.trim_silence == "on"
         crops = self.longer == "crop"
@@ -111,6 +115,8 @@ class AudioContract:
             most = round(self.max_seconds * self.sample_rate_hz)
             start = (len(samples) - most) // 2 if trims and len(samples) > most else 0
             samples = samples[start : start + most]
+        if self.memory is not None:
+            refuse_too_long(path, self.seconds(samples), self.memory.of(len(samples)))
         if self.normalise == "clip":
             samples = normalise_clip(samples)
         missing = self.shortest_samples - len(samples)
@@ -139,15 +145,19 @@ class AudioContract:
         return torch.zeros(4 * self.shortest_samples)
 
     def to_json(self) -> dict[str, Any]:
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "longer"}
+        return {name: getattr(self, name) for name in _kept_fields()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AudioContract:
         """The contract that `to_json` described. Raises ContractError for missing or unknown entries."""
-        expected = {field.name for field in dataclasses.fields(cls)} - {"longer"}
+        expected = set(_kept_fields())
         if set(values) != expected:
             raise ContractError(f"an audio contract has the entries {sorted(expected)}, found {sorted(values)}")
         return cls(**values)
+
+
+def _kept_fields() -> list[str]:
+    return [field.name for field in dataclasses.fields(AudioContract) if field.name not in ("longer", "memory")]
 
 
 def normalise_clip(samples: Tensor) -> Tensor:

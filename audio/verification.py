@@ -26,6 +26,7 @@ from graftwork.audio.verifier import (
     unit,
 )
 from graftwork.core.bootstrap import LEVEL
+from graftwork.core.class_folders import files_below
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unequal
@@ -293,7 +294,7 @@ def _cohort(voice: Voice, embedder: Embedder, source: str) -> Vectors:
     folder = Path(source).expanduser()
     named = [source]
     if os.path.isdir(folder):
-        named = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in voice.domain.suffixes]
+        named = files_below(folder, voice.domain.suffixes)
     paths = find_inputs(named)
     if not paths:
         raise SettingsError(f"{source}: there are no clips for the cohort")

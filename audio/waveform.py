@@ -17,6 +17,7 @@ from torch import Tensor
 
 from graftwork.audio.ffmpeg import TOLERANCE_S, open_sound
 from graftwork.audio.formats import FFMPEG_SUFFIXES
+from graftwork.audio.memory import refuse_too_long
 from graftwork.audio.resampling import has_large_table, resample_directly
 from graftwork.audio.sound_files import open_sound_file, read_frames
 from graftwork.core.content import split_span
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 FULL_SCALE, CLIPPED_SHARE = 0.999, 0.01
 """A file is called clipped where this share of its samples is at full scale; it is used all the same."""
+
+_BYTES_PER_SAMPLE = 12
+"""What is decoded, and two of what is made of it, in single precision."""
 
 SPAN_TOLERANCE_S = 0.5
 """Lists of segments round: the last one may end a little behind the end of its recording."""
@@ -41,7 +45,7 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
 
     Raises UnreadableError for a file that is missing, not a known sound format, truncated, empty, silent or
     holds values that are not finite; MissingPackageError without soundfile or torchaudio, or, for m4a and its kin,
-    without torchcodec or FFmpeg.
+    without torchcodec or FFmpeg; ContractError for more sound than fits into memory.
     """
     if max_seconds is not None and not max_seconds > 0:
         raise SettingsError(f"max_seconds must be above 0, found {max_seconds}")
@@ -106,13 +110,28 @@ def _decode(path: Path, max_seconds: float | None, span: tuple[str, float, float
     if not os.access(path, os.R_OK):
         raise UnreadableError(f"{path}: cannot be opened: it may not be read by this user")
     if path.suffix.lower() in FFMPEG_SUFFIXES:
+        return _decode_by_ffmpeg(path, max_seconds, span)
+    return _decode_by_soundfile(path, max_seconds, span)
+
+
+def _decode_by_ffmpeg(
+    path: Path, max_seconds: float | None, span: tuple[str, float, float] | None
+) -> tuple[Tensor, int]:
+    """Samples (frames, channels), float32, and the file's own sample rate."""
+    try:
         sound = open_sound(path)
         start, wanted = _wanted(path, sound.frames, sound.rate_hz, max_seconds, span)
+        refuse_too_long(path, wanted / sound.rate_hz, wanted * sound.channels * _BYTES_PER_SAMPLE)
         samples = sound.read(start, wanted)
-        tolerated = round(TOLERANCE_S * sound.rate_hz)
-        _refuse_missing(path, sound.frames, sound.rate_hz, len(samples), wanted, tolerated=tolerated)
-        return samples, sound.rate_hz
-    return _decode_by_soundfile(path, max_seconds, span)
+    except GraftworkError:
+        raise
+    except Exception as error:  # whatever a decoder raises is a fault of the file
+        raise UnreadableError(
+            f"{path}: damaged or cut off: FFmpeg cannot decode it ({error!r}); copy it again, or remove its row"
+        ) from error
+    tolerated = round(TOLERANCE_S * sound.rate_hz)
+    _refuse_missing(path, sound.frames, sound.rate_hz, len(samples), wanted, tolerated=tolerated)
+    return samples, sound.rate_hz
 
 
 def _decode_by_soundfile(
@@ -124,6 +143,7 @@ def _decode_by_soundfile(
         with opened as sound:
             frames, rate = int(sound.frames), int(sound.samplerate)
             start, wanted = _wanted(path, frames, rate, max_seconds, span)
+            refuse_too_long(path, wanted / rate, wanted * int(sound.channels) * _BYTES_PER_SAMPLE)
             if start:
                 sound.seek(start)
             samples = read_frames(sound, wanted)

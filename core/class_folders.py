@@ -63,13 +63,24 @@ def read_class_folders(folder: Path, suffixes: Sequence[str]) -> pd.DataFrame:
         raise ManifestError(str(folder), [Problem(f"expected one folder per class with files ending in {endings}")])
     table = pd.DataFrame(found, columns=["path", "label", "group", "split"])
     _refuse_masks(folder, table)
-    passed_over = +passed_over
-    if passed_over:
-        counts = ", ".join(f"{count} {what}" for what, count in passed_over.most_common())
-        log.warning("%s: %d files are examples; left out are %s", folder, len(table), counts)
+    _say_left_out(folder, len(table), passed_over)
     if not in_parts:
         table = table.drop(columns="split")
     return _with_groups(folder, table)
+
+
+def files_below(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    """The files below a folder that end in `suffixes`, sorted; how many others there are is said."""
+    files, others = _examples(folder, suffixes)
+    _say_left_out(folder, len(files), others)
+    return list(map(str, files))
+
+
+def _say_left_out(folder: Path, count: int, passed_over: Counter[str]) -> None:
+    passed_over = +passed_over
+    if passed_over:
+        counts = ", ".join(f"{number} {what}" for what, number in passed_over.most_common())
+        log.warning("%s: %d files are examples; left out are %s", folder, count, counts)
 
 
 def _folders(folder: Path) -> list[Path]:

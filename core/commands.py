@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core import options as o
-from graftwork.core.console import print_table
+from graftwork.core.console import accept_all_text, plain_bars, print_table
 from graftwork.core.domain import Domain
 from graftwork.core.errors import GraftworkError
 from graftwork.core.inspection_commands import rank_command, stages_command
@@ -55,6 +55,7 @@ def run_app(domain: Domain) -> None:
     log.addHandler(handler)
     first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
     log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else logging.INFO)
+    accept_all_text()
     try:
         build_app(domain)(arguments)
     except GraftworkError as error:
@@ -104,7 +105,7 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:
-            print(found)
+            print(plain_bars(str(found)))
 
     return (
         "check",
