@@ -39,15 +39,15 @@ def load_frame_head(
     if weights == "random":
         raise SettingsError(f"random weights come without a head; {advice}")
     folder = checkpoint_folder(name, needed=(VOCABULARY,))
+    vocabulary = folder / VOCABULARY
+    if not vocabulary.is_file():
+        raise BackboneError(f"{id}: there is no {VOCABULARY} in {folder}, so its characters are not known: put it "
+                            f"there, or {advice}")  # fmt: skip
     file = weights_file(folder) if weights is None else Path(weights)
     tensors = read_weights(file)
     if WEIGHT not in tensors or BIAS not in tensors:
         raise BackboneError(f"{file}: has no head for text ({WEIGHT}, {BIAS}), as a checkpoint that was fine-tuned "
                             f"with CTC has; {advice}")  # fmt: skip
-    vocabulary = folder / VOCABULARY
-    if not vocabulary.is_file():
-        raise BackboneError(f"{id}: there is no {VOCABULARY} in {folder}, so its characters are not known: put it "
-                            f"there, or {advice}")  # fmt: skip
     entries = character_entries(str(vocabulary))
     blank = _blank_number(folder, advice)
     _refuse_longer(vocabulary, blank, advice)

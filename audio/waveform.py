@@ -94,7 +94,7 @@ def duration_of(path: str | Path) -> float | None:
             return sound.frames / sound.rate_hz
         with open_sound_file(Path(path)) as opened:
             return int(opened.frames) / int(opened.samplerate)
-    except (OSError, UnreadableError, MissingPackageError):
+    except (OSError, RuntimeError, ValueError, TypeError, UnreadableError, MissingPackageError):
         return None
 
 

@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 
 GROUP_COLUMNS = ("group", "patient", "speaker")
 """Columns that are taken for the groups, the first that is there and is not the target, unless one is named."""
-PERSON_COLUMNS = ("patient_id", "patientid", "patient id", "speaker_id", "speakerid", "speaker id", "subject",
-                  "subject_id", "subjectid", "subject id", "participant", "participant_id", "client_id", "person",
-                  "person_id")  # fmt: skip
-"""Columns that are taken for the groups after those, with a warning."""
+PERSON_COLUMNS = ("patientid", "patientno", "patientnumber", "speakerid", "speakername", "spk", "spkid", "subject",
+                  "subjectid", "participant", "participantid", "clientid", "person", "personid")  # fmt: skip
+"""Columns that are taken for the groups after those, with a warning, however they are spelt: `Patient ID`."""
 SENTENCE_COLUMNS = ("sentence", "text", "transcript")
 MASK_COLUMN = "mask"
 MOST_CELLS = 200_000_000
@@ -116,10 +115,12 @@ def _validated(
     groups = None if asked is None else rows.column(asked, "groups")
     if asked is not None and groups is not None:
         groups = rows.same_names(asked, groups)
-        if asked.lower() in PERSON_COLUMNS and group is None:
+        if group is None and _letters(asked) not in GROUP_COLUMNS:
             rows.warn(f"column {asked!r} is taken for the groups that splits keep together ({len(set(groups))} in "
                       f"{len(groups)} rows); --group names another")  # fmt: skip
     parts = _parts(rows, split) if split is not None and rows.find(split) is not None else None
+    if split == "split" and parts is None:
+        _warn_of_parts(rows, names)
     if group is not None and group in names:
         rows.note(f"{group!r} is both the target and the group: every group would be a class of its own")
     known = [cells for cells in columns if cells is not None]
@@ -146,10 +147,24 @@ def _validated(
 def _group_column(rows: TableRows, names: Sequence[str]) -> str | None:
     """The column of the groups where none was named. Of a target that names people itself, other columns that do are
     none: each of its classes would be a group."""
-    targets = {name.lower() for name in names}
+    targets = {_letters(name) for name in names}
     people = (*GROUP_COLUMNS, *PERSON_COLUMNS)
     known = ("group",) if targets & set(people[1:]) else people
-    return rows.first_of([name for name in known if name not in targets])
+    columns = {_letters(str(column)): str(column) for column in reversed(rows.table.columns)}
+    return next((columns[name] for name in known if name in columns and name not in targets), None)
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _warn_of_parts(rows: TableRows, names: Sequence[str]) -> None:
+    """Says where a column looks like a split under another name, and is not used."""
+    for column in rows.table.columns:
+        cells = {str(cell).strip().lower() for cell in rows.table[column]} - {""}
+        if len(cells) > 1 and cells <= set(PART_NAMES) and column not in names:
+            rows.warn(f"column {column!r} names parts ({', '.join(sorted(cells))}) and is not used: call it split if "
+                      "it should be")  # fmt: skip
 
 
 def target_names(target: str | None) -> list[str]:

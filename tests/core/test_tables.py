@@ -373,6 +373,7 @@ def test_decimal_commas_are_numbers_unless_they_may_be_something_else(tmp_path, 
 
 @pytest.mark.parametrize(("column", "said"), [
     ("Patient", False), ("patient_id", True), ("subject", True), ("client_id", True), ("Speaker_ID", True),
+    ("Patient ID", True), ("PatientID", True), ("spk-id", True),
 ])  # fmt: skip
 def test_columns_of_people_are_groups_under_their_usual_names(write, caplog, column, said):
     found = read_manifest(write(f"path,label,{column},Split\na.png,x,1,Train\nb.png,y,2,test\nc.png,y,1.0,train\n"))
@@ -380,6 +381,16 @@ def test_columns_of_people_are_groups_under_their_usual_names(write, caplog, col
     assert found.parts == ("train", "test", "train")
     assert (f"column '{column}' is taken for the groups" in caplog.text) is said
     assert "'1', '1.0' for '1'" in caplog.text
+
+
+def test_a_split_under_another_name_is_not_used_and_that_is_said(write, caplog):
+    source = write("path,label,set\na.png,x,train\nb.png,y,test\n")
+    assert read_manifest(source).parts is None
+    assert "column 'set' names parts (test, train) and is not used" in caplog.text
+    caplog.clear()
+    read_manifest(source, target="set")
+    read_manifest(source, split=None)
+    assert not caplog.text
 
 
 def test_people_under_two_names_are_no_group_of_a_target_that_names_them(write):
