@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graftwork.core.class_folders import PART_NAMES, read_class_folders
-from graftwork.core.content import MASK_MARK
+from graftwork.core.content import MASK_MARK, recording_of
 from graftwork.core.delimited import read_delimited, refuse_doubled, refuse_irregular
 from graftwork.core.errors import ManifestError, MissingPackageError, Problem
 from graftwork.core.manifest import PARTS, TASKS, Manifest, Task
@@ -118,6 +118,8 @@ def _validated(
         if group is None and _letters(asked) not in GROUP_COLUMNS:
             rows.warn(f"column {asked!r} is taken for the groups that splits keep together ({len(set(groups))} in "
                       f"{len(groups)} rows); --group names another")  # fmt: skip
+    else:
+        _warn_of_segments(rows, paths)
     parts = _parts(rows, split) if split is not None and rows.find(split) is not None else None
     if split == "split" and parts is None:
         _warn_of_parts(rows, names)
@@ -142,6 +144,15 @@ def _validated(
         None if groups is None else tuple(groups), None if parts is None else tuple(parts), tuple(rows.numbers),
         _sentences(rows, names),
     )  # fmt: skip
+
+
+def _warn_of_segments(rows: TableRows, paths: Sequence[str]) -> None:
+    """Says where rows without groups are seconds of the same recordings: splits may separate them."""
+    recordings = [recording_of(path) for path in paths if recording_of(path) != path]
+    different = len(set(recordings))
+    if different < len(recordings):
+        rows.warn(f"{len(recordings)} rows are seconds of {different} recordings, which splits may put on both sides: "
+                  "name the recording or its speaker with --group")  # fmt: skip
 
 
 def _group_column(rows: TableRows, names: Sequence[str]) -> str | None:

@@ -68,6 +68,12 @@ def test_folders_below_every_class_are_the_groups(tmp_path, caplog):
     assert "12 of 13 files lie in folders below the classes" in caplog.text
 
 
+def test_two_folders_below_a_class_are_not_taken_for_its_patients(tmp_path, caplog):
+    fill(tmp_path, *(f"{label}/{side}/{one}.png" for label in "ab" for side in ("left", "right") for one in range(3)))
+    assert read(tmp_path)[1].groups is None
+    assert "if these are patients or speakers, write a table" in caplog.text
+
+
 def test_folders_beside_the_parts_and_classes_without_examples_are_named(tmp_path, caplog):
     fill(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/2.png", "extra/a/3.png", "test/c/notes.txt")
     assert read(tmp_path)[0] == ["test/a/2.png", "train/a/1.png", "train/b/1.png"]

@@ -57,8 +57,9 @@ def test_what_a_writer_that_quotes_has_written_is_read_back(tmp_path, separator,
     assert read_delimited(path).to_numpy().tolist() == expected
 
 
-def test_a_column_in_quotation_marks_is_read_without_them_from_a_table_with_tabs(tmp_path, caplog):
-    path = write(tmp_path, 'path\tlabel\n"a.wav"\tx\n"b.wav"\ty\n')
+@pytest.mark.parametrize("text", ['path\tlabel\n"a.wav"\tx\n"b.wav"\ty\n', '"path"\tlabel\n"a.wav"\tx\nb.wav\ty\n'])
+def test_a_column_in_quotation_marks_is_read_without_them_from_a_table_with_tabs(tmp_path, text, caplog):
+    path = write(tmp_path, text)
     assert read_delimited(path)["path"].tolist() == ["a.wav", "b.wav"]
     assert not caplog.text
 
@@ -74,6 +75,7 @@ def test_rows_of_a_csv_that_an_open_quotation_mark_would_swallow_are_kept(tmp_pa
     ('path,label\na.wav,"x\nb.wav,"y, z"\nc.wav,y\n', 2),
     ('path,label\na.wav,"x, y"\nb.wav,"z\nc.wav,y\n', 3),
     ('path\tlabel\na.wav\tx\nb.wav\t"z\nc.wav\n', 3),
+    ('path,label,by\na.wav,"x\nb.wav,y,s\nc.wav,z",s\nd.wav,z,s\n', 2),
 ])  # fmt: skip
 def test_a_table_whose_quotation_marks_fit_neither_way_is_refused_with_the_row(tmp_path, text, row):
     with pytest.raises(ManifestError, match=f"row {row}: a cell begins with a quotation mark"):

@@ -463,3 +463,15 @@ def test_many_problems_are_noted_in_time_that_grows_with_their_number(write):
     started = time.process_time()
     assert len(problems(source)) == 20_001
     assert time.process_time() - started < 5
+
+
+def test_seconds_of_one_recording_without_groups_are_said_to_be_on_both_sides(write, caplog):
+    source = write('path,label,by\n"a.png#t=0,1",x,s\n"a.png#t=1,2",y,s\nb.png,y,s\n')
+    assert read_manifest(source).paths[:2] == tuple(f"{source.parent}/a.png#t={span}" for span in ("0,1", "1,2"))
+    assert "2 rows are seconds of 1 recordings" in caplog.text
+    caplog.clear()
+    read_manifest(source, group="by")
+    assert not caplog.text
+    for span in ("nan,nan", "2,1", "-1,2", "0,inf"):
+        text = f'path,label\n"a.png#t={span}",x\nb.png,y\n'
+        assert "expected seconds from 0 on" in problems(write(text))[0]
