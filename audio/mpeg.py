@@ -23,7 +23,6 @@ _FURTHEST = 1 << 16
 """Bytes that are searched for the next frame where something else stands between two."""
 
 _APE_FOOTER, _APE_SIZE = 32, slice(12, 16)
-_ID3V1 = 128
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,8 @@ def mpeg_length(path: Path) -> MpegLength | None:
 
 
 def with_stated_length(path: Path, length: MpegLength) -> bytes:
-    """The frames of sound behind a first frame that states how many they are."""
+    """The frames of sound behind a first frame that states how many they are. Raises UnreadableError where no such
+    frame can be made of the first one."""
     data = path.read_bytes()
     start = length.pieces[0][0]
     # Of a middle bit rate, without padding and checksum, so that what is stated has room.
@@ -171,8 +171,6 @@ def _behind_tag(data: mmap.mmap, place: int) -> int:
     if head[:3] == b"ID3" and len(head) >= 10:
         size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
         return min(len(data), place + 10 + size + (10 if head[5] & 0x10 else 0))
-    if head[:3] == b"TAG":
-        return min(len(data), place + _ID3V1)
     if head[:8] == b"APETAGEX" and len(head) == _APE_FOOTER:
         size = int.from_bytes(head[_APE_SIZE], "little")
         return min(len(data), place + _APE_FOOTER + size)

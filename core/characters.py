@@ -71,7 +71,7 @@ def character_entries(path: str) -> list[tuple[str, int]]:
     try:
         numbers = json.loads(Path(path).read_text(encoding="utf-8"))
         entries = sorted(((composed(name), int(number)) for name, number in numbers.items()), key=itemgetter(1))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise SettingsError(f"{path}: expected a vocab.json, which gives every character a number ({error})") from error
     single = [(name, number) for name, number in entries if len(name) == 1]
     best: dict[str, tuple[bool, int]] = {}

@@ -77,7 +77,9 @@ def test_settings_that_cannot_be_meant_are_refused(name: str, settings: object, 
         load_backbone(folder(tmp_path, **{name: content}), weights="random")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "[" * 100_000, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")]
+)
 def test_files_that_are_no_json_are_named(content: str, tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match=r"preprocessor_config\.json"):
         load_backbone(folder(tmp_path, preprocessor_config=content), weights="random")

@@ -56,6 +56,10 @@ def id3(size: int) -> bytes:
     return b"ID3\x04\0\0" + bytes([size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127]) + b"\xff" * size
 
 
+def ape(size: int) -> bytes:
+    return b"APETAGEX" + struct.pack("<IIII8x", 2000, size + 32, 1, 1 << 31) + bytes(size + 32)
+
+
 MAKE_MP3: dict[str, Callable[[bytes], bytes]] = {
     "without": lambda data: data[first_size(data) :],
     "emptied": emptied,
@@ -63,6 +67,7 @@ MAKE_MP3: dict[str, Callable[[bytes], bytes]] = {
     "tags behind": lambda data: data[first_size(data) :] + b"TAG" + bytes(125),
     "rubbish before": lambda data: bytes(777) + data[first_size(data) :],
     "tag within": lambda data: data[first_size(data) :] + id3(500) + data[first_size(data) :],
+    "large tag within": lambda data: data[first_size(data) :] + ape(70_000) + data[first_size(data) :],
     "joined": lambda data: data + data,
     "joined without": lambda data: data[first_size(data) :] * 2,
 }
@@ -97,6 +102,18 @@ def test_a_complete_mp3_is_read_as_libsndfile_reads_it(tmp_path: Path) -> None:
     length = mpeg_length(tmp_path / "a.mp3")
     assert length is not None
     assert length.stated == length.frames
+
+
+def test_a_frame_that_only_informs_is_no_sound(tmp_path: Path) -> None:
+    whole = mp3(rate_hz=44100)
+    size = first_size(whole)
+    counted = []
+    for number, told in enumerate((whole[:size], whole[:4] + bytes(32) + b"VBRI" + bytes(size - 40), b"")):
+        (tmp_path / f"{number}.mp3").write_bytes(told + whole[size:])
+        length = mpeg_length(tmp_path / f"{number}.mp3")
+        assert length is not None
+        counted.append(length.frames)
+    assert counted == [struct.unpack(">I", whole[info_place(whole) + 8 : info_place(whole) + 12])[0]] * 3
 
 
 def test_an_mp3_without_length_that_is_cut_off_or_changes_is_refused(tmp_path: Path) -> None:
