@@ -212,6 +212,15 @@ def test_what_programs_put_behind_the_sound_of_a_wav_does_no_harm(behind: bytes,
     np.testing.assert_allclose(read_waveform(tmp_path / "a.wav", 16000), noise(), atol=1e-4)
 
 
+@pytest.mark.parametrize("padding", [b"", b"\0"])
+def test_a_chunk_behind_an_odd_number_of_bytes_may_lack_the_byte_between(padding: bytes, tmp_path: Path) -> None:
+    data = encoded(noise()[:2001], format="WAV", subtype="PCM_U8")
+    end = data.find(b"data") + 8 + 2001
+    chunk = b"LIST" + struct.pack("<I", 6000) + b"INFO" + b"x" * 5996
+    (tmp_path / "a.wav").write_bytes(data[:end] + padding + chunk)
+    assert len(read_waveform(tmp_path / "a.wav", 16000)) == 2001
+
+
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_ogg_streams_joined_one_behind_another_are_refused(subtype: str, tmp_path: Path) -> None:
     one, other = (encoded(noise(length), format="OGG", subtype=subtype) for length in (1, 2))
