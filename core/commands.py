@@ -1,6 +1,7 @@
 """The verbs both command lines share; `stages` and `rank` are in `inspection_commands`. Only results go to stdout."""
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
+import errno
 import json
 import logging
 import os
@@ -62,6 +63,11 @@ def run_app(domain: Domain) -> None:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        if debug or error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {error.filename}: no file can have so long a name; give a shorter one", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted; train and compare go on from the last checkpoint with --resume", file=sys.stderr)
