@@ -29,6 +29,8 @@ ROWS_PER_CLASS = 10
 STRANGE_SHARE = 0.1
 """Words in so few cells of a column of numbers are taken for slips."""
 
+SHOWN_CLASSES = 20
+
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
@@ -138,7 +140,8 @@ def _labels(
     number = {name_key(label): index for index, label in reversed(list(enumerate(classes)))}
     number |= {label: index for index, label in enumerate(classes)}
     found_numbers = [number.get(cell, number.get(name_key(cell), -1)) for cell in cells]
-    known = ", ".join(map(repr, classes))
+    more = "" if len(classes) <= SHOWN_CLASSES else f" and {len(classes) - SHOWN_CLASSES} more"
+    known = ", ".join(map(repr, classes[:SHOWN_CLASSES])) + more
     for index, (cell, place) in enumerate(zip(cells, found_numbers, strict=True)):
         if cell and place < 0:
             rows.note(f"unknown label {cell!r}; the classes are {known}", index, name)

@@ -475,3 +475,9 @@ def test_seconds_of_one_recording_without_groups_are_said_to_be_on_both_sides(wr
     for span in ("nan,nan", "2,1", "-1,2", "0,inf"):
         text = f'path,label\n"a.png#t={span}",x\nb.png,y\n'
         assert "expected seconds from 0 on" in problems(write(text))[0]
+
+
+def test_of_many_classes_a_message_names_some(write):
+    found = problems(write("path,label\na.png,z\n"), classes=[f"c{number}" for number in range(30)])
+    assert found[0].startswith("row 2, column 'label': unknown label 'z'; the classes are 'c0', ")
+    assert found[0].endswith("'c19' and 10 more")
