@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from graftwork.audio import bundles, huggingface
 from graftwork.audio.architecture import Architecture, empty_network, random_network
 from graftwork.audio.contract import AudioContract, OnOff
+from graftwork.audio.feature_extractor import checked_settings, input_settings
+from graftwork.audio.memory import memory_need
 from graftwork.audio.pooling import AttentivePooling, Pooling, pooled_dim
 from graftwork.audio.tiny_backbones import ENTRIES, tiny_folder
 from graftwork.audio.wav2vec2 import ATTENTION, speech_stages
@@ -45,9 +47,10 @@ def load_backbone(
     id of the Hugging Face hub, of the families wav2vec2, hubert and wavlm.
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
-    max_seconds: longer clips are cropped to their middle. window_seconds, window_overlap: longer clips are learnt from
-    and judged in windows of this length, which share this part with the next (half of it by default). trim_silence:
-    "on" cuts off what comes before the first and behind the last speech. pooling: "mean"
+    max_seconds: longer clips are cropped to their middle, or refused where pooling is "none".
+    window_seconds, window_overlap: longer clips are learnt from and judged in windows of this length, which share this
+    part with the next (half of it by default). trim_silence: "on" cuts off what comes before the first and behind the
+    last speech. pooling: "mean"
     (default) or "mean+std" over time, or "attentive", the same two weighted by a learnt attention, or "none", which
     gives frames, as for text.
 
@@ -61,11 +64,12 @@ def load_backbone(
     elif source in ("hf", "tiny") and name:
         folder = tiny_folder(name) if source == "tiny" else huggingface.checkpoint_folder(name)
         architecture = huggingface.architecture_from_config(huggingface.read_json(folder / "config.json"), id)
-        rate, normalised = huggingface.input_settings(folder)
+        rate, normalised = input_settings(folder)
     else:
         raise BackboneError(_unknown(id))
     contract = _contract(architecture, rate, normalised, max_seconds)
-    contract = replace(contract, window_seconds=window_seconds, trim_silence=trim_silence or "off")
+    contract = replace(contract, window_seconds=window_seconds, trim_silence=trim_silence or "off",
+                       longer="refuse" if pooling == "none" else "crop")  # fmt: skip
     if window_overlap is not None:
         contract = replace(contract, window_overlap=window_overlap)
     if weights == RANDOM:
@@ -88,7 +92,8 @@ def new_backbone(
     which is the base model. `sampling_rate` (16000) and `do_normalize` (True) describe the input.
     """
     architecture = huggingface.architecture_from_config(config, "config")
-    rate, normalised = int(config.get("sampling_rate", 16000)), bool(config.get("do_normalize", True))
+    about = {key: config[key] for key in ("sampling_rate", "do_normalize") if key in config}
+    rate, normalised = checked_settings(about, "config")
     contract = _contract(architecture, rate, normalised, max_seconds)
     return _backbone("hf:new", random_network(architecture), architecture, contract, pooling, RANDOM)
 
@@ -142,7 +147,8 @@ def list_backbones(text: str = "") -> list[BackboneEntry]:
 
 
 def _contract(architecture: Architecture, rate_hz: int, normalised: bool, max_seconds: float | None) -> AudioContract:
-    return AudioContract(rate_hz, "clip" if normalised else "none", architecture.shortest_samples(), max_seconds)
+    return AudioContract(rate_hz, "clip" if normalised else "none", architecture.shortest_samples(), max_seconds,
+                         memory=memory_need(architecture))  # fmt: skip
 
 
 def _pretrained(architecture: Architecture, file: Path) -> nn.Module:

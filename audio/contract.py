@@ -12,14 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from graftwork.audio.memory import MemoryNeed, refuse_too_long
 from graftwork.audio.voice_activity import trim_silence
 from graftwork.audio.waveform import duration_of, read_waveform
 from graftwork.core.backbone import Features
+from graftwork.core.content import split_span
 from graftwork.core.errors import ContractError, SettingsError
+from graftwork.core.spans import span_problem
 from graftwork.core.windows import windows_of
 
 Normalisation = Literal["clip", "none"]
 OnOff = Literal["on", "off"]
+Longer = Literal["crop", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class AudioContract:
     window_seconds: a longer recording is learnt from, and judged, in windows of this length; None for whole clips.
     window_overlap: share of a window that it has in common with the next one.
     trim_silence: "on" cuts off what comes before the first and behind the last speech, before anything is cropped.
+    longer: "refuse" makes of a clip beyond max_seconds an error, for text: a transcript belongs to the whole clip.
+    memory: what a clip takes in the network; None where that is not known. Both follow from the backbone, and are not
+    kept in JSON.
     """
 
     sample_rate_hz: int = 16000
@@ -43,6 +50,8 @@ class AudioContract:
     window_seconds: float | None = None
     window_overlap: float = 0.5
     trim_silence: OnOff = "off"
+    longer: Longer = "crop"
+    memory: MemoryNeed | None = None
 
     def __post_init__(self) -> None:
         if self.normalise not in get_args(Normalisation):
@@ -77,23 +86,37 @@ class AudioContract:
         """The windows of a recording by name; itself where it is short, cannot be read, or is not to be cut."""
         if self.window_seconds is None:
             return [path]
-        duration_s = duration_of(path)
+        span = split_span(path)
+        duration_s = duration_of(path if span is None else span[0])
+        if duration_s is not None and span is not None:
+            # Seconds that cannot be meant are refused where they are read.
+            duration_s = min(span[2], duration_s) - span[1] if span_problem(path) is None else None
         return [path] if duration_s is None else windows_of(path, duration_s, self.window_seconds, self.window_overlap)
 
     def read(self, path: str | Path) -> Tensor:
         """One clip: (samples,), float32, trimmed, cropped, resampled, normalised and long enough for one frame.
 
-        Raises UnreadableError, naming the file.
+        Raises UnreadableError, naming the file, and ContractError for a longer clip that must not be cropped, or that
+        does not fit into memory.
         """
         trims = self.trim_silence == "on"
-        samples = read_waveform(path, self.sample_rate_hz, None if trims else self.max_seconds)
+        crops = self.longer == "crop"
+        samples = read_waveform(path, self.sample_rate_hz, self.max_seconds if crops and not trims else None)
         if trims:
             samples = trim_silence(samples, self.sample_rate_hz, path)
+        # The resampler may leave a sample too many.
+        if not crops and self.max_seconds is not None and self.seconds(samples[1:]) > self.max_seconds:
+            raise ContractError(
+                f"{path}: has {self.seconds(samples):.2f} s, more than --max-seconds {self.max_seconds:g}: its words "
+                "belong to the whole clip, so it is not cropped; cut it where words end, or train with more"
+            )
         if self.max_seconds is not None:
             # Rounding in the resampler may leave one sample too many; trimmed clips are not cropped yet.
             most = round(self.max_seconds * self.sample_rate_hz)
             start = (len(samples) - most) // 2 if trims and len(samples) > most else 0
             samples = samples[start : start + most]
+        if self.memory is not None:
+            refuse_too_long(path, self.seconds(samples), self.memory.of(len(samples)))
         if self.normalise == "clip":
             samples = normalise_clip(samples)
         missing = self.shortest_samples - len(samples)
@@ -122,15 +145,19 @@ class AudioContract:
         return torch.zeros(4 * self.shortest_samples)
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in _kept_fields()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AudioContract:
         """The contract that `to_json` described. Raises ContractError for missing or unknown entries."""
-        expected = {field.name for field in dataclasses.fields(cls)}
+        expected = set(_kept_fields())
         if set(values) != expected:
             raise ContractError(f"an audio contract has the entries {sorted(expected)}, found {sorted(values)}")
         return cls(**values)
+
+
+def _kept_fields() -> list[str]:
+    return [field.name for field in dataclasses.fields(AudioContract) if field.name not in ("longer", "memory")]
 
 
 def normalise_clip(samples: Tensor) -> Tensor:

@@ -61,7 +61,8 @@ MaxSeconds = Annotated[
     float | None,
     typer.Option(
         "--max-seconds",
-        help="Crop longer clips to their middle, in seconds. Memory and time grow with the longest clip of a "
+        help="Crop longer clips to their middle, in seconds; for text they are refused, or left out with "
+        "--skip-unreadable. Memory and time grow with the longest clip of a "
         "batch; by default nothing is cropped.",
         show_default=False,
     ),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 
 from graftwork.audio.architecture import Architecture
 from graftwork.audio.contract import AudioContract
+from graftwork.audio.feature_extractor import PREPROCESSOR, SETTINGS_FILES
 from graftwork.audio.weights import huggingface_names
 from graftwork.core.errors import (
     BackboneError,
@@ -21,6 +24,8 @@ from graftwork.core.errors import (
     UnreadableError,
 )
 from graftwork.core.files import whole_file, write_json
+
+log = logging.getLogger(__name__)
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -73,6 +78,9 @@ def architecture_from_config(config: Mapping[str, Any], source: str) -> Architec
         if config.get(key, works) != works:
             raise BackboneError(f"{source}: {meaning} is not supported, found {config[key]!r}; use another checkpoint")
     value = {**DEFAULTS, **{key: config[key] for key in DEFAULTS if key in config}}
+    wrong = [f"{key}: {value[key]!r}" for key, default in DEFAULTS.items() if not _of_kind(value[key], default)]
+    if wrong:
+        raise BackboneError(f"{source}: its config has values that no such network can have ({', '.join(wrong)})")
     convolutions = [value["conv_dim"], value["conv_kernel"], value["conv_stride"]]
     if len({len(column) for column in convolutions}) != 1:
         raise BackboneError(
@@ -83,17 +91,21 @@ def architecture_from_config(config: Mapping[str, Any], source: str) -> Architec
         raise BackboneError(
             f"{source}: feat_extract_norm must be 'group' or 'layer', found {value['feat_extract_norm']!r}"
         )
+    for divisor in ("num_attention_heads", "num_conv_pos_embedding_groups"):
+        if value["hidden_size"] % value[divisor]:
+            raise BackboneError(f"{source}: hidden_size must be a multiple of {divisor}, found {value['hidden_size']} "
+                                f"and {value[divisor]}")  # fmt: skip
     return Architecture(
         family=family,
         cnn_norm=value["feat_extract_norm"],
         cnn_layers=tuple((int(c), int(k), int(s)) for c, k, s in zip(*convolutions, strict=True)),
         cnn_bias=value["conv_bias"],
-        hidden=value["hidden_size"],
-        layers=value["num_hidden_layers"],
-        heads=value["num_attention_heads"],
-        feed_forward=value["intermediate_size"],
-        position_kernel=value["num_conv_pos_embeddings"],
-        position_groups=value["num_conv_pos_embedding_groups"],
+        hidden=int(value["hidden_size"]),
+        layers=int(value["num_hidden_layers"]),
+        heads=int(value["num_attention_heads"]),
+        feed_forward=int(value["intermediate_size"]),
+        position_kernel=int(value["num_conv_pos_embeddings"]),
+        position_groups=int(value["num_conv_pos_embedding_groups"]),
         norm_first=value["do_stable_layer_norm"],
         projection_norm=value["feat_proj_layer_norm"],
         norm_eps=value["layer_norm_eps"],
@@ -102,9 +114,20 @@ def architecture_from_config(config: Mapping[str, Any], source: str) -> Architec
         activation_dropout=value["activation_dropout"],
         hidden_dropout=value["hidden_dropout"],
         layer_drop=value["layerdrop"],
-        buckets=value["num_buckets"],
-        max_distance=value["max_bucket_distance"],
+        buckets=int(value["num_buckets"]),
+        max_distance=int(value["max_bucket_distance"]),
     )
+
+
+def _of_kind(value: Any, default: Any) -> bool:
+    """Whether a value of config.json is of the kind that the default is: sizes above 0, shares from 0 to 1."""
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and bool(value) and all(_of_kind(one, 1) for one in value)
+    if isinstance(default, bool | str):
+        return isinstance(value, type(default))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value > 0 and value == value // 1 if isinstance(default, int) else 0 <= value <= 1
 
 
 def config_of(architecture: Architecture) -> dict[str, Any]:
@@ -145,32 +168,24 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises UnreadableError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableError(f"{path}: not a readable JSON file ({error})") from error
     if not isinstance(content, dict):
         raise UnreadableError(f"{path}: expected a JSON object, found {type(content).__name__}")
     return content
 
 
-def input_settings(folder: Path) -> tuple[int, bool]:
-    """Sample rate in Hz, and whether clips are normalised, from preprocessor_config.json.
-
-    Where the file or an entry is missing: 16000 and True, as in transformers' Wav2Vec2FeatureExtractor.
-    """
-    file = folder / "preprocessor_config.json"
-    settings = read_json(file) if file.is_file() else {}
-    return int(settings.get("sampling_rate", 16000)), bool(settings.get("do_normalize", True))
-
-
-def checkpoint_folder(name: str) -> Path:
+def checkpoint_folder(name: str, needed: Sequence[str] = SETTINGS_FILES) -> Path:
     """The folder of a checkpoint: `name` itself where it is a local folder, or the hub's cache.
 
-    A hub checkpoint that is in the cache is taken as it is, without asking the hub for a newer one. Raises
+    A hub checkpoint that is in the cache is taken as it is, without asking the hub for a newer one; where none of the
+    `needed` small files is there, as after transformers' AutoModel, the hub is asked for those of the same version.
+    Raises
     BackboneError for a folder without config.json or an id the hub does not know, DownloadError without a
     network, MissingPackageError without huggingface_hub.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if os.path.isdir(folder):
         if not (folder / "config.json").is_file():
             found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
             raise BackboneError(f"hf:{name}: the folder has no config.json, found {found}")
@@ -186,10 +201,12 @@ def checkpoint_folder(name: str) -> Path:
         ) from error
     # The hub's HTTP library changes with its version; that library's errors are the base of the hub's own.
     no_connection: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__bases__)
-    wanted = ["config.json", "preprocessor_config.json", VOCABULARY]
+    wanted = ["config.json", *SETTINGS_FILES, VOCABULARY]
     try:
         cached = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
         if (cached / "config.json").is_file() and any((cached / file).is_file() for file in WEIGHT_FILES):
+            if not any((cached / file).is_file() for file in needed):
+                _fetch_small_files(name, cached)
             return cached
     except errors.LocalEntryNotFoundError:
         pass  # not in the cache: fetched below
@@ -207,6 +224,22 @@ def checkpoint_folder(name: str) -> Path:
         ) from error
     except no_connection as error:
         raise DownloadError(_offline(name, error)) from error
+
+
+def _fetch_small_files(name: str, cached: Path) -> None:
+    """The small files of the version in the cache, as far as the hub can be reached and has them."""
+    import huggingface_hub
+
+    no_answer: tuple[type[Exception], ...] = (OSError, *huggingface_hub.errors.HfHubHTTPError.__bases__)
+    small = (*SETTINGS_FILES, VOCABULARY)
+    try:
+        there = huggingface_hub.HfApi().model_info(name, revision=cached.name, timeout=TIMEOUT_S)
+        found = [entry.rfilename for entry in there.siblings or () if entry.rfilename in small]
+        if found:
+            huggingface_hub.snapshot_download(name, revision=cached.name, allow_patterns=found)
+    except no_answer as error:
+        reason = str(error).strip().partition("\n")[0]
+        log.warning("hf:%s: of %s none is in the cache, and the hub gave none (%s)", name, ", ".join(small), reason)
 
 
 def _offline(name: str, error: Exception) -> str:
@@ -265,5 +298,5 @@ def write_files(network: nn.Module, architecture: Architecture, contract: AudioC
     with whole_file(folder / "model.safetensors") as beside:
         # transformers 4 refuses files that do not name their framework.
         save_file(huggingface_names(tensors), beside, metadata={"format": "pt"})
-    write_json(folder / "preprocessor_config.json", preprocessor)
+    write_json(folder / PREPROCESSOR, preprocessor)
     write_json(folder / "config.json", config_of(architecture))

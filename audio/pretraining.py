@@ -185,6 +185,9 @@ def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bo
     if resume and (place / NAME).exists():
         position, _ = load_checkpoint(place, about, model, optimiser, runtime.scaler)
         log.info("resuming in round %d at update %d", task.round + 1, position.update)
+    elif resume:
+        log.warning("no checkpoint of round %d was kept before the run ended (one is every %g s): it begins again at "
+                    "update 1", task.round + 1, settings.checkpoint_seconds)  # fmt: skip
     every = max(1, settings.updates // REPORTS)
     saved = time.monotonic()
     ahead = ((update, _crops(task, update)) for update in range(position.update, settings.updates))

@@ -158,6 +158,7 @@ def _start(domain: Domain, options: dict[str, Any]) -> "Backbone":
 
 def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Manifest":
     """The recordings; labelled by speaker where that is asked for, and with their rows where all are of one table."""
+    from graftwork.core.class_folders import files_below
     from graftwork.core.file_predictions import TABLES, find_inputs
     from graftwork.core.tables import read_manifest, read_paths
 
@@ -173,10 +174,10 @@ def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Mani
     for source in sources:
         folder = Path(source).expanduser()
         if folder.is_dir():
-            found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in domain.suffixes)
+            found = files_below(folder, domain.suffixes)
             if not found:
                 raise SettingsError(f"{source}: no file in it ends in {', '.join(domain.suffixes)}")
-            files += map(str, found)
+            files += found
         else:
             files.append(source)
     return _unlabelled(", ".join(sources), tuple(find_inputs(files)), ())

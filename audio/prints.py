@@ -73,17 +73,22 @@ def load_prints(path: str | Path) -> Prints:
     """The prints of that file. Raises OutputError if it is none."""
     from safetensors import SafetensorError, safe_open
 
+    advice = "make them with `enroll`"
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("prints", "{}"))
             if about.get("schema") != SCHEMA:
-                raise OutputError(f"{path}: holds no speaker prints of this version; make them with `enroll`")
+                raise OutputError(f"{path}: holds no speaker prints of this version; {advice}")
             tensors = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{path}: cannot be read as speaker prints ({error}); make them with `enroll`") from error
-    calibration = None if about["calibration"] is None else Calibration(**about["calibration"])
-    return Prints(tuple(about["speakers"]), tensors["vectors"], tuple(about["clips"]), about["source"],
-                  about["digest"], tensors.get("centre"), calibration)  # fmt: skip
+        calibration = None if about["calibration"] is None else Calibration(**about["calibration"])
+        prints = Prints(tuple(about["speakers"]), tensors["vectors"], tuple(about["clips"]), about["source"],
+                        about["digest"], tensors.get("centre"), calibration)  # fmt: skip
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(f"{path}: cannot be read as speaker prints ({error!r}); {advice}") from error
+    if prints.vectors.ndim != 2 or len(prints.vectors) != len(prints.speakers) or not len(prints.speakers):
+        raise OutputError(f"{path}: expected a vector for each of {len(prints.speakers)} speakers, found shape "
+                          f"{prints.vectors.shape}; {advice}")  # fmt: skip
+    return prints
 
 
 def check_source(prints: Prints, embedder: Embedder, path: str | Path) -> None:

@@ -84,7 +84,7 @@ def open_recogniser(source: str, domain: Domain, weights: str | None = None) -> 
     Raises AdapterError for a run that learnt something else, BackboneError for a checkpoint without a head.
     """
     if source.startswith("hf:") and not (Path(source) / RECORD).is_file():
-        frame_head = load_frame_head(source, weights)
+        frame_head = load_frame_head(source, weights, "name the folder of a run that has learnt text")
         backbone = replace(domain.load_backbone(source, weights=weights, pooling="none"), frame_head=frame_head)
         graft = make_graft(backbone, parse_strategy("probe"), Recipe(), "text", frame_head.classes, 0)
         return graft, frame_head.classes

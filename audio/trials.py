@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.delimited import refuse_irregular
 from graftwork.core.errors import ManifestError, Problem
+from graftwork.core.names import composed, existing_path
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def read_trials(source: str | Path, folder: str | Path | None = None) -> Trials:
     """
     path = Path(source)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        refuse_irregular(path)
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(str(source), [Problem(f"cannot be read as a list of trials ({error})")]) from error
     root = Path(folder) if folder is not None else path.parent
@@ -82,9 +85,9 @@ def read_trials(source: str | Path, folder: str | Path | None = None) -> Trials:
         if len(cells) != 3 or cells[0].strip() not in ("0", "1"):
             problems.append(Problem(f"expected `1 one.wav other.wav` or `0 …`, found {line.strip()!r}", place))
             continue
-        names = [cell.strip() for cell in cells[1:]]
+        names = [composed(cell.strip()) for cell in cells[1:]]
         for name in names:
-            if name not in number and not os.path.isfile(root / name):
+            if name not in number and not os.path.isfile(existing_path(str(root / name))):
                 problems.append(Problem(f"no such file: {name!r} (looked for {root / name})", place))
             if name not in number:
                 number[name] = len(number)
@@ -95,7 +98,7 @@ def read_trials(source: str | Path, folder: str | Path | None = None) -> Trials:
     if problems:
         raise ManifestError(str(source), problems)
     table = np.array(trials, dtype=np.int64)
-    paths = tuple(os.path.abspath(root / name) for name in number)
+    paths = tuple(existing_path(os.path.abspath(root / name)) for name in number)
     targets = table[:, 2].astype(bool)
     return Trials(str(source), paths, table[:, 0], table[:, 1], targets, _folders(list(number), table, targets),
                   tuple(first_lines))  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,12 +26,14 @@ from graftwork.audio.verifier import (
     unit,
 )
 from graftwork.core.bootstrap import LEVEL
+from graftwork.core.class_folders import files_below
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unequal
 from graftwork.core.file_predictions import TABLES, find_inputs
 from graftwork.core.files import whole_file, write_json
 from graftwork.core.manifest import Manifest
+from graftwork.core.names import name_key
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import claim_folder
 from graftwork.core.tables import read_manifest
@@ -89,6 +92,7 @@ def verify(voice: Voice, clip: str, *, other: str | None, prints: str | None, sp
     if prints is not None:
         known = load_prints(prints)
         check_source(known, embedder, prints)
+        speaker = next((name for name in known.speakers if name_key(name) == name_key(speaker or "")), speaker)
         if speaker not in known.speakers:
             raise SettingsError(f"{prints}: no speaker {speaker!r}; enrolled are {', '.join(known.speakers)}")
     paths = find_inputs([clip] if other is None else [clip, other])
@@ -279,7 +283,7 @@ def _read_calibration(path: Path) -> tuple[Calibration, str]:
 
 
 def _trials(domain: Domain, source: str, speaker: str, folder: str | None) -> Trials:
-    if Path(source).is_dir() or source.lower().endswith(TABLES):
+    if os.path.isdir(source) or source.lower().endswith(TABLES):
         rows = read_manifest(source, target=speaker, task="single-label", split=None, suffixes=domain.suffixes)
         return all_pairs(source, rows.paths, [str(name) for name in rows.targets], rows.rows)
     return read_trials(source, folder)
@@ -289,8 +293,8 @@ def _cohort(voice: Voice, embedder: Embedder, source: str) -> Vectors:
     """Embeddings of the cohort: a table with a column `path`, a folder, or a pattern."""
     folder = Path(source).expanduser()
     named = [source]
-    if folder.is_dir():
-        named = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in voice.domain.suffixes]
+    if os.path.isdir(folder):
+        named = files_below(folder, voice.domain.suffixes)
     paths = find_inputs(named)
     if not paths:
         raise SettingsError(f"{source}: there are no clips for the cohort")

@@ -136,7 +136,12 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
         raise AdapterError(f"{place / WEIGHTS}: cannot be read ({error})") from error
     refuse_non_finite(tensors, str(place / WEIGHTS))
     if backbone.contract.to_json() != record["input"]:
-        raise AdapterError(f"{folder}: {about['id']} now expects another input than the adapter was trained with")
+        now = backbone.contract.to_json()
+        changed = ", ".join(f"{name}: {record['input'].get(name)!r}, now {now.get(name)!r}"
+                            for name in sorted(now.keys() | record["input"].keys())
+                            if now.get(name) != record["input"].get(name))  # fmt: skip
+        raise AdapterError(f"{folder}: {about['id']} now expects another input than the adapter was trained with "
+                           f"({changed}); train it again")  # fmt: skip
     try:
         recipe = Recipe(**record["training"]["recipe"])
     except (TypeError, SettingsError) as error:

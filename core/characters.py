@@ -10,8 +10,9 @@ from graftwork.core.backbone import FrameHead
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
 from graftwork.core.manifest import Task
+from graftwork.core.names import composed
 from graftwork.core.tables import SENTENCE_COLUMNS, target_names, task_by_name
-from graftwork.core.transcripts import BLANK
+from graftwork.core.transcripts import BLANK, normalise_text
 
 CHECKPOINT = "checkpoint"
 """As `--vocabulary`: the characters, and the head, of the backbone's own checkpoint."""
@@ -53,19 +54,37 @@ def read_vocabulary(path: str) -> tuple[str, ...]:
 
 
 def character_numbers(path: str) -> dict[str, int]:
-    """The number of every character in a vocab.json, in its order.
+    """The number of every character in a vocab.json, in its order: of a letter that has several, as a small one and its
+    capital, the one by which `character_entries` has it first. Raises SettingsError."""
+    entries = character_entries(path)
+    first = dict(reversed(entries))
+    return dict(sorted(first.items(), key=itemgetter(1)))
 
-    `|` stands between words, a small letter goes before its capital, and entries of several characters, such as
-    `<pad>`, are none of ours. Raises SettingsError.
+
+def character_entries(path: str) -> list[tuple[str, int]]:
+    """Every entry of one character in a vocab.json with its number: those that texts are written in, then the others
+    that are heard as the same.
+
+    `|` stands between words, before an entry for a space; a small letter goes before its capital; letters are in
+    Unicode's normal form C. Entries of several characters, such as `<pad>`, are none of ours. Raises SettingsError.
     """
     try:
         numbers = json.loads(Path(path).read_text(encoding="utf-8"))
-        entries = sorted(((name, int(number)) for name, number in numbers.items()), key=itemgetter(1))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        entries = sorted(((composed(name), int(number)) for name, number in numbers.items()), key=itemgetter(1))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise SettingsError(f"{path}: expected a vocab.json, which gives every character a number ({error})") from error
-    found: dict[str, int] = {}
-    for name, number in entries:
-        character = " " if name == "|" else name.lower()
-        if len(name) == 1 and (character not in found or name == character):
-            found[character] = number
-    return found
+    single = [(name, number) for name, number in entries if len(name) == 1]
+    best: dict[str, tuple[bool, int]] = {}
+    for name, number in single:
+        character = _folded(name)
+        rank = (name != ("|" if character == " " else character), number)
+        best[character] = min(rank, best.get(character, rank))
+    first = {number for _, number in best.values()}
+    named = [(_folded(name), number) for name, number in single]
+    return [one for one in named if one[1] in first] + [one for one in named if one[1] not in first]
+
+
+def _folded(name: str) -> str:
+    """An entry as texts are written: `|` is a space, letters are small."""
+    small = " " if name == "|" else normalise_text(name) or " "
+    return small if len(small) == 1 else name

@@ -1,6 +1,7 @@
 """The verbs both command lines share; `stages` and `rank` are in `inspection_commands`. Only results go to stdout."""
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
+import errno
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core import options as o
-from graftwork.core.console import print_table
+from graftwork.core.console import accept_all_text, plain_bars, print_table
 from graftwork.core.domain import Domain
 from graftwork.core.errors import GraftworkError
 from graftwork.core.inspection_commands import rank_command, stages_command
@@ -57,6 +58,7 @@ def run_app(domain: Domain) -> None:
     log.addHandler(handler)
     first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
     log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else logging.INFO)
+    accept_all_text()
     try:
         with interruptible(INTERRUPTED):
             build_app(domain)(arguments)
@@ -64,6 +66,11 @@ def run_app(domain: Domain) -> None:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        if debug or error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {error.filename}: no file can have so long a name; give a shorter one", file=sys.stderr)
         sys.exit(USER_ERROR)
     finally:
         log.removeHandler(handler)
@@ -104,7 +111,7 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:
-            print(found)
+            print(plain_bars(str(found)))
 
     return (
         "check",

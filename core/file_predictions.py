@@ -20,6 +20,7 @@ from graftwork.core.errors import OutputError, SettingsError, UnreadableError
 from graftwork.core.examples import Examples, Unreadable, read_many, unequal, unreadable_report
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
+from graftwork.core.names import existing_path, other_forms
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import prediction_columns
 from graftwork.core.runtime import start_runtime
@@ -55,9 +56,9 @@ def predict_files(
     """
     import pandas as pd
 
-    if out is not None and Path(out).is_dir() and read_record(Path(run))["task"] != "mask":
+    if out is not None and os.path.isdir(out) and read_record(Path(run))["task"] != "mask":
         raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
-    runs = [run, *(name for name in inputs if (Path(name) / RECORD).is_file())]
+    runs = [run, *(name for name in inputs if os.path.isfile(os.path.join(name, RECORD)))]
     paths = find_inputs([name for name in inputs if name not in runs])
     if not paths:
         raise SettingsError("nothing to predict: name files behind the runs")
@@ -72,26 +73,31 @@ def predict_files(
     runtime = start_runtime(recipe)
     table, reasons = pd.DataFrame({"path": paths}), dict[str, str]()
     unlike: dict[str, str] = {}
+    timelines: list[pd.DataFrame] = []
+    unread_windows: dict[str, str] = {}
     for party in open_parties(runs, domain, weights, runtime):
         blocks = []
         contract = party.adapters[0].backbone.contract
         watch = watch_for(domain, party, outside, named=len(runs) > 1)
-        asked = _windows(domain, paths, party)
+        windows = _windows(domain, paths, party)
+        asked = list(dict.fromkeys(window for own in windows for window in own))
+        failed: dict[str, str] = {}
         for start in range(0, len(asked), PREDICT_BLOCK):
             part = asked[start : start + PREDICT_BLOCK]
-            block, failed = _predict_block(party, watch or contract, part, recipe, skip_unreadable,
-                                           failed_before=bool(reasons), named=len(runs) > 1)  # fmt: skip
+            block, wrong = _predict_block(party, watch or contract, part, recipe, skip_unreadable,
+                                          failed_before=bool(reasons or failed), named=len(runs) > 1)  # fmt: skip
             blocks.append(block)
-            for path, reason in failed.items():
-                # Runs over other backbones read the same file in their own way, and may fail for another reason.
-                reasons[path] = reason if reasons.get(path) in (None, reason) else f"{reasons[path]}; {reason}"
+            failed |= wrong
+        for path, reason in _reasons(paths, windows, failed).items():
+            # Runs over other backbones read the same file in their own way, and may fail for another reason.
+            reasons[path] = reason if reasons.get(path) in (None, reason) else f"{reasons[path]}; {reason}"
         for path, reason in ({} if watch is None else watch.outside).items():
             unlike[path] = f"{unlike[path]}; {reason}" if path in unlike else reason
         found = pd.concat(blocks, ignore_index=True)
-        if timeline is not None:
-            with whole_file(Path(timeline)) as beside:
-                _timeline(found).to_csv(beside, index=False, float_format="%.9g")
-        table = table.merge(found if asked == paths else join_table(found), how="left", on="path")
+        timelines.append(found)
+        unread_windows |= failed
+        cut = any(own != [path] for path, own in zip(paths, windows, strict=True))
+        table = table.merge(join_table(found, _owners(paths, windows)) if cut else found, how="left", on="path")
     if reasons and not skip_unreadable:
         raise UnreadableError(unreadable_report([Unreadable(path, reason) for path, reason in reasons.items()]))
     if reasons:
@@ -100,16 +106,40 @@ def predict_files(
     if unlike:
         log.warning("%d of %d files are unlike the training's: see the column `outside`", len(unlike), len(paths))
         table["outside"] = table["path"].map(unlike)
+    if timeline is not None:
+        with whole_file(Path(timeline)) as beside:
+            _timeline(timelines, unread_windows, paths).to_csv(beside, index=False, float_format="%.9g")
     if out is not None:
         with whole_file(Path(out)) as beside:
             table.to_csv(beside, index=False, float_format="%.9g")
     return table
 
 
-def _windows(domain: Domain, paths: Sequence[str], party: Party) -> list[str]:
+def _windows(domain: Domain, paths: Sequence[str], party: Party) -> list[list[str]]:
+    """The windows of every path; itself alone where it is not cut."""
     if domain.windows is None:
-        return list(paths)
-    return [window for own in domain.windows(paths, party.adapters[0].backbone.contract) for window in own]
+        return [[path] for path in paths]
+    return domain.windows(paths, party.adapters[0].backbone.contract)
+
+
+def _owners(paths: Sequence[str], windows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    owners: dict[str, list[str]] = {}
+    for path, own in zip(paths, windows, strict=True):
+        for window in own:
+            owners.setdefault(window, []).append(path)
+    return owners
+
+
+def _reasons(paths: Sequence[str], windows: Sequence[Sequence[str]], failed: dict[str, str]) -> dict[str, str]:
+    """Why a file could not be read, or how many of its windows, by its path."""
+    found = {}
+    for path, own in zip(paths, windows, strict=True):
+        wrong = [failed[window] for window in own if window in failed]
+        if wrong:
+            found[path] = wrong[0] if len(own) == 1 else (
+                f"{len(wrong)} of {len(own)} windows could not be read, the first: {wrong[0]}"
+            )  # fmt: skip
+    return found
 
 
 def _predict_block(
@@ -142,11 +172,11 @@ def _predict_block(
 
 def find_inputs(inputs: Sequence[str]) -> list[str]:
     """Absolute paths of what the user named: files, patterns, tables with a column `path`. Raises UnreadableError
-    that lists what was not found."""
+    that lists what was not found, ManifestError for a table that cannot be read."""
     paths: list[str] = []
     missing = []
     for name in inputs:
-        expanded = os.path.expanduser(name)
+        expanded = existing_path(os.path.expanduser(name))
         if expanded.lower().endswith(TABLES) and os.path.isfile(expanded):
             paths += read_paths(expanded)
         elif len(channel_files(expanded)) > 1 and example_exists(expanded):
@@ -156,9 +186,8 @@ def find_inputs(inputs: Sequence[str]) -> list[str]:
             head = expanded if mark_place < 0 else expanded[:mark_place]
             paths.append(os.path.abspath(head) + expanded[len(head) :])
         else:
-            found = sorted(
-                os.path.abspath(path) for path in glob.glob(expanded, recursive=True) if os.path.isfile(path)
-            )
+            found = sorted({os.path.abspath(path) for pattern in (expanded, *other_forms(expanded))
+                            for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)})  # fmt: skip
             missing += [] if found else [name]
             paths += found
     if missing:

@@ -10,6 +10,7 @@ from graftwork.core.content import content_digests, image_of, recording_of
 from graftwork.core.errors import AdapterError
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
+from graftwork.core.names import name_key
 
 NAME = "learnt_rows.csv"
 SHOWN = 5
@@ -93,8 +94,8 @@ def find_overlap(folder: str | Path, manifest: Manifest) -> Overlap | None:
     new = [number for number, content in enumerate(contents) if content not in met_before]
     known_groups = None
     if whole.groups is not None and "group" in train:
-        learnt_groups = set(train["group"])
-        known_groups = [whole.groups[number] for number in new if whole.groups[number] in learnt_groups]
+        learnt_groups = set(map(name_key, train["group"]))
+        known_groups = [whole.groups[number] for number in new if name_key(whole.groups[number]) in learnt_groups]
     return Overlap(
         rows=len(whole),
         training=sum(content in learnt for content in contents),

@@ -34,7 +34,7 @@ class Manifest:
     masks, the background first. groups: patient
     or speaker. parts: "train", "val" or "test" where the source says so. rows: number in the source, as a
     spreadsheet counts them. sentences: what is said, folded to lower case, where the source has a column for it
-    that is not the target.
+    that is not the target. recordings: the example that every row is a window of, where long ones were cut.
     """
 
     source: str
@@ -47,6 +47,7 @@ class Manifest:
     parts: tuple[str, ...] | None = None
     rows: tuple[int, ...] = ()
     sentences: tuple[str, ...] | None = None
+    recordings: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -80,6 +81,7 @@ class Manifest:
             parts=None if self.parts is None else tuple(self.parts[i] for i in chosen),
             rows=tuple(self.rows[i] for i in chosen) if self.rows else (),
             sentences=None if self.sentences is None else tuple(self.sentences[i] for i in chosen),
+            recordings=None if self.recordings is None else tuple(self.recordings[i] for i in chosen),
         )
 
     def without_empty_classes(self) -> tuple[Manifest, tuple[str, ...]]:

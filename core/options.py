@@ -30,11 +30,13 @@ def argument(name: str, kind: Any, help: str) -> Parameter:
 MANIFEST = argument("manifest", str, "CSV, TSV or Parquet table, folder per class, or MedMNIST .npz.")
 TASK = option("task", Literal["single-label", "multi-label", "regression", "text", "mask"] | None, None,
               "What the target is. By default several columns are several labels, a column of numbers that are "
-              "not all whole is a number, one called mask names files, anything else is single labels.")  # fmt: skip
+              "not all whole is a number (many different whole ones must be named), one called mask names files, "
+              "anything else is single labels.")  # fmt: skip
 TARGET = option("target", str | None, None, "Column to learn, by default 'label', or 'mask' where there is no label; "
                 "several columns of 0 and 1, separated by commas, are several labels.")  # fmt: skip
-GROUP = option("group", str | None, None, "Column of the patient or speaker, by default 'group', 'patient' or "
-               "'speaker' if there is one: its rows are never separated, and intervals resample groups.")  # fmt: skip
+GROUP = option("group", str | None, None, "Column of the patient or speaker, by default 'group', 'patient', "
+               "'speaker', or one like them, as 'patient_id' or 'client_id': its rows are never separated, and "
+               "intervals resample groups.")  # fmt: skip
 WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
 JSON = option("json", bool, False, "Print the result as JSON.")
 DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")

@@ -12,23 +12,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graftwork.core.content import MASK_MARK
-from graftwork.core.errors import ManifestError, Problem
+from graftwork.core.class_folders import PART_NAMES, read_class_folders
+from graftwork.core.content import MASK_MARK, recording_of
+from graftwork.core.delimited import read_delimited, refuse_doubled, refuse_irregular
+from graftwork.core.errors import ManifestError, MissingPackageError, Problem
 from graftwork.core.manifest import PARTS, TASKS, Manifest, Task
+from graftwork.core.names import composed
 from graftwork.core.table_rows import TableRows
 from graftwork.core.targets import guessed_task, target_values
+from graftwork.core.transcripts import normalise_text
 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-              "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
 GROUP_COLUMNS = ("group", "patient", "speaker")
 """Columns that are taken for the groups, the first that is there and is not the target, unless one is named."""
+PERSON_COLUMNS = ("patientid", "patientno", "patientnumber", "speakerid", "speakername", "spk", "spkid", "subject",
+                  "subjectid", "participant", "participantid", "clientid", "person", "personid")  # fmt: skip
+"""Columns that are taken for the groups after those, with a warning, however they are spelt: `Patient ID`."""
 SENTENCE_COLUMNS = ("sentence", "text", "transcript")
 MASK_COLUMN = "mask"
+MOST_CELLS = 200_000_000
+"""A Parquet file or an archive that claims more is no table of examples, however small it is."""
 
 
 def read_manifest(
@@ -48,10 +55,12 @@ def read_manifest(
     are any), or a MedMNIST .npz.
     target: the column to learn, by default `label`, or `mask` where there is no label; several columns of 0
     and 1, separated by commas, are several labels. group: the column of the patient or speaker, by default
-    `group`, `patient` or `speaker` where there is one.
+    `group`, `patient` or `speaker` where there is one, or one of PERSON_COLUMNS, with a warning. Names of columns are
+    also found in another case.
     split: the column that says train, val or test, used where it exists; None ignores it.
     task: guessed by default: several columns are several labels, a column of numbers that are not all whole
-    is a number, a target called `text`, `sentence` or `transcript` is text, one called `mask` is files of masks,
+    is a number (many different whole ones must be said to be numbers or classes), a target
+    called `text`, `sentence` or `transcript` is text, one called `mask` is files of masks,
     anything else single labels.
     classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
     that exists; others are reported, and no row needs to be for training.
@@ -61,15 +70,18 @@ def read_manifest(
     path = Path(source).expanduser()
     if task is not None and task not in TASKS:
         raise ManifestError(str(source), [Problem(f"task: expected one of {', '.join(TASKS)}, found {task!r}")])
-    if not path.exists():
+    if not os.path.exists(path):
         raise ManifestError(str(source), [Problem("no such file or folder")])
-    if path.suffix == ".npz":
+    folder = os.path.isdir(path)
+    if path.suffix.lower() == ".npz" and not folder:
         table = _archive_table(path)
         target = target or (
             "label" if "label" in table else ",".join(str(c) for c in table.columns if str(c).startswith("label"))
         )
-    elif path.is_dir():
-        table = _folder_table(path, suffixes)
+    elif folder:
+        table = read_class_folders(path, suffixes)
+        # Names of folders are classes, also where they are numbers.
+        task = task or ("single-label" if target in (None, "label") else None)
     else:
         table = _read_table(path)
     return _validated(TableRows(path, table), target, group, split, task, classes)
@@ -95,13 +107,22 @@ def _validated(
     if not len(rows.table):
         raise ManifestError(str(rows.source), [Problem("there are no rows")])
     paths = rows.paths()
-    if target is None and "label" not in rows.table and MASK_COLUMN in rows.table:
+    if target is None and rows.find("label") is None and rows.find(MASK_COLUMN) is not None:
         target = MASK_COLUMN
     names = target_names(target)
     columns = [rows.column(name, "target (choose another with --target)") for name in names]
-    asked = group or next((name for name in GROUP_COLUMNS if name in rows.table and name not in names), None)
+    asked = group or _group_column(rows, names)
     groups = None if asked is None else rows.column(asked, "groups")
-    parts = _parts(rows, split) if split is not None and split in rows.table else None
+    if asked is not None and groups is not None:
+        groups = rows.same_names(asked, groups)
+        if group is None and _letters(asked) not in GROUP_COLUMNS:
+            rows.warn(f"column {asked!r} is taken for the groups that splits keep together ({len(set(groups))} in "
+                      f"{len(groups)} rows); --group names another")  # fmt: skip
+    else:
+        _warn_of_segments(rows, paths)
+    parts = _parts(rows, split) if split is not None and rows.find(split) is not None else None
+    if split == "split" and parts is None:
+        _warn_of_parts(rows, names)
     if group is not None and group in names:
         rows.note(f"{group!r} is both the target and the group: every group would be a class of its own")
     known = [cells for cells in columns if cells is not None]
@@ -109,12 +130,12 @@ def _validated(
         rows.stop_if_wrong()
     if task is None and task_by_name(names) is None:
         rows.refuse_files(names[0])
-    task = task or task_by_name(names) or guessed_task(known)
+    task = task or task_by_name(names) or guessed_task(rows, names, known)
     if task == "mask":
         paths = [f"{path}{MASK_MARK}{mask}" for path, mask in zip(paths, rows.files(names[0]), strict=True)]
     found, values = target_values(rows, names, known, task, classes)
     if parts is not None:
-        _check_parts(rows, parts, groups, named=group is not None or asked == "group")
+        _check_parts(rows, parts, groups, named=group is not None or (asked or "").lower() == "group")
         if classes is None:
             _check_training(rows, parts, known[0] if task == "single-label" else None)
     rows.stop_if_wrong()
@@ -125,9 +146,41 @@ def _validated(
     )  # fmt: skip
 
 
+def _warn_of_segments(rows: TableRows, paths: Sequence[str]) -> None:
+    """Says where rows without groups are seconds of the same recordings: splits may separate them."""
+    recordings = [recording_of(path) for path in paths if recording_of(path) != path]
+    different = len(set(recordings))
+    if different < len(recordings):
+        rows.warn(f"{len(recordings)} rows are seconds of {different} recordings, which splits may put on both sides: "
+                  "name the recording or its speaker with --group")  # fmt: skip
+
+
+def _group_column(rows: TableRows, names: Sequence[str]) -> str | None:
+    """The column of the groups where none was named. Of a target that names people itself, other columns that do are
+    none: each of its classes would be a group."""
+    targets = {_letters(name) for name in names}
+    people = (*GROUP_COLUMNS, *PERSON_COLUMNS)
+    known = ("group",) if targets & set(people[1:]) else people
+    columns = {_letters(str(column)): str(column) for column in reversed(rows.table.columns)}
+    return next((columns[name] for name in known if name in columns and name not in targets), None)
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _warn_of_parts(rows: TableRows, names: Sequence[str]) -> None:
+    """Says where a column looks like a split under another name, and is not used."""
+    for column in rows.table.columns:
+        cells = {str(cell).strip().lower() for cell in rows.table[column]} - {""}
+        if len(cells) > 1 and cells <= set(PART_NAMES) and column not in names:
+            rows.warn(f"column {column!r} names parts ({', '.join(sorted(cells))}) and is not used: call it split if "
+                      "it should be")  # fmt: skip
+
+
 def target_names(target: str | None) -> list[str]:
     """The columns to learn, from their names separated by commas."""
-    return [name.strip() for name in (target or "label").split(",")]
+    return [composed(name.strip()) for name in (target or "label").split(",")]
 
 
 def task_by_name(names: Sequence[str]) -> Task | None:
@@ -148,10 +201,10 @@ def _parts(rows: TableRows, split: str) -> list[str] | None:
 
 
 def _sentences(rows: TableRows, targets: list[str]) -> tuple[str, ...] | None:
-    column = next((name for name in SENTENCE_COLUMNS if name in rows.table and name not in targets), None)
+    column = rows.first_of([name for name in SENTENCE_COLUMNS if name not in targets])
     if column is None:
         return None
-    return tuple(" ".join(str(cell).lower().split()) or f"row {number}"
+    return tuple(normalise_text(str(cell)) or f"row {number}"
                  for cell, number in zip(rows.table[column], rows.numbers, strict=True))  # fmt: skip
 
 
@@ -182,58 +235,41 @@ def _check_training(rows: TableRows, parts: list[str], labels: list[str] | None)
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-            return table.astype(object).where(table.notna(), "").astype(str)
-        with open(path, encoding="utf-8-sig") as file:
-            header = file.readline()
-        separator = "\t" if "\t" in header else ";" if ";" in header and "," not in header else ","
-        # Blank lines are read, so that rows keep the numbers a spreadsheet shows, and dropped below.
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-                            skip_blank_lines=False)  # fmt: skip
-    except UnicodeDecodeError as error:
-        raise ManifestError(
-            str(path), [Problem(f"is not UTF-8 text ({error}); a CSV or TSV table is expected")]
-        ) from error
-    except (OSError, ValueError) as error:
-        # pandas' parser errors and pyarrow's are ValueErrors; their text names the line.
-        reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-        raise ManifestError(str(path), [Problem(f"cannot be read as a table: {reason}")]) from error
-    if not isinstance(table.index, pd.RangeIndex):
-        # pandas takes the first cells of rows that are longer than the header as names of the rows.
-        count = len(table.columns)
-        raise ManifestError(str(path), [Problem(f"rows have more cells than the {count} columns of the header")])
+    refuse_irregular(path)
+    table = _parquet_table(path) if path.suffix.lower() == ".parquet" else read_delimited(path)
     return table[(table != "").any(axis=1)]
 
 
-def _folder_table(folder: Path, suffixes: Sequence[str]) -> pd.DataFrame:
+def _parquet_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    def examples(root: Path) -> list[tuple[str, str]]:
-        labels = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-        files = [(file, label.name) for label in labels for file in sorted(label.rglob("*")) if file.is_file()]
-        return [(str(file.relative_to(folder)), label) for file, label in files
-                if file.name.lower().endswith(tuple(suffixes))]  # fmt: skip
+    try:
+        import pyarrow.parquet
 
-    parts = [child for child in sorted(folder.iterdir()) if child.is_dir() and child.name.lower() in PART_NAMES]
-    if any(PART_NAMES[part.name.lower()] == "train" for part in parts):
-        found = [(path, label, part.name) for part in parts for path, label in examples(part)]
-        return pd.DataFrame(found, columns=["path", "label", "split"])
-    table = pd.DataFrame(examples(folder), columns=["path", "label"])
-    if not len(table):
-        endings = ", ".join(suffixes)
-        raise ManifestError(str(folder), [Problem(f"expected one folder per class with files ending in {endings}")])
-    return table
+        about = pyarrow.parquet.ParquetFile(path).metadata
+        if about.num_rows * about.num_columns > MOST_CELLS:
+            raise ManifestError(str(path), [Problem(f"is no table of examples: it claims {about.num_rows} rows")])
+        table = pd.read_parquet(path)
+    except ImportError as error:
+        raise MissingPackageError(f"reading {path} needs pyarrow: pip install pyarrow") from error
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        # pyarrow's errors are ValueErrors, KeyErrors or NotImplementedErrors.
+        raise ManifestError(str(path), [Problem(f"cannot be read as a table: {error}")]) from error
+    if any(name is not None and name not in table for name in table.index.names):
+        table = table.reset_index()  # a column that somebody has made the index
+    names = [composed(str(name).strip()) for name in table.columns]
+    refuse_doubled(path, names)
+    text = table.astype(object).where(table.notna(), "").astype(str)
+    return text.set_axis(names, axis=1).reset_index(drop=True)
 
 
 def _archive_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
+    refuse_irregular(path, most_bytes=None)
     tables = []
     try:
+        _refuse_bomb(path)
         with np.load(path, allow_pickle=False) as arrays:
             for part in PARTS:
                 if f"{part}_labels" not in arrays:
@@ -249,3 +285,12 @@ def _archive_table(path: Path) -> pd.DataFrame:
     if not tables:
         raise ManifestError(str(path), [Problem("expected arrays train_images, train_labels, … as MedMNIST has them")])
     return pd.concat(tables, ignore_index=True)
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Raises ManifestError for labels that are far larger unpacked than any archive of examples has."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename.endswith("_labels.npy") and member.file_size > MOST_CELLS:
+                raise ManifestError(str(path), [Problem(
+                    f"is no archive of examples: {member.filename} has {member.file_size / 1e9:.1f} GB")])  # fmt: skip

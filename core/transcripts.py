@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.errors import MissingPackageError
+from graftwork.core.names import composed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +22,22 @@ BLANK = ""
 
 
 def normalise_text(text: str) -> str:
-    """Lower case, with single spaces between words: what is learnt and judged."""
-    return " ".join(text.lower().split())
+    """Lower case in Unicode's normal form C, with single spaces between words: what is learnt and judged.
+
+    The Turkish capital with a dot becomes i, and not, as Unicode has it without knowing the language, i with a second
+    dot; one without a dot becomes i as well.
+    """
+    return composed(" ".join(composed(text).replace("\u0130", "i").lower().split()))
+
+
+def spelt(text: str, classes: Sequence[str]) -> str:
+    """The text (normal form C) in the characters of a vocabulary: one that it has in parts only, as a letter and an
+    accent, is taken apart."""
+    known = set(classes)
+    if set(text) <= known:
+        return text
+    parts = {character: unicodedata.normalize("NFD", character) for character in set(text) - known}
+    return "".join(parts[one] if one in parts and set(parts[one]) <= known else one for one in text)
 
 
 def vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
@@ -31,7 +47,8 @@ def vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
 
 def encode(texts: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
     """Normalised texts as numbers (rows, longest), zeros behind each; characters without a class are passed over."""
-    number = {name: place for place, name in enumerate(classes) if name != BLANK}
+    # Of characters that a vocabulary has twice, the first is the one that is learnt.
+    number = {name: place for place, name in reversed(list(enumerate(classes))) if name != BLANK}
     rows = [[number[character] for character in text if character in number] for text in texts]
     table = np.zeros((len(rows), max(map(len, rows), default=0)), dtype=np.int64)
     for row, numbers in enumerate(rows):
@@ -49,9 +66,9 @@ def frames_needed(numbers: NDArray[np.generic]) -> NDArray[np.int64]:
 
 
 def decode(numbers: NDArray[np.generic], classes: Sequence[str]) -> list[str]:
-    """Rows of numbers (rows, longest), zeros behind each, as texts with single spaces."""
+    """Rows of numbers (rows, longest), zeros behind each, as texts in normal form C with single spaces."""
     named = ["".join(classes[number] for number in row if number) for row in np.asarray(numbers, dtype=np.int64)]
-    return [" ".join(text.split()) for text in named]
+    return [composed(" ".join(text.split())) for text in named]
 
 
 def summed_ctc(outputs: Features, targets: Tensor, weights: Tensor) -> Tensor:
@@ -106,7 +123,7 @@ def error_counts(
         raise MissingPackageError("judging transcripts needs rapidfuzz: pip install 'graftwork[audio]'") from error
     found = {}
     for name, split in (("wer", str.split), ("cer", list)):
-        pairs = [(split(one), split(other)) for one, other in zip(truth, predicted, strict=True)]
+        pairs = [(split(composed(one)), split(composed(other))) for one, other in zip(truth, predicted, strict=True)]
         errors = np.array([Levenshtein.distance(one, other) for one, other in pairs], dtype=np.float64)
         found[name] = (errors, np.array([len(one) for one, _ in pairs], dtype=np.float64))
     return found

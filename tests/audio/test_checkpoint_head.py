@@ -17,6 +17,7 @@ from graftwork.core.backbone import Features
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.core.graft import make_graft
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.transcripts import best_path, decode, encode
 
 from .conftest import CONFIGS
 from .test_huggingface import transformers_model
@@ -90,3 +91,75 @@ def test_a_folder_without_head_or_characters_is_explained(tmp_path: Path) -> Non
     (tmp_path / "vocab.json").unlink()
     with pytest.raises(BackboneError, match=r"there is no vocab\.json"):
         load_frame_head(f"hf:{tmp_path}")
+
+
+def made(folder: Path, tokens: list[str], blank: str, *, tokenizer: bool = True):
+    """A checkpoint with these tokens whose blank is one of them, and transformers' processor of it."""
+    import transformers
+
+    pad = tokens.index(blank)
+    model = transformers_model({**CONFIGS["wav2vec2 group norm"], "vocab_size": len(tokens), "pad_token_id": pad},
+                               "ForCTC")  # fmt: skip
+    model.save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    own = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), pad_token=blank, unk_token="<unk>",
+                                            bos_token=None, eos_token=None)  # fmt: skip
+    if tokenizer:
+        own.save_pretrained(folder)
+    return model, own
+
+
+@pytest.mark.parametrize(("tokens", "blank"), [
+    (["<pad>", "|", "<unk>", *"abAB"], "<pad>"),
+    (["<pad>", *"BAab", "|", "<unk>"], "<pad>"),
+    (["<pad>", "|", "<unk>", " ", *"ab"], "<pad>"),
+    (["-", "|", "<unk>", *"ab"], "-"),
+    (["|", "<unk>", *"ab", "_"], "_"),
+])  # fmt: skip
+@torch.no_grad()
+def test_what_is_heard_is_written_as_transformers_writes_it_but_for_case(
+    tokens: list[str], blank: str, tmp_path: Path
+) -> None:
+    """Every token that is most probable in some frame counts, also one that is the same character as another."""
+    _, own = made(tmp_path, tokens, blank)
+    given = load_frame_head(f"hf:{tmp_path}")
+    rows = [row for row in range(len(tokens)) if tokens[row] != "<unk>"]
+    heads = load_file(tmp_path / "model.safetensors")["lm_head.weight"]
+    place = {tuple(heads[row].tolist()): row for row in rows}
+    numbers = [place[tuple(one.tolist())] for one in given.weight]
+    assert sorted(numbers) == rows
+    assert numbers[0] == tokens.index(blank)
+    said = torch.tensor(rows * 3)[torch.randperm(3 * len(rows), generator=torch.Generator().manual_seed(0))]
+    expected = " ".join(own.decode(said).lower().split())
+    logits = torch.nn.functional.one_hot(torch.tensor([[numbers.index(int(row)) for row in said]])).float()
+    assert decode(best_path(Features(logits)).numpy(), given.classes) == [expected]
+
+
+def test_texts_are_written_with_small_letters_and_the_bar(tmp_path: Path) -> None:
+    made(tmp_path, ["<pad>", "A", " ", "|", "a", "<unk>"], "<pad>")
+    given = load_frame_head(f"hf:{tmp_path}")
+    heads = load_file(tmp_path / "model.safetensors")["lm_head.weight"]
+    numbers = encode(["a a"], given.classes)[0]
+    torch.testing.assert_close(given.weight[numbers], heads[[4, 3, 4]])
+
+
+@pytest.mark.parametrize(("stated", "tokens"), [
+    (0, ["a", "|", "<pad>"]), (None, ["a", "|", "b"]), (1, ["a", "|", "b"]), ("0", ["<pad>", "|", "a"]),
+    (0, {"<pad>": -1, "a": 0}),
+])  # fmt: skip
+def test_a_letter_is_no_blank(stated: object, tokens: list[str] | dict[str, int], tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "pad_token_id": stated}))
+    numbers = tokens if isinstance(tokens, dict) else {token: number for number, token in enumerate(tokens)}
+    (tmp_path / "vocab.json").write_text(json.dumps(numbers))
+    with pytest.raises(BackboneError, match=r"config\.json: pad_token_id"):
+        load_frame_head(f"hf:{tmp_path}")
+
+
+def test_a_config_that_names_no_blank_has_the_tokenizers(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "pad_token_id": None}))
+    heads = load_file(tmp_path / "model.safetensors")["lm_head.weight"]
+    torch.testing.assert_close(load_frame_head(f"hf:{tmp_path}").weight[0], heads[PAD])

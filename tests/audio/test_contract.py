@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from graftwork.audio import AudioContract
-from graftwork.core.errors import ContractError, SettingsError
+from graftwork.audio import AudioContract, load_backbone
+from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 
 from .conftest import tone
 
@@ -78,3 +78,34 @@ def test_json_with_other_entries_is_refused() -> None:
 def test_settings_that_cannot_work_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         AudioContract(**values)  # type: ignore[arg-type]
+
+
+def test_a_longer_clip_is_refused_where_a_transcript_belongs_to_all_of_it(write_sound: Write) -> None:
+    path = write_sound("a.wav", tone(1.0))
+    contract = load_backbone("tiny:wav2vec2", pooling="none", max_seconds=0.5).contract
+    with pytest.raises(ContractError, match=r"a\.wav: has 1\.00 s, more than --max-seconds 0\.5"):
+        contract.read(path)
+    assert len(contract.read(f"{path}#t=0.2,0.7")) == 8000
+    assert len(load_backbone("tiny:wav2vec2", max_seconds=0.5).contract.read(path)) == 8000
+
+
+def test_named_seconds_are_cut_into_windows_of_their_own(write_sound: Write) -> None:
+    path = write_sound("a.wav", tone(1.0))
+    contract = AudioContract(window_seconds=0.25, window_overlap=0.0)
+    assert contract.windows(f"{path}#t=0.25,0.75") == [f"{path}#t=0.250,0.500", f"{path}#t=0.500,0.750"]
+    assert contract.windows(f"{path}#t=0.1,0.3") == [f"{path}#t=0.1,0.3"]
+
+
+def test_named_seconds_are_cropped_to_their_own_middle(write_sound: Write) -> None:
+    path = write_sound("a.wav", np.linspace(-0.9, 0.9, 16000, dtype=np.float32), subtype="FLOAT")
+    whole = AudioContract().read(path)
+    torch.testing.assert_close(AudioContract(max_seconds=0.25).read(f"{path}#t=0.25,0.75"), whole[6000:10000])
+
+
+@pytest.mark.parametrize("seconds", ["nan,nan", "0,inf", "-1,0.5", "0.5,0.2", "0.5,0.5", "1.5,2", "0,3"])
+def test_seconds_that_cannot_be_meant_are_refused(write_sound: Write, seconds: str) -> None:
+    path = write_sound("a.wav", tone(1.0))
+    for contract in (AudioContract(), AudioContract(window_seconds=0.25)):
+        assert contract.windows(f"{path}#t={seconds}") == [f"{path}#t={seconds}"] or seconds == "0,3"
+        with pytest.raises(UnreadableError, match="seconds"):
+            contract.read(f"{path}#t={seconds}")

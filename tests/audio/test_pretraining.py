@@ -248,6 +248,22 @@ def test_in_fp16_an_update_that_overflows_is_passed_over(
     assert all(np.isfinite(row["train_loss"] or np.nan) for row in history)
 
 
+def test_a_resumed_run_without_a_checkpoint_says_that_it_begins_again(
+    clips: Examples, base_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def stop(*arguments: object) -> tuple[float, float]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subject, "_update", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(base_backbone, clips, QUICK, tmp_path / "run", speakers=False, resume=False)
+    assert "begins again" not in caplog.text
+    pretrain(base_backbone, clips, QUICK, tmp_path / "run", speakers=False, resume=True)
+    assert caplog.text.count("no checkpoint of round 1 was kept before the run ended (one is every 300 s)") == 1
+
+
 def test_a_run_is_not_resumed_with_other_settings(clips: Examples, base_backbone: Backbone, tmp_path: Path) -> None:
     settings = dataclasses.replace(QUICK, checkpoint_seconds=0.0)
     (tmp_path / "run" / "round1").mkdir(parents=True)

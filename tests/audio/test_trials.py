@@ -50,3 +50,13 @@ def test_all_pairs_are_each_pair_once() -> None:
     assert len(trials) == 6
     assert np.all(trials.first < trials.second)
     assert trials.targets.sum() == 2
+
+
+def test_a_clip_and_its_speaker_in_two_forms_of_unicode_are_one(tmp_path: Path) -> None:
+    (tmp_path / "Jose\u0301").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "Jose\u0301" / name).write_bytes(b"sound")
+    (tmp_path / "trials.txt").write_text("1 José/a.wav Jose\u0301/b.wav\n", encoding="utf-8")
+    trials = read_trials(tmp_path / "trials.txt")
+    assert trials.paths == tuple(str(tmp_path / "Jose\u0301" / name) for name in ("a.wav", "b.wav"))
+    assert trials.sides() == (["José"], ["José"])

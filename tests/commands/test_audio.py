@@ -132,6 +132,34 @@ def test_long_recordings_are_learnt_and_judged_in_windows_with_a_timeline(bench)
     mean = np.mean([float(row["probability_plain"]) for row in times[:3]])
     assert float(table[0]["probability_plain"]) == pytest.approx(mean, rel=1e-6)
     assert table[0]["prediction"] == "plain"
+    # Seconds that are named are rows of their own, and a window that cannot be read is named, not passed over.
+    holes = np.concatenate([say(200), say(200), say(700)]).astype(np.float32)
+    holes[20000] = np.nan
+    soundfile.write(bench.folder / "holes.wav", holes, 16000, subtype="FLOAT")
+    found = bench.run("predict", "run", "talk.wav#t=2,3", "talk.wav#t=0,2", "talk.wav", "holes.wav",
+                      "--skip-unreadable", "--timeline", "times.csv", "--device", "cpu")  # fmt: skip
+    table = list(csv.DictReader(io.StringIO(found.out)))
+    assert [row["prediction"] for row in table[:3]] == ["marked", "plain", "plain"]
+    assert [float(row["probability_plain"]) for row in table[:3]] == pytest.approx(
+        [float(times[2]["probability_plain"]),
+         np.mean([float(row["probability_plain"]) for row in times[:2]]), mean], rel=1e-6)  # fmt: skip
+    assert [row["error"][:40] for row in table] == ["", "", "", "1 of 3 windows could not be read, the fi"]
+    holed = [row for row in csv.DictReader((bench.folder / "times.csv").open()) if row["path"].endswith("holes.wav")]
+    assert [("NaN or infinite" in row["error"], row["prediction"]) for row in holed] == [
+        (False, "plain"), (True, ""), (False, "marked")]  # fmt: skip
+    assert bench.run("predict", "run", "holes.wav", "--timeline", "none.csv").code == 2
+    assert not (bench.folder / "none.csv").exists()
+
+
+def test_a_timeline_holds_every_run(bench):
+    assert bench.train("--folds", "2", "--window-seconds", "0.2", out="one").code == 0
+    assert bench.train("--folds", "2", "--window-seconds", "0.3", "--seed", "1", out="two").code == 0
+    done = bench.run("predict", "one", "two", "00.wav", "--timeline", "times.csv")
+    assert done.code == 0, done.err
+    times = list(csv.DictReader((bench.folder / "times.csv").open()))
+    starts = [(row["start_s"], bool(row["one.prediction"]), bool(row["two.prediction"])) for row in times]
+    assert starts == sorted(starts, key=lambda row: float(row[0]))
+    assert {row[1:] for row in starts} == {(True, False), (False, True)}
 
 
 def test_windows_and_crops_exclude_each_other(bench):

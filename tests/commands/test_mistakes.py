@@ -46,6 +46,11 @@ def test_a_manifest_that_is_not_there(bench):
     assert not bench.left()
 
 
+def test_names_that_no_file_can_have(bench):
+    refused(bench.run("check", "x" * 300), "no such file or folder")
+    refused(bench.train(out="y" * 300), "y" * 300, "no file can have so long a name")
+
+
 def test_a_manifest_without_rows_or_that_is_no_table(bench):
     refused(bench.train(table=bench.write_table([])), "there are no rows")
     refused(bench.train(table=bench.file(0)), bench.file(0), "a CSV or TSV table is expected")

@@ -59,6 +59,12 @@ def test_new_rows_of_groups_that_were_learnt_from_are_counted_and_named(folder, 
     )
 
 
+@pytest.mark.parametrize(("learnt", "new"), [("Jose\u0301", "José"), ("1", "1.0"), ("7", "007")])
+def test_groups_are_known_in_another_spelling(tmp_path, manifest, learnt, new):
+    write_learnt_rows(tmp_path, replace(manifest.subset([0]), groups=(learnt,)), None)
+    assert find_overlap(tmp_path, replace(manifest.subset([18]), groups=(new,))).known_groups == (new,)
+
+
 def test_a_validation_row_is_not_counted_again_for_its_group(folder, manifest):
     assert find_overlap(folder, replace(manifest.subset([12]), groups=("p0",))) == Overlap(1, 0, 1, 0, ())
 

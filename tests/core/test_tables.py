@@ -1,5 +1,7 @@
 """Manifests from tables, folders and archives; and every problem of one, at once."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -316,3 +318,166 @@ def test_masks_are_the_target_where_there_is_no_label(tmp_path, columns, target,
     (tmp_path / "table.csv").write_text("\n".join([columns, *rows]) + "\n")
     found = read_manifest(tmp_path / "table.csv")
     assert (found.target, found.task) == (target, task)
+
+
+def labelled(tmp_path, cells, column="label", more=""):
+    """A table of that column whose files exist."""
+    for number in range(len(cells)):
+        (tmp_path / f"{number}.png").write_bytes(str(number).encode())
+    rows = [f"{number}.png\t{cell}" for number, cell in enumerate(cells)]
+    (tmp_path / "t.tsv").write_text("\n".join([f"path\t{column}", *rows]) + "\n", encoding="utf-8")
+    return tmp_path / "t.tsv"
+
+
+def test_many_different_whole_numbers_must_be_said_to_be_classes_or_numbers(tmp_path, caplog):
+    ages = labelled(tmp_path, [40 + number for number in range(12)])
+    assert problems(ages) == [
+        "column 'label': 12 rows have 12 different whole numbers: add --task regression if they are numbers, or --task "
+        "single-label if they are classes"
+    ]
+    assert list(read_manifest(ages, task="regression").values) == [40.0 + number for number in range(12)]
+    assert len(read_manifest(ages, task="single-label").classes) == 12
+    assert not caplog.text
+    assert read_manifest(labelled(tmp_path, [number % 11 for number in range(110)])).task == "single-label"
+    assert "11 different whole numbers are taken for classes" in caplog.text
+
+
+def test_digits_and_names_of_people_are_classes_without_a_question(tmp_path, caplog):
+    assert read_manifest(labelled(tmp_path, range(10))).task == "single-label"
+    assert read_manifest(labelled(tmp_path, range(20), "speaker"), target="speaker").task == "single-label"
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("cell", ["inf", "nan", "-", "N/A", "unknown", "forty", "1_000", "1e999"])
+def test_a_cell_that_is_no_number_does_not_turn_numbers_into_classes(tmp_path, cell):
+    cells = [str(number + 0.5) for number in range(12)]
+    cells[3] = cell
+    assert problems(labelled(tmp_path, cells)) == [
+        f"row 5, column 'label': is {cell!r}, and 11 other rows have numbers: mend or remove it; if all are names of "
+        "classes, add --task single-label"
+    ]
+
+
+def test_a_word_for_nothing_among_words_is_a_class_that_is_named(tmp_path, caplog):
+    assert read_manifest(labelled(tmp_path, ["x", "y", "NaN", "x"])).classes == ("NaN", "x", "y")
+    assert "'NaN' in 1 rows is taken for a class of its own" in caplog.text
+
+
+def test_decimal_commas_are_numbers_unless_they_may_be_something_else(tmp_path, caplog):
+    found = read_manifest(labelled(tmp_path, ["2,5", "-3,25", "4"]))
+    assert (found.task, list(found.values)) == ("regression", [2.5, -3.25, 4.0])
+    assert "commas are taken for decimal ones in 2 rows, as in '2,5'" in caplog.text
+    for cells in (["1,234", "5,678"], ["2,5", "2.5"]):
+        assert "row 2, column 'label': expected a number with a decimal point" in problems(labelled(tmp_path, cells))[0]
+
+
+@pytest.mark.parametrize(("column", "said"), [
+    ("Patient", False), ("patient_id", True), ("subject", True), ("client_id", True), ("Speaker_ID", True),
+    ("Patient ID", True), ("PatientID", True), ("spk-id", True),
+])  # fmt: skip
+def test_columns_of_people_are_groups_under_their_usual_names(write, caplog, column, said):
+    found = read_manifest(write(f"path,label,{column},Split\na.png,x,1,Train\nb.png,y,2,test\nc.png,y,1.0,train\n"))
+    assert found.groups == ("1", "2", "1")
+    assert found.parts == ("train", "test", "train")
+    assert (f"column '{column}' is taken for the groups" in caplog.text) is said
+    assert "'1', '1.0' for '1'" in caplog.text
+
+
+def test_a_split_under_another_name_is_not_used_and_that_is_said(write, caplog):
+    source = write("path,label,set\na.png,x,train\nb.png,y,test\n")
+    assert read_manifest(source).parts is None
+    assert "column 'set' names parts (test, train) and is not used" in caplog.text
+    caplog.clear()
+    read_manifest(source, target="set")
+    read_manifest(source, split=None)
+    assert not caplog.text
+
+
+def test_people_under_two_names_are_no_group_of_a_target_that_names_them(write):
+    source = write("path,speaker,client_id,label\na.png,x,1,p\nb.png,y,2,q\n")
+    assert read_manifest(source, target="speaker").groups is None
+    assert read_manifest(source).groups == ("x", "y")
+
+
+def test_columns_are_found_in_another_case_unless_two_are(write):
+    assert read_manifest(write("Path, LABEL\na.png,x\nb.png,y\n")).classes == ("x", "y")
+    assert read_manifest(write("path,Label,label\na.png,x,1\nb.png,y,2\n")).classes == ("1", "2")
+    assert "no column 'label'" in problems(write("path,Label,LABEL\na.png,x,1\nb.png,y,2\n"))[0]
+
+
+def test_one_number_in_several_spellings_is_one_class_or_patient(write, caplog):
+    found = read_manifest(write("path,label,patient\na.png,1,01\nb.png,1.0,1\nc.png,0,1.0\nd.png,0,010\n"))
+    assert found.classes == ("0", "1")
+    assert found.groups == ("1", "1", "1", "010")
+    assert "'1', '1.0' for '1'" in caplog.text
+
+
+def test_a_model_knows_its_classes_again_in_another_spelling(write):
+    source = write("path,label\na.png,1.0\nb.png,québécois\n")
+    found = read_manifest(source, classes=("quebecois", "que\u0301be\u0301cois", "1"))
+    assert list(found.values) == [2, 1]
+
+
+def test_one_name_in_two_forms_of_unicode_is_one(write):
+    nfd = "Jose\u0301"
+    found = read_manifest(write(f"path,label,group\na.png,{nfd},{nfd}\nb.png,José,José\nc.png,x,y\n"))
+    assert found.classes == ("José", "x")
+    assert found.groups == ("José", "José", "y")
+
+
+def test_a_file_may_be_named_in_the_other_form_of_unicode_and_only_once(write, tmp_path):
+    (tmp_path / "e\u0301.png").write_bytes(b"")
+    assert read_manifest(write("path,label\né.png,x\na.png,y\n")).paths[0] == f"{tmp_path}/e\u0301.png"
+    assert "listed twice" in problems(write("path,label\né.png,x\ne\u0301.png,y\n"))[0]
+
+
+def test_the_columns_of_a_parquet_table_may_be_its_index(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+    table = pd.DataFrame({"path": ["a.png", "b.png"], "label": ["x", "y"]})
+    table.set_index("path").to_parquet(tmp_path / "named.parquet")
+    table.set_axis(["one", "two"]).to_parquet(tmp_path / "text.PARQUET")
+    for name in ("named.parquet", "text.PARQUET"):
+        found = read_manifest(tmp_path / name)
+        assert (found.targets.tolist(), found.rows) == (["x", "y"], (2, 3))
+
+
+def test_labels_that_unpack_to_gigabytes_are_refused_before_they_are_read(tmp_path):
+    import io
+    import zipfile
+
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (300_000_000,)})
+    with (
+        zipfile.ZipFile(tmp_path / "set.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("train_labels.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(header.getvalue())
+        for _ in range(300):
+            member.write(bytes(1_000_000))
+    assert "train_labels.npy has 0.3 GB" in problems(tmp_path / "set.npz")[0]
+
+
+def test_many_problems_are_noted_in_time_that_grows_with_their_number(write):
+    source = write("path,label\n" + "".join(f"{number}.png,x\n" for number in range(20_000)))
+    started = time.process_time()
+    assert len(problems(source)) == 20_001
+    assert time.process_time() - started < 5
+
+
+def test_seconds_of_one_recording_without_groups_are_said_to_be_on_both_sides(write, caplog):
+    source = write('path,label,by\n"a.png#t=0,1",x,s\n"a.png#t=1,2",y,s\nb.png,y,s\n')
+    assert read_manifest(source).paths[:2] == tuple(f"{source.parent}/a.png#t={span}" for span in ("0,1", "1,2"))
+    assert "2 rows are seconds of 1 recordings" in caplog.text
+    caplog.clear()
+    read_manifest(source, group="by")
+    assert not caplog.text
+    for span in ("nan,nan", "2,1", "-1,2", "0,inf"):
+        text = f'path,label\n"a.png#t={span}",x\nb.png,y\n'
+        assert "expected seconds from 0 on" in problems(write(text))[0]
+
+
+def test_of_many_classes_a_message_names_some(write):
+    found = problems(write("path,label\na.png,z\n"), classes=[f"c{number}" for number in range(30)])
+    assert found[0].startswith("row 2, column 'label': unknown label 'z'; the classes are 'c0', ")
+    assert found[0].endswith("'c19' and 10 more")

@@ -22,6 +22,7 @@ from graftwork.core.transcripts import (
     error_counts,
     frames_needed,
     normalise_text,
+    spelt,
     summed_ctc,
     vocabulary,
 )
@@ -149,3 +150,18 @@ def test_the_vocabulary_of_a_checkpoint_keeps_its_characters(tmp_path):
     path.write_text("[]")
     with pytest.raises(SettingsError, match=r"expected a vocab\.json"):
         read_vocabulary(str(path))
+
+
+def test_letters_with_accents_are_one_text_in_either_form_of_unicode():
+    nfd, nfc = "fu\u0308nf", "fünf"
+    assert normalise_text(nfd) == normalise_text(nfc) == nfc
+    assert [error_counts([nfc], [nfd])[name][0].tolist() for name in ("wer", "cer")] == [[0.0], [0.0]]
+    assert normalise_text("İki I\u0307ki ISPARTA") == "iki iki isparta"
+
+
+def test_a_vocabulary_with_loose_accents_writes_and_reads_composed_letters():
+    classes = ("", "f", "n", "u", "\u0308")
+    numbers = encode([spelt("fünf", classes)], classes)
+    assert numbers.tolist() == [[1, 3, 4, 2, 1]]
+    assert decode(numbers, classes) == ["fünf"]
+    assert spelt("fáx", classes) == "fáx"

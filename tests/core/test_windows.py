@@ -1,6 +1,7 @@
 """Windows cover a recording, stay together, and are judged as one."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -75,9 +76,35 @@ def test_a_recording_is_judged_by_the_mean_of_its_windows(manifest):
 def test_a_table_of_windows_becomes_one_of_recordings_and_a_timeline():
     table = pd.DataFrame({"path": ["a#t=0,2", "a#t=2,4", "b"], "prediction": ["p", "q", "q"],
                           "probability_p": [0.9, 0.4, 0.2], "probability_q": [0.1, 0.6, 0.8]})  # fmt: skip
-    joined = join_table(table)
+    joined = join_table(table, {"a#t=0,2": ["a"], "a#t=2,4": ["a"], "b": ["b"]})
     assert joined.to_dict("list") == {"path": ["a", "b"], "prediction": ["p", "q"], "probability_p": [0.65, 0.2],
                                       "probability_q": [0.35, 0.8]}  # fmt: skip
-    placed = timeline(table)
+    placed = timeline([table], {}, ["a", "b"])
     assert placed["start_s"].tolist()[:2] == [0.0, 2.0]
     assert np.isnan(placed["end_s"][2])
+    assert list(placed.columns) == ["path", "start_s", "end_s", "prediction", "probability_p", "probability_q"]
+
+
+def test_seconds_of_a_recording_that_a_manifest_names_are_judged_one_by_one(manifest):
+    """Two segments of one recording have labels of their own."""
+    paths = ("a#t=0,1", "a#t=1,2", "b#t=0,1")
+    named = replace(manifest, paths=paths)
+    judged = judge("test", named, np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
+    assert judged.manifest.paths == paths
+    assert judged.evaluation.metrics["accuracy"].value == pytest.approx(2 / 3)
+    cut = in_windows(named, [windows_of(path, 1.0, 0.5, 0.0) for path in paths])
+    assert cut.paths[2:4] == ("a#t=1.000,1.500", "a#t=1.500,2.000")
+    joined, means, _ = join_windows(cut, np.array([[0.9], [0.7], [0.2], [0.4], [0.5], [0.5]]))
+    assert joined.paths == paths
+    np.testing.assert_allclose(means[:, 0], [0.8, 0.3, 0.5])
+
+
+def test_a_timeline_holds_the_windows_of_all_tables_in_time_with_what_could_not_be_read():
+    one = pd.DataFrame({"path": ["b", "a#t=0,2", "a#t=2,4"], "one.prediction": [1.0, 2.0, 3.0]})
+    other = pd.DataFrame({"path": ["b", "a#t=0,3"], "other.prediction": [4.0, 5.0]})
+    placed = timeline([one, other], {"a#t=1,4": "damaged"}, ["b", "a"])
+    assert placed["path"].tolist() == ["b", "a", "a", "a", "a"]
+    assert placed["start_s"].fillna(-1).tolist() == [-1, 0, 0, 1, 2]
+    assert placed["one.prediction"].fillna(0).tolist() == [1, 2, 0, 0, 3]
+    assert placed["other.prediction"].fillna(0).tolist() == [4, 0, 5, 0, 0]
+    assert placed["error"].fillna("").tolist() == ["", "", "", "damaged", ""]

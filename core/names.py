@@ -1,0 +1,56 @@
+"""Names that people wrote, of classes, patients, columns and files: which of them mean the same."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+
+_WHOLE_NUMBER = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
+
+
+def composed(text: str) -> str:
+    """The text in Unicode's normal form C: a letter and its accents are one character where there is such a one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def name_key(text: str) -> str:
+    """What all spellings of a name share: its composed form, and of whole numbers the digits, so that `1`, `1.0` and
+    `01` are one."""
+    found = _WHOLE_NUMBER.fullmatch(text)
+    if found is None:
+        return composed(text)
+    sign, digits = found.groups()
+    return f"-{digits}" if sign == "-" and digits != "0" else digits
+
+
+def existing_path(path: str) -> str:
+    """The path in the form of Unicode in which its folders and its file exist; as it is where none does.
+
+    What stands behind a `#`, such as the seconds of a recording, is no part of the file's name unless such a file
+    exists.
+    """
+    if path.isascii() or os.path.lexists(path):
+        return path
+    found = os.sep if os.path.isabs(path) else ""
+    parts = [part for part in path.split(os.sep) if part]
+    for place, part in enumerate(parts):
+        file, mark, _ = part.partition("#")
+        choices = [(name, "") for name in _forms(part)] + ([(name, mark) for name in _forms(file)] if mark else [])
+        chosen = next(((name, end) for name, end in choices if os.path.lexists(os.path.join(found, name))), None)
+        if chosen is None:
+            return path
+        name, end = chosen
+        found = os.path.join(found, name)
+        if end:
+            return found + os.sep.join([part[len(file) :], *parts[place + 1 :]])
+    return found
+
+
+def other_forms(text: str) -> list[str]:
+    """The text composed and decomposed, as far as it is neither already."""
+    return [form for form in (composed(text), unicodedata.normalize("NFD", text)) if form != text]
+
+
+def _forms(name: str) -> list[str]:
+    return [name, *other_forms(name)]

@@ -1,0 +1,40 @@
+"""Names in another form of Unicode, or of a number."""
+
+import unicodedata
+
+import pytest
+
+from graftwork.core.names import existing_path, name_key
+
+
+def test_spellings_of_one_name_have_one_key():
+    assert len({name_key(name) for name in ("1", "1.0", "01", "+1", "1.", "001.00")}) == 1
+    assert len({name_key(name) for name in ("0", "-0", "00", "0.0")}) == 1
+    assert name_key("Jose\u0301") == name_key("José")
+    assert len({name_key(name) for name in ("1", "-1", "10", "1.5", "1a", "", "12345678901234567", "12345678901234568")}
+               ) == 8  # fmt: skip
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+@pytest.mark.parametrize("mark", ["", "#t=0,1"])
+def test_a_file_is_found_in_either_form(tmp_path, stored, asked, mark):
+    name = "Zoë/é.wav"
+    place = tmp_path / unicodedata.normalize(stored, name)
+    place.parent.mkdir()
+    place.write_bytes(b"")
+    found = existing_path(f"{tmp_path}/{unicodedata.normalize(asked, name)}{mark}")
+    assert found == f"{place}{mark}"
+
+
+def test_two_files_in_both_forms_stay_two_and_a_missing_one_stays_as_it_is(tmp_path):
+    both = [str(tmp_path / unicodedata.normalize(form, "é#1.wav")) for form in ("NFC", "NFD")]
+    for path in both:
+        (tmp_path / path).write_bytes(b"")
+    assert [existing_path(path) for path in both] == both
+    assert existing_path(f"{tmp_path}/ü.wav") == f"{tmp_path}/ü.wav"
+
+
+def test_a_row_of_an_archive_keeps_what_stands_behind_its_mark(tmp_path):
+    (tmp_path / "e\u0301.npz").write_bytes(b"")
+    assert existing_path(f"{tmp_path}/é.npz#train/17") == f"{tmp_path}/e\u0301.npz#train/17"
