@@ -97,18 +97,20 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
         from graftwork.core.overview import overview
         from graftwork.core.tables import read_manifest
 
+        order = options.get("mask_order")
         manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
                                  task=options["task"], suffixes=domain.suffixes)  # fmt: skip
-        held = held_values(domain, manifest, manifest.paths) if manifest.task == "mask" else None
+        held = held_values(domain, manifest, manifest.paths, order) if manifest.task == "mask" else None
         found = overview(manifest, held)
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:
             print(found)
 
+    own = [parameter for parameter in domain.parameters if parameter.name == "mask_order"]
     return (
         "check",
-        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, o.JSON),
+        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, *own, o.JSON),
         "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
         f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",
     )

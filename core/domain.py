@@ -49,7 +49,8 @@ class Domain:
     watch: what looks at examples while they are read, so that those unlike the training's are found; None where nothing
     does. It is given the contract, what each run has seen (by its name, "" for the only one), and what to do then.
     text_input: options of the backbone for text targets, None where the domain has none.
-    mask_values: the values, ascending, that each of some masks holds; `image#mask=mask` is compared with its image.
+    mask_values: the values, ascending, that each of some masks holds; `image#mask=mask` is compared with its image,
+    voxels paired by the order that is given second, the value of the parameter `mask_order`.
     None where the domain has no masks.
     load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own.
     verbs: its own commands, each as a function that gives name, command and help.
@@ -66,6 +67,6 @@ class Domain:
     windows: Callable[[Sequence[str], InputContract], list[list[str]]] | None = None
     watch: Callable[[InputContract, dict[str, dict[str, Any]], Outside], Watch] | None = None
     text_input: dict[str, Any] | None = None
-    mask_values: Callable[[Sequence[str]], list[tuple[int, ...]]] | None = None
+    mask_values: Callable[[Sequence[str], str | None], list[tuple[int, ...]]] | None = None
     load_frame_head: Callable[..., FrameHead] | None = None
     verbs: tuple[Callable[[Domain], tuple[str, Callable[..., None], str]], ...] = ()

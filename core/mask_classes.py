@@ -52,14 +52,17 @@ def _check_held(values: Sequence[int], held: Sequence[tuple[int, ...]]) -> None:
         log.warning("--mask-values: %d comes first and is taken for the background, 0 for a class", values[0])
 
 
-def held_values(domain: Domain, manifest: Manifest, masks: Sequence[str]) -> list[tuple[int, ...]]:
+def held_values(
+    domain: Domain, manifest: Manifest, masks: Sequence[str], order: str | None = None
+) -> list[tuple[int, ...]]:
     """The values, ascending, that every mask holds; `image#mask=mask` is looked at together with its image.
+    order: what pairs their voxels, the domain's `--mask-order`.
 
     Raises SettingsError for a domain without masks; UnreadableError for all that cannot be read or do not fit.
     """
     if domain.mask_values is None:
         raise SettingsError(f"{manifest.target!r} is masks, which {domain.name} cannot learn: name another column")
-    return domain.mask_values(masks)
+    return domain.mask_values(masks, order)
 
 
 def parse_mask_values(text: str) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graftwork.core.backbone import Backbone, InputContract
     from graftwork.core.watch import Outside, Watch
     from graftwork.imaging.contract import ImageContract
+    from graftwork.imaging.mask_placement import MaskOrder
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
@@ -35,10 +36,10 @@ def _list_backbones(text: str) -> list[BackboneEntry]:
     return list_backbones(text)
 
 
-def _mask_values(paths: Sequence[str]) -> list[tuple[int, ...]]:
+def _mask_values(paths: Sequence[str], order: str | None = None) -> list[tuple[int, ...]]:
     from graftwork.imaging.mask_files import mask_values
 
-    return mask_values(paths)
+    return mask_values(paths, cast("MaskOrder", order or "place"))
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
@@ -114,6 +115,12 @@ OVERLAP = Annotated[
     typer.Option("--overlap", help="For masks: share of a patch that its neighbour covers too in prediction, 0.5 by "
                  "default.", rich_help_panel="Masks"),
 ]  # fmt: skip
+MASK_ORDER = Annotated[
+    Literal["place", "stored"] | None,
+    typer.Option("--mask-order", help="For masks: what pairs voxels where only one of mask and image says where it "
+                 "lies: place, as by default, refuses such pairs; stored takes voxels in the order in which both "
+                 "files hold them.", rich_help_panel="Masks"),
+]  # fmt: skip
 LARGEST = Annotated[
     bool | None,
     typer.Option("--largest-component", help="For masks: keep only the largest connected piece of every class.",
@@ -140,6 +147,7 @@ DOMAIN = Domain(
         Parameter("patch_size", Parameter.KEYWORD_ONLY, default=None, annotation=PATCH_SIZE),
         Parameter("overlap", Parameter.KEYWORD_ONLY, default=None, annotation=OVERLAP),
         Parameter("largest_component", Parameter.KEYWORD_ONLY, default=None, annotation=LARGEST),
+        Parameter("mask_order", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_ORDER),
     ),
     watch=_watch,
     verbs=(explain_command, export_command),

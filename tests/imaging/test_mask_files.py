@@ -66,7 +66,7 @@ def test_all_masks_that_do_not_fit_their_images_are_named_together(volume, store
     moved = volume(stored, "moved.nii.gz", SHIFTED)
     assert mask_values([f"{image}#mask={fine}"]) == [(0, 1, 2)]
     Image.fromarray((stored[0] > 1).astype(np.uint8)).save(image.replace("image.nii.gz", "flat.png"))
-    slice_ = volume(stored[0].T[:, :, None] + 0.5, "slice.nii.gz", np.eye(4))
+    slice_ = volume(stored[0].T[:, :, None] + 0.5, "slice.nii.gz", None)
     assert mask_values([f"{slice_}#mask={image.replace('image.nii.gz', 'flat.png')}"]) == [(0, 1)]
     with pytest.raises(UnreadableError) as found:
         mask_values([f"{image}#mask={mask}" for mask in (fine, short, moved)])
