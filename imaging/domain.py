@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graftwork.core.backbone import Backbone, InputContract
     from graftwork.core.watch import Outside, Watch
     from graftwork.imaging.contract import ImageContract
+    from graftwork.imaging.mask_files import OtherValues
     from graftwork.imaging.mask_placement import MaskOrder
 
 
@@ -36,10 +37,12 @@ def _list_backbones(text: str) -> list[BackboneEntry]:
     return list_backbones(text)
 
 
-def _mask_values(paths: Sequence[str], order: str | None = None) -> list[tuple[int, ...]]:
+def _mask_values(
+    paths: Sequence[str], mask_order: MaskOrder | None = None, other_values: OtherValues | None = None
+) -> list[tuple[int, ...]]:
     from graftwork.imaging.mask_files import mask_values
 
-    return mask_values(paths, cast("MaskOrder", order or "place"))
+    return mask_values(paths, mask_order or "place", other_values or "refuse")
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
@@ -100,9 +103,10 @@ MASK_VALUES = Annotated[
                  "where you like, as 0,1:liver,2:tumour; by default all that occur.", rich_help_panel="Masks"),
 ]  # fmt: skip
 OTHER_VALUES = Annotated[
-    Literal["refuse", "background"] | None,
+    Literal["refuse", "background", "nearest"] | None,
     typer.Option("--other-values", help="For masks: what values are that --mask-values does not name: refused, as by "
-                 "default, or background, to learn one organ of several.", rich_help_panel="Masks"),
+                 "default; background, to learn one organ of several; or nearest, the nearer of two that are named, "
+                 "for masks that were smoothed or saved as JPEG.", rich_help_panel="Masks"),
 ]  # fmt: skip
 PATCH_SIZE = Annotated[
     str | None,
@@ -136,6 +140,7 @@ DOMAIN = Domain(
     list_backbones=_list_backbones,
     augment=_augment,
     mask_values=_mask_values,
+    mask_settings=("mask_order", "other_values"),
     parameters=(
         Parameter("image_size", Parameter.KEYWORD_ONLY, default=None, annotation=IMAGE_SIZE),
         Parameter("channels", Parameter.KEYWORD_ONLY, default=None, annotation=CHANNELS),

@@ -36,8 +36,9 @@ class MaskContract:
     image: how images are read; its `size` is that of a patch. values: what masks hold, the background first. overlap:
     share of a patch that its neighbour covers too where a larger scan is predicted. largest_component: keep only the
     largest connected piece of every class but the background. names: of the classes, by default their values.
-    other_values: what a mask's further values are, refused or background. mask_order: what pairs voxels where only one
-    of mask and image says where it lies: nothing, or the order in which their files hold them.
+    other_values: what a mask's further values are: refused, background, or the nearer of the only two named.
+    mask_order: what pairs voxels where only one of mask and image says where it lies: nothing, or the order in which
+    their files hold them.
 
     Volumes are resampled to the image contract's spacing, or keep their own voxels where it has none; pictures without
     a spacing are stretched to the patch. Scans smaller than a patch are padded about their centre with their lowest
@@ -62,6 +63,9 @@ class MaskContract:
         if self.other_values not in get_args(OtherValues):
             raise SettingsError(f"--other-values: expected {' or '.join(get_args(OtherValues))}, found "
                                 f"{self.other_values!r}")  # fmt: skip
+        if self.other_values == "nearest" and len(self.values) > 2:
+            raise SettingsError(f"--other-values nearest takes two --mask-values, found {self.values}: between the "
+                                "first and the last lie the others, and a border would be made of them")  # fmt: skip
         if self.mask_order not in get_args(MaskOrder):
             raise SettingsError(f"--mask-order: expected {' or '.join(get_args(MaskOrder))}, found {self.mask_order!r}")
         if not 0 <= self.overlap < 1:

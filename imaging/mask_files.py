@@ -14,6 +14,7 @@ from graftwork.core.content import image_of, mask_of
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.core.progress import progress
 from graftwork.imaging.mask_placement import MaskOrder, on_scan
+from graftwork.imaging.mask_values import Gradients, check_lossless, read_mask_scan
 from graftwork.imaging.scan import Scan, read_scan
 
 ROUNDING = 1e-3
@@ -29,22 +30,26 @@ MOST_VALUES = 256
 """A file with more is no mask, but an image that was named as one."""
 
 
-OtherValues = Literal["refuse", "background"]
-"""What a mask's values are that nobody named."""
+OtherValues = Literal["refuse", "background", "nearest"]
+"""What a mask's values are that nobody named: refused, background, or the nearer of two that are named."""
 
 
-def mask_values(paths: Sequence[str], order: MaskOrder = "place") -> list[tuple[int, ...]]:
+def mask_values(
+    paths: Sequence[str], order: MaskOrder = "place", other_values: OtherValues = "refuse"
+) -> list[tuple[int, ...]]:
     """The values, ascending, that every mask holds; one named with its image, `image#mask=mask`, is compared with it.
-    order: see `on_scan`.
+    order: see `on_scan`. other_values: "nearest" lets values pass that compression and smoothing make up.
 
-    Raises UnreadableError that lists all that cannot be read, or have another shape or geometry than their image.
+    Raises UnreadableError that lists all that cannot be read, have another shape or geometry than their image, or hold
+    values that lossy compression made up; and where the values of all together are those of images or smoothed masks.
     """
     found: list[tuple[int, ...]] = []
     wrong = []
+    gradients = Gradients()
     with progress("reading masks", len(paths)) as advance:
         for path in paths:
             try:
-                found.append(_held(path, order))
+                found.append(_held(path, order, None if other_values == "nearest" else gradients))
             except (UnreadableError, ContractError) as error:
                 wrong.append(str(error))
             advance(1, "")
@@ -52,6 +57,7 @@ def mask_values(paths: Sequence[str], order: MaskOrder = "place") -> list[tuple[
         more = [] if len(wrong) <= MOST_NAMED else [f"  … and {len(wrong) - MOST_NAMED} more"]
         count = f"{len(wrong)} of {len(paths)} masks, or their images, cannot be used:"
         raise UnreadableError("\n".join([count, *(f"  {one}" for one in wrong[:MOST_NAMED]), *more]))
+    gradients.check(mask_of(path) or path for path in paths)
     return found
 
 
@@ -59,12 +65,15 @@ def read_mask(
     path: str, scan: Scan, values: Sequence[int], other_values: OtherValues = "refuse", order: MaskOrder = "place"
 ) -> NDArray[np.int64]:  # fmt: skip
     """The class (*spatial) of every voxel of the scan: the place of the mask's value among `values`; what is not among
-    them is refused, or background, the first. order: see `on_scan`.
+    them is refused, background (the first), or the nearest of them. order: see `on_scan`.
 
     Raises ContractError for another shape or geometry than the scan's, or values that are refused; UnreadableError for
     values that are no whole numbers.
     """
-    stored = _fitting(read_scan(path), scan, order)
+    mask, lossy = read_mask_scan(path)
+    if lossy and other_values != "nearest":
+        check_lossless(np.unique(_whole_numbers(mask)), path)
+    stored = _fitting(mask, scan, order)
     ranks = np.argsort(values)
     known = np.asarray(values)[ranks]
     places = np.minimum(np.searchsorted(known, stored), len(known) - 1)
@@ -72,6 +81,9 @@ def read_mask(
     found: NDArray[np.int64] = ranks[places]
     if other_values == "background":
         found[wrong] = 0
+    elif other_values == "nearest":
+        # What lies in the middle is the higher one.
+        found[wrong] = ranks[np.searchsorted((known[1:] + known[:-1]) / 2, stored[wrong], side="right")]
     elif wrong.any():
         strange = np.unique(stored[wrong]).tolist()
         raise ContractError(f"{path}: holds the values {', '.join(map(str, strange[:10]))}, and masks here have "
@@ -100,15 +112,19 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
     beside.write_bytes(volume_bytes(stored, scan))
 
 
-def _held(path: str, order: MaskOrder) -> tuple[int, ...]:
+def _held(path: str, order: MaskOrder, gradients: Gradients | None) -> tuple[int, ...]:
     """The values in a mask, or in the mask of `image#mask=mask` once it has been compared with its image."""
     mask = mask_of(path) or path
-    scan = read_scan(mask)
+    scan, lossy = read_mask_scan(mask)
     stored = _whole_numbers(scan) if mask == path else _fitting(scan, read_scan(image_of(path)), order)
-    values = np.unique(stored).tolist()
+    values = np.unique(stored)
     if len(values) > MOST_VALUES:
         raise UnreadableError(f"{mask}: holds {len(values)} different values: is it a mask?")
-    return tuple(values)
+    if gradients is not None:
+        if lossy:
+            check_lossless(values, mask)
+        gradients.add(stored, values)
+    return tuple(values.tolist())
 
 
 def _fitting(mask: Scan, scan: Scan, order: MaskOrder) -> NDArray[np.int64]:
@@ -121,7 +137,8 @@ def _fitting(mask: Scan, scan: Scan, order: MaskOrder) -> NDArray[np.int64]:
 def _whole_numbers(mask: Scan) -> NDArray[np.int64]:
     """(*spatial). Raises UnreadableError for several channels that differ, and for values that are no whole numbers."""
     if mask.channels > 1 and (mask.values != mask.values[:1]).any():
-        raise UnreadableError(f"{mask.path}: has {mask.channels} channels; a mask has one, the class of every voxel")
+        raise UnreadableError(f"{mask.path}: has {mask.channels} channels; a mask has one, the class of every voxel; "
+                              "save colours as numbers of classes")  # fmt: skip
     values = mask.values[0]
     rounded = np.rint(values)
     with np.errstate(invalid="ignore"):
