@@ -93,6 +93,8 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
 
 def _check(domain: Domain) -> tuple[str, Verb, str]:
     def check(**options: Any) -> None:
+        from dataclasses import replace
+
         from graftwork.core.mask_classes import check_one_way, held_values
         from graftwork.core.overview import overview
         from graftwork.core.tables import read_manifest
@@ -100,6 +102,7 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
         settings = {name: options[name] for name in domain.mask_settings}
         manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
                                  task=options["task"], suffixes=domain.suffixes)  # fmt: skip
+        manifest = replace(manifest, digests=domain.decoded_digests)
         held = held_values(domain, manifest, manifest.paths, settings) if manifest.task == "mask" else None
         if held is not None:
             check_one_way(manifest, held)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -32,7 +32,8 @@ class Manifest:
     masks, the background first. groups: patient
     or speaker. parts: "train", "val" or "test" where the source says so. rows: number in the source, as a
     spreadsheet counts them. sentences: what is said, folded to lower case, where the source has a column for it
-    that is not the target.
+    that is not the target. digests: of what is in files, by which those that hold the same are known; None for
+    those of their bytes.
     """
 
     source: str
@@ -45,6 +46,7 @@ class Manifest:
     parts: tuple[str, ...] | None = None
     rows: tuple[int, ...] = ()
     sentences: tuple[str, ...] | None = None
+    digests: Callable[[Sequence[str]], list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -82,7 +84,12 @@ class Manifest:
 
     def units(self) -> NDArray[np.int64]:
         """Number (rows,) of what must not be separated: a group, and files with the same content."""
-        return join_units(content_digests(self.files), self.groups)
+        return join_units(self.contents(), self.groups)
+
+    def contents(self) -> list[str]:
+        """A digest (rows) of what is in every row's file, the same for the same content: decoded where the domain can,
+        else its bytes. Raises UnreadableError for a file that is not there."""
+        return (self.digests or content_digests)(self.files)
 
     def fold_numbers(self, count: int, seed: int = 0) -> NDArray[np.int64]:
         """Fold (rows,), 0 to `count` - 1, of every row. Raises SettingsError for fewer groups than folds."""
@@ -121,11 +128,11 @@ class Manifest:
         return train, val, test
 
     def shared_content(self) -> list[tuple[int, int]]:
-        """Pairs of row indices in different parts of the source's own split whose files hold the same bytes."""
+        """Pairs of row indices in different parts of the source's own split whose files hold the same."""
         if self.parts is None:
             return []
         first: dict[str, list[int]] = {}
-        for index, digest in enumerate(content_digests(self.files)):
+        for index, digest in enumerate(self.contents()):
             first.setdefault(digest, []).append(index)
         parts = self.parts
         return [(a, b) for same in first.values() for a in same for b in same if a < b and parts[a] != parts[b]]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.content import content_digests
 from graftwork.core.evaluation import counted
 from graftwork.core.manifest import PARTS, Manifest
 
@@ -19,7 +18,7 @@ from graftwork.core.manifest import PARTS, Manifest
 class Overview:
     """classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
     groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has.
-    same_content: sets of rows whose files hold the same bytes; conflicts: those sets whose targets differ; leaks: pairs
+    same_content: sets of rows whose files hold the same; conflicts: those sets whose targets differ; leaks: pairs
     in different parts."""
 
     manifest: Manifest
@@ -79,9 +78,9 @@ class Overview:
 
 
 def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> Overview:
-    """Counts everything; reads the bytes of every file once, without decoding them. held: for masks, the values that
+    """Counts everything; reads every file once. held: for masks, the values that
     every row's holds."""
-    digests = content_digests(manifest.files)
+    digests = manifest.contents()
     same: dict[str, list[int]] = {}
     for row, value in enumerate(digests):
         same.setdefault(value, []).append(row)

@@ -130,6 +130,7 @@ def evaluate_run(
         manifest, target=target or record["target"], group=group, task=record["task"],
         classes=record["classes"], suffixes=domain.suffixes, split=None if part is None else "split",
     )  # fmt: skip
+    rows = dataclasses.replace(rows, digests=domain.decoded_digests)
     if part is not None:
         rows = rows.subset(np.array([own == part for own in rows.parts or ()] or [False] * len(rows)))
         if not len(rows):
@@ -164,6 +165,7 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
         split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
         classes=asked_classes(data["vocabulary"], frame_head),
     )  # fmt: skip
+    manifest = dataclasses.replace(manifest, digests=study.domain.decoded_digests)
     manifest = with_mask_classes(
         study.domain, manifest, study.input.get("mask_values"), study.input.get("other_values")
     )

@@ -45,6 +45,12 @@ def _mask_values(
     return mask_values(paths, mask_order or "place", other_values or "refuse")
 
 
+def _decoded_digests(paths: Sequence[str]) -> list[str]:
+    from graftwork.imaging.content import decoded_digests
+
+    return decoded_digests(paths)
+
+
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.imaging.augmentation import augment
 
@@ -140,6 +146,7 @@ DOMAIN = Domain(
     list_backbones=_list_backbones,
     augment=_augment,
     mask_values=_mask_values,
+    decoded_digests=_decoded_digests,
     mask_settings=("mask_order", "other_values"),
     parameters=(
         Parameter("image_size", Parameter.KEYWORD_ONLY, default=None, annotation=IMAGE_SIZE),
