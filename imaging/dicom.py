@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import MissingPackageError, UnreadableError
-from graftwork.imaging.decoding import decoding
 from graftwork.imaging.dicom_geometry import placed_frames, placed_slice
 from graftwork.imaging.dicom_header import number
 from graftwork.imaging.dicom_values import padding_filled, values_of

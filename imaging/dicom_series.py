@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from graftwork.core.content import split_series
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import UnreadableError
-from graftwork.imaging.decoding import decoding
 from graftwork.imaging.dicom import decode, read_dicom
 from graftwork.imaging.dicom_geometry import frame_plane, say_once
 from graftwork.imaging.dicom_header import number

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import gzip
 import math
+import struct
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import UnreadableError
-from graftwork.imaging.decoding import decoding
 from graftwork.imaging.memory import check_room
 from graftwork.imaging.orientation import plane_of, turned
 from graftwork.imaging.scan import Scan
 
 _BLOCK_BYTES = 1 << 20
+
+MOST_BEHIND_BYTES = 1 << 26
+"""Bytes that may lie before and behind the voxels: a small file can unpack to any number of them."""
 
 SMALLEST_MM3 = 1e-12
 """Smaller voxels than 0.1 micrometres along each side are a damaged header."""
@@ -38,6 +42,7 @@ def read_nifti(path: str) -> Scan:
     import nibabel
 
     with decoding(path, "cannot be read as NIfTI"):
+        _check_offset(path)
         image = nibabel.load(path)
         check_room([int(length) for length in image.shape], path)
         if path.lower().endswith(".gz"):
@@ -68,12 +73,34 @@ def _affine_mm(image: Any, unit_mm: float, path: str) -> NDArray[np.float64]:
     return affine
 
 
+def _check_offset(path: str) -> None:
+    """Raises UnreadableError where the header puts the voxels far behind itself: nibabel reads all that is between."""
+    compressed = path.lower().endswith(".gz")
+    with gzip.open(path) if compressed else open(path, "rb") as stream:
+        header = stream.read(176)
+    for order in "<>":
+        if header[:4] == struct.pack(f"{order}i", 348):
+            (offset,) = struct.unpack_from(f"{order}f", header, 108)
+        elif header[:4] == struct.pack(f"{order}i", 540):
+            (offset,) = struct.unpack_from(f"{order}q", header, 168)
+        else:
+            continue
+        if not -1 < offset < MOST_BEHIND_BYTES:
+            raise UnreadableError(f"{path}: its header puts the image {offset:.3g} bytes behind the beginning: is it "
+                                  "damaged?")  # fmt: skip
+
+
 def _whole(image: Any, path: str) -> Any:
     """The compressed file as an image in memory, read to its end: only there is the checksum that finds damage."""
     with gzip.open(path) as stream:
         content = stream.read(int(image.dataobj.offset) + math.prod(image.shape) * image.header["bitpix"].item() // 8)
-        while stream.read(_BLOCK_BYTES):
-            pass
+        behind = 0
+        while block := stream.read(_BLOCK_BYTES):
+            behind += len(block)
+            if behind > MOST_BEHIND_BYTES:
+                raise UnreadableError(
+                    f"{path}: unpacks to far more than the image that its header claims: is it damaged?"
+                )
     return type(image).from_bytes(content)
 
 

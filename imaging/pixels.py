@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging import tiff
-from graftwork.imaging.decoding import decoding
 from graftwork.imaging.memory import check_room
 from graftwork.imaging.scan import Scan
 

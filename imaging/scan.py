@@ -74,7 +74,7 @@ def read_scan(path: str) -> Scan:
     files = channel_files(path)
     if len(files) > 1:
         return _stacked([read_scan(file) for file in files], path)
-    from graftwork.imaging.decoding import decoding
+    from graftwork.core.decoding import decoding
 
     with decoding(path, "cannot be read"):
         return _read(path)

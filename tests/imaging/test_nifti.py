@@ -116,3 +116,20 @@ def test_lengths_in_other_units_are_millimetres(tmp_path, unit, factor, oriented
     np.testing.assert_allclose(scan.spacing_mm[::-1], SimpleITK.ReadImage(str(tmp_path / "u.nii")).GetSpacing())
     if oriented:
         np.testing.assert_allclose(np.diag(scan.affine)[:3], np.array([2, 3, 4]) * factor)
+
+
+@pytest.mark.parametrize("offset", [1e9, float("nan"), -5.0])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_header_that_puts_the_image_far_away_is_refused_before_anything_is_read(stored, tmp_path, ending, offset):
+    content = bytearray(stored[0])
+    struct.pack_into("<f", content, 108, offset)
+    (tmp_path / f"far{ending}").write_bytes(gzip.compress(content) if "gz" in ending else content)
+    with pytest.raises(UnreadableError, match=rf"far\{ending}: its header puts the image .* behind the beginning"):
+        read_scan(str(tmp_path / f"far{ending}"))
+
+
+def test_a_small_file_that_unpacks_to_far_more_than_its_image_is_refused(stored, tmp_path, monkeypatch):
+    monkeypatch.setattr("graftwork.imaging.nifti.MOST_BEHIND_BYTES", 1 << 20)
+    (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(stored[0]) + bytes(1 << 22)))
+    with pytest.raises(UnreadableError, match=r"bomb\.nii\.gz: unpacks to far more than the image"):
+        read_scan(str(tmp_path / "bomb.nii.gz"))
