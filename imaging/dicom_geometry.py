@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graftwork.core.errors import UnreadableError
-from graftwork.imaging.dicom_header import frame_group, number, numbers, pixel_spacing_mm, slice_distance_mm
+from graftwork.imaging.dicom_header import frame_group, hint, number, numbers, pixel_spacing_mm, slice_distance_mm
 from graftwork.imaging.orientation import plane_of, turned, volume_of
 from graftwork.imaging.scan import Scan
 from graftwork.imaging.slice_geometry import Plane, stack
@@ -29,7 +29,7 @@ def placed_slice(scan: Scan, header: Any) -> Scan:
     if not plane.upright():
         say_once(f"{scan.path}: ImageOrientationPatient is no orientation: the slice is read as it is stored")
         return scan
-    thickness = number(measures, "SliceThickness", scan.path)
+    thickness = hint(measures, "SliceThickness", scan.path)
     affine = plane.affine(np.cross(plane.across, plane.down) * (thickness if thickness and thickness > 0 else 1.0))
     # Through RAS and back the slice is turned as those of every other kind of file.
     return plane_of(volume_of(replace(scan, affine=affine)))

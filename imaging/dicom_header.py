@@ -32,6 +32,14 @@ def number(header: Any, name: str, path: str) -> float | None:
     return None if found is None else found[0]
 
 
+def hint(header: Any, name: str, path: str) -> float | None:
+    """The element as a finite number, None for anything else: for those on which no value and no place depends."""
+    try:
+        return number(header, name, path)
+    except UnreadableError:
+        return None
+
+
 def pixel_spacing_mm(header: Any, path: str) -> tuple[float, float] | None:
     """(between rows, between columns), None where the header does not say. Raises UnreadableError for anything but two
     numbers above zero."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.dicom_geometry import frame_plane
-from graftwork.imaging.dicom_header import frame_group, number, slice_distance_mm
+from graftwork.imaging.dicom_header import frame_group, hint, number, slice_distance_mm
 from graftwork.imaging.memory import check_room
 from graftwork.imaging.orientation import turned
 from graftwork.imaging.scan import Scan
@@ -84,7 +84,7 @@ def _grid(planes: list[Plane], dataset: Any, path: str) -> tuple[list[int], NDAr
     step = slice_distance_mm(measures, path)
     if len(gaps) and (step is None or gaps.min() < step * (1 - UNEVEN)):
         step = float(gaps.min())
-    step = step or number(measures, "SliceThickness", path) or 1.0
+    step = step or hint(measures, "SliceThickness", path) or 1.0
     steps = (along - along[origin]) / step
     if np.abs(steps - np.rint(steps)).max() > UNEVEN or np.abs(aside - aside[origin]).max() > UNEVEN * step:
         raise UnreadableError(f"{path}: its frames do not lie on one grid: their distances are no multiples of "

@@ -17,7 +17,7 @@ from graftwork.core.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.dicom import decode, read_dicom
 from graftwork.imaging.dicom_geometry import frame_plane, say_once
-from graftwork.imaging.dicom_header import number
+from graftwork.imaging.dicom_header import hint, number
 from graftwork.imaging.dicom_values import padding_filled
 from graftwork.imaging.orientation import turned
 from graftwork.imaging.scan import Scan
@@ -128,12 +128,12 @@ def _say_what_lacks(path: str, headers: Sequence[Any]) -> None:
     """Warns where a series holds fewer slices than it says, or its numbers begin late: positions cannot tell that one
     is missing at an end."""
     for name in ("NumberOfSlices", "ImagesInAcquisition"):
-        said = {number(header, name, path) for header in headers}
+        said = {hint(header, name, path) for header in headers}
         most = said.pop() if len(said) == 1 else None
         if most is not None and most > len(headers):
             say_once(f"{path}: says that it has {most:.0f} slices ({name}), and {len(headers)} are here: the others "
                      "may be missing at an end")  # fmt: skip
             return
-    counted = sorted(number(header, "InstanceNumber", path) or 0 for header in headers)
+    counted = sorted(hint(header, "InstanceNumber", path) or 0 for header in headers)
     if counted[0] > 1 and counted[-1] - counted[0] + 1 == len(counted):
         say_once(f"{path}: its slices are numbered from {counted[0]:.0f} to {counted[-1]:.0f}: are the first missing?")

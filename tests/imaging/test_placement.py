@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from graftwork.core.errors import ContractError, UnreadableError
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.dicom import SEGMENTATIONS
-from graftwork.imaging.mask_files import mask_values, read_mask
+from graftwork.imaging.mask_files import mask_values, read_mask, write_mask
 from graftwork.imaging.scan import read_scan
 from graftwork.imaging.volume_output import write_volume
 
@@ -265,3 +265,21 @@ def test_segmentations_that_are_no_mask_say_why(write_segments, pairs, filled, p
     path = write_segments(np.full((2, 6, 7), filled, np.uint8), places, [1, 2], **settings)
     with pytest.raises(error, match=said):
         read_mask(path, read_scan(str(pairs / "image.nii")), (0, 1, 2))
+
+
+@pytest.mark.parametrize("direction", [AXIAL, [0, -1, 0, 0, 0, 1], None])
+def test_the_predicted_mask_of_a_dicom_slice_lies_on_it(write_dicom, rng, tmp_path, direction):
+    place = {"ImagePositionPatient": [3, 4, 5], "ImageOrientationPatient": direction} if direction else {}
+    scan = FLAT.scan(write_dicom(rng.integers(0, 900, (6, 9)).astype(np.uint16), PixelSpacing=[0.5, 0.75], **place))
+    classes = (scan.values[0] > 400).astype(np.int64)
+    write_mask(tmp_path / "mask.nii.gz", classes, (0, 1), scan)
+    np.testing.assert_array_equal(read_mask(str(tmp_path / "mask.nii.gz"), scan, (0, 1)), classes)
+
+
+def test_an_orientation_that_is_none_is_said_and_the_slice_read_as_it_is_stored(write_dicom, rng, caplog):
+    stored = rng.integers(0, 900, (6, 9)).astype(np.uint16)
+    scan = read_scan(write_dicom(stored, PixelSpacing=[1, 1], ImagePositionPatient=[0, 0, 0],
+                                 ImageOrientationPatient=[0, 0, 0, 0, 0, 0]))  # fmt: skip
+    np.testing.assert_array_equal(scan.values[0], stored)
+    assert scan.affine is None
+    assert "ImageOrientationPatient is no orientation" in caplog.text
