@@ -14,7 +14,7 @@ from graftwork.core.content import image_of, mask_of
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.core.progress import progress
 from graftwork.imaging.mask_placement import MaskOrder, on_scan
-from graftwork.imaging.mask_values import Gradients, check_lossless, read_mask_scan
+from graftwork.imaging.mask_values import Gradients, Palettes, check_lossless, read_mask_file
 from graftwork.imaging.scan import Scan, read_scan
 
 ROUNDING = 1e-3
@@ -45,11 +45,11 @@ def mask_values(
     """
     found: list[tuple[int, ...]] = []
     wrong = []
-    gradients = Gradients()
+    gradients, palettes = Gradients(), Palettes()
     with progress("reading masks", len(paths)) as advance:
         for path in paths:
             try:
-                found.append(_held(path, order, None if other_values == "nearest" else gradients))
+                found.append(_held(path, order, None if other_values == "nearest" else gradients, palettes))
             except (UnreadableError, ContractError) as error:
                 wrong.append(str(error))
             advance(1, "")
@@ -70,7 +70,7 @@ def read_mask(
     Raises ContractError for another shape or geometry than the scan's, or values that are refused; UnreadableError for
     values that are no whole numbers.
     """
-    mask, lossy = read_mask_scan(path)
+    mask, lossy, _ = read_mask_file(path)
     if lossy and other_values != "nearest":
         check_lossless(np.unique(_whole_numbers(mask)), path)
     stored = _fitting(mask, scan, order)
@@ -112,10 +112,11 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
     beside.write_bytes(volume_bytes(stored, scan))
 
 
-def _held(path: str, order: MaskOrder, gradients: Gradients | None) -> tuple[int, ...]:
+def _held(path: str, order: MaskOrder, gradients: Gradients | None, palettes: Palettes) -> tuple[int, ...]:
     """The values in a mask, or in the mask of `image#mask=mask` once it has been compared with its image."""
     mask = mask_of(path) or path
-    scan, lossy = read_mask_scan(mask)
+    scan, lossy, colours = read_mask_file(mask)
+    palettes.add(colours, mask)
     stored = _whole_numbers(scan) if mask == path else _fitting(scan, read_scan(image_of(path)), order)
     values = np.unique(stored)
     if len(values) > MOST_VALUES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +30,31 @@ ADVICE = ("save masks without compression or smoothing (PNG, nearest neighbour),
           "two, as --mask-values 0,255 --other-values nearest")  # fmt: skip
 
 
-def read_mask_scan(path: str) -> tuple[Scan, bool]:
-    """What `read_scan` gives, but the numbers of the colours of a picture with a palette; and whether the file is of a
-    kind that changes values. Raises as it does."""
+Colour = tuple[int, ...]
+
+
+class MaskFile(NamedTuple):
+    """A mask as a scan, whether its file is of a kind that changes values, and the red, green and blue of its numbers
+    where it has a palette."""
+
+    scan: Scan
+    lossy: bool
+    colours: dict[int, Colour]
+
+
+def read_mask_file(path: str) -> MaskFile:
+    """What `read_scan` gives, but the numbers of the colours of a picture with a palette. Raises as it does."""
     if not path.lower().endswith(PICTURES):
-        return read_scan(path), False
+        return MaskFile(read_scan(path), False, {})
     with opened(path) as picture:
         lossy = picture.format in LOSSY or picture.info.get("compression") in LOSSY_TIFF
         if picture.mode in ("P", "PA"):
             numbers = np.asarray(picture)
             numbers = numbers[..., 0] if picture.mode == "PA" else numbers
-            return Scan(numbers[None].astype(np.float32), path, full_range=BYTE), lossy
-    return read_scan(path), lossy
+            palette = picture.getpalette("RGB") or []
+            colours = {value: tuple(palette[3 * value : 3 * value + 3]) for value in np.unique(numbers).tolist()}
+            return MaskFile(Scan(numbers[None].astype(np.float32), path, full_range=BYTE), lossy, colours)
+    return MaskFile(read_scan(path), lossy, {})
 
 
 def check_lossless(values: NDArray[np.int64], path: str) -> None:
@@ -50,6 +64,25 @@ def check_lossless(values: NDArray[np.int64], path: str) -> None:
         raise UnreadableError(
             f"{path}: holds {len(values)} values ({shown}), made up by its lossy compression; {ADVICE}"
         )
+
+
+@dataclass
+class Palettes:
+    """The colours that numbers stand for, and the file that says so: a class is one of both in all masks."""
+
+    of_number: dict[int, tuple[Colour, str]] = field(default_factory=dict)
+    of_colour: dict[Colour, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, colours: dict[int, Colour], path: str) -> None:
+        """Raises UnreadableError where an earlier mask has another colour for a number, or another number for a
+        colour, as programs have that number colours by how often they occur."""
+        for number, colour in colours.items():
+            known, first = self.of_number.setdefault(number, (colour, path))
+            numbered, other = self.of_colour.setdefault(colour, (number, path))
+            if known != colour or (numbered != number and other != path):
+                there = f"{number} is {known} in {first}" if known != colour else f"{colour} is {numbered} in {other}"
+                raise UnreadableError(f"{path}: its palette has {colour} as {number}, and {there}: which number is "
+                                      "which class is not known; save all masks with one palette, or in grey")  # fmt: skip
 
 
 @dataclass

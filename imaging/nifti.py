@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 from dataclasses import replace
 from typing import Any
@@ -45,8 +46,12 @@ def read_nifti(path: str) -> Scan:
         _check_offset(path)
         image = nibabel.load(path)
         check_room([int(length) for length in image.shape], path)
+        length = int(image.dataobj.offset) + math.prod(image.shape) * image.header["bitpix"].item() // 8
         if path.lower().endswith(".gz"):
-            image = _whole(image, path)
+            image = _whole(image, path, length)
+        elif length > os.path.getsize(path):
+            raise UnreadableError(f"{path}: cannot be read as NIfTI: its header claims {length} bytes, and it has "
+                                  f"{os.path.getsize(path)}: is it cut short?")  # fmt: skip
         unit_mm = _unit_mm(image.header)
         affine = _affine_mm(image, unit_mm, path) if has_orientation(image.header) else None
         zooms = tuple(float(zoom) * unit_mm for zoom in image.header.get_zooms()[: min(image.ndim, 3)])
@@ -90,10 +95,11 @@ def _check_offset(path: str) -> None:
                                   "damaged?")  # fmt: skip
 
 
-def _whole(image: Any, path: str) -> Any:
-    """The compressed file as an image in memory, read to its end: only there is the checksum that finds damage."""
+def _whole(image: Any, path: str, length: int) -> Any:
+    """The compressed file as an image in memory, of `length` bytes with its header, read to its end: only there is the
+    checksum that finds damage."""
     with gzip.open(path) as stream:
-        content = stream.read(int(image.dataobj.offset) + math.prod(image.shape) * image.header["bitpix"].item() // 8)
+        content = stream.read(length)
         behind = 0
         while block := stream.read(_BLOCK_BYTES):
             behind += len(block)

@@ -116,3 +116,18 @@ def test_one_class_saved_as_1_and_as_255_is_asked_about(tmp_path, truth):
     with pytest.raises(SettingsError, match=r"some masks hold 1 and others 255.*--mask-values 0,1,255"):
         read_manifest(str(tmp_path / "m.csv"), target="mask")
     assert read_manifest(str(tmp_path / "m.csv"), target="mask", mask_values="0,1,255").classes == ("0", "1", "255")
+
+
+def test_palettes_that_number_colours_otherwise_are_refused(tmp_path, truth):
+    black, red, green = (0, 0, 0), (128, 0, 0), (0, 128, 0)
+    for name, colours in (("a", (black, red, green)), ("b", (black, green, red)), ("c", (red, black, green))):
+        picture = Image.fromarray(
+            np.array([colours.index(one) for one in (black, red, green)], np.uint8)[truth], mode="P"
+        )
+        picture.putpalette([part for colour in colours for part in colour] + [0] * 759)
+        picture.save(tmp_path / f"{name}.png")
+    same = [str(tmp_path / "a.png")] * 2
+    assert mask_values(same) == [(0, 1, 2)] * 2
+    for name in ("b", "c"):
+        with pytest.raises(UnreadableError, match=rf"{name}\.png: its palette has \(.*\) as \d, and .*a\.png"):
+            mask_values([*same, str(tmp_path / f"{name}.png")])
