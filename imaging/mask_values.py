@@ -81,8 +81,9 @@ class Palettes:
             numbered, other = self.of_colour.setdefault(colour, (number, path))
             if known != colour or (numbered != number and other != path):
                 there = f"{number} is {known} in {first}" if known != colour else f"{colour} is {numbered} in {other}"
-                raise UnreadableError(f"{path}: its palette has {colour} as {number}, and {there}: which number is "
-                                      "which class is not known; save all masks with one palette, or in grey")  # fmt: skip
+                said = f"its palette has {colour} as {number}, and {there}"
+                raise UnreadableError(f"{path}: {said}: which number is which class is not known; save all masks with "
+                                      "one palette, or in grey")  # fmt: skip
 
 
 @dataclass
