@@ -179,7 +179,7 @@ def _check(backbone: Backbone, clips: Examples, settings: Pretraining) -> None:
 def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bool) -> tuple[HistoryRow, ...]:
     settings, model, runtime = task.settings, task.model, task.runtime
     optimiser = _optimiser(model, settings)
-    about = dataclasses.asdict(settings) | {"round": task.round, "clips": task.clips.manifest.digests()}
+    about = dataclasses.asdict(settings) | {"round": task.round, "clips": task.clips.manifest.fingerprints()}
     about = {name: value for name, value in about.items() if name not in ("device", "checkpoint_seconds")}
     position = Position(history=history)
     if resume and (place / NAME).exists():

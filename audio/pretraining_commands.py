@@ -97,7 +97,7 @@ def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str,
     unreadable = "skip" if options["skip_unreadable"] else "stop"
     examples = read_examples(clips, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     record = {"backbone": {"id": backbone.id, "digest": backbone.digest(), "weights": backbone.weights},
-              "rows": len(examples), "examples": examples.manifest.digests(), "input": backbone.contract.to_json(),
+              "rows": len(examples), "examples": examples.manifest.fingerprints(), "input": backbone.contract.to_json(),
               "recipe": {name: value for name, value in dataclasses.asdict(asked).items()
                          if name not in ("device", "checkpoint_seconds")}}  # fmt: skip
     record = json.loads(json.dumps(record))

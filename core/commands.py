@@ -100,22 +100,29 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
 
 def _check(domain: Domain) -> tuple[str, Verb, str]:
     def check(**options: Any) -> None:
-        from graftwork.core.mask_classes import held_values
+        from dataclasses import replace
+
+        from graftwork.core.mask_classes import check_one_way, held_values
         from graftwork.core.overview import overview
         from graftwork.core.tables import read_manifest
 
+        settings = {name: options[name] for name in domain.mask_settings}
         manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
                                  task=options["task"], suffixes=domain.suffixes)  # fmt: skip
-        held = held_values(domain, manifest, manifest.paths) if manifest.task == "mask" else None
+        manifest = replace(manifest, digests=domain.decoded_digests)
+        held = held_values(domain, manifest, manifest.paths, settings) if manifest.task == "mask" else None
+        if held is not None:
+            check_one_way(manifest, held)
         found = overview(manifest, held)
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:
             print(plain_bars(str(found)))
 
+    own = [parameter for parameter in domain.parameters if parameter.name in domain.mask_settings]
     return (
         "check",
-        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, o.JSON),
+        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, *own, o.JSON),
         "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
         f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zipfile
-import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import UnreadableError
 
 ROW_MARK = ".npz#"
@@ -167,10 +169,28 @@ def _digest_of_state(path: str, mtime_ns: int, size: int) -> str:
     return total.hexdigest()
 
 
+def check_array(archive: str, name: str) -> None:
+    """Looks at what an array of an .npz claims before it is unpacked: a small file can unpack to any size.
+
+    Raises UnreadableError where it does not fit in memory, and what zipfile and NumPy raise for damaged files. An array
+    that is not there is no matter of this.
+    """
+    with zipfile.ZipFile(archive) as members:
+        if f"{name}.npy" not in members.namelist():
+            return
+        with members.open(f"{name}.npy") as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(stream)
+    needed, free = math.prod(shape) * dtype.itemsize, psutil.virtual_memory().available
+    if needed > free:
+        raise UnreadableError(f"{archive}: {name} claims {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB of memory are "
+                              "free: is it damaged?")  # fmt: skip
+
+
 def _images(archive: str, part: str) -> NDArray[np.generic]:
-    try:
+    with decoding(archive, f"cannot read {part}_images"):
+        check_array(archive, f"{part}_images")
         with np.load(archive, allow_pickle=False) as arrays:
             images: NDArray[np.generic] = arrays[f"{part}_images"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnreadableError(f"{archive}: cannot read {part}_images ({error})") from error
     return images

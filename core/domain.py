@@ -48,8 +48,12 @@ class Domain:
     windows: the windows of every path, as the contract asks for them; None where examples are never cut.
     watch: what looks at examples while they are read, so that those unlike the training's are found; None where nothing
     does. It is given the contract, what each run has seen (by its name, "" for the only one), and what to do then.
+    decoded_digests: digests of what files hold once they are decoded, so that one example under two encodings is known
+    as one; None where bytes have to do.
+    mask_settings: those of `parameters` that `check` has too, where masks are the target.
     text_input: options of the backbone for text targets, None where the domain has none.
-    mask_values: the values, ascending, that each of some masks holds; `image#mask=mask` is compared with its image.
+    mask_values: the values, ascending, that each of some masks holds; `image#mask=mask` is compared with its image,
+    under the parameters of `mask_settings` as far as they are given.
     None where the domain has no masks.
     load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own.
     verbs: its own commands, each as a function that gives name, command and help.
@@ -66,6 +70,8 @@ class Domain:
     windows: Callable[[Sequence[str], InputContract], list[list[str]]] | None = None
     watch: Callable[[InputContract, dict[str, dict[str, Any]], Outside], Watch] | None = None
     text_input: dict[str, Any] | None = None
-    mask_values: Callable[[Sequence[str]], list[tuple[int, ...]]] | None = None
+    mask_values: Callable[..., list[tuple[int, ...]]] | None = None
+    decoded_digests: Callable[[Sequence[str]], list[str]] | None = None
+    mask_settings: tuple[str, ...] = ()
     load_frame_head: Callable[..., FrameHead] | None = None
     verbs: tuple[Callable[[Domain], tuple[str, Callable[..., None], str]], ...] = ()

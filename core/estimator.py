@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,12 +52,13 @@ def fit_adapter(
     recipe: Recipe,
     val_fraction: float,
     augment: Augment,
+    digests: Callable[[Sequence[str]], list[str]] | None = None,
 ) -> tuple[Adapter, NDArray[Any]]:
     """An adapter trained on paths `X` and labels `y`, and the classes as they stand in `y`, sorted.
 
-    groups: patient or speaker of every path; rows of one are never separated. For strategies that train in
-    epochs, `val_fraction` of the rows is set aside to choose the best. Raises ValueError for unequal lengths
-    or fewer than two classes.
+    groups: patient or speaker of every path; rows of one are never separated. digests: see `Manifest`. For
+    strategies that train in epochs, `val_fraction` of the rows is set aside to choose the best. Raises ValueError for
+    unequal lengths or fewer than two classes.
     """
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import column_or_1d
@@ -74,7 +75,7 @@ def fit_adapter(
         raise ValueError(f"a classifier needs at least two classes, y has {len(classes)} class")
     names = tuple(str(name) for name in classes)
     units = None if groups is None else tuple(str(group) for group in groups)
-    manifest = Manifest("fit", paths, "single-label", "label", names, codes.astype(np.int64), units)
+    manifest = Manifest("fit", paths, "single-label", "label", names, codes.astype(np.int64), units, digests=digests)
     examples = read_examples(manifest, backbone.contract)
     rows, val = examples, None
     if parse_strategy(strategy).name != "probe" and val_fraction > 0:

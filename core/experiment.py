@@ -236,7 +236,7 @@ def _fold(
     judged = ready.subset(outside)
     made_from = json.loads(json.dumps(
         run_settings(experiment.backbone, rows, val, experiment.strategy, recipe, experiment.augment, weights)
-        | {"test data": judged.manifest.digests()}
+        | {"test data": judged.manifest.fingerprints()}
     ))  # fmt: skip
     if experiment.resume and path.exists():
         return _finished_fold(path, made_from)

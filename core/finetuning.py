@@ -212,8 +212,8 @@ def run_settings(
         "strategy": str(strategy),
         "backbone": weights or backbone.digest(),
         "input contract": backbone.contract.to_json(),
-        "training data": rows.manifest.digests(),
-        "validation data": None if val is None else val.manifest.digests(),
+        "training data": rows.manifest.fingerprints(),
+        "validation data": None if val is None else val.manifest.fingerprints(),
         "augmentation": augment is not None,
         **{name: value for name, value in dataclasses.asdict(recipe).items() if name not in PLACE},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,7 @@ def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
         raise SettingsError(f"--folds: expected at least 2, found {inspection.folds}")
     manifest = read_manifest(inspection.manifest, target=inspection.target, group=inspection.group,
                              task=inspection.task, split=None, suffixes=inspection.domain.suffixes)  # fmt: skip
+    manifest = replace(manifest, digests=inspection.domain.decoded_digests)
     if manifest.task in ("text", "mask"):
         raise SettingsError(f"{manifest.target!r} is a {manifest.task}, and a probe judges vectors: name labels with "
                             "--target")  # fmt: skip

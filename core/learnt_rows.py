@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graftwork.core.content import content_digests, image_of, recording_of
 from graftwork.core.errors import AdapterError
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
 from graftwork.core.names import name_key
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME = "learnt_rows.csv"
 SHOWN = 5
@@ -55,7 +58,7 @@ class Overlap:
 
 def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -> None:
     """One CSV row for every example the run has learnt from, and for every one its epoch was chosen by: path, row,
-    part, group and the SHA-256 of what is in the file.
+    part, group, the SHA-256 of the file's bytes and, where the domain decodes files, that of what it holds.
 
     Windows and segments of a recording are one row, with the group of the first. A folder of DICOM files counts by
     these and by the series that is named, so that one named with its series is another than without.
@@ -69,7 +72,10 @@ def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -
         table = pd.DataFrame({"path": list(whole.paths), "row": list(whole.rows or range(len(whole))), "part": part})
         if whole.groups is not None:
             table["group"] = list(whole.groups)
-        tables.append(table.assign(content=content_digests(whole.paths)))
+        table["content"] = content_digests(whole.paths)
+        if whole.digests is not None:
+            table["decoded"] = whole.digests(whole.paths)
+        tables.append(table)
     with whole_file(folder / NAME) as beside:
         pd.concat(tables, ignore_index=True).to_csv(beside, index=False)
 
@@ -83,26 +89,34 @@ def find_overlap(folder: str | Path, manifest: Manifest) -> Overlap | None:
     try:
         known = pd.read_csv(place, dtype=str, keep_default_na=False)
         train, val = (known[known["part"] == part] for part in ("train", "val"))
-        learnt, chosen = set(train["content"]), set(val["content"]) - set(train["content"])
+        learnt = _known(train)
+        chosen = _known(val) - learnt
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as error:
         raise AdapterError(f"{place}: cannot be read ({error}); delete it to judge without it") from error
     whole = _whole(manifest)
-    contents = content_digests(whole.paths)
+    contents = [{one} for one in content_digests(whole.paths)]
+    if whole.digests is not None:
+        contents = [own | {one} for own, one in zip(contents, whole.digests(whole.paths), strict=True)]
     met_before = learnt | chosen
-    new = [number for number, content in enumerate(contents) if content not in met_before]
+    new = [number for number, content in enumerate(contents) if not content & met_before]
     known_groups = None
     if whole.groups is not None and "group" in train:
         learnt_groups = set(map(name_key, train["group"]))
         known_groups = [whole.groups[number] for number in new if name_key(whole.groups[number]) in learnt_groups]
     return Overlap(
         rows=len(whole),
-        training=sum(content in learnt for content in contents),
-        validation=sum(content in chosen for content in contents),
+        training=sum(bool(content & learnt) for content in contents),
+        validation=sum(bool(content & chosen) and not content & learnt for content in contents),
         rows_of_known_groups=None if known_groups is None else len(known_groups),
         known_groups=None if known_groups is None else tuple(dict.fromkeys(known_groups)),
     )
+
+
+def _known(rows: pd.DataFrame) -> set[str]:
+    """Digests of what the rows hold; lists of earlier versions have those of bytes alone."""
+    return set(rows["content"]) | (set(rows["decoded"]) if "decoded" in rows else set())
 
 
 def _whole(manifest: Manifest) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -35,6 +35,7 @@ class Manifest:
     or speaker. parts: "train", "val" or "test" where the source says so. rows: number in the source, as a
     spreadsheet counts them. sentences: what is said, folded to lower case, where the source has a column for it
     that is not the target. recordings: the example that every row is a window of, where long ones were cut.
+    digests: of what is in files, by which those that hold the same are known; None for those of their bytes.
     """
 
     source: str
@@ -48,6 +49,7 @@ class Manifest:
     rows: tuple[int, ...] = ()
     sentences: tuple[str, ...] | None = None
     recordings: tuple[str, ...] | None = None
+    digests: Callable[[Sequence[str]], list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -93,7 +95,7 @@ class Manifest:
         empty = tuple(name for name in self.classes if name not in names)
         return replace(self, classes=names, values=numbers.astype(np.int64)), empty
 
-    def digests(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
         """SHA-256 by what it is taken of: what is in the files, targets, groups, split and sentences, row by row. Two
         manifests of equal digests are the same to a training run, whatever they and their files are called."""
         targets = hashlib.sha256(json.dumps([self.task, self.target, self.classes]).encode())
@@ -107,7 +109,12 @@ class Manifest:
 
     def units(self) -> NDArray[np.int64]:
         """Number (rows,) of what must not be separated: a group, and files with the same content."""
-        return join_units(content_digests(self.files), self.groups)
+        return join_units(self.contents(), self.groups)
+
+    def contents(self) -> list[str]:
+        """A digest (rows) of what is in every row's file, the same for the same content: decoded where the domain can,
+        else its bytes. Raises UnreadableError for a file that is not there."""
+        return (self.digests or content_digests)(self.files)
 
     def fold_numbers(self, count: int, seed: int = 0) -> NDArray[np.int64]:
         """Fold (rows,), 0 to `count` - 1, of every row. Raises SettingsError for fewer groups than folds."""
@@ -146,11 +153,11 @@ class Manifest:
         return train, val, test
 
     def shared_content(self) -> list[tuple[int, int]]:
-        """Pairs of row indices in different parts of the source's own split whose files hold the same bytes."""
+        """Pairs of row indices in different parts of the source's own split whose files hold the same."""
         if self.parts is None:
             return []
         first: dict[str, list[int]] = {}
-        for index, digest in enumerate(content_digests(self.files)):
+        for index, digest in enumerate(self.contents()):
             first.setdefault(digest, []).append(index)
         parts = self.parts
         return [(a, b) for same in first.values() for a in same for b in same if a < b and parts[a] != parts[b]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, UnreadableError
@@ -28,6 +29,8 @@ def with_mask_classes(
     masks = [str(mask) for mask in manifest.targets]
     if mask_values is not None:
         values, names = parse_mask_values(mask_values)
+        if other_values == "nearest":  # what masks hold are not their classes
+            return replace(manifest, classes=names)
         try:
             _check_held(values, held_values(domain, manifest, masks))
         except UnreadableError as error:  # reading the examples stops there, or leaves them out if that was asked for
@@ -35,11 +38,23 @@ def with_mask_classes(
         return replace(manifest, classes=names)
     if other_values is not None:
         raise SettingsError("--other-values: name with --mask-values those that are classes of their own")
-    found = sorted(set().union(*held_values(domain, manifest, masks)))
+    held = held_values(domain, manifest, masks)
+    found = sorted(set().union(*held))
     if len(found) < 2:
         raise SettingsError(f"{manifest.source}: masks have the value {', '.join(map(str, found))} only: there is "
                             "nothing to tell apart")  # fmt: skip
+    check_one_way(manifest, held)
     return replace(manifest, classes=tuple(map(str, found)))
+
+
+def check_one_way(manifest: Manifest, held: Sequence[tuple[int, ...]]) -> None:
+    """Raises SettingsError where one class seems to be saved as 1 by some and as 255 by others. held: the values of
+    every mask, which nobody has named."""
+    found = sorted(set().union(*held))
+    if set(found) - {0} == {1, 255} and not any({1, 255} <= set(own) for own in held):
+        raise SettingsError(f"{manifest.source}: some masks hold 1 and others 255, none both: is it one class that was "
+                            "saved in two ways? Save it in one; if they are two classes, name them: --mask-values "
+                            f"{','.join(map(str, found))}")  # fmt: skip
 
 
 def _check_held(values: Sequence[int], held: Sequence[tuple[int, ...]]) -> None:
@@ -52,14 +67,17 @@ def _check_held(values: Sequence[int], held: Sequence[tuple[int, ...]]) -> None:
         log.warning("--mask-values: %d comes first and is taken for the background, 0 for a class", values[0])
 
 
-def held_values(domain: Domain, manifest: Manifest, masks: Sequence[str]) -> list[tuple[int, ...]]:
+def held_values(
+    domain: Domain, manifest: Manifest, masks: Sequence[str], settings: dict[str, Any] | None = None
+) -> list[tuple[int, ...]]:
     """The values, ascending, that every mask holds; `image#mask=mask` is looked at together with its image.
+    settings: those that are given of the domain's `mask_settings`.
 
     Raises SettingsError for a domain without masks; UnreadableError for all that cannot be read or do not fit.
     """
     if domain.mask_values is None:
         raise SettingsError(f"{manifest.target!r} is masks, which {domain.name} cannot learn: name another column")
-    return domain.mask_values(masks)
+    return domain.mask_values(masks, **(settings or {}))
 
 
 def parse_mask_values(text: str) -> tuple[tuple[int, ...], tuple[str, ...]]:

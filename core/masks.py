@@ -13,10 +13,15 @@ SMOOTHING = 1e-5
 
 
 def summed_mask_loss(outputs: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
-    """Sum over examples of weight times (cross-entropy + 1 - Dice), the loss of nnU-Net (Isensee et al. 2021).
+    """Sum over examples of weight (batch,) times `mask_losses`."""
+    return (mask_losses(outputs, masks) * weights).sum()
 
-    outputs (batch, classes, *spatial) logits, masks (batch, *spatial) int64, weights (batch,). Dice is soft (Milletari
-    et al. 2016), the mean over all classes but the background of 2 * overlap / (prediction + truth).
+
+def mask_losses(outputs: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy + 1 - Dice (batch,), the loss of nnU-Net (Isensee et al. 2021).
+
+    outputs (batch, classes, *spatial) logits, masks (batch, *spatial) int64. Dice is soft (Milletari et al. 2016), the
+    mean over all classes but the background of 2 * overlap / (prediction + truth).
     """
     outputs = outputs.float()
     entropy = F.cross_entropy(outputs, masks, reduction="none").flatten(1).mean(1)
@@ -24,7 +29,7 @@ def summed_mask_loss(outputs: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
     truth = _one_hot(masks, outputs.shape[1])
     overlap = 2 * (chances * truth).sum(2) + SMOOTHING
     dice = overlap / (chances.sum(2) + truth.sum(2) + SMOOTHING)
-    return ((entropy + 1 - dice[:, 1:].mean(1)) * weights).sum()
+    return entropy + 1 - dice[:, 1:].mean(1)
 
 
 def patch_dice(outputs: Tensor, masks: Tensor) -> Tensor:

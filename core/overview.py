@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.content import content_digests
 from graftwork.core.evaluation import counted
 from graftwork.core.manifest import PARTS, Manifest
 
@@ -86,9 +85,9 @@ class Overview:
 
 
 def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> Overview:
-    """Counts everything; reads the bytes of every file once, without decoding them. held: for masks, the values that
+    """Counts everything; reads every file once. held: for masks, the values that
     every row's holds."""
-    digests = content_digests(manifest.files)
+    digests = manifest.contents()
     same: dict[str, list[int]] = {}
     for row, value in enumerate(digests):
         same.setdefault(value, []).append(row)

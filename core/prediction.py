@@ -16,7 +16,7 @@ from graftwork.core.examples import Examples, load_batches
 from graftwork.core.graft import Graft
 from graftwork.core.heads import probabilities
 from graftwork.core.manifest import Task
-from graftwork.core.masks import patch_dice
+from graftwork.core.masks import mask_losses, patch_dice
 from graftwork.core.pieces import in_pieces
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
@@ -48,10 +48,11 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Re
 
 def answer(graft: Graft, features: Features, start: int) -> Tensor:
     """What a batch gives, (batch, outputs), float32 on the CPU: the head's outputs, of frames the best path, of masks
-    the Dice of every class."""
+    the loss and the Dice of every class but the background."""
     outputs = graft.outputs(features, start)
     if outputs.masks is not None:
-        return patch_dice(outputs.values, outputs.masks).cpu()
+        dice = patch_dice(outputs.values, outputs.masks)
+        return torch.cat([mask_losses(outputs.values, outputs.masks)[:, None], dice[:, 1:]], dim=1).cpu()
     values = outputs.values if outputs.values.dim() == 2 else best_path(outputs)
     return values.float().cpu()
 
@@ -68,8 +69,8 @@ def finite_outputs(outputs: Tensor, examples: Examples) -> Tensor:
 
 
 def as_predictions(task: Task, outputs: Tensor) -> NDArray[np.float64]:
-    """Outputs as what `evaluate_predictions` takes: probabilities (rows, classes), numbers (rows,), or Dice (rows,
-    classes without the background, 1)."""
+    """Outputs as what `evaluate_predictions` takes: probabilities (rows, classes), numbers (rows,), or, of masks, Dice
+    (rows, classes without the background, 1) without the loss before it."""
     if task == "mask":
         return cast(NDArray[np.float64], outputs.double().numpy()[:, 1:, None])
     values = probabilities(task, outputs.double()).numpy()

@@ -15,6 +15,7 @@ from torch import Tensor
 from graftwork.core.adapter import Adapter, open_adapter
 from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Features, MaskContract
+from graftwork.core.content import channel_files
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
@@ -42,6 +43,7 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_si
 
     Raises UnreadableError or ContractError for a file that can no longer be read as it was.
     """
+    adapter.graft.train(False)  # whoever comes from training has left it learning
     contract, run = _contract(adapter), _runner(adapter, runtime, batch_size)
     rows = runtime.share(range(len(manifest)))
     width = (len(manifest.classes) - 1) * len(MEASURES)
@@ -68,7 +70,9 @@ def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: 
     order = defined[np.argsort(means, kind="stable")]
     chosen = dict.fromkeys(int(order[place]) for place in (0, len(order) // 2, -1))
     ranks = {int(order[len(order) // 2]): "median", int(order[-1]): "best", int(order[0]): "worst"}
-    titles = [f"{ranks[row]}: {Path(judged.manifest.files[row]).name}, Dice {np.nanmean(dice[row]):.3f}"
+    # Of several files the first is what is drawn.
+    drawn = {row: Path(channel_files(judged.manifest.files[row])[0]).name for row in chosen}
+    titles = [f"{ranks[row]}: {drawn[row]}, Dice {np.nanmean(dice[row]):.3f}"
               for row in chosen]  # fmt: skip
     runtime = start_runtime(Recipe(device=device))
     runtime.place(adapter.graft).train(False)

@@ -145,6 +145,7 @@ def evaluate_run(
         manifest, target=target or record["target"], group=group, task=record["task"],
         classes=record["classes"], suffixes=domain.suffixes, split=None if part is None else "split",
     )  # fmt: skip
+    rows = dataclasses.replace(rows, digests=domain.decoded_digests)
     if part is not None:
         rows = rows.subset(np.array([own == part for own in rows.parts or ()] or [False] * len(rows)))
         if not len(rows):
@@ -173,7 +174,7 @@ def manifest_digests(study: Study) -> dict[str, str]:
     """What the study's manifest holds now, row by row."""
     data, split = study.data, None if study.data["folds"] is not None else "split"
     return read_manifest(study.manifest, target=data["target"], group=data["group"], task=data["task"], split=split,
-                         suffixes=study.domain.suffixes).digests()  # fmt: skip
+                         suffixes=study.domain.suffixes).fingerprints()  # fmt: skip
 
 
 def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
@@ -186,6 +187,7 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
         split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
         classes=asked_classes(data["vocabulary"], frame_head),
     )  # fmt: skip
+    manifest = dataclasses.replace(manifest, digests=study.domain.decoded_digests)
     manifest = with_mask_classes(
         study.domain, manifest, study.input.get("mask_values"), study.input.get("other_values")
     )
@@ -237,7 +239,7 @@ def _record(study: Study, backbone: Backbone, examples: Examples, recipe: Recipe
     return {
         "manifest": examples.manifest.source,
         "rows": len(examples),
-        "examples": examples.manifest.digests(),
+        "examples": examples.manifest.fingerprints(),
         "backbone": {"id": backbone.id, "digest": backbone.digest(), "weights": backbone.weights},
         "strategy": study.strategy,
         "data": study.data,

@@ -11,6 +11,7 @@ from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.imaging import hub
 from graftwork.imaging.catalogue import CATALOGUE, Known
 from graftwork.imaging.mask_files import OtherValues
+from graftwork.imaging.mask_placement import MaskOrder
 from graftwork.imaging.slicewise import SlicePooling
 
 SOURCES = ("tiny", "timm", "monai", "medicalnet", "bundle")
@@ -36,6 +37,7 @@ def load_backbone(
     patch_size: str | None = None,
     overlap: float | None = None,
     largest_component: bool | None = None,
+    mask_order: MaskOrder | None = None,
 ) -> Backbone:
     """A pretrained image network by its id, on the CPU, in evaluation mode.
 
@@ -53,14 +55,14 @@ def load_backbone(
     slice_pooling: of `slices:`, how a volume's vector is made of its slices': "mean", or "attention", which is learnt.
     mask_values: the values of masks, separated by commas, the background first, with names where you like, as
         "0,1:liver"; the backbone then gives maps for them, and reads scans in patches. other_values, patch_size,
-        overlap, largest_component: only then, see `MaskContract`; the size as "48,64,48" (depth, height, width), by
-        default the image size along each axis.
+        overlap, largest_component, mask_order: only then, see `MaskContract`; the size as "48,64,48" (depth, height,
+        width), by default the image size along each axis.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError where weights cannot be
     fetched, UnreadableError for a damaged weights file, SettingsError for options that cannot work.
     """
     given = {"mask_values": mask_values, "other_values": other_values, "patch_size": patch_size, "overlap": overlap,
-             "largest_component": largest_component}  # fmt: skip
+             "largest_component": largest_component, "mask_order": mask_order}  # fmt: skip
     asked = {option: value for option, value in given.items() if value is not None}
     if asked and mask_values is None:
         flag = next(iter(asked)).replace("_", "-")
@@ -72,7 +74,8 @@ def load_backbone(
         return found
     from graftwork.imaging.dense import for_masks
 
-    made = for_masks(found, mask_values, other_values or "refuse", patch_size, overlap, bool(largest_component))
+    made = for_masks(found, mask_values, other_values or "refuse", patch_size, overlap, bool(largest_component),
+                     mask_order or "place")  # fmt: skip
     return replace(made, options=made.options | asked)
 
 

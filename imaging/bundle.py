@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graftwork.core.adapter import Adapter, model_card, read_record
 from graftwork.core.backbone import named_tensors
-from graftwork.core.errors import OutputError, SettingsError
+from graftwork.core.errors import BackboneError, OutputError, SettingsError
 from graftwork.core.files import whole_file, write_json, write_text
 from graftwork.core.graft import make_graft
 from graftwork.core.recipe import Recipe
@@ -73,6 +73,8 @@ def load_network(folder: str) -> nn.Module:
     about = record["backbone"]
     seed_everything(record["training"]["recipe"]["seed"])
     origin = split_bundle(about["id"])
+    if origin is not None and origin[1] != NETWORK:
+        raise BackboneError(f"{folder}: its network is in {origin[1]!r}, and a bundle has it in {NETWORK!r} itself")
     id = about["id"] if origin is None else f"{origin[0]}{Path(folder) / origin[1]}"
     backbone = load_backbone(id, weights="random", **about["options"])
     tensors = load_file(Path(folder) / WEIGHTS)

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from graftwork.core.backbone import Backbone, Stage
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import BackboneError, SettingsError, UnreadableError
 from graftwork.core.files import write_json
 from graftwork.imaging.contract import ImageContract
@@ -25,6 +27,11 @@ CONFIGURATIONS = ("inference", "train", "evaluate")
 
 NAMES = ("network_def", "network", "net")
 """What bundles call it."""
+
+SOURCES = ("pretrain", "weights", "url", "path_or_repo", "filename", "checkpoint", "ckpt", "download")
+"""What arguments are called that name weights, or say that some should be fetched."""
+
+WEIGHT_FILES = (".pt", ".pth", ".ts", ".bin", ".ckpt", ".pkl", ".safetensors", ".tar", ".gz", ".zip", ".onnx")
 
 OWN_WEIGHTS = ("model.safetensors", "model.pt")
 
@@ -79,7 +86,6 @@ def network_definition(place: Path) -> dict[str, Any]:
 
     Raises BackboneError where there is none, or it is not one of MONAI's networks with plain arguments.
     """
-    import yaml
     from monai.bundle import ConfigParser
 
     files = [place / "configs" / f"{name}{ending}" for name in CONFIGURATIONS for ending in (".json", ".yaml")]
@@ -89,16 +95,16 @@ def network_definition(place: Path) -> dict[str, Any]:
     if not found:
         raise BackboneError(f"{place}: is no MONAI bundle: there is no configs/inference.json or train.json")
     for file in found:
-        try:
+        with decoding(str(file), "cannot be read as a configuration"):
             content = ConfigParser.load_config_file(str(file))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UnreadableError(f"{file}: cannot be read as a configuration: {error}") from error
         if not isinstance(content, dict):
             raise UnreadableError(f"{file}: expected entries by name, found a {type(content).__name__}")
         for name in NAMES:
             definition = content.get(name)
             if isinstance(definition, dict) and "_target_" in definition:
-                return {key: _plain(value, content, f"{file}: {name}.{key}") for key, value in definition.items()}
+                plain = {key: _plain(value, content, f"{file}: {name}.{key}") for key, value in definition.items()}
+                _check_sources(plain, f"{file}: {name}")
+                return plain
     raise BackboneError(f"{place}: none of {', '.join(file.name for file in found)} defines a network as "
                         f"{' or '.join(NAMES)}")  # fmt: skip
 
@@ -132,6 +138,23 @@ def _plain(value: Any, content: dict[str, Any], where: str) -> Any:
     return value
 
 
+def _check_sources(value: Any, where: str) -> None:
+    """Raises BackboneError where an argument names what would be fetched or opened: weights are the bundle's own."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if not isinstance(key, str):
+                raise BackboneError(f"{where}: expected arguments by name, found {key!r}")
+            if one and any(word in key.lower() for word in SOURCES):
+                raise BackboneError(f"{where}.{key}: would load {one!r}; a network of a bundle has the bundle's own "
+                                    "weights: set it to false or null")  # fmt: skip
+            _check_sources(one, f"{where}.{key}")
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            _check_sources(one, f"{where}[{place}]")
+    elif isinstance(value, str) and (any(mark in value for mark in "/\\~") or value.lower().endswith(WEIGHT_FILES)):
+        raise BackboneError(f"{where}: {value!r} names a file or an address, and a bundle's network may not")
+
+
 def _build(definition: dict[str, Any]) -> nn.Module:
     """The network with fresh weights and without its last layer, for evaluation."""
     import monai.networks.nets as nets
@@ -139,12 +162,17 @@ def _build(definition: dict[str, Any]) -> nn.Module:
     target = str(definition["_target_"])
     name = target.rpartition(".")[2]
     create = getattr(nets, name, None)
-    if create is None or not target.startswith(("monai.networks.nets", name)):
+    if not callable(create) or not target.startswith(("monai.networks.nets", name)):
         raise BackboneError(f"{target}: only networks of monai.networks.nets are built from a bundle")
+    arguments = {key: own for key, own in definition.items() if not key.startswith("_")}
+    if "pretrained" in signature(create).parameters:
+        arguments["pretrained"] = False  # some classes would fetch weights unless they are told not to
     try:
-        network: nn.Module = create(**{key: own for key, own in definition.items() if not key.startswith("_")})
-    except (TypeError, ValueError) as error:
-        raise BackboneError(f"{target}: cannot be built as the bundle says: {error}") from error
+        network = create(**arguments)
+    except Exception as error:  # arguments of the wrong kind fail anywhere inside of MONAI
+        raise BackboneError(f"{target}: cannot be built as the bundle says: {error or type(error).__name__}") from error
+    if not isinstance(network, nn.Module):
+        raise BackboneError(f"{target}: is no network")
     classifier = _classifier(network)
     if classifier:
         owner, _, child = classifier.rpartition(".")
@@ -173,13 +201,15 @@ def _stated_size(place: Path, dims: int) -> tuple[int, ...]:
     """The spatial shape in the bundle's metadata, where it is given in plain numbers."""
     file = place / "configs" / "metadata.json"
     try:
-        about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError) as error:
+        found: Any = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableError(f"{file}: cannot be read ({error})") from error
-    inputs: dict[str, Any] = about.get("network_data_format", {}).get("inputs", {})
-    first: dict[str, Any] = next(iter(inputs.values()), {})
-    shape = first.get("spatial_shape", ())
-    if len(shape) == dims and all(isinstance(length, int) and length > 0 for length in shape):
+    for name in ("network_data_format", "inputs"):
+        found = found.get(name, {}) if isinstance(found, dict) else {}
+    first: Any = next(iter(found.values()), None) if isinstance(found, dict) else None
+    shape: Any = first.get("spatial_shape") if isinstance(first, dict) else None
+    stated = isinstance(shape, list) and len(shape) == dims
+    if stated and all(isinstance(length, int) and length > 0 for length in shape):
         return tuple(shape)
     return (SIZES[dims],) * dims
 

@@ -15,6 +15,7 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import seed_everything
 from graftwork.imaging.augmentation import augment
 from graftwork.imaging.backbones import load_backbone
+from graftwork.imaging.content import decoded_digests
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -71,6 +72,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             recipe=recipe,
             val_fraction=self.val_fraction,
             augment=augment,
+            digests=decoded_digests,
         )
         return self
 

@@ -16,6 +16,7 @@ from graftwork.core.backbone import Features
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.imaging.channels import adapt_statistics
 from graftwork.imaging.intensity import parse_intensity, scale_intensity
+from graftwork.imaging.orientation import plane_of
 from graftwork.imaging.scan import Scan, read_scan, times
 
 LUMINANCE = (0.299, 0.587, 0.114)
@@ -144,10 +145,7 @@ class ImageContract:
         if len(shape) == self.spatial_dims:
             return scan
         if self.spatial_dims == 2 and 1 in shape:
-            values = scan.values.squeeze(1 + shape.index(1))
-            axis = shape.index(1)
-            spacing = None if scan.spacing_mm is None else scan.spacing_mm[:axis] + scan.spacing_mm[axis + 1 :]
-            return Scan(values, scan.path, spacing_mm=spacing, full_range=scan.full_range, rgb=scan.rgb)
+            return plane_of(scan)
         if self.spatial_dims == 2:
             raise ContractError(
                 f"{scan.path}: is a volume of {times(shape)} voxels (depth, height, width), and the backbone takes "

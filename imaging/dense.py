@@ -17,6 +17,7 @@ from graftwork.core.mask_classes import parse_mask_values
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.mask_contract import MaskContract
 from graftwork.imaging.mask_files import OtherValues
+from graftwork.imaging.mask_placement import MaskOrder
 
 OVERLAP = 0.5
 """Share of a patch that its neighbour covers too, unless the user says otherwise."""
@@ -112,7 +113,7 @@ def _as_they_are(network: nn.Module, features: Features) -> Features:
 
 def for_masks(
     backbone: Backbone, mask_values: str, other_values: OtherValues, patch_size: str | None, overlap: float | None,
-    largest_component: bool,
+    largest_component: bool, mask_order: MaskOrder = "place",
 ) -> Backbone:  # fmt: skip
     """A backbone of this package for masks with these values, as `backbones.load_backbone` takes them.
 
@@ -123,7 +124,7 @@ def for_masks(
         image = replace(image, size=_patch_size(patch_size, image.spatial_dims))
     values, names = parse_mask_values(mask_values)
     contract = MaskContract(image, values, OVERLAP if overlap is None else overlap, largest_component, names,
-                            other_values)  # fmt: skip
+                            other_values, mask_order)  # fmt: skip
     return dense(backbone, contract)
 
 

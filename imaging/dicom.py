@@ -1,64 +1,86 @@
-"""DICOM files as scans: pixels and spacing only. No name, number, date or other word about a patient leaves here."""
+"""DICOM files as scans: pixels and geometry only. No name, number, date or other word about a patient leaves here."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import MissingPackageError, UnreadableError
+from graftwork.imaging.dicom_geometry import placed_frames, placed_slice
+from graftwork.imaging.dicom_header import number
+from graftwork.imaging.dicom_values import padding_filled, values_of
+from graftwork.imaging.memory import check_room
 from graftwork.imaging.pixels import BYTE
 from graftwork.imaging.scan import Scan
+
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Storage classes of segmentations, by segments and as a map of labels."""
+
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def read_dicom(path: str) -> Scan:
     """One DICOM file: (1, height, width), (3, height, width) for colour, a depth axis before height for many frames.
 
-    Grey values are stored * slope + intercept (Hounsfield units for CT), frame by frame where frames differ;
-    MONOCHROME1, where low values are bright, is inverted within the stored bits first, so that bright is
-    always high. Frames keep their order in the file. `spacing_mm` needs PixelSpacing (and
-    SpacingBetweenSlices for many frames); the spacing at an X-ray detector is not that of the patient and is
-    not taken for it. `affine` is None: one slice does not say where its neighbours lie. Raises UnreadableError for
-    a damaged file or one without an image, MissingPackageError if its compression needs a package.
+    Values are those of `values_of`, with the lowest of all in place of padding. A slice that says how it lies is turned
+    as `plane_of` says, frames that do are put in the order of their positions and turned to RAS; `spacing_mm` and
+    `affine` come from there. A segmentation holds the number of its segment at every voxel. The spacing at an X-ray
+    detector is not that of the patient and is not taken for it. Raises UnreadableError for a damaged file, one without
+    an image or frames that make no volume, MissingPackageError if its compression needs a package.
+    """
+    scan, dataset = decode(path)
+    if str(dataset.get("SOPClassUID", "")) in SEGMENTATIONS:
+        from graftwork.imaging.dicom_segments import read_segments
+
+        return read_segments(scan, dataset)
+    scan = replace(scan, values=padding_filled(scan.values))
+    return placed_slice(scan, dataset) if scan.values.ndim == 3 else placed_frames(scan, dataset)
+
+
+def decode(path: str) -> tuple[Scan, Any]:
+    """The pixels of a file in its own order, NaN where there is padding, and the data set with its header.
+
+    Raises UnreadableError and MissingPackageError as `read_dicom` does, but for geometry.
     """
     import pydicom
     from pydicom.errors import InvalidDicomError
     from pydicom.pixels import pixel_array
 
-    try:
-        dataset = pydicom.dcmread(path)
-    except InvalidDicomError:
-        raise UnreadableError(f"{path}: is not a DICOM file: the mark DICM is missing") from None
-    except (OSError, EOFError, ValueError, AttributeError, KeyError, NotImplementedError) as error:
-        raise UnreadableError(f"{path}: cannot be read as DICOM: {error}") from error
-    if "PixelData" not in dataset:
+    with decoding(path, "cannot be read as DICOM"):
+        try:
+            dataset = pydicom.dcmread(path)
+        except InvalidDicomError:
+            raise UnreadableError(f"{path}: is not a DICOM file: the mark DICM is missing") from None
+    held = [name for name in PIXELS if name in dataset]
+    if not held:
         raise UnreadableError(f"{path}: holds no image (no PixelData); is it a report or a structure set?")
-    _require_decoder(dataset, path)
-    try:
-        stored = pixel_array(dataset)
-        values = _values(dataset, stored)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        AttributeError,
-        KeyError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
-        raise UnreadableError(f"{path}: its pixels cannot be decoded: {error}") from error
-    rgb = int(dataset.get("SamplesPerPixel", 1)) == 3 or dataset.PhotometricInterpretation == "PALETTE COLOR"
-    spacing = _spacing_mm(dataset, frames=values.ndim == 4)
-    byte = rgb and int(dataset.BitsAllocated) == 8
-    return Scan(values, path, spacing_mm=spacing, full_range=BYTE if byte else None, rgb=rgb)
+    with decoding(path, "its pixels cannot be decoded"):
+        _check_room(dataset, path)
+        _require_decoder(dataset, path)
+        if "PhotometricInterpretation" not in dataset:
+            raise UnreadableError(f"{path}: PhotometricInterpretation is missing: what its pixels mean is not known")
+        values = values_of(dataset, pixel_array(dataset), path)
+        palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
+        rgb = palette or int(dataset.get("SamplesPerPixel", 1)) == 3
+        byte = palette or (rgb and int(dataset.BitsAllocated) == 8)
+    return Scan(values, path, full_range=BYTE if byte else None, rgb=rgb), dataset
+
+
+def _check_room(dataset: Any, path: str) -> None:
+    """Raises UnreadableError where the header claims more than fits in memory."""
+    sizes = [number(dataset, name, path) or 1 for name in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
+    check_room([int(size) for size in sizes], path)
 
 
 def _require_decoder(dataset: Any, path: str) -> None:
     from pydicom.pixels import get_decoder
 
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if syntax is None or not syntax.is_compressed or not syntax.is_encapsulated:
+    if syntax is None or not syntax.is_transfer_syntax:
+        fault = "missing" if syntax is None else "none that DICOM has"
+        raise UnreadableError(f"{path}: its transfer syntax is {fault}: how its pixels are stored is not known")
+    if not syntax.is_compressed or not syntax.is_encapsulated:
         return
     try:
         decoder = get_decoder(syntax)
@@ -69,56 +91,3 @@ def _require_decoder(dataset: Any, path: str) -> None:
             f"{path}: compressed as {syntax.name}, which needs one of: {'; '.join(decoder.missing_dependencies)}. "
             "`pip install 'pylibjpeg[all]'` covers most, or decompress the files first (gdcmconv --raw)."
         )
-
-
-def _values(dataset: Any, stored: NDArray[Any]) -> NDArray[np.float32]:
-    """Channels first, with the modality's slope and intercept."""
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        from pydicom.pixels import apply_color_lut
-
-        coloured = apply_color_lut(stored, dataset).astype(np.float32)
-        # Palettes usually have 16-bit entries, of which 8-bit pictures use the upper byte.
-        depth = int(dataset.RedPaletteColorLookupTableDescriptor[2])
-        return np.moveaxis(coloured / 257 if depth == 16 else coloured, -1, 0)
-    if int(dataset.get("SamplesPerPixel", 1)) == 3:
-        return np.moveaxis(stored.astype(np.float32), -1, 0)
-    values = stored.astype(np.float32)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        signed = int(dataset.PixelRepresentation) == 1
-        values = (-1 if signed else 2 ** int(dataset.BitsStored) - 1) - values
-    if values.ndim == 2:
-        slope, intercept = _rescaling(dataset, 0)
-        return (values * slope + intercept)[None]
-    pairs = np.array([_rescaling(dataset, frame) for frame in range(len(values))], dtype=np.float32)
-    return (values * pairs[:, 0, None, None] + pairs[:, 1, None, None])[None]
-
-
-def _rescaling(dataset: Any, frame: int) -> tuple[float, float]:
-    """Slope and intercept of a frame: its own, else the ones all frames share, else the file's, else 1 and 0."""
-    group = _functional_group(dataset, frame, "PixelValueTransformationSequence")
-    source = dataset if group is None else group
-    return float(source.get("RescaleSlope", 1) or 1), float(source.get("RescaleIntercept", 0) or 0)
-
-
-def _spacing_mm(dataset: Any, frames: bool) -> tuple[float, ...] | None:
-    group = _functional_group(dataset, 0, "PixelMeasuresSequence")
-    source = dataset if group is None else group
-    within = source.get("PixelSpacing")
-    if not within:
-        return None
-    spacing = (float(within[0]), float(within[1]))
-    if not frames:
-        return spacing
-    between = source.get("SpacingBetweenSlices")
-    return (float(between), *spacing) if between else None
-
-
-def _functional_group(dataset: Any, frame: int, name: str) -> Any | None:
-    """The macro of that name for a frame of an enhanced multi-frame object; None where the file has none."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = dataset.get("SharedFunctionalGroupsSequence") or []
-    for group in [*per_frame[frame : frame + 1], *shared[:1]]:
-        macro = group.get(name)
-        if macro:
-            return macro[0]
-    return None

@@ -6,21 +6,26 @@ A folder is named as it is, or as FOLDER#series=UID where it holds several serie
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from graftwork.core.content import split_series
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import UnreadableError
-from graftwork.imaging.dicom import read_dicom
-from graftwork.imaging.nifti import turned
+from graftwork.imaging.dicom import decode, read_dicom
+from graftwork.imaging.dicom_geometry import frame_plane, say_once
+from graftwork.imaging.dicom_header import hint, number
+from graftwork.imaging.dicom_values import padding_filled
+from graftwork.imaging.orientation import turned
 from graftwork.imaging.scan import Scan
 from graftwork.imaging.slice_geometry import Plane, stack
 
 ASKED = ("SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient",
-         "PixelSpacing")  # fmt: skip
+         "PixelSpacing", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "InstanceNumber",
+         "ImagesInAcquisition", "NumberOfSlices")  # fmt: skip
 
 
 def list_series(folder: str) -> dict[str, list[str]]:
@@ -59,16 +64,18 @@ def read_series(path: str) -> Scan:
         return read_dicom(files[0])
     headers = dict(_headers(folder))
     order, affine = stack([_plane(file, headers[file]) for file in files], path)
+    _say_what_lacks(path, [headers[file] for file in files])
     first = headers[files[0]]
     for file in files:
         size = (headers[file].get("Rows"), headers[file].get("Columns"))
         if size != (first.get("Rows"), first.get("Columns")):
             raise UnreadableError(f"{file}: has {size[0]} x {size[1]} pixels, and {files[0]} {first.get('Rows')} x "
                                   f"{first.get('Columns')}")  # fmt: skip
-    slices = [read_dicom(files[place]) for place in order]
+    # As the files hold them: the slices were compared with each other, and are turned together.
+    slices = [decode(files[place])[0] for place in order]
     if len({one.channels for one in slices}) > 1:
         raise UnreadableError(f"{path}: some of its slices are in colour and some in grey")
-    values: NDArray[np.float32] = np.stack([one.values for one in slices], axis=1)
+    values = padding_filled(np.stack([one.values for one in slices], axis=1))
     return turned(Scan(values, path, rgb=slices[0].rgb, full_range=slices[0].full_range), affine)
 
 
@@ -81,14 +88,13 @@ def _headers(folder: str) -> list[tuple[str, Any]]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if not entry.is_file() or entry.name.startswith(".") or entry.stat().st_size == 0:
             continue
-        try:
-            header = pydicom.dcmread(entry.path, stop_before_pixels=True, specific_tags=list(ASKED))
-        except InvalidDicomError:
-            if Path(entry.path).suffix.lower() in (".dcm", ".dicom"):
+        with decoding(entry.path, "cannot be read as DICOM"):
+            try:
+                header = pydicom.dcmread(entry.path, stop_before_pixels=True, specific_tags=list(ASKED))
+            except InvalidDicomError:
+                if Path(entry.path).suffix.lower() not in (".dcm", ".dicom"):
+                    continue
                 raise UnreadableError(f"{entry.path}: is not a DICOM file: the mark DICM is missing") from None
-            continue
-        except (OSError, EOFError, ValueError, AttributeError, KeyError, NotImplementedError) as error:
-            raise UnreadableError(f"{entry.path}: cannot be read as DICOM: {error}") from error
         if "Rows" in header:
             found.append((entry.path, header))
         else:
@@ -108,23 +114,26 @@ def _kind(header: Any) -> str:
 
 
 def _plane(file: str, header: Any) -> Plane:
-    missing = [name for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-               if not header.get(name)]  # fmt: skip
-    if missing:
-        raise UnreadableError(f"{file}: does not say where it lies ({', '.join(missing)}); its series has no geometry")
-    if int(header.get("NumberOfFrames", 1) or 1) > 1:
+    if (number(header, "NumberOfFrames", file) or 1) > 1:
         raise UnreadableError(f"{file}: holds many frames, and other files of its series lie beside it; name the file")
-    direction = _numbers(file, header, "ImageOrientationPatient", 6)
-    rows, columns = _numbers(file, header, "PixelSpacing", 2).tolist()
-    return Plane(_numbers(file, header, "ImagePositionPatient", 3), direction[:3], direction[3:], (rows, columns))
+    plane = frame_plane(header, 0, file)
+    if plane is None:
+        missing = [name for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+                   if not header.get(name)]  # fmt: skip
+        raise UnreadableError(f"{file}: does not say where it lies ({', '.join(missing)}); its series has no geometry")
+    return plane
 
 
-def _numbers(file: str, header: Any, name: str, count: int) -> NDArray[np.float64]:
-    """The element as finite numbers. Raises UnreadableError that does not quote the header."""
-    try:
-        values = np.array(header.get(name), dtype=np.float64)
-    except (ValueError, TypeError, AttributeError):
-        values = np.empty(0)
-    if values.shape != (count,) or not np.isfinite(values).all():
-        raise UnreadableError(f"{file}: {name} is not {count} finite numbers")
-    return values
+def _say_what_lacks(path: str, headers: Sequence[Any]) -> None:
+    """Warns where a series holds fewer slices than it says, or its numbers begin late: positions cannot tell that one
+    is missing at an end."""
+    for name in ("NumberOfSlices", "ImagesInAcquisition"):
+        said = {hint(header, name, path) for header in headers}
+        most = said.pop() if len(said) == 1 else None
+        if most is not None and most > len(headers):
+            say_once(f"{path}: says that it has {most:.0f} slices ({name}), and {len(headers)} are here: the others "
+                     "may be missing at an end")  # fmt: skip
+            return
+    counted = sorted(hint(header, "InstanceNumber", path) or 0 for header in headers)
+    if counted[0] > 1 and counted[-1] - counted[0] + 1 == len(counted):
+        say_once(f"{path}: its slices are numbered from {counted[0]:.0f} to {counted[-1]:.0f}: are the first missing?")

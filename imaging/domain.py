@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from graftwork.core.backbone import Backbone, InputContract
     from graftwork.core.watch import Outside, Watch
     from graftwork.imaging.contract import ImageContract
+    from graftwork.imaging.mask_files import OtherValues
+    from graftwork.imaging.mask_placement import MaskOrder
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
@@ -35,10 +37,18 @@ def _list_backbones(text: str) -> list[BackboneEntry]:
     return list_backbones(text)
 
 
-def _mask_values(paths: Sequence[str]) -> list[tuple[int, ...]]:
+def _mask_values(
+    paths: Sequence[str], mask_order: MaskOrder | None = None, other_values: OtherValues | None = None
+) -> list[tuple[int, ...]]:
     from graftwork.imaging.mask_files import mask_values
 
-    return mask_values(paths)
+    return mask_values(paths, mask_order or "place", other_values or "refuse")
+
+
+def _decoded_digests(paths: Sequence[str]) -> list[str]:
+    from graftwork.imaging.content import decoded_digests
+
+    return decoded_digests(paths)
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
@@ -99,9 +109,10 @@ MASK_VALUES = Annotated[
                  "where you like, as 0,1:liver,2:tumour; by default all that occur.", rich_help_panel="Masks"),
 ]  # fmt: skip
 OTHER_VALUES = Annotated[
-    Literal["refuse", "background"] | None,
+    Literal["refuse", "background", "nearest"] | None,
     typer.Option("--other-values", help="For masks: what values are that --mask-values does not name: refused, as by "
-                 "default, or background, to learn one organ of several.", rich_help_panel="Masks"),
+                 "default; background, to learn one organ of several; or nearest, the nearer of two that are named, "
+                 "for masks that were smoothed or saved as JPEG.", rich_help_panel="Masks"),
 ]  # fmt: skip
 PATCH_SIZE = Annotated[
     str | None,
@@ -113,6 +124,12 @@ OVERLAP = Annotated[
     float | None,
     typer.Option("--overlap", help="For masks: share of a patch that its neighbour covers too in prediction, 0.5 by "
                  "default.", rich_help_panel="Masks"),
+]  # fmt: skip
+MASK_ORDER = Annotated[
+    Literal["place", "stored"] | None,
+    typer.Option("--mask-order", help="For masks: what pairs voxels where only one of mask and image says where it "
+                 "lies: place, as by default, refuses such pairs; stored takes voxels in the order in which both "
+                 "files hold them.", rich_help_panel="Masks"),
 ]  # fmt: skip
 LARGEST = Annotated[
     bool | None,
@@ -129,6 +146,8 @@ DOMAIN = Domain(
     list_backbones=_list_backbones,
     augment=_augment,
     mask_values=_mask_values,
+    decoded_digests=_decoded_digests,
+    mask_settings=("mask_order", "other_values"),
     parameters=(
         Parameter("image_size", Parameter.KEYWORD_ONLY, default=None, annotation=IMAGE_SIZE),
         Parameter("channels", Parameter.KEYWORD_ONLY, default=None, annotation=CHANNELS),
@@ -140,6 +159,7 @@ DOMAIN = Domain(
         Parameter("patch_size", Parameter.KEYWORD_ONLY, default=None, annotation=PATCH_SIZE),
         Parameter("overlap", Parameter.KEYWORD_ONLY, default=None, annotation=OVERLAP),
         Parameter("largest_component", Parameter.KEYWORD_ONLY, default=None, annotation=LARGEST),
+        Parameter("mask_order", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_ORDER),
     ),
     watch=_watch,
     verbs=(explain_command, export_command),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from graftwork.core import adapter, mask_classes, tables
@@ -30,6 +31,7 @@ def read_manifest(
     found = tables.read_manifest(
         source, target=target, group=group, split=split, task=task, classes=classes, suffixes=DOMAIN.suffixes
     )
+    found = replace(found, digests=DOMAIN.decoded_digests)
     return mask_classes.with_mask_classes(DOMAIN, found, mask_values)
 
 

@@ -22,6 +22,7 @@ from graftwork.core.content import image_of, mask_of
 from graftwork.core.errors import SettingsError
 from graftwork.imaging.contract import ImageContract, resize, size_at
 from graftwork.imaging.mask_files import OtherValues, read_mask
+from graftwork.imaging.mask_placement import MaskOrder
 from graftwork.imaging.scan import Scan
 
 LOOKED_AT = 2_000_000
@@ -35,7 +36,9 @@ class MaskContract:
     image: how images are read; its `size` is that of a patch. values: what masks hold, the background first. overlap:
     share of a patch that its neighbour covers too where a larger scan is predicted. largest_component: keep only the
     largest connected piece of every class but the background. names: of the classes, by default their values.
-    other_values: what a mask's further values are, refused or background.
+    other_values: what a mask's further values are: refused, background, or the nearer of the only two named.
+    mask_order: what pairs voxels where only one of mask and image says where it lies: nothing, or the order in which
+    their files hold them.
 
     Volumes are resampled to the image contract's spacing, or keep their own voxels where it has none; pictures without
     a spacing are stretched to the patch. Scans smaller than a patch are padded about their centre with their lowest
@@ -48,6 +51,7 @@ class MaskContract:
     largest_component: bool = False
     names: tuple[str, ...] = ()
     other_values: OtherValues = "refuse"
+    mask_order: MaskOrder = "place"
 
     def __post_init__(self) -> None:
         if len(self.values) < 2 or len(set(self.values)) < len(self.values) or min(self.values) < 0:
@@ -59,6 +63,11 @@ class MaskContract:
         if self.other_values not in get_args(OtherValues):
             raise SettingsError(f"--other-values: expected {' or '.join(get_args(OtherValues))}, found "
                                 f"{self.other_values!r}")  # fmt: skip
+        if self.other_values == "nearest" and len(self.values) > 2:
+            raise SettingsError(f"--other-values nearest takes two --mask-values, found {self.values}: between the "
+                                "first and the last lie the others, and a border would be made of them")  # fmt: skip
+        if self.mask_order not in get_args(MaskOrder):
+            raise SettingsError(f"--mask-order: expected {' or '.join(get_args(MaskOrder))}, found {self.mask_order!r}")
         if not 0 <= self.overlap < 1:
             raise SettingsError(f"--overlap: expected at least 0 and below 1, found {self.overlap}")
 
@@ -91,9 +100,13 @@ class MaskContract:
         values = self.prepared(scan)
         mask = mask_of(path)
         if mask is not None:
-            truth = torch.from_numpy(read_mask(mask, scan, self.values, self.other_values))
+            truth = torch.from_numpy(self.truth(mask, scan))
             values = torch.cat([values, _resized_mask(truth, values.shape[1:], len(self.values))[None]])
         return (values if self.is_patch(values) else self.padded(values)), scan
+
+    def truth(self, mask: str, scan: Scan) -> NDArray[np.int64]:
+        """The class (*spatial) of every voxel of the scan by the file of its mask. Raises as `read` does."""
+        return read_mask(mask, scan, self.values, self.other_values, self.mask_order)
 
     def prepared(self, scan: Scan) -> Tensor:
         """The image as the network takes it, (channels, *spatial), not yet padded."""
@@ -128,9 +141,11 @@ class MaskContract:
         return torch.zeros(self.channels, *self.size)
 
     def to_json(self) -> dict[str, Any]:
-        return {"image": self.image.to_json(), "values": list(self.values), "overlap": self.overlap,
-                "largest_component": self.largest_component, "names": list(self.names),
-                "other_values": self.other_values}  # fmt: skip
+        plain = {"image": self.image.to_json(), "values": list(self.values), "overlap": self.overlap,
+                 "largest_component": self.largest_component, "names": list(self.names),
+                 "other_values": self.other_values}  # fmt: skip
+        # Adapters that were saved before there was an order have none, and load as long as it is the usual one.
+        return plain if self.mask_order == "place" else plain | {"mask_order": self.mask_order}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> MaskContract:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from graftwork.core.content import image_of, mask_of
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.core.progress import progress
-from graftwork.imaging.scan import SAME_MM, Scan, corners_apart_mm, read_scan, times
+from graftwork.imaging.mask_placement import MaskOrder, on_scan
+from graftwork.imaging.mask_values import Gradients, Palettes, check_lossless, read_mask_file
+from graftwork.imaging.scan import Scan, read_scan
 
 ROUNDING = 1e-3
 """Masks that went through floating point hold 0.99999997 for 1."""
@@ -27,21 +30,26 @@ MOST_VALUES = 256
 """A file with more is no mask, but an image that was named as one."""
 
 
-OtherValues = Literal["refuse", "background"]
-"""What a mask's values are that nobody named."""
+OtherValues = Literal["refuse", "background", "nearest"]
+"""What a mask's values are that nobody named: refused, background, or the nearer of two that are named."""
 
 
-def mask_values(paths: Sequence[str]) -> list[tuple[int, ...]]:
+def mask_values(
+    paths: Sequence[str], order: MaskOrder = "place", other_values: OtherValues = "refuse"
+) -> list[tuple[int, ...]]:
     """The values, ascending, that every mask holds; one named with its image, `image#mask=mask`, is compared with it.
+    order: see `on_scan`. other_values: "nearest" lets values pass that compression and smoothing make up.
 
-    Raises UnreadableError that lists all that cannot be read, or have another shape or geometry than their image.
+    Raises UnreadableError that lists all that cannot be read, have another shape or geometry than their image, or hold
+    values that lossy compression made up; and where the values of all together are those of images or smoothed masks.
     """
     found: list[tuple[int, ...]] = []
     wrong = []
+    gradients, palettes = Gradients(), Palettes()
     with progress("reading masks", len(paths)) as advance:
         for path in paths:
             try:
-                found.append(_held(path))
+                found.append(_held(path, order, None if other_values == "nearest" else gradients, palettes))
             except (UnreadableError, ContractError) as error:
                 wrong.append(str(error))
             advance(1, "")
@@ -49,26 +57,33 @@ def mask_values(paths: Sequence[str]) -> list[tuple[int, ...]]:
         more = [] if len(wrong) <= MOST_NAMED else [f"  … and {len(wrong) - MOST_NAMED} more"]
         count = f"{len(wrong)} of {len(paths)} masks, or their images, cannot be used:"
         raise UnreadableError("\n".join([count, *(f"  {one}" for one in wrong[:MOST_NAMED]), *more]))
+    gradients.check(mask_of(path) or path for path in paths)
     return found
 
 
 def read_mask(
-    path: str, scan: Scan, values: Sequence[int], other_values: OtherValues = "refuse"
+    path: str, scan: Scan, values: Sequence[int], other_values: OtherValues = "refuse", order: MaskOrder = "place"
 ) -> NDArray[np.int64]:  # fmt: skip
     """The class (*spatial) of every voxel of the scan: the place of the mask's value among `values`; what is not among
-    them is refused, or background, the first.
+    them is refused, background (the first), or the nearest of them. order: see `on_scan`.
 
     Raises ContractError for another shape or geometry than the scan's, or values that are refused; UnreadableError for
     values that are no whole numbers.
     """
-    stored = _fitting(read_scan(path), scan)
-    order = np.argsort(values)
-    known = np.asarray(values)[order]
+    mask, lossy, _ = read_mask_file(path)
+    if lossy and other_values != "nearest":
+        check_lossless(np.unique(_whole_numbers(mask)), path)
+    stored = _fitting(mask, scan, order)
+    ranks = np.argsort(values)
+    known = np.asarray(values)[ranks]
     places = np.minimum(np.searchsorted(known, stored), len(known) - 1)
     wrong = known[places] != stored
-    found: NDArray[np.int64] = order[places]
+    found: NDArray[np.int64] = ranks[places]
     if other_values == "background":
         found[wrong] = 0
+    elif other_values == "nearest":
+        # What lies in the middle is the higher one.
+        found[wrong] = ranks[np.searchsorted((known[1:] + known[:-1]) / 2, stored[wrong], side="right")]
     elif wrong.any():
         strange = np.unique(stored[wrong]).tolist()
         raise ContractError(f"{path}: holds the values {', '.join(map(str, strange[:10]))}, and masks here have "
@@ -94,40 +109,37 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
         return
     from graftwork.imaging.volume_output import volume_bytes
 
-    if stored.ndim == 2:  # of a volume of one slice
-        stored = stored.reshape(read_scan(scan.path).spatial_shape)
     beside.write_bytes(volume_bytes(stored, scan))
 
 
-def _held(path: str) -> tuple[int, ...]:
+def _held(path: str, order: MaskOrder, gradients: Gradients | None, palettes: Palettes) -> tuple[int, ...]:
     """The values in a mask, or in the mask of `image#mask=mask` once it has been compared with its image."""
     mask = mask_of(path) or path
-    scan = read_scan(mask)
-    stored = _whole_numbers(scan) if mask == path else _fitting(scan, read_scan(image_of(path)))
-    values = np.unique(stored).tolist()
+    scan, lossy, colours = read_mask_file(mask)
+    palettes.add(colours, mask)
+    stored = _whole_numbers(scan) if mask == path else _fitting(scan, read_scan(image_of(path)), order)
+    values = np.unique(stored)
     if len(values) > MOST_VALUES:
         raise UnreadableError(f"{mask}: holds {len(values)} different values: is it a mask?")
-    return tuple(values)
+    if gradients is not None:
+        if lossy:
+            check_lossless(values, mask)
+        gradients.add(stored, values)
+    return tuple(values.tolist())
 
 
-def _fitting(mask: Scan, scan: Scan) -> NDArray[np.int64]:
+def _fitting(mask: Scan, scan: Scan, order: MaskOrder) -> NDArray[np.int64]:
     """The mask's values (*spatial) at the scan's voxels. Raises ContractError for another shape or geometry."""
-    stored = _whole_numbers(mask)
-    if stored.ndim == 3 and len(scan.spatial_shape) == 2 and 1 in stored.shape:
-        stored = stored.squeeze(stored.shape.index(1))
-    if stored.ndim == 2 and sorted((*stored.shape, 1)) == sorted(scan.spatial_shape):  # a volume of one slice
-        stored = np.expand_dims(stored, scan.spatial_shape.index(1))
-    if stored.shape != scan.spatial_shape:
-        raise ContractError(f"{mask.path}: has {times(stored.shape)} voxels, and its image {scan.path} "
-                            f"{times(scan.spatial_shape)}")  # fmt: skip
-    _check_place(mask, scan)
-    return stored
+    whole = replace(mask, values=_whole_numbers(mask)[None].astype(np.float32))
+    found: NDArray[np.int64] = on_scan(whole, scan, order).astype(np.int64)
+    return found
 
 
 def _whole_numbers(mask: Scan) -> NDArray[np.int64]:
     """(*spatial). Raises UnreadableError for several channels that differ, and for values that are no whole numbers."""
     if mask.channels > 1 and (mask.values != mask.values[:1]).any():
-        raise UnreadableError(f"{mask.path}: has {mask.channels} channels; a mask has one, the class of every voxel")
+        raise UnreadableError(f"{mask.path}: has {mask.channels} channels; a mask has one, the class of every voxel; "
+                              "save colours as numbers of classes")  # fmt: skip
     values = mask.values[0]
     rounded = np.rint(values)
     with np.errstate(invalid="ignore"):
@@ -137,12 +149,3 @@ def _whole_numbers(mask: Scan) -> NDArray[np.int64]:
                               f"least 0, as {float(values[wrong][0]):g}: is it a mask?")  # fmt: skip
     whole: NDArray[np.int64] = rounded.astype(np.int64)
     return whole
-
-
-def _check_place(mask: Scan, scan: Scan) -> None:
-    """Raises ContractError where both files say where they lie, and it is not the same place."""
-    if mask.affine is None or scan.affine is None or len(mask.spatial_shape) != len(scan.spatial_shape):
-        return
-    apart = corners_apart_mm(mask, scan)
-    if apart > SAME_MM:
-        raise ContractError(f"{mask.path}: lies up to {apart:.3g} mm from its image {scan.path}: their affines differ")

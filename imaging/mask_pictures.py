@@ -28,7 +28,7 @@ def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], name
     panels = figure.subplots(len(cases), columns, squeeze=False)
     for row, (title, scan, truth, guess) in zip(panels, cases, strict=True):
         shown = scan.values[0] if not scan.rgb else scan.values.mean(0)
-        low, high = np.percentile(shown, (1, 99))
+        low, high = shown_range(scan, shown, (truth > 0) | (guess > 0))
         for axis, axes in enumerate(row):
             views = [shown, truth, guess]
             if columns == 3:
@@ -49,6 +49,18 @@ def draw_masks(file: Path, cases: list[tuple[str, Scan, Classes, Classes]], name
         panels[0][0].plot([], [], color=f"C{number}", label=name)
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+
+
+def shown_range(scan: Scan, shown: NDArray[np.float32], marked: NDArray[np.bool_]) -> tuple[float, float]:
+    """The values that are drawn black and white: the full range of a picture's type, else 1 % and 99 % of the scan,
+    and of what is marked, which may be brighter or darker than nearly all of it."""
+    if scan.full_range is not None:
+        return scan.full_range
+    low, high = np.percentile(shown, (1, 99))
+    if marked.any():
+        within = np.percentile(shown[marked], (1, 99))
+        low, high = min(low, within[0]), max(high, within[1])
+    return float(low), float(high)
 
 
 def fullest_slice(mask: Classes, axis: int) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.content import check_array
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.pixels import BYTE, WORD
 from graftwork.imaging.scan import Scan
@@ -54,13 +54,12 @@ def read_npz_row(file: str, row: str) -> Scan:
 # are part of the key so that a file written anew is read anew.
 @functools.lru_cache(maxsize=4)
 def _images(file: str, name: str, changed_ns: int, size: int) -> NDArray[Any]:
-    try:
+    with decoding(file, "cannot be read as an .npz file"):
+        check_array(file, name)
         with np.load(file, allow_pickle=False) as arrays:
             if name not in arrays:
                 raise UnreadableError(f"{file}: has no array {name!r}; it has {', '.join(arrays) or 'none'}")
             images: NDArray[Any] = arrays[name]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnreadableError(f"{file}: cannot be read as an .npz file: {error}") from error
     if images.dtype.kind not in "buif" or images.ndim < 3:
         raise UnreadableError(f"{file}: {name} has type {images.dtype} and shape {images.shape}; images are expected")
     return images

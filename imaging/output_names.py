@@ -12,6 +12,8 @@ from graftwork.imaging.scan import PICTURES, SUFFIXES
 def output_names(paths: Sequence[str]) -> list[str]:
     """A name for what is written about each path: the file's own without its ending, numbered where two are alike."""
     names: list[str] = []
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}  # where counting goes on for each name, or as many alike would be counted anew
     for path in paths:
         row = split_row_path(path)
         name = Path(row[0] if row else split_series(channel_files(path)[0])[0]).name
@@ -21,9 +23,11 @@ def output_names(paths: Sequence[str]) -> list[str]:
                 break
         if row:
             name = f"{name.removesuffix('.npz')}-{row[1]}-{row[2]}"
-        number, free = 2, name
-        while free in names:
+        number, free = numbers.get(name, 2), name
+        while free in taken:
             number, free = number + 1, f"{name}-{number}"
+        numbers[name] = number
+        taken.add(free)
         names.append(free)
     return names
 

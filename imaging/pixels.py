@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.decoding import decoding
 from graftwork.core.errors import UnreadableError
+from graftwork.imaging import tiff
+from graftwork.imaging.memory import check_room
 from graftwork.imaging.scan import Scan
 
 if TYPE_CHECKING:
@@ -24,30 +30,61 @@ def read_picture(path: str) -> Scan:
 
     It is turned upright as its EXIF orientation says. Transparency is laid over black, so that a transparent
     border does not light up. Black-and-white pictures become 0 and 255; palettes and other colour models
-    become red, green, blue. Pillow reads a 16-bit colour PNG with 8 bits a channel; grey keeps all 16.
-    Raises UnreadableError for a damaged file, or a TIFF of several pages.
+    become red, green, blue. Pillow reads a 16-bit colour PNG with 8 bits a channel; grey keeps all 16. Bright is high,
+    also where a TIFF stores white as zero. Raises UnreadableError for a damaged file, a TIFF of several pages or with
+    values that Pillow does not read, and one that does not fit in memory.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
-            if pages > 1:
-                raise UnreadableError(
-                    f"{path}: has {pages} pages, and one picture a file is expected; save the pages one by one, "
-                    "or as one NIfTI volume"
-                )
-            picture.load()
-            # Pillow gave 16-bit grey PNGs as 32-bit before version 11: the format still knows.
-            word = picture.format == "PNG" and picture.mode == "I"
-            ImageOps.exif_transpose(picture, in_place=True)
+    with opened(path) as picture:
+        # Pillow gave 16-bit grey PNGs as 32-bit before version 11: the format still knows.
+        word = picture.format == "PNG" and picture.mode == "I"
+        if picture.format == "TIFF" and picture.mode in GREY:
+            grey, full_range = tiff.grey_values(picture, path)
+            values = grey[None]
+        else:
             values, full_range = _values(picture)
-    except UnidentifiedImageError:
-        raise UnreadableError(f"{path}: is not a picture that can be read, whatever its name says") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        # Pillow's decoders raise each of these for damaged files; SyntaxError is its own for a broken PNG.
-        raise UnreadableError(f"{path}: cannot be decoded: {error}") from error
     return Scan(values, path, full_range=WORD if word else full_range, rgb=values.shape[0] == 3)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Image]:
+    """The picture, decoded and upright. Raises UnreadableError as `read_picture` does, for what fails inside too."""
+    from PIL import ImageOps, UnidentifiedImageError
+
+    with decoding(path, "cannot be decoded"):
+        try:
+            picture = _open(path)
+        except UnidentifiedImageError:
+            kind = tiff.kind_of(path)
+            if kind is None:
+                raise UnreadableError(f"{path}: is not a picture that can be read, whatever its name says") from None
+            raise UnreadableError(f"{path}: is {kind}, which Pillow does not read; save it as grey or colour of 8 or "
+                                  "16 bits, or grey of 32-bit floating point, without JPEG 2000") from None  # fmt: skip
+        with picture:
+            check_room((len(picture.getbands()), picture.height, picture.width), path, "pixels")
+            if picture.format == "TIFF":
+                tiff.check_channels(picture, path)
+                # By its name Pillow would map the file into memory, and those that lie on their side wrongly.
+                picture.filename = ""  # type: ignore[attr-defined]
+            picture.load()
+            if picture.format != "TIFF":  # whose orientation Pillow applies when it loads
+                ImageOps.exif_transpose(picture, in_place=True)
+            yield picture
+
+
+_OPENING = Lock()
+
+
+def _open(path: str) -> Image:
+    """Pillow calls pictures of more than 179 megapixels an attack. Scans of that size are usual, and whether one fits
+    in memory is looked at before it is decoded; the limit is put back at once, for whoever else relies on it."""
+    from PIL import Image
+
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _values(picture: Image) -> tuple[NDArray[np.float32], tuple[float, float] | None]:

@@ -33,7 +33,10 @@ class Scan:
     spacing_mm: millimetres between neighbours along each spatial axis, in the order of `values`; None where
         the file does not say.
     affine: (4, 4), from the index (width, height, depth) of a voxel to millimetres towards right, anterior
-        and superior; None where the file has none. Never invented.
+        and superior, a slice being at depth 0; None where the file has none. Never invented.
+    stored: the same for the order in which the file holds its voxels; None without `affine`, and where slices are
+        stored in no order.
+    sparse: whether the file may leave out slices that would be empty, at its ends too, as DICOM segmentations do.
     full_range: the lowest and highest value the file's type can hold, for 8- and 16-bit pictures; None for
         measurements, whose type says nothing about their range.
     rgb: whether the three channels are red, green and blue, rather than three measurements.
@@ -45,6 +48,8 @@ class Scan:
     affine: NDArray[np.float64] | None = None
     full_range: tuple[float, float] | None = None
     rgb: bool = False
+    stored: NDArray[np.float64] | None = None
+    sparse: bool = False
 
     @property
     def channels(self) -> int:
@@ -69,6 +74,13 @@ def read_scan(path: str) -> Scan:
     files = channel_files(path)
     if len(files) > 1:
         return _stacked([read_scan(file) for file in files], path)
+    from graftwork.core.decoding import decoding
+
+    with decoding(path, "cannot be read"):
+        return _read(path)
+
+
+def _read(path: str) -> Scan:
     file, _, row = path.rpartition("#")
     if file.lower().endswith(".npz"):
         from graftwork.imaging.npz import read_npz_row

@@ -15,7 +15,7 @@ from torch import Tensor
 from graftwork.core.content import image_of, mask_of
 from graftwork.core.errors import ContractError
 from graftwork.imaging.contract import resize
-from graftwork.imaging.mask_files import read_mask, write_mask
+from graftwork.imaging.mask_files import write_mask
 from graftwork.imaging.scan import Scan
 from graftwork.imaging.surface_metrics import measure_masks
 
@@ -61,7 +61,7 @@ def case_scores(contract: MaskContract, path: str, run: Run) -> NDArray[np.float
     mask = mask_of(path)
     if mask is None:
         raise ContractError(f"{path}: has no mask to be judged by")
-    truth = read_mask(mask, scan, contract.values, contract.other_values)
+    truth = contract.truth(mask, scan)
     return measure_masks(truth, predict_mask(contract, scan, run), len(contract.values), scan.spacing_mm)
 
 
@@ -72,7 +72,7 @@ def draw_cases(contract: MaskContract, cases: Sequence[tuple[str, str]], run: Ru
     drawn = []
     for title, path in cases:
         scan = contract.image.scan(image_of(path))
-        truth = read_mask(str(mask_of(path)), scan, contract.values, contract.other_values)
+        truth = contract.truth(str(mask_of(path)), scan)
         drawn.append((title, scan, truth, predict_mask(contract, scan, run)))
     draw_masks(beside, drawn, contract.labels)
 

@@ -17,6 +17,9 @@ SAME_MM = 1e-3
 ALIGNED = 1e-3
 """Largest difference of direction cosines that counts as none."""
 
+SLANTED = 0.01
+"""Largest error of the lengths of direction cosines, and of their product: some headers have three digits."""
+
 TILT = 0.01
 """Largest shift of a slice within its plane, per distance to the next: more is a tilted gantry."""
 
@@ -31,6 +34,20 @@ class Plane:
     down: NDArray[np.float64]
     spacing_mm: tuple[float, float]
 
+    def upright(self) -> bool:
+        """Whether the directions are two unit vectors at right angles, as far as the digits of headers say."""
+        gram = np.array([self.across @ self.across - 1, self.down @ self.down - 1, self.across @ self.down])
+        return bool(np.abs(gram).max() <= SLANTED)
+
+    def affine(self, step: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(4, 4), from the index (width, height, depth) to mm towards right, anterior and head; step: (3,), from a
+        slice to the next, towards left, posterior and head."""
+        affine = np.eye(4)
+        columns = (self.across * self.spacing_mm[1], self.down * self.spacing_mm[0], step, self.position)
+        affine[:3] = np.stack(columns, axis=1)
+        affine[:2] *= -1  # DICOM counts towards left and posterior
+        return affine
+
 
 def stack(planes: Sequence[Plane], path: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The order of the slices, from the first along their normal, and the affine (4, 4) of the stack: from the index
@@ -40,6 +57,9 @@ def stack(planes: Sequence[Plane], path: str) -> tuple[NDArray[np.int64], NDArra
     ones or uneven distances, and slices shifted against each other.
     """
     first = planes[0]
+    if not first.upright():
+        raise UnreadableError(f"{path}: ImageOrientationPatient is not two unit vectors at right angles; correct the "
+                              "header")  # fmt: skip
     for plane in planes[1:]:
         turned = max(np.abs(plane.across - first.across).max(), np.abs(plane.down - first.down).max())
         if turned > ALIGNED:
@@ -66,11 +86,7 @@ def stack(planes: Sequence[Plane], path: str) -> tuple[NDArray[np.int64], NDArra
     if np.abs(step - normal * (step @ normal)).max() > TILT * usual:
         raise UnreadableError(f"{path}: slices are shifted against each other (a tilted gantry); correct that first, "
                               "for example with dcm2niix")  # fmt: skip
-    affine = np.eye(4)
-    columns = (first.across * first.spacing_mm[1], first.down * first.spacing_mm[0], step, planes[order[0]].position)
-    affine[:3] = np.stack(columns, axis=1)
-    affine[:2] *= -1  # DICOM counts towards left and posterior
-    return order, affine
+    return order, planes[order[0]].affine(step)
 
 
 def _mm(spacing: tuple[float, float]) -> str:

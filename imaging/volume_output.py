@@ -6,11 +6,11 @@ import gzip
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.content import channel_files
 from graftwork.core.files import whole_file
+from graftwork.imaging.orientation import in_stored_order
 from graftwork.imaging.scan import NIFTI, Scan
 
 
@@ -21,20 +21,19 @@ def write_volume(place: Path, values: NDArray[Any], scan: Scan) -> None:
 
 
 def volume_bytes(values: NDArray[Any], scan: Scan) -> bytes:
-    """Values (depth, height, width), one for each voxel of the scan as it was read, as the bytes of a .nii.gz file.
+    """Values (*spatial), one for each voxel of the scan as it was read, as the bytes of a .nii.gz file.
 
     For a NIfTI file: with its shape, affine, qform, sform and their codes, and units, so that viewers lay one over the
-    other. For anything else in RAS order with the scan's affine; without one, with its spacing and no orientation.
+    other. For anything else in the scan's own order with its affine; without one, with its spacing and no orientation.
     What headers say beside the geometry (descriptions, extensions) is not taken over: it may name a patient.
     """
     import nibabel
 
-    volume: NDArray[Any] = values.T
     source = channel_files(scan.path)[0]
     if source.lower().endswith(NIFTI):
-        image = _like(nibabel.load(source), volume)
+        image = _like(nibabel.load(source), in_stored_order(values, scan))
     else:
-        image = nibabel.Nifti1Image(volume, scan.affine)
+        image = nibabel.Nifti1Image(values.T, scan.affine)
         if scan.affine is None and scan.spacing_mm is not None:
             image.header.set_zooms(tuple(reversed(scan.spacing_mm)))
         image.header.set_xyzt_units("mm")
@@ -43,17 +42,11 @@ def volume_bytes(values: NDArray[Any], scan: Scan) -> bytes:
 
 
 def _like(source: Any, volume: NDArray[Any]) -> Any:
-    """The volume, in RAS order where the source has an orientation, as an image in the source's own order."""
+    """The volume (width, height, depth), in the source's own order, as an image of its shape and geometry."""
     import nibabel
-    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
-
-    from graftwork.imaging.nifti import has_orientation
 
     old = source.header
-    if has_orientation(old) and volume.ndim == 3:  # what has two axes is read as it is stored
-        back = ornt_transform(axcodes2ornt("RAS"), io_orientation(source.affine))
-        volume = np.ascontiguousarray(apply_orientation(volume, back))
-    image = nibabel.Nifti1Image(volume, source.affine)
+    image = nibabel.Nifti1Image(volume.reshape(source.shape[:3]), source.affine)
     image.header.set_zooms(old.get_zooms()[:3])
     for code in ("qform_code", "sform_code"):
         # Analyze headers have neither.

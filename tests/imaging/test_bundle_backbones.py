@@ -114,3 +114,53 @@ def test_damaged_configurations_are_named(bundle):
         file.write_text(text)
         with pytest.raises((BackboneError, UnreadableError), match=reason):
             network_definition(folder)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"pretrained": True}, r"network_def\.pretrained: would load True"),
+    ({"pretrained": "/home/x/weights.pt"}, r"would load '/home/x/weights\.pt'"),
+    ({"pretrained_url": "https://example.org/w.pt"}, "would load"),
+    ({"norm": ["batch", {"path": "/etc/passwd"}]}, r"norm\[1\]\.path: '/etc/passwd' names a file or an address"),
+    ({"act": "https://example.org/w"}, "names a file or an address"),
+    ({"act": "weights.pth"}, "names a file or an address"),
+    ({"act": "..\\weights"}, "names a file or an address"),
+])  # fmt: skip
+def test_a_bundle_names_no_file_and_no_download_for_its_network(bundle, monkeypatch, changes, said):
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: pytest.fail("a download"))
+    folder, _ = bundle("DenseNet121", **changes)
+    with pytest.raises(BackboneError, match=said):
+        load_backbone(f"bundle:{folder}")
+
+
+def test_classes_that_fetch_weights_unless_told_not_to_are_told(bundle, monkeypatch):
+    monkeypatch.setattr("monai.networks.nets.efficientnet._load_state_dict", lambda *_: pytest.fail("a download"))
+    folder, _ = bundle("UNet")
+    definition = {"_target_": "EfficientNetBN", "model_name": "efficientnet-b0", "spatial_dims": 2, "in_channels": 3}
+    (folder / "configs" / "inference.json").write_text(json.dumps({"network_def": definition}))
+    assert load_backbone(f"bundle:{folder}", weights="random", image_size=32).contract.channels == 3
+
+
+@pytest.mark.parametrize(("file", "content", "error"), [
+    ("inference", b"\xff\xfe\x00", UnreadableError),
+    ("inference", b"[" * 100_000, UnreadableError),
+    ("inference", b"", UnreadableError),
+    ("inference", b'{"network_def": {"_target_": 5}}', BackboneError),
+    ("inference", b'{"network_def": {"_target_": "UNet", "spatial_dims": {"a": 1}}}', BackboneError),
+    ("inference", b'{"network_def": {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 2, '
+                  b'"channels": [4, 8], "strides": ["x"]}}', BackboneError),
+    ("inference", b'{"network_def": {"_target_": "drop_connect"}}', BackboneError),
+    ("metadata", b"[" * 100_000, UnreadableError),
+])  # fmt: skip
+def test_a_malformed_configuration_is_named(bundle, file, content, error):
+    folder, _ = bundle("UNet")
+    (folder / "configs" / f"{file}.json").write_bytes(content)
+    with pytest.raises(error, match=file if error is UnreadableError else "UNet|5|drop_connect"):
+        load_backbone(f"bundle:{folder}")
+
+
+@pytest.mark.parametrize("about", ["[]", "3", '{"network_data_format": []}', '{"network_data_format": {"inputs": [1]}}',
+                                   '{"network_data_format": {"inputs": {"image": {"spatial_shape": 5}}}}'])  # fmt: skip
+def test_metadata_of_another_form_leaves_the_size_to_the_network(bundle, about):
+    folder, _ = bundle("UNet")
+    (folder / "configs" / "metadata.json").write_text(about)
+    assert load_backbone(f"bundle:{folder}").contract.size == (96, 96, 96)

@@ -1,5 +1,8 @@
 """Volumes out of folders of DICOM files, against the geometry they were written with, and against SimpleITK."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pydicom import dcmread as read_slice
@@ -164,3 +167,33 @@ def test_a_position_that_is_none_is_named_without_its_value(series, name, values
     header.save_as(path)
     with pytest.raises(UnreadableError, match=f"{name} is not . finite numbers"):
         read_scan(folder)
+
+
+@pytest.mark.parametrize(("element", "value", "numbers", "said"), [
+    ("ImagesInAcquisition", "4", "123", r"says that it has 4 slices \(ImagesInAcquisition\), and 3 are here"),
+    ("NumberOfSlices", 4, "123", r"says that it has 4 slices \(NumberOfSlices\), and 3 are here"),
+    ("StudyDescription", "x", "234", "numbered from 2 to 4: are the first missing"),
+    ("ImagesInAcquisition", "3", "123", None),
+    ("StudyDescription", "x", "012", None),
+])  # fmt: skip
+def test_a_series_that_says_it_has_more_slices_is_named_once(
+    write_dicom, tmp_path, caplog, element, value, numbers, said
+):
+    """A slice that is lost at an end leaves no gap."""
+    for height, number in enumerate(numbers):
+        write_dicom(np.full((3, 4), height, np.uint16), f"{height}.dcm", SeriesInstanceUID="1.2", PixelSpacing=[1, 1],
+                    ImagePositionPatient=[0, 0, height], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                    InstanceNumber=number, **{element: value})  # fmt: skip
+    for _ in range(2):
+        assert read_scan(str(tmp_path)).spatial_shape == (3, 3, 4)
+    assert len(caplog.messages) == (said is not None)
+    assert said is None or re.search(said, caplog.messages[0])
+
+
+def test_a_series_whose_numbers_are_no_numbers_is_read(write_dicom, tmp_path):
+    for height in range(2):
+        path = write_dicom(np.full((3, 4), height, np.uint16), f"{height}.dcm", SeriesInstanceUID="1.2",
+                           PixelSpacing=[1, 1], ImagePositionPatient=[0, 0, height], InstanceNumber="7777",
+                           ImageOrientationPatient=[1, 0, 0, 0, 1, 0])  # fmt: skip
+        Path(path).write_bytes(Path(path).read_bytes().replace(b"7777", b"none"))
+    assert read_scan(str(tmp_path)).spatial_shape == (2, 3, 4)

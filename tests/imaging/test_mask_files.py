@@ -11,7 +11,7 @@ from PIL import Image
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.imaging import ImageContract, MaskContract, read_scan
 from graftwork.imaging.mask_files import mask_values, read_mask, write_mask
-from graftwork.imaging.output_names import mask_names
+from graftwork.imaging.output_names import mask_names, output_names
 
 AFFINE = np.array([[1.2, 0, 0, -7], [0, 0.9, 0, 4], [0, 0, 2.5, 11], [0, 0, 0, 1.0]])
 
@@ -66,7 +66,7 @@ def test_all_masks_that_do_not_fit_their_images_are_named_together(volume, store
     moved = volume(stored, "moved.nii.gz", SHIFTED)
     assert mask_values([f"{image}#mask={fine}"]) == [(0, 1, 2)]
     Image.fromarray((stored[0] > 1).astype(np.uint8)).save(image.replace("image.nii.gz", "flat.png"))
-    slice_ = volume(stored[0].T[:, :, None] + 0.5, "slice.nii.gz", np.eye(4))
+    slice_ = volume(stored[0].T[:, :, None] + 0.5, "slice.nii.gz", None)
     assert mask_values([f"{slice_}#mask={image.replace('image.nii.gz', 'flat.png')}"]) == [(0, 1)]
     with pytest.raises(UnreadableError) as found:
         mask_values([f"{image}#mask={mask}" for mask in (fine, short, moved)])
@@ -187,3 +187,10 @@ def test_classes_have_a_name_of_their_own_each():
         MaskContract(image, (0, 4, 5), names=("rest", "liver", "liver"))
     with pytest.raises(SettingsError, match="a name for each of 2 mask values"):
         MaskContract(image, (0, 4), names=("rest",))
+
+
+def test_names_of_many_files_that_are_called_alike_are_found_at_once():
+    names = output_names([f"{number}/image.nii.gz" for number in range(20_000)])
+    assert names[:3] == ["image", "image-2", "image-3"]
+    assert len(set(names)) == 20_000
+    assert output_names(["a-2.png", "x/a.png", "y/a.png", "z/a.png"]) == ["a-2", "a", "a-3", "a-4"]

@@ -6,6 +6,7 @@ import struct
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from nibabel.orientations import aff2axcodes, axcodes2ornt, io_orientation, ornt_transform
 
 from graftwork.core.errors import UnreadableError
@@ -99,3 +100,36 @@ def test_every_voxel_lies_where_nibabel_says(tmp_path, rng, codes, forms):
         place = stored.affine @ [*voxel, 1]
         own = np.rint(np.linalg.solve(scan.affine, place)[:3]).astype(int)
         assert scan.values[0][tuple(own[::-1])] == pytest.approx(theirs[tuple(voxel)])
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("micron", 0.001), ("meter", 1000), ("mm", 1), ("unknown", 1)])
+@pytest.mark.parametrize("oriented", [True, False])
+def test_lengths_in_other_units_are_millimetres(tmp_path, unit, factor, oriented):
+    """SimpleITK takes the unit into account too."""
+    affine = np.diag([2.0, 3.0, 4.0, 1.0]) if oriented else None
+    image = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), affine)
+    image.header.set_zooms((2, 3, 4))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "u.nii")
+    scan = read_scan(str(tmp_path / "u.nii"))
+    np.testing.assert_allclose(scan.spacing_mm, np.array([4, 3, 2]) * factor)
+    np.testing.assert_allclose(scan.spacing_mm[::-1], SimpleITK.ReadImage(str(tmp_path / "u.nii")).GetSpacing())
+    if oriented:
+        np.testing.assert_allclose(np.diag(scan.affine)[:3], np.array([2, 3, 4]) * factor)
+
+
+@pytest.mark.parametrize("offset", [1e9, float("nan"), -5.0])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_header_that_puts_the_image_far_away_is_refused_before_anything_is_read(stored, tmp_path, ending, offset):
+    content = bytearray(stored[0])
+    struct.pack_into("<f", content, 108, offset)
+    (tmp_path / f"far{ending}").write_bytes(gzip.compress(content) if "gz" in ending else content)
+    with pytest.raises(UnreadableError, match=rf"far\{ending}: its header puts the image .* behind the beginning"):
+        read_scan(str(tmp_path / f"far{ending}"))
+
+
+def test_a_small_file_that_unpacks_to_far_more_than_its_image_is_refused(stored, tmp_path, monkeypatch):
+    monkeypatch.setattr("graftwork.imaging.nifti.MOST_BEHIND_BYTES", 1 << 20)
+    (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(stored[0]) + bytes(1 << 22)))
+    with pytest.raises(UnreadableError, match=r"bomb\.nii\.gz: unpacks to far more than the image"):
+        read_scan(str(tmp_path / "bomb.nii.gz"))

@@ -1,6 +1,7 @@
 """Pictures, npz rows, NIfTI and DICOM as scans, against what nibabel, Pillow and pydicom say."""
 
 import io
+import zipfile
 
 import nibabel
 import numpy as np
@@ -10,6 +11,7 @@ from nibabel.orientations import aff2axcodes
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
+from graftwork.core.content import content_digests
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.imaging import read_scan
 
@@ -289,3 +291,15 @@ def test_channels_that_do_not_lie_on_each_other_are_named(sequences, shape, affi
     nibabel.save(nibabel.Nifti1Image(np.ones(shape, np.float32), affine), folder / "t2.nii")
     with pytest.raises(UnreadableError, match=rf"t1\.nii and .*t2\.nii: channels of one scan.*{said}"):
         read_scan(f"{folder}/t1.nii|{folder}/t2.nii")
+
+
+def test_an_npz_that_claims_more_than_fits_is_refused_before_it_is_unpacked(tmp_path):
+    header = io.BytesIO()
+    about = {"descr": "|u1", "fortran_order": False, "shape": (10**7, 10**3, 10**3)}
+    np.lib.format.write_array_header_1_0(header, about)
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_images.npy", header.getvalue() + bytes(1000))
+    path = f"{tmp_path}/bomb.npz#train/0"
+    for read in (read_scan, lambda path: content_digests([path])):
+        with pytest.raises(UnreadableError, match=r"bomb\.npz: train_images claims 10000 GB"):
+            read(path)

@@ -23,6 +23,8 @@ from graftwork.imaging import (
     read_scan,
 )
 from graftwork.imaging.mask_contract import _drawn_voxel
+from graftwork.imaging.mask_pictures import shown_range
+from graftwork.imaging.scan import Scan
 from graftwork.imaging.segmenter import case_scores, predict_mask
 
 
@@ -296,3 +298,34 @@ def test_published_weights_of_a_mesh_network_are_a_backbone_that_strategies_adap
     assert graft.plan.frontier == 17
     assert graft(Features(torch.rand(1, 1, 16, 16, 16))).shape == (1, 3, 16, 16, 16)
     assert sum(p.numel() for p in graft.head.parameters()) == 15 * 3 + 3
+
+
+class Blurred(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1))
+
+    def forward(self, values):
+        return self.model(values)
+
+
+def test_the_loss_of_validation_is_the_loss_that_is_trained(case, tmp_path):
+    """Over the same pieces, and with a network that training leaves as it is."""
+    image, _, mask = case((8, 8, 8)).partition("#mask=")
+    (tmp_path / "m.csv").write_text(f"path,mask\n{image},{mask}\n")
+    manifest = read_manifest(str(tmp_path / "m.csv"), target="mask")
+    backbone = backbone_from_module(Blurred(), [("block", "model.0")], contract=contract())
+    still = Recipe(epochs=1, learning_rate=1e-12, batch_size=1)
+    run = finetune(backbone, manifest, manifest, strategy="full", recipe=still)
+    assert run.history[0]["val_loss"] == pytest.approx(run.history[0]["train_loss"], rel=1e-4)
+    assert run.history[0]["val_loss"] > 1  # more than a Dice can be away from one
+
+
+def test_a_lesion_is_not_drawn_white_all_over_and_pictures_in_their_full_range():
+    values = np.zeros((1, 20, 20), np.float32)
+    values[0, 3, 3:6] = (100, 150, 200)  # less than 1 % of the scan
+    marked = values[0] > 0
+    low, high = shown_range(Scan(values, "a.nii"), values[0], marked)
+    assert low == 0
+    assert 190 < high <= 200
+    assert shown_range(Scan(values, "a.png", full_range=(0, 255)), values[0], marked) == (0, 255)
