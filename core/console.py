@@ -24,14 +24,14 @@ def accept_all_text() -> None:
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
     if isinstance(error, UnicodeEncodeError):
-        _say_escaped(error.encoding)
+        _say_escaped(sys.stdout.encoding)
     return codecs.backslashreplace_errors(error)
 
 
 @functools.lru_cache(maxsize=8)
 def _say_escaped(encoding: str) -> None:
-    log.warning("stdout is %s, which lacks some characters: they are written as \\uXXXX; write to a file with --out, "
-                "or set PYTHONUTF8=1", encoding)  # fmt: skip
+    log.warning("stdout is %s, which lacks some characters: they are written as \\uXXXX; set PYTHONUTF8=1 to have them",
+                encoding)  # fmt: skip
 
 
 def plain_bars(text: str) -> str:
