@@ -255,6 +255,18 @@ def test_segments_lie_on_the_slices_that_they_name_and_others_are_empty(write_se
     assert read_mask(alone, scan, (0, 1)).sum() == marked[1].sum()
 
 
+def test_bits_of_a_binary_segmentation_are_pixels(write_segments, pairs, volume):
+    marked = (volume > 500).astype(np.uint8)[1:3]
+    path = write_segments(marked, [3, 6], [1, 1], SegmentationType="BINARY")
+    dataset = pydicom.dcmread(path)
+    dataset.BitsAllocated = dataset.BitsStored = 1
+    dataset.HighBit = 0
+    dataset.PixelData = pydicom.pixels.pack_bits(marked)
+    dataset.save_as(path)
+    scan = read_scan(str(pairs / "image.nii"))
+    np.testing.assert_array_equal(read_mask(path, scan, (0, 1)) == 1, scan.values[0] > 500)
+
+
 def test_segments_on_every_other_slice_stay_on_these(write_segments, pairs, volume):
     marked = np.ones((3, 6, 7), np.uint8)
     found = read_mask(write_segments(marked, [0, 6, 12], [1, 1, 1]), read_scan(str(pairs / "image.nii")), (0, 1))
