@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import Any
+
+import psutil
 
 from graftwork.core.decoding import decoding
 from graftwork.core.errors import MissingPackageError, UnreadableError
@@ -16,6 +19,9 @@ from graftwork.imaging.scan import Scan
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Storage classes of segmentations, by segments and as a map of labels."""
+
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+_BLOCK_BYTES = 1 << 20
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -48,6 +54,7 @@ def decode(path: str) -> tuple[Scan, Any]:
     from pydicom.pixels import pixel_array
 
     with decoding(path, "cannot be read as DICOM"):
+        _check_deflated(path)
         try:
             dataset = pydicom.dcmread(path)
         except InvalidDicomError:
@@ -65,6 +72,24 @@ def decode(path: str) -> tuple[Scan, Any]:
         rgb = palette or int(dataset.get("SamplesPerPixel", 1)) == 3
         byte = palette or (rgb and int(dataset.BitsAllocated) == 8)
     return Scan(values, path, full_range=BYTE if byte else None, rgb=rgb), dataset
+
+
+def _check_deflated(path: str) -> None:
+    """Raises UnreadableError for a deflated file that unpacks to more than fits in memory: pydicom unpacks it whole."""
+    from pydicom.filereader import read_dataset
+
+    with open(path, "rb") as stream:
+        if DEFLATED not in stream.read(1024):
+            return
+        stream.seek(132)  # behind the mark
+        read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)  # which alone is not deflated
+        inflate, unpacked, free = zlib.decompressobj(-zlib.MAX_WBITS), 0, psutil.virtual_memory().available
+        pending = stream.read(_BLOCK_BYTES)
+        while pending:
+            unpacked += len(inflate.decompress(pending, _BLOCK_BYTES))
+            if unpacked > free:
+                raise UnreadableError(f"{path}: unpacks to more than the {free / 1e9:.3g} GB of memory that are free")
+            pending = inflate.unconsumed_tail or stream.read(_BLOCK_BYTES)
 
 
 def _check_room(dataset: Any, path: str) -> None:

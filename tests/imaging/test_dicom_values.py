@@ -7,6 +7,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.intensity import parse_intensity, scale_intensity
@@ -148,4 +149,18 @@ def test_a_transfer_syntax_that_is_none_is_named(write_dicom, rng):
     content = Path(path).read_bytes()
     Path(path).write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0"))
     with pytest.raises(UnreadableError, match=r"slice\.dcm: its transfer syntax is none that DICOM has"):
+        read_scan(path)
+
+
+def test_a_deflated_file_is_read_unless_it_unpacks_to_more_than_fits(write_dicom, rng, monkeypatch):
+    stored = np.zeros((500, 500), np.uint16)
+    stored[3, 4] = 7
+    path = write_dicom(stored)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    assert Path(path).stat().st_size < 5000
+    np.testing.assert_array_equal(read_scan(path).values[0], stored)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 400_000})())
+    with pytest.raises(UnreadableError, match=r"slice\.dcm: unpacks to more than the 0\.0004 GB"):
         read_scan(path)

@@ -203,6 +203,12 @@ def test_frames_in_no_order_cannot_be_taken_as_stored(write_frames, volume, pair
         read_mask(str(pairs / "mask-nowhere.nii"), scan, (0, 1), order="stored")
 
 
+def test_frames_from_the_other_end_are_taken_as_stored(write_frames, write_dicom, volume):
+    scan = read_scan(write_frames(volume[::-1], [12, 9, 6, 3, 0]))
+    mask = write_dicom((volume[::-1] > 500).astype(np.uint8), "mask.dcm")
+    np.testing.assert_array_equal(read_mask(mask, scan, (0, 1), order="stored") == 1, scan.values[0] > 500)
+
+
 def test_a_picture_is_the_mask_of_a_dicom_slice_as_it_is_stored(write_dicom, rng, tmp_path):
     stored = rng.integers(0, 900, (6, 9)).astype(np.uint16)
     Image.fromarray((stored > 400).astype(np.uint8)).save(tmp_path / "mask.png")
@@ -247,6 +253,18 @@ def test_segments_lie_on_the_slices_that_they_name_and_others_are_empty(write_se
     alone = write_segments(np.stack([marked[1]]), [3])  # one segment, on one slice, without a number
     np.testing.assert_array_equal(read_mask(alone, scan, (0, 1))[1], marked[1, ::-1, ::-1])
     assert read_mask(alone, scan, (0, 1)).sum() == marked[1].sum()
+
+
+def test_bits_of_a_binary_segmentation_are_pixels(write_segments, pairs, volume):
+    marked = (volume > 500).astype(np.uint8)[1:3]
+    path = write_segments(marked, [3, 6], [1, 1], SegmentationType="BINARY")
+    dataset = pydicom.dcmread(path)
+    dataset.BitsAllocated = dataset.BitsStored = 1
+    dataset.HighBit = 0
+    dataset.PixelData = pydicom.pixels.pack_bits(marked)
+    dataset.save_as(path)
+    scan = read_scan(str(pairs / "image.nii"))
+    np.testing.assert_array_equal(read_mask(path, scan, (0, 1)) == 1, scan.values[0] > 500)
 
 
 def test_segments_on_every_other_slice_stay_on_these(write_segments, pairs, volume):
