@@ -123,8 +123,11 @@ def test_evaluate_repeats_what_train_said_of_the_test_part(bench):
     said = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
     judged = bench.run("evaluate", "run", table, "--part", "test", "--out", "judged", "--json")
     assert judged.code == 0
-    assert json.loads(judged.out)["test"] == said
-    assert json.loads((bench.folder / "judged" / "metrics.json").read_text())["test"] == said
+    again = json.loads(judged.out)["test"]
+    assert json.loads((bench.folder / "judged" / "metrics.json").read_text())["test"] == again
+    assert again.pop("about") == said.pop("about")
+    # Not to the last digit everywhere: some processors add up in an order that depends on the size of the batch.
+    assert again == {name: pytest.approx(numbers, rel=1e-4) for name, numbers in said.items()}
     assert (bench.folder / "judged" / "evaluation.png").exists()
     assert "12 rows" in bench.run("evaluate", "run", table, "--part", "test").out
 
