@@ -94,6 +94,10 @@ def run_study(study: Study) -> Outcome:
                              frames=backbone.frames)  # fmt: skip
     examples = dataclasses.replace(examples, contract=backbone.contract)
     examples = agreed(_of_classes_with_rows(examples), runtime)
+    shared = examples.manifest.shared_content()  # of those that can be read
+    if shared:
+        log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
+                    len(shared))  # fmt: skip
     record = _record(study, backbone, examples, recipe)
     if study.resume:
         check_same_run(study.out, record)
@@ -191,10 +195,6 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
     manifest = with_mask_classes(
         study.domain, manifest, study.input.get("mask_values"), study.input.get("other_values")
     )
-    shared = manifest.shared_content()
-    if shared:
-        log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
-                    len(shared))  # fmt: skip
     return manifest
 
 
