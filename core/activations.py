@@ -95,13 +95,13 @@ def _from_store(work: Pass) -> Examples | None:
     """The examples out of the store, after what is missing there has been added; None where that cannot be done."""
     runtime = work.runtime
     place, failure = _open(work)
+    # Until all have looked: what one adds from here on counts as missing for every one.
     if _any(runtime, place is None) or place is None:
         log.warning(NOT_STORED, failure or ELSEWHERE)
         return None
-    have = sound_names(place.store, place.wanted)
     first_of: dict[str, tuple[int, int]] = {}
     for number, name in enumerate(place.wanted):
-        if name not in have:
+        if name not in place.have:
             first_of.setdefault(name, divmod(number, work.views))
     missing = list(first_of.items())
     if not missing:
@@ -126,12 +126,14 @@ def _from_store(work: Pass) -> Examples | None:
 class _Place:
     """Where the outputs of a piece of work are kept.
 
-    wanted: the entry of every view of every row. keys: of the first 0, 1, … stages. last: the stage's name.
+    wanted: the entry of every view of every row. have: entries that were whole when the place was opened. keys: of the
+    first 0, 1, … stages. last: the stage's name.
     """
 
     cache: Path
     store: Store
     wanted: tuple[str, ...]
+    have: frozenset[str]
     keys: tuple[str, ...]
     last: str
 
@@ -146,6 +148,7 @@ def _open(work: Pass) -> tuple[_Place | None, str]:
         cache = cache_folder(work.recipe.cache)
         keys = prefix_keys(work.backbone, work.stop, work.runtime, work.recipe, work.augment)
         store = open_store(cache, keys[-1], about, work.recipe.cache_dtype)
+        have = sound_names(store, wanted)
     except UnknownIdentityError as error:
         return (
             None,
@@ -153,7 +156,7 @@ def _open(work: Pass) -> tuple[_Place | None, str]:
         )
     except (OutputError, SettingsError) as error:
         return None, str(error)
-    return _Place(cache, store, wanted, keys, last), ""
+    return _Place(cache, store, wanted, have, keys, last), ""
 
 
 def _reopened(work: Pass, store: Store) -> Store:
@@ -207,12 +210,14 @@ def _from_deepest(work: Pass, place: _Place) -> Pass:
         folder = place.cache / place.keys[stop]
         if not folder.is_dir():
             continue
+        wanted = set(place.wanted)
         try:
             store = open_store(place.cache, folder.name, {}, work.recipe.cache_dtype)
+            whole = wanted <= names(store) and wanted <= sound_names(store, place.wanted)
         except OutputError as error:
             log.warning("%s", error)
             continue
-        if set(place.wanted) <= sound_names(store, place.wanted):
+        if whole:
             log.info("going on from the stored output of %s", work.backbone.stages[stop - 1].name)
             return replace(work, examples=_read(work, store, place.wanted, stop), augment=None)
     return work

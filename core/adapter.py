@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import platform
 from collections.abc import Callable
@@ -15,9 +16,9 @@ import torch
 
 from graftwork.core.backbone import Backbone, refuse_non_finite
 from graftwork.core.domain import Domain
-from graftwork.core.errors import AdapterError, SettingsError
+from graftwork.core.errors import AdapterError, BackboneError, SettingsError
 from graftwork.core.evaluation import Evaluation
-from graftwork.core.files import DamagedFileError, read_checked_json, write_checked_json, write_text
+from graftwork.core.files import DamagedFileError, as_written, write_checked_json, write_text
 from graftwork.core.freezing import FreezingProof, whole_digest
 from graftwork.core.graft import Graft, make_graft
 from graftwork.core.manifest import TASKS, Manifest, Task
@@ -104,15 +105,15 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
     have moved. Raises AdapterError if the folder is incomplete or of another version, or if the backbone's
     frozen weights are not those that the adapter was trained on.
     """
-    record = read_record(Path(folder))
-    # A backbone that was frozen at random weights is drawn again from the run's seed.
-    seed = record["training"]["recipe"].get("seed", 0)
-    about = record["backbone"]
+    record = _as_written(Path(folder), read_record(Path(folder)))
+    about, options = record["backbone"], record["backbone"]["options"]
     try:
-        seed_everything(seed)
-        backbone = load_backbone(about["id"], weights=weights_source(record, weights), **about["options"])
+        inspect.signature(load_backbone).bind(about["id"], weights=None, **options)
     except TypeError as error:
-        raise AdapterError(f"{Path(folder) / RECORD}: no backbone can be loaded with its options ({error})") from error
+        raise AdapterError(f"{Path(folder) / RECORD}: no backbone has its options ({error})") from error
+    # A backbone that was frozen at random weights is drawn again from the run's seed.
+    seed_everything(_recipe(Path(folder), record).seed)
+    backbone = load_backbone(about["id"], weights=weights_source(record, weights), **options)
     return attach_adapter(folder, record, backbone)
 
 
@@ -130,11 +131,12 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
     Raises AdapterError as `load_adapter` does.
     """
     place, about = Path(folder), record["backbone"]
+    record = _as_written(place, record)
     try:
         tensors, _ = read_tensors(place / WEIGHTS, record.get(LEARNT_DIGEST))
-    except (OSError, DamagedFileError) as error:
+        refuse_non_finite(tensors, "what was learnt")
+    except (OSError, DamagedFileError, BackboneError) as error:
         raise AdapterError(f"{place / WEIGHTS}: cannot be read ({error})") from error
-    refuse_non_finite(tensors, str(place / WEIGHTS))
     if backbone.contract.to_json() != record["input"]:
         now = backbone.contract.to_json()
         changed = ", ".join(f"{name}: {record['input'].get(name)!r}, now {now.get(name)!r}"
@@ -142,10 +144,7 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
                             if now.get(name) != record["input"].get(name))  # fmt: skip
         raise AdapterError(f"{folder}: {about['id']} now expects another input than the adapter was trained with "
                            f"({changed}); train it again")  # fmt: skip
-    try:
-        recipe = Recipe(**record["training"]["recipe"])
-    except (TypeError, SettingsError) as error:
-        raise AdapterError(f"{place / RECORD}: its recipe is not one of this version ({error})") from error
+    recipe = _recipe(place, record)
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
     graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"], tuple(record["classes"]),
                        rows)  # fmt: skip
@@ -178,21 +177,41 @@ def check_domain(folder: str | Path, record: dict[str, Any], domain: Domain) -> 
         raise AdapterError(f"{folder}: its backbone {about['id']} is not for {domain.name}: use what trained it")
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """The content of `adapter.json`. Raises AdapterError if it is missing, damaged, changed by hand or of another
-    schema."""
+def _recipe(folder: Path, record: dict[str, Any]) -> Recipe:
+    """The recipe it was trained by. Raises AdapterError for one of another version."""
     try:
-        record = read_checked_json(folder / RECORD)
+        return Recipe(**record["training"]["recipe"])
+    except (TypeError, SettingsError) as error:
+        raise AdapterError(f"{folder / RECORD}: its recipe is not one of this version ({error})") from error
+
+
+def _as_written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record without its digest. Raises AdapterError where it was changed by hand or damaged."""
+    try:
+        return as_written(record)
+    except DamagedFileError as error:
+        raise AdapterError(f"{folder / RECORD}: cannot be used: {error} (without that field, a change is taken as it "
+                           "is)") from error  # fmt: skip
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of `adapter.json`, its digest included. Raises AdapterError if it is missing, incomplete, no JSON or
+    of another schema."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise AdapterError(f"{folder}: no adapter here, {RECORD} is missing; train writes one into --out") from error
     except (ValueError, OSError) as error:
         raise AdapterError(f"{folder / RECORD}: cannot be read ({error})") from error
-    if record.get("schema") != SCHEMA:
-        found = record.get("schema")
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        found = record.get("schema") if isinstance(record, dict) else None
         raise AdapterError(f"{folder / RECORD}: expected schema {SCHEMA}, found {found!r}: train it anew")
+    missing = sorted(FIELDS.keys() - record.keys())
+    if missing:
+        raise AdapterError(f"{folder / RECORD}: incomplete, there is no {', '.join(missing)}: train it anew")
     wrong = _wrong_fields(record, FIELDS)
     if wrong:
-        raise AdapterError(f"{folder / RECORD}: incomplete or of another kind: {', '.join(wrong)}: train it anew")
+        raise AdapterError(f"{folder / RECORD}: of another kind than expected: {', '.join(wrong)}: train it anew")
     return record
 
 

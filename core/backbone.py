@@ -34,7 +34,8 @@ class Features:
     `values` is a batch: images (batch, channels, height, width), volumes (batch, channels, depth, height,
     width), token or frame sequences (batch, time, channels), waveforms (batch, time), vectors
     (batch, channels). `lengths` (batch,), int64, counts the valid steps along time; None where every
-    example fills its row, as images do. They stay on the CPU, where asking for one does not stop the GPU. `skips` are
+    example fills its row, as images do. A run leaves them on the CPU, where asking for one does not stop the GPU:
+    `padding_mask` compares them with a device's steps. `skips` are
     maps (batch, channels, *spatial) of earlier stages, the first stage's first, that a later stage or a decoder takes
     up. `masks` (batch, *spatial), int64, is the true class of every pixel or voxel, beside images whose masks are
     learnt; stages need not pass it on.
@@ -49,9 +50,7 @@ class Features:
         return int(self.values.shape[0])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Features:
-        """The features on a device, their lengths where they were."""
-        moved = self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-        return replace(moved, lengths=self.lengths)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def rows(self, index: Sequence[int] | NDArray[np.int64]) -> Features:
         """The examples at these places of the batch."""

@@ -105,7 +105,7 @@ def load_checkpoint(
         own = {key: value for key, value in own.items() if "." not in key}
         if own:
             optimiser.state[parameter] = {key: _as_begun(key, value, parameter) for key, value in own.items()}
-    if scaler.is_enabled():
+    if scaler.is_enabled() and state["scaler"]:  # a run that was begun in another precision has none
         scaler.load_state_dict(state["scaler"])
     saved = state["position"]
     position = Position(**saved | {"best_key": tuple(float(part) for part in saved["best_key"]),

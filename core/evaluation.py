@@ -77,7 +77,8 @@ class Evaluation:
                                                for name in self.classes], LEFT_OUT))  # fmt: skip
         if self.confusion is not None:
             truth, predicted = self.confusion.sum(1), self.confusion.sum(0)
-            found.append(_named(self.classes, truth == 0, NO_ROW))
+            if len(self.classes) > 2:  # of two, scores are then undefined and say so themselves
+                found.append(_named(self.classes, truth == 0, NO_ROW))
             found.append(_named(self.classes, (truth > 0) & (predicted == 0), NEVER_PREDICTED))
         return tuple(one for one in found if one is not None)
 

@@ -256,7 +256,7 @@ def load_batches(
     workers = 0 if idle or len(batches) < 2 else workers
     collate: Callable[[Sequence[Tensor]], Features] = examples.contract.collate
     rows = _Rows(examples, augment, seed, epoch)
-    if workers:
+    if workers and augment is not None:
         rows[0]  # what a change imports, as MONAI, is imported here once, not by every worker of every epoch
     loader: DataLoader[Tensor] = DataLoader(
         rows,

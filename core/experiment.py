@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -101,9 +102,17 @@ def _check_trainable(rows: Manifest, what: str) -> None:
             f"{what} has rows of one class only, {rows.classes[int(found[0])]!r} ({len(rows)} rows): rows of a group, "
             "and files with the same content, stay together, so every class needs more groups than there are parts"
         )
-    absent = [name for place, name in enumerate(rows.classes) if place not in found]
-    if absent:
-        log.warning("%s has no row of %s: nothing is learnt of it", what, ", ".join(map(repr, absent)))
+
+
+def _warn_of_absent_classes(parts: Sequence[Manifest]) -> None:
+    """Names the classes of which some training parts have no row."""
+    if not parts or parts[0].task != "single-label":
+        return
+    for place, name in enumerate(parts[0].classes):
+        without = sum(not (np.asarray(part.values) == place).any() for part in parts)
+        if without:
+            log.warning("%d of %d training parts have no row of %r: nothing is learnt of it there", without, len(parts),
+                        name)  # fmt: skip
 
 
 def _sets_aside(experiment: Experiment, manifest: Manifest, val_fraction: float) -> bool:
@@ -129,6 +138,7 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
     if tested and _is_solved(experiment, examples.manifest):
         val_fraction = 0.0  # there is no epoch to choose: all rows but the test's are for training
     parts = _part_rows(examples.manifest, recipe.seed, val_fraction, test_fraction)
+    _warn_of_absent_classes([examples.manifest.subset(parts["train"])])
     ready = _prepared(experiment, examples)
     run = _run(experiment, ready.subset(parts["train"]), ready.subset(parts["val"]), experiment.folder)
     judged = []
@@ -162,6 +172,8 @@ def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_f
     """
     check_experiment(experiment, examples.manifest, folds, val_fraction, 0.0)
     recipe, manifest = experiment.recipe, examples.manifest
+    folded = manifest.fold_numbers(folds, recipe.seed)
+    _warn_of_absent_classes([manifest.subset(folded != fold) for fold in range(folds)])
     ready = _prepared(experiment, examples)
     number, predictions, best = _predict_folds(experiment, ready, folds, val_fraction, experiment.folder / "folds")
     judged = judge("test", manifest, predictions, number)
@@ -257,6 +269,8 @@ def _finished_fold(path: Path, made_from: dict[str, Any]) -> dict[str, Any]:
     """What a fold's file says. Raises OutputError where it is damaged, or was made from something else."""
     try:
         done = read_checked_json(path)
+        if "made_from" not in done:
+            raise ValueError("it does not say what it was made from, as of an earlier version")
         known = done["made_from"]
         changed = sorted(name for name in made_from if known.get(name) != made_from[name])
     except (OSError, ValueError, KeyError, AttributeError) as error:

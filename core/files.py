@@ -7,7 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,21 +39,24 @@ def whole_file(path: Path, access: Literal["shared", "private"] = "shared") -> I
     Raises OutputError where the file cannot be written.
     """
     endings = "".join(path.suffixes[-2:])[-_ENDINGS_LENGTH:]  # libraries tell .nii.gz from .gz
-    beside = path.parent / f"{OURS}{uuid.uuid4().hex}{endings}"
+    beside, made = path.parent / f"{OURS}{uuid.uuid4().hex}{endings}", False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The system applies the umask, which cannot be asked for without changing it for all threads.
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if access == "private" else 0o666))
+        made = True
         yield beside
         _flush(beside)
         os.replace(beside, path)
-        _flush(path.parent)
+        with suppress(OSError):  # some systems flush no folders; the file is in its place already
+            _flush(path.parent)
     except OSError as error:
-        if error.filename not in (None, str(path), str(path.parent), str(beside), beside):
+        if error.filename is not None and Path(error.filename) not in (path, beside, *path.parents):
             raise  # of another file, which the block reads
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); name another --out") from error
     finally:
-        beside.unlink(missing_ok=True)
+        if made:
+            beside.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -120,10 +123,16 @@ def read_checked_json(path: Path) -> dict[str, Any]:
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise DamagedFileError("expected an object")
-    found = value.pop(CHECKSUM, None)
-    if found is not None and found != _json_digest(value):
+    return as_written(value)
+
+
+def as_written(value: dict[str, Any]) -> dict[str, Any]:
+    """An object that `write_checked_json` wrote, without its digest; one without a digest as it is. Raises
+    DamagedFileError where it is another."""
+    plain = {name: one for name, one in value.items() if name != CHECKSUM}
+    if CHECKSUM in value and value[CHECKSUM] != _json_digest(plain):
         raise DamagedFileError(f"its content was changed after it was written, or damaged: its {CHECKSUM} differs")
-    return value
+    return plain
 
 
 def plain_numbers(values: NDArray[np.float64]) -> Any:
@@ -139,10 +148,7 @@ def _json_digest(value: dict[str, Any]) -> str:
 
 def _flush(path: Path) -> None:
     """Waits until the system has the file, or the names in a folder, on the disk."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # some systems open no folders
-        return
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -75,8 +75,9 @@ def finetune(
     folder where the unfinished run is kept; `resume` takes up what is kept there. on_epoch: is told every
     finished epoch.
 
-    Raises SettingsError for a strategy that the backbone cannot carry, UnreadableError for files,
-    TrainingError if the loss stops being finite, FreezingError if a frozen tensor moved.
+    Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry,
+    UnreadableError for files, TrainingError if the loss stops being finite, OutputError for a checkpoint that is
+    damaged or of another run, FreezingError if a frozen tensor moved.
     """
     recipe = recipe or Recipe()
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
@@ -117,7 +118,10 @@ def finetune(
 
 
 def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe: Recipe) -> Graft:
-    """A copy of the backbone, or for `scratch` the same architecture afresh, under a new head, frozen as planned."""
+    """A copy of the backbone, or for `scratch` the same architecture afresh, under a new head, frozen as planned.
+
+    Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry.
+    """
     seed_everything(recipe.seed)
     own = backbone.copy()
     refuse_non_finite(named_tensors(own.network), backbone.id)

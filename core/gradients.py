@@ -16,6 +16,7 @@ from torch import Tensor
 from graftwork.core.backbone import Features
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
+from graftwork.core.evaluation import counted
 from graftwork.core.examples import Examples
 from graftwork.core.graft import Graft
 from graftwork.core.learning import LearningProof
@@ -53,7 +54,8 @@ def add_gradients(
     """Adds the gradients of this process' rows of a batch; returns the sum of their losses, and in how many pieces they
     went through the network: twice as many as before, as often as one does not fit in the device's memory.
 
-    weight: of all rows of the update. alone: whether no other gradients of the update are there yet. Raises
+    weight: of all rows of the update. alone: whether no other gradients of the update are there yet; a later batch of
+    an update is not tried again. The statistics of a BatchNorm that learns keep what a failed attempt has added. Raises
     TrainingError where nothing smaller can be tried.
     """
     runtime = course.runtime
@@ -63,22 +65,29 @@ def add_gradients(
         try:
             for part in parts:
                 piece = features if len(parts) == 1 else features.rows(part)
-                with runtime.batch_statistics():
-                    with _batch_norm_explained(len(part)):
-                        loss = _loss(course, piece, [share[place] for place in part], done)
-                    runtime.backward(loss / weight)
-                total += loss.detach()
+                total += _backward(course, piece, [share[place] for place in part], weight, done)
             return total, pieces
         except torch.OutOfMemoryError as error:
             if len(parts) == len(share) or not alone or runtime.processes > 1:
-                raise TrainingError(f"a batch of {len(share)} examples, in {len(parts)} pieces, does not fit in the "
-                                    "device's memory: lower --batch-size (and raise --accumulate by as much), use "
-                                    "--recompute on, or --precision bf16") from error  # fmt: skip
+                raise TrainingError(
+                    f"a batch of {counted(len(share), 'example')}, in {counted(len(parts), 'piece')}, does not fit in "
+                    "the device's memory: lower --batch-size (and raise --accumulate by as much), use --recompute on, "
+                    "or --precision bf16"
+                ) from error
         course.optimiser.zero_grad()
         torch.cuda.empty_cache()
         pieces = 2 * len(parts)
         log.warning("batches of %d examples do not fit in the device's memory: they go through the network in %d "
                     "pieces from now on; a BatchNorm that learns has less to average", len(share), pieces)  # fmt: skip
+
+
+def _backward(course: Course, features: Features, share: Sequence[int], weight: float, done: float) -> Tensor:
+    """Adds the gradients of these rows; returns the sum of their losses. No graph outlives it, if it fails neither."""
+    with course.runtime.batch_statistics():
+        with _batch_norm_explained(len(share)):
+            loss = _loss(course, features, share, done)
+        course.runtime.backward(loss / weight)
+    return loss.detach()
 
 
 @contextmanager

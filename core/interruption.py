@@ -24,7 +24,8 @@ class _Interrupt(BaseException):  # nobody means to catch it
 def interruptible(sentence: str) -> Iterator[None]:
     """While the block runs, an interrupt prints the sentence on stderr, is raised in the block, and ends the process
     with status 130 after a moment, even where the block is busy in compiled code or waits for threads."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # by a shell that runs it in the background
+    if ignored or threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
     reader, writer = os.pipe()
@@ -35,17 +36,20 @@ def interruptible(sentence: str) -> Iterator[None]:
             if number[0] == signal.SIGINT:  # others come here too, as of worker processes that end
                 import psutil
 
-                print(sentence, file=sys.stderr, flush=True)
-                time.sleep(GRACE_SECONDS)
-                for worker in psutil.Process().children(recursive=True):
-                    with suppress(psutil.Error):  # it has ended by itself
-                        worker.kill()
-                os._exit(STATUS)
+                try:
+                    print(sentence, file=sys.stderr, flush=True)
+                    time.sleep(GRACE_SECONDS)
+                    for worker in psutil.Process().children(recursive=True):
+                        with suppress(psutil.Error):  # it has ended by itself
+                            worker.kill()
+                finally:  # also where nobody reads stderr any more
+                    os._exit(STATUS)
         os.close(reader)
 
     process = os.getpid()
 
     def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is on its way: a second one adds nothing
         # Workers that were forked from this process know what to do with the usual one.
         raise _Interrupt if os.getpid() == process else KeyboardInterrupt
 

@@ -101,6 +101,9 @@ class Manifest:
         targets = hashlib.sha256(json.dumps([self.task, self.target, self.classes]).encode())
         targets.update(np.ascontiguousarray(self.values).tobytes())
         columns = {"groups": self.groups, "split": self.parts, "sentences": self.sentences}
+        if self.groups is not None and self.recordings is not None:  # groups may be paths: which rows share one counts
+            first: dict[str, int] = {}
+            columns["groups"] = tuple(str(first.setdefault(group, len(first))) for group in self.groups)
         return {
             "contents of files": _digest_of_texts(content_digests(self.paths)),
             "targets": targets.hexdigest(),

@@ -21,8 +21,8 @@ SHOWN = 10
 class Overview:
     """classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
     groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has.
-    same_content: sets of rows whose files hold the same; conflicts: the files of those sets whose targets differ, each
-    with its target; leaks: pairs in different parts."""
+    same_content: sets of rows whose files hold the same; conflicts: those sets whose targets differ; conflicting: their
+    files, each with its target; leaks: pairs in different parts."""
 
     manifest: Manifest
     classes: dict[str, dict[str, int]]
@@ -31,7 +31,8 @@ class Overview:
     classes_per_group: float | None
     single_group_classes: tuple[str, ...]
     same_content: int
-    conflicts: tuple[dict[str, str], ...]
+    conflicts: int
+    conflicting: tuple[dict[str, str], ...]
     leaks: int
 
     def to_json(self) -> dict[str, Any]:
@@ -74,11 +75,11 @@ class Overview:
                 f"{self.same_content} sets of rows hold the same file content: drawn splits keep them together"
             )
         if self.conflicts:
-            lines.append(f"  {len(self.conflicts)} of these sets have different targets:")
+            lines.append(f"  {self.conflicts} of these sets have different targets:")
             lines += [f"    {', '.join(f'{path}: {target}' for path, target in one.items())}"
-                      for one in self.conflicts[:SHOWN]]  # fmt: skip
-            if len(self.conflicts) > SHOWN:
-                lines.append(f"    … and {len(self.conflicts) - SHOWN} more (--json names all)")
+                      for one in self.conflicting[:SHOWN]]  # fmt: skip
+            if self.conflicts > SHOWN:
+                lines.append(f"    … and {self.conflicts - SHOWN} more (--json names all)")
         if self.leaks:
             lines.append(f"  {self.leaks} pairs lie in different parts of the split column: test numbers may flatter")
         return "\n".join(lines)
@@ -94,7 +95,7 @@ def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) 
     sets = [rows for rows in same.values() if len(rows) > 1]
     values = np.asarray(manifest.values)
     files, targets = manifest.files, manifest.targets
-    conflicts = tuple({files[row]: str(targets[row]) for row in rows} for rows in sets
+    conflicting = tuple({files[row]: str(targets[row]) for row in rows} for rows in sets
                       if any(not np.array_equal(values[row], values[rows[0]]) for row in rows))  # fmt: skip
     groups = per_group = None
     alone: tuple[str, ...] = ()
@@ -115,7 +116,8 @@ def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) 
         per_group,
         alone,
         len(sets),
-        conflicts,
+        len(conflicting),
+        conflicting,
         len(manifest.shared_content()),
     )
 

@@ -28,7 +28,7 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Re
     """Head outputs (rows, outputs), float32 on the CPU; the graft is left in evaluation mode.
 
     With several processes each computes its share and all get everything. A description shows a bar.
-    Raises TrainingError for an output that is not finite.
+    Raises TrainingError for an output that is not finite, and for an example that does not fit in the device's memory.
     """
     graft.train(False)
     rows = runtime.share(range(len(examples)))

@@ -62,6 +62,9 @@ def check_same_run(folder: Path, record: dict[str, Any]) -> None:
     """Raises OutputError that names what differs where the folder's unfinished run was asked for otherwise: its
     finished folds would be taken for folds of this run. Device and workers may change."""
     begun, asked = (_settings(one) for one in (run_record(folder) or {}, json.loads(json.dumps(record))))
+    if record.get("examples") and "examples" not in (run_record(folder) or {}):
+        raise OutputError(f"{folder}: the interrupted run was begun by an earlier version, which did not note what its "
+                          "files held; name another --out")  # fmt: skip
     changed = sorted(name for name in asked if begun.get(name) != asked[name])
     if changed:
         raise OutputError(f"{folder}: the interrupted run had another {', '.join(changed)}; resume with the same")

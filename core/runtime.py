@@ -80,8 +80,9 @@ class Runtime:
         return module.to("cpu").to(memory_format=torch.contiguous_format)
 
     def send(self, features: Features) -> Features:
-        """A batch on the device, without waiting for the copy, images and volumes in the run's memory format."""
-        sent = features.to(self.device, non_blocking=True)
+        """A batch on the device, without waiting for the copy, images and volumes in the run's memory format; lengths
+        stay where they are, so that nobody has to wait for the device to ask for one."""
+        sent = replace(features.to(self.device, non_blocking=True), lengths=features.lengths)
         if not self.channels_last or sent.values.dim() not in (4, 5):
             return sent
         layout = torch.channels_last if sent.values.dim() == 4 else torch.channels_last_3d
@@ -185,6 +186,7 @@ def start_runtime(recipe: Recipe) -> Runtime:
     # Accelerate asks this variable for its own bar and for nothing else we use.
     os.environ.setdefault("ACCELERATE_DISABLE_RICH", "1")
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
@@ -194,6 +196,8 @@ def start_runtime(recipe: Recipe) -> Runtime:
         torch.use_deterministic_algorithms(True, warn_only=True)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
+    # Accelerate remembers the device of its first use for the whole process; every run chooses its own.
+    AcceleratorState._reset_state(int(os.environ.get("WORLD_SIZE", "1")) == 1)
     # `place` and `send` put everything where it belongs; Accelerate would move it to its own first device.
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", device_placement=False)
     if device.type == "cuda" and device.index is None:

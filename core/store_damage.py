@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from graftwork.core.errors import OutputError
 from graftwork.core.mapped import Place
 from graftwork.core.tensor_index import places_of
 
@@ -21,8 +22,17 @@ _BLOCK_BYTES = 1 << 20
 def remove_damaged(folder: Path, dtype: torch.dtype, wanted: Iterable[str]) -> int:
     """Removes the data files of a store in which a wanted entry is not what was written, with all that they hold.
 
-    Returns how many entries are lost: they have to be computed anew. A process reads each entry once for this.
+    Returns how many entries are lost: they have to be computed anew. A process reads each entry once for this. Raises
+    OutputError for a file that cannot be read, or is damaged and cannot be removed.
     """
+    wanted, lost = tuple(wanted), 0
+    # What is damaged in one file may lie in another one too.
+    while found := _remove_once(folder, dtype, wanted):
+        lost += found
+    return lost
+
+
+def _remove_once(folder: Path, dtype: torch.dtype, wanted: Iterable[str]) -> int:
     places = places_of(folder, dtype)
     by_file: dict[Path, list[Place]] = {}
     for name in dict.fromkeys(wanted):
@@ -35,8 +45,12 @@ def remove_damaged(folder: Path, dtype: torch.dtype, wanted: Iterable[str]) -> i
         count = sum(place.file == file for place in places.values())
         log.warning("%s: damaged; its %d entries are computed anew", file, count)
         lost += count
-        for path in (file.with_suffix(".json"), file):
-            path.unlink(missing_ok=True)
+        try:
+            for path in (file.with_suffix(".json"), file):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{file}: damaged, and cannot be removed ({error.strerror or error}); delete it or name "
+                              "another --cache") from error  # fmt: skip
     return lost
 
 
@@ -44,9 +58,10 @@ def _is_sound(place: Place, dtype: torch.dtype) -> bool:
     try:
         state = place.file.stat()
         return _is_sound_since(place, dtype, state.st_mtime_ns, state.st_size)
-    except OSError as error:
-        log.warning("%s: cannot be read (%s)", place.file, error)
+    except FileNotFoundError:  # another process has found it damaged
         return False
+    except OSError as error:
+        raise OutputError(f"{place.file}: cannot be read ({error.strerror or error}); name another --cache") from error
 
 
 @lru_cache(maxsize=1 << 20)

@@ -192,10 +192,7 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
         classes=asked_classes(data["vocabulary"], frame_head),
     )  # fmt: skip
     manifest = dataclasses.replace(manifest, digests=study.domain.decoded_digests)
-    manifest = with_mask_classes(
-        study.domain, manifest, study.input.get("mask_values"), study.input.get("other_values")
-    )
-    return manifest
+    return with_mask_classes(study.domain, manifest, study.input.get("mask_values"), study.input.get("other_values"))
 
 
 def _in_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> Manifest:
@@ -212,6 +209,8 @@ def _in_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> 
 
 def _of_classes_with_rows(examples: Examples) -> Examples:
     """The examples without the classes of which every file was left out: nothing can be learnt of them."""
+    if not examples.left_out:
+        return examples
     manifest, empty = examples.manifest.without_empty_classes()
     if empty:
         log.warning("no file of %s can be read: the run learns %d classes, not %d", ", ".join(map(repr, empty)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import random
 import shlex
@@ -88,7 +89,11 @@ def main() -> None:
                 out = place / "killed"
                 shutil.rmtree(out, ignore_errors=True)
                 while True:
-                    resume = ["--resume"] if (out / "run.json").exists() else []
+                    record = out / "run.json"
+                    state = json.loads(record.read_text())["state"] if record.exists() else None
+                    if state == "finished":  # it was killed between its last file and its end
+                        break
+                    resume = [] if state is None else ["--resume"]
                     number = start(asked.domain, [*command, "--out", str(out), *resume], log)
                     if kills < asked.kills:
                         wait(number, generator.uniform(0, seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from graftwork.audio.contract import AudioContract
 from graftwork.audio.wav2vec2 import group_norm_over_clips
 from graftwork.audio.wavlm import GatedAttention
 from graftwork.core.backbone import Backbone, Features, named_tensors
+from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import start_runtime
 
 from .conftest import CONFIGS, relative_difference, with_lively_norms
 
@@ -342,7 +345,7 @@ def test_no_stage_asks_the_device_for_a_number(backbone: Backbone, clips: list[t
     wait, in every layer, until the GPU has done everything before."""
     batch = backbone.contract.collate(clips)
     backbone.network.to("meta")
-    sent = batch.to("meta")
+    sent = replace(start_runtime(Recipe(device="cpu")), device=torch.device("meta")).send(batch)
     assert sent.lengths is not None
     assert sent.lengths.device.type == "cpu"
     found = backbone.run(sent)

@@ -100,6 +100,20 @@ def test_what_was_damaged_on_the_disk_is_computed_anew(counted, examples, cached
     assert not calls
 
 
+def test_what_is_damaged_in_two_files_is_computed_anew(counted, examples, cached):
+    backbone, calls = counted
+    stored(backbone, examples, 2, cached)
+    (data,) = Path(cached.cache).rglob("*.bin")
+    for copy in ("0" * 32, "f" * 32):
+        for path in (data, data.with_suffix(".json")):
+            path.with_stem(copy).write_bytes(
+                path.read_bytes() if path.suffix == ".json" else bytes(data.stat().st_size)
+            )
+    calls.clear()
+    found = stored(backbone, examples, 2, cached)
+    torch.testing.assert_close(torch.stack(list(found.tensors)), outputs(backbone, examples, 2), atol=1e-6, rtol=0)
+
+
 def test_a_deeper_frontier_does_not_go_on_from_damage(counted, examples, cached):
     backbone, calls = counted
     stored(backbone, examples, 1, cached)

@@ -61,6 +61,26 @@ def test_an_error_of_another_file_keeps_its_own_name(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_place_that_cannot_be_is_named_whatever_part_of_it_is_wrong(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file" / "a.csv", tmp_path / "file" / "b" / "a.csv"):
+        with pytest.raises(OutputError, match=r"a\.csv: cannot be written"):
+            write_text(place, "x")
+
+
+def test_a_folder_that_cannot_be_flushed_does_not_undo_what_is_written(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refuse_folders(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    write_text(tmp_path / "a", "x")
+    assert (tmp_path / "a").read_text() == "x"
+
+
 def test_names_of_any_length_and_kind_can_be_written(tmp_path):
     for name in ("x" * 250 + ".csv", "scan.nii.gz", "a. long sentence with a dot. and more of it than any ending has"):
         write_text(tmp_path / name, "x")

@@ -64,5 +64,6 @@ def test_files_of_the_same_content_with_different_targets_are_named(tmp_path):
     found = overview(read_manifest(tmp_path / "table.csv"))
     pair = {f"{tmp_path}/a.npy": "x", f"{tmp_path}/b.npy": "y"}
     assert found.same_content == 2
-    assert found.conflicts == found.to_json()["conflicts"] == (pair,)
+    assert (found.conflicts, found.conflicting) == (1, (pair,))
+    assert found.to_json()["conflicting"] == (pair,)
     assert f"1 of these sets have different targets:\n    {tmp_path}/a.npy: x, {tmp_path}/b.npy: y" in str(found)

@@ -1,6 +1,7 @@
 """The gradient loop against one written by hand; interruption, repetition, early stopping."""
 
 import stat
+import weakref
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import finetune, new_graft
 from graftwork.core.optimisation import rate_factor
 from graftwork.core.recipe import Recipe
+from graftwork.core.runtime import start_runtime
 from graftwork.core.strategies import parse_strategy
 
 
@@ -313,6 +315,7 @@ def test_in_every_precision_a_run_repeats_itself_and_resumes_to_the_same_bytes(
     resumed = finetune(backbone, rows, checkpoints=tmp_path, resume=True, **options)
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert whole.history == resumed.history
+    assert start_runtime(settings).device.type == device
 
 
 def too_small_for(backbone, most, tried):
@@ -340,6 +343,23 @@ def test_batches_that_do_not_fit_the_device_go_through_it_in_pieces(make_backbon
     assert tried == [16, 8, *[4] * 4 * 2 * 3]
     assert caplog.text.count("they go through the network in") == 2
     assert "in 4 pieces from now on" in caplog.text
+
+
+def test_no_graph_of_a_failed_attempt_takes_the_memory_of_the_next(make_backbone, examples, recipe, monkeypatch):
+    """The memory that a backward pass ran out of is free again when the halves are tried."""
+    graphs, attempts = [], []
+
+    def backward(runtime, loss):
+        assert all(graph() is None for graph in graphs)
+        attempts.append(1)
+        if len(attempts) == 1:
+            graphs.append(weakref.ref(loss))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        loss.backward()
+
+    monkeypatch.setattr("graftwork.core.runtime.Runtime.backward", backward)
+    finetune(make_backbone(norm=False), examples, strategy="full", recipe=replace(recipe, epochs=1))
+    assert len(attempts) > 2
 
 
 def test_an_example_that_does_not_fit_the_device_ends_training_with_advice(make_backbone, examples, recipe):
