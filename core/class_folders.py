@@ -21,7 +21,10 @@ PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val
               "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
 
 MASK_FOLDERS = ("mask", "masks", "segmentation", "segmentations")
-MASK_NAME = re.compile(r"(.+)[ _.-](?:mask|seg|segmentation)(?:[ _.-]?[0-9]+)?", re.IGNORECASE)
+MASK_NAME = re.compile(
+    r"(.+?)[ _.-]+\(?(?:masks?|seg|segmentation|labels?|labelmap|roi|gt|groundtruth|annotation)\)?(?:[ _.-]?[0-9]+)?",
+    re.IGNORECASE,
+)
 """A mask beside its scan, as `one_mask.png` or `one_mask_1.png` beside `one.png`: it would give away the class."""
 
 LEAST_FOLDERS = 3
@@ -92,6 +95,10 @@ def _examples(label: Path, suffixes: Sequence[str]) -> tuple[list[Path], Counter
     files, others = [], Counter[str]()
     for file in sorted(label.rglob("*")):
         if not file.is_file():
+            if not file.exists():
+                others["links to files that are not there"] += 1
+            elif not file.is_dir():
+                others["no files, but pipes or devices"] += 1
             continue
         if any(part.startswith(".") for part in file.relative_to(label).parts):
             others["hidden"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,15 @@ from graftwork.core.errors import AdapterError
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
 from graftwork.core.names import name_key
+from graftwork.core.run_folder import run_record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "learnt_rows.csv"
+DIGEST = "learnt_rows"
+"""The field of a run's record that holds the SHA-256 of the list."""
+
 SHOWN = 5
 
 
@@ -56,9 +61,10 @@ class Overlap:
         return "; ".join(found) or None
 
 
-def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -> None:
+def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -> str:
     """One CSV row for every example the run has learnt from, and for every one its epoch was chosen by: path, row,
-    part, group, the SHA-256 of the file's bytes and, where the domain decodes files, that of what it holds.
+    part, group, the SHA-256 of the file's bytes and, where the domain decodes files, that of what it holds. Returns the
+    SHA-256 of the list, by which one that was cut is known.
 
     Windows and segments of a recording are one row, with the group of the first. A folder of DICOM files counts by
     these and by the series that is named, so that one named with its series is another than without.
@@ -78,6 +84,7 @@ def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -
         tables.append(table)
     with whole_file(folder / NAME) as beside:
         pd.concat(tables, ignore_index=True).to_csv(beside, index=False)
+    return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
 
 
 def find_overlap(folder: str | Path, manifest: Manifest) -> Overlap | None:
@@ -86,7 +93,10 @@ def find_overlap(folder: str | Path, manifest: Manifest) -> Overlap | None:
     import pandas as pd
 
     place = Path(folder) / NAME
+    written = (run_record(Path(folder)) or {}).get(DIGEST)
     try:
+        if written is not None and written != hashlib.sha256(place.read_bytes()).hexdigest():
+            raise ValueError("it was changed or cut after it was written")
         known = pd.read_csv(place, dtype=str, keep_default_na=False)
         train, val = (known[known["part"] == part] for part in ("train", "val"))
         learnt = _known(train)

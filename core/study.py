@@ -22,7 +22,7 @@ from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.examples import Examples, Unreadable, read_examples
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out
 from graftwork.core.judging import judge, predict
-from graftwork.core.learnt_rows import Overlap, find_overlap, write_learnt_rows
+from graftwork.core.learnt_rows import DIGEST, Overlap, find_overlap, write_learnt_rows
 from graftwork.core.manifest import Manifest
 from graftwork.core.mask_classes import with_mask_classes
 from graftwork.core.patches import usual_batch_size
@@ -112,8 +112,9 @@ def run_study(study: Study) -> Outcome:
         else:
             outcome = hold_out(experiment, examples, val_fraction, study.data["test_fraction"])
         if runtime.rank == 0:
-            _write(study, outcome, examples, watch)
-            mark(study.out, record | {"frozen": dataclasses.asdict(outcome.run.proof)}, FINISHED)
+            learnt = _write(study, outcome, examples, watch)
+            proof = dataclasses.asdict(outcome.run.proof)
+            mark(study.out, record | {"frozen": proof, DIGEST: learnt}, FINISHED)
         runtime.wait()
     device_mb = peak_device_memory_mb()
     log.info("%.1f s, peak memory %.0f MB%s", time.monotonic() - started, peak_memory_mb(),
@@ -121,8 +122,8 @@ def run_study(study: Study) -> Outcome:
     return outcome
 
 
-def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | None) -> None:
-    """Everything that a run's folder holds but its record."""
+def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | None) -> str:
+    """Writes everything that a run's folder holds but its record; returns the digest of the list of learnt rows."""
     notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
              "shared_between_parts": len(examples.manifest.shared_content())}  # fmt: skip
     if outcome.leakage is not None:
@@ -133,7 +134,7 @@ def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | No
     if watch is not None:
         outcome.run.adapter.record["seen"] = watch.seen(outcome.run.rows.paths)
     outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
-    write_learnt_rows(study.out, outcome.run.rows, outcome.run.val)
+    return write_learnt_rows(study.out, outcome.run.rows, outcome.run.val)
 
 
 def evaluate_run(

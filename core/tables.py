@@ -118,6 +118,9 @@ def _validated(
         if group is None and _letters(asked) not in GROUP_COLUMNS:
             rows.warn(f"column {asked!r} is taken for the groups that splits keep together ({len(set(groups))} in "
                       f"{len(groups)} rows); --group names another")  # fmt: skip
+        _warn_of_alike_groups(rows, asked, groups)
+        if group is None:
+            _warn_of_other_groups(rows, asked, names)
     else:
         _warn_of_segments(rows, paths)
     parts = _parts(rows, split) if split is not None and rows.find(split) is not None else None
@@ -153,6 +156,27 @@ def _warn_of_segments(rows: TableRows, paths: Sequence[str]) -> None:
     if different < len(recordings):
         rows.warn(f"{len(recordings)} rows are seconds of {different} recordings, which splits may put on both sides: "
                   "name the recording or its speaker with --group")  # fmt: skip
+
+
+def _warn_of_alike_groups(rows: TableRows, column: str, groups: Sequence[str]) -> None:
+    folded: dict[str, set[str]] = {}
+    for group in groups:
+        folded.setdefault(group.casefold(), set()).add(group)
+    alike = [sorted(one) for one in folded.values() if len(one) > 1]
+    if alike:
+        more = f", as are those of {len(alike) - 1} more" if len(alike) > 1 else ""
+        rows.warn(f"column {column!r}: {', '.join(map(repr, alike[0]))} differ in case alone and are different groups"
+                  f"{more}: if these are the same people, splits may separate them")  # fmt: skip
+
+
+def _warn_of_other_groups(rows: TableRows, taken: str, names: Sequence[str]) -> None:
+    """Says where further columns name people, whom splits that keep the groups together may separate."""
+    passed_over = {_letters(name) for name in (*names, taken)}
+    others = [str(column) for column in rows.table.columns if _letters(str(column)) not in passed_over
+              and _letters(str(column)) in (*GROUP_COLUMNS, *PERSON_COLUMNS)]  # fmt: skip
+    if others:
+        rows.warn(f"splits keep {taken!r} together; {', '.join(map(repr, others))} may name people too, whom they may "
+                  "separate: choose with --group")  # fmt: skip
 
 
 def _group_column(rows: TableRows, names: Sequence[str]) -> str | None:

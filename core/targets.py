@@ -17,7 +17,7 @@ from graftwork.core.transcripts import encode, normalise_text, spelt, vocabulary
 TRUTH = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 MISSING = ("nan", "na", "n/a", "null", "none", "inf", "+inf", "-inf", "infinity", "-infinity", "-", "--", "?", ".",
-           "missing", "unknown")  # fmt: skip
+           "missing", "unknown", "#n/a", "#na", "#null!", "#num!", "#value!", "#ref!", "#div/0!", "#name?")  # fmt: skip
 """Cells, lower case, that programs and people write where there is no number."""
 
 FEW_NUMBERS = 10
@@ -33,6 +33,9 @@ SHOWN_CLASSES = 20
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_LIKE_A_NUMBER = re.compile(r"[+-]?[0-9][0-9.,'\s]*[^\W\d_%°]{0,6}[%°]?")
+"""Digits with separators of thousands, or with a unit behind them."""
+
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 
 
@@ -46,7 +49,15 @@ def guessed_task(rows: TableRows, names: Sequence[str], columns: list[list[str]]
     many = len(set(found)) > FEW_NUMBERS
     strange = [index for index, (cell, number) in enumerate(zip(columns[0], numbers, strict=True))
                if cell and number is None]  # fmt: skip
-    absent = [index for index in strange if columns[0][index].lower() in MISSING]
+    # What is written as a number and is none here is too large for one.
+    absent = [index for index in strange
+              if columns[0][index].lower() in MISSING or _NUMBER.fullmatch(columns[0][index])]  # fmt: skip
+    alike = {columns[0][index] for index in strange if _LIKE_A_NUMBER.fullmatch(columns[0][index])}
+    if len(alike) > max(FEW_NUMBERS, len(columns[0]) / 2) and not _names_people(names[0]):
+        rows.note(f"{len(alike)} different cells such as {min(alike)!r} look like numbers with separators or units: "
+                  "write plain numbers with a decimal point, or add --task single-label if these are classes", None,
+                  names[0])  # fmt: skip
+        return "single-label"
     if found and strange:
         slips = len(absent) == len(strange) or (
             (many or not whole) and len(strange) <= STRANGE_SHARE * (len(found) + len(strange))

@@ -67,7 +67,9 @@ def decode(path: str) -> tuple[Scan, Any]:
         _require_decoder(dataset, path)
         if "PhotometricInterpretation" not in dataset:
             raise UnreadableError(f"{path}: PhotometricInterpretation is missing: what its pixels mean is not known")
-        values = values_of(dataset, pixel_array(dataset), path)
+        pixels = pixel_array(dataset)
+        _check_frames(dataset, pixels.ndim, len(pixels), path)
+        values = values_of(dataset, pixels, path)
         palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
         rgb = palette or int(dataset.get("SamplesPerPixel", 1)) == 3
         byte = palette or (rgb and int(dataset.BitsAllocated) == 8)
@@ -96,6 +98,15 @@ def _check_room(dataset: Any, path: str) -> None:
     """Raises UnreadableError where the header claims more than fits in memory."""
     sizes = [number(dataset, name, path) or 1 for name in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
     check_room([int(size) for size in sizes], path)
+
+
+def _check_frames(dataset: Any, dimensions: int, length: int, path: str) -> None:
+    """Raises UnreadableError where a file holds more frames than its header says: pydicom hands out all of them."""
+    said = int(number(dataset, "NumberOfFrames", path) or 1)
+    one = 2 + (int(dataset.get("SamplesPerPixel", 1)) > 1)
+    held = length if dimensions > one else 1
+    if held != said:
+        raise UnreadableError(f"{path}: its header says {said} frame{'' if said == 1 else 's'}, and it holds {held}")
 
 
 def _require_decoder(dataset: Any, path: str) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from graftwork.core.content import channel_files
 from graftwork.core.errors import ContractError
 from graftwork.imaging.orientation import from_stored_order, in_stored_order, plane_of, volume_of
+from graftwork.imaging.pixels import UPRIGHT, turned_by
 from graftwork.imaging.scan import NIFTI, PICTURES, SAME_MM, Scan, corners_apart_mm, times
 
 MaskOrder = Literal["place", "stored"]
@@ -27,6 +28,7 @@ def on_scan(mask: Scan, scan: Scan, order: MaskOrder = "place") -> NDArray[np.fl
     if mask.affine is not None and scan.affine is not None:
         return _by_place(mask, scan)
     if mask.affine is None and scan.affine is None:
+        _check_turned(mask, scan)
         return _checked(_of_dimension(mask, scan).values[0], mask, scan)
     if order == "place" and not _picture_of_slice(mask, scan) and not _picture_of_slice(scan, mask):
         says, silent = (scan, mask) if mask.affine is None else (mask, scan)
@@ -34,6 +36,16 @@ def on_scan(mask: Scan, scan: Scan, order: MaskOrder = "place") -> NDArray[np.fl
                             "which is not known; write both with one affine, or take voxels in the order in which both "
                             "files hold them (--mask-order stored)")  # fmt: skip
     return _by_order(mask, scan)
+
+
+def _check_turned(mask: Scan, scan: Scan) -> None:
+    """Raises ContractError where one of two pictures says that a camera held it another way (EXIF), by which it was
+    turned when it was read, and the other does not."""
+    files = [channel_files(one.path)[0] for one in (mask, scan)]
+    mask_turned, scan_turned = (turned_by(file) if file.lower().endswith(PICTURES) else UPRIGHT for file in files)
+    if mask_turned != scan_turned:
+        raise ContractError(f"{mask.path}: its EXIF orientation is {mask_turned}, that of its image {scan.path} is "
+                            f"{scan_turned}: one was turned and the other was not; save both upright")  # fmt: skip
 
 
 def _by_place(mask: Scan, scan: Scan) -> NDArray[np.float32]:

@@ -71,6 +71,16 @@ def opened(path: str) -> Iterator[Image]:
             yield picture
 
 
+EXIF_ORIENTATION, UPRIGHT = 0x0112, 1
+
+
+def turned_by(path: str) -> int:
+    """The EXIF orientation of a picture, 1 to 8, by which it is turned when it is read; 1 for none. Raises
+    UnreadableError for what is no picture."""
+    with decoding(path, "cannot be read as a picture"), _open(path) as picture:
+        return int(picture.getexif().get(EXIF_ORIENTATION, UPRIGHT))
+
+
 _OPENING = Lock()
 
 

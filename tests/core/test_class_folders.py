@@ -1,9 +1,11 @@
 """Folders per class: every file is an example or is counted among what is left out."""
 
+import os
 import unicodedata
 
 import pytest
 
+from graftwork.core.class_folders import read_class_folders
 from graftwork.core.errors import ManifestError
 from graftwork.core.tables import read_manifest
 
@@ -91,3 +93,27 @@ def test_one_class_in_two_forms_of_unicode_is_one(tmp_path):
 def test_folders_called_by_many_numbers_are_classes(tmp_path):
     fill(tmp_path, *(f"{number}/1.png" for number in range(12)))
     assert read(tmp_path)[1].classes == tuple(map(str, range(12)))
+
+
+def test_links_to_nowhere_and_pipes_are_counted(tmp_path, caplog):
+    """A checkout of which only a part was fetched, as of git-annex, has such links."""
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(2):
+            (tmp_path / label / f"{number}.npy").write_bytes(b"x")
+    (tmp_path / "a" / "2.npy").symlink_to(tmp_path / "absent.npy")
+    os.mkfifo(tmp_path / "b" / "pipe.npy")
+    assert len(read_class_folders(tmp_path, (".npy",))) == 4
+    assert "1 links to files that are not there" in caplog.text
+    assert "1 no files, but pipes or devices" in caplog.text
+
+
+@pytest.mark.parametrize("behind", [" (mask)", "_label", "-roi", "_gt", ".seg", "_mask_2", "_annotation"])
+def test_masks_beside_their_scans_are_known_by_many_names(tmp_path, behind):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "one.npy").write_bytes(b"x")
+        (tmp_path / label / f"one{behind}.npy").write_bytes(b"y")
+        (tmp_path / label / f"other{behind}.npy").write_bytes(b"z")  # beside no scan of its name: an example
+    found = read_class_folders(tmp_path, (".npy",))
+    assert sorted(found["path"]) == ["a/one.npy", f"a/other{behind}.npy", "b/one.npy", f"b/other{behind}.npy"]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from graftwork.core.errors import AdapterError
+from graftwork.core.files import write_json
 from graftwork.core.learnt_rows import NAME, Overlap, find_overlap, write_learnt_rows
 from graftwork.core.tables import read_manifest
 
@@ -115,3 +116,14 @@ def test_a_list_that_cannot_be_read_is_refused(folder, manifest):
     (folder / NAME).write_text("path,row\nx,1\n")
     with pytest.raises(AdapterError, match=f"{NAME}: cannot be read .*delete it to judge without it"):
         find_overlap(folder, manifest)
+
+
+def test_a_list_that_was_cut_is_refused(manifest, tmp_path):
+    """Otherwise the rows that it lost would count as new."""
+    write_json(tmp_path / "run.json", {"state": "finished", "learnt_rows": write_learnt_rows(tmp_path, manifest, None)})
+    lines = (tmp_path / NAME).read_text().splitlines(keepends=True)
+    assert find_overlap(tmp_path, manifest).training == len(manifest)
+    for cut in ("".join(lines[:30]), "".join(lines)[:-7], lines[0]):
+        (tmp_path / NAME).write_text(cut)
+        with pytest.raises(AdapterError, match=r"learnt_rows\.csv: cannot be read .it was changed or cut"):
+            find_overlap(tmp_path, manifest)

@@ -481,3 +481,44 @@ def test_of_many_classes_a_message_names_some(write):
     found = problems(write("path,label\na.png,z\n"), classes=[f"c{number}" for number in range(30)])
     assert found[0].startswith("row 2, column 'label': unknown label 'z'; the classes are 'c0', ")
     assert found[0].endswith("'c19' and 10 more")
+
+
+def table_of(tmp_path, header, cells):
+    for number in range(len(cells)):
+        (tmp_path / f"{number}.npy").write_bytes(bytes([number]))
+    lines = [f"path\t{header}", *(f"{number}.npy\t{cell}" for number, cell in enumerate(cells))]
+    (tmp_path / "table.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path / "table.tsv"
+
+
+@pytest.mark.parametrize("form", ["5.{:03},25", "5,{:03}.25", "5 {:03}.9", "{}.22 mm", "5'{:03}", "{} %"])
+def test_numbers_with_separators_or_units_are_asked_about_not_learnt_as_classes(tmp_path, form):
+    table = table_of(tmp_path, "label", [form.format(100 + number) for number in range(24)])
+    with pytest.raises(ManifestError, match="look like numbers with separators or units"):
+        read_manifest(table)
+    assert read_manifest(table, task="single-label").task == "single-label"
+
+
+@pytest.mark.parametrize("cell", ["1e400", "#N/A", "#DIV/0!", "#VALUE!"])
+def test_what_is_no_number_among_numbers_is_refused(tmp_path, cell):
+    table = table_of(tmp_path, "label", [cell if number % 3 == 0 else f"{number}.5" for number in range(24)])
+    with pytest.raises(ManifestError, match=r"and 16 other rows have numbers: mend or remove it"):
+        read_manifest(table)
+
+
+def test_codes_of_digits_and_letters_stay_classes(tmp_path):
+    table = table_of(tmp_path, "label", [f"{number % 3}a" for number in range(24)])
+    assert read_manifest(table).classes == ("0a", "1a", "2a")
+
+
+def test_further_columns_of_people_and_groups_that_differ_in_case_are_said(tmp_path, caplog):
+    cells = [f"{'ab'[number % 2]}\tg{number % 4}\tp{number // 2}" for number in range(12)]
+    found = read_manifest(table_of(tmp_path, "label\tgroup\tpatient_id", cells))
+    assert len(set(found.groups)) == 4
+    assert "splits keep 'group' together; 'patient_id' may name people too" in caplog.text
+    caplog.clear()
+    read_manifest(tmp_path / "table.tsv", group="patient_id")
+    assert "may name people too" not in caplog.text
+    cells = [f"{'ab'[number % 2]}\t{'pP'[number % 2]}{number // 2}" for number in range(12)]
+    read_manifest(table_of(tmp_path, "label\tgroup", cells))
+    assert "'P0', 'p0' differ in case alone and are different groups, as are those of 5 more" in caplog.text

@@ -164,3 +164,18 @@ def test_a_deflated_file_is_read_unless_it_unpacks_to_more_than_fits(write_dicom
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 400_000})())
     with pytest.raises(UnreadableError, match=r"slice\.dcm: unpacks to more than the 0\.0004 GB"):
         read_scan(path)
+
+
+@pytest.mark.parametrize(("said", "held"), [(None, 2), (2, 3), (1, 2)])
+def test_more_frames_than_the_header_says_are_refused(write_dicom, said, held):
+    """pydicom hands out all that the data hold, with a warning."""
+    stored = np.zeros((held, 6, 8), np.uint16)
+    path = write_dicom(stored)
+    dataset = pydicom.dcmread(path)
+    if said is None:
+        del dataset.NumberOfFrames
+    else:
+        dataset.NumberOfFrames = said
+    dataset.save_as(path)
+    with pytest.raises(UnreadableError, match=rf"its header says {said or 1} frames?, and it holds {held}"):
+        read_scan(path)

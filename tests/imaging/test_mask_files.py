@@ -194,3 +194,17 @@ def test_names_of_many_files_that_are_called_alike_are_found_at_once():
     assert names[:3] == ["image", "image-2", "image-3"]
     assert len(set(names)) == 20_000
     assert output_names(["a-2.png", "x/a.png", "y/a.png", "z/a.png"]) == ["a-2", "a", "a-3", "a-4"]
+
+
+@pytest.mark.parametrize(("image", "mask", "fits"), [(6, 1, False), (3, 3, True), (1, 8, False), (1, 1, True)])
+def test_a_camera_that_was_held_another_way_turns_image_and_mask_or_neither(tmp_path, image, mask, fits):
+    for name, orientation in (("image", image), ("mask", mask)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / f"{name}.png", exif=exif)
+    scan = read_scan(str(tmp_path / "image.png"))
+    if fits:
+        assert read_mask(str(tmp_path / "mask.png"), scan, (0, 1)).sum() == 8
+    else:
+        with pytest.raises(ContractError, match=f"EXIF orientation is {mask}, that of its image .* is {image}"):
+            read_mask(str(tmp_path / "mask.png"), scan, (0, 1))
