@@ -171,6 +171,21 @@ def recipe():
     return Recipe(epochs=2, batch_size=8, device="cpu", workers=0, memory_format="contiguous")
 
 
+def on_a_small_device(backbone, most, tried, *, learning=False):
+    """The backbone on a device whose memory takes so many examples at once; `learning`: only while it learns. `tried`
+    gets the number of examples of every attempt."""
+
+    def run(network, features):
+        if network.training or not learning:
+            tried.append(len(features))
+            if len(features) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return first.run(network, features)
+
+    first = backbone.stages[0]
+    return replace(backbone, stages=(replace(first, run=run), *backbone.stages[1:]))
+
+
 def shift(example, generator):
     """A random change: brighter or darker."""
     return example + float(generator.normal(0, 0.1))

@@ -110,6 +110,19 @@ def test_finished_folds_of_other_rows_are_not_taken_over(make_experiment, exampl
         cross_validate(replace(resumed, recipe=replace(resumed.recipe, learning_rate=0.5)), examples, 3, 0.25)
 
 
+def test_a_finished_fold_is_not_taken_over_for_other_test_rows(make_experiment, examples, tmp_path):
+    """Also where it is the only one that has finished, and its training rows are what they were."""
+    experiment = make_experiment("probe")
+    cross_validate(experiment, examples, 3, 0.0)
+    for fold in ("2", "3"):
+        (tmp_path / "folds" / fold / "fold.json").unlink()
+    tested = np.flatnonzero(examples.manifest.fold_numbers(3, 0) == 0)
+    groups = tuple(f"{name}x" if row in tested else name for row, name in enumerate(examples.manifest.groups))
+    changed = replace(examples, manifest=replace(examples.manifest, groups=groups))
+    with pytest.raises(OutputError, match="the finished fold had another test data"):
+        cross_validate(replace(experiment, resume=True), changed, 3, 0.0)
+
+
 def test_finished_folds_are_taken_over_as_they_are(make_experiment, examples, tmp_path, monkeypatch):
     experiment = make_experiment("partial:1")
     whole = cross_validate(experiment, examples, 3, 0.25)

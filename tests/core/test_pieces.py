@@ -15,18 +15,7 @@ from graftwork.core.pieces import in_pieces
 from graftwork.core.prefix import Prefix
 from graftwork.core.runtime import start_runtime
 
-
-def small(backbone, most, tried):
-    """The backbone on a device whose memory takes so many examples at once."""
-
-    def run(network, features):
-        tried.append(len(features))
-        if len(features) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return first.run(network, features)
-
-    first = backbone.stages[0]
-    return replace(backbone, stages=(replace(first, run=run), *backbone.stages[1:]))
+from .conftest import on_a_small_device
 
 
 def test_pieces_come_in_order_with_their_lengths():
@@ -47,7 +36,7 @@ def test_a_frozen_pass_is_the_same_in_pieces(backbone, examples, recipe):
     options = replace(recipe, views=0, batch_size=16)
     whole = beyond(backbone, examples, 4, start_runtime(options), options)
     tried = []
-    pieces = beyond(small(backbone, 5, tried), examples, 4, start_runtime(options), options)
+    pieces = beyond(on_a_small_device(backbone, 5, tried), examples, 4, start_runtime(options), options)
     torch.testing.assert_close(torch.stack(list(pieces.tensors)), torch.stack(list(whole.tensors)))
     assert max(tried) > 5
 
@@ -56,7 +45,7 @@ def test_predictions_are_the_same_in_pieces(backbone, examples, recipe):
     run = finetune(backbone, examples, strategy="full", recipe=recipe)
     expected = predict(run.adapter, examples, device="cpu")
     tried = []
-    run.adapter.graft.stages = small(run.adapter.graft.stages, 3, tried)
+    run.adapter.graft.stages = on_a_small_device(run.adapter.graft.stages, 3, tried)
     np.testing.assert_allclose(predict(run.adapter, examples, device="cpu"), expected, atol=1e-6)
     assert tried[0] == 16
 

@@ -15,6 +15,7 @@ from graftwork.core.run_folder import (
     claim_folder,
     mark,
     write_predictions,
+    writing_run,
 )
 
 
@@ -50,6 +51,18 @@ def test_a_folder_is_claimed_only_where_nothing_is_overwritten(tmp_path, state, 
     else:
         with pytest.raises(OutputError, match=message):
             claim_folder(folder, resume)
+
+
+def test_while_a_run_writes_its_folder_is_its_own_and_rid_of_leftovers(tmp_path):
+    folder = tmp_path / "run"
+    mark(folder, {"a": 1}, UNFINISHED)
+    (folder / ".graftwork-12.json").write_text("half")
+    with writing_run(folder, {"a": 1}, resume=True):
+        assert not (folder / ".graftwork-12.json").exists()
+        with pytest.raises(OutputError, match="another run is writing here"), writing_run(folder, {}, resume=True):
+            pass
+    with pytest.raises(OutputError, match="holds an unfinished run"), writing_run(folder, {"a": 1}, resume=False):
+        pass
 
 
 def test_a_run_asked_for_otherwise_is_not_gone_on_with(tmp_path):

@@ -82,6 +82,15 @@ def test_a_card_that_only_emulates_bf16_computes_in_fp16(monkeypatch, really, ex
     assert choose_precision("auto", torch.device("cuda")) == expected
 
 
+def test_a_run_does_not_inherit_the_device_of_the_one_before():
+    """Accelerate keeps it for the whole process."""
+    from accelerate.state import PartialState
+
+    start_runtime(Recipe(device="cpu"))
+    PartialState._shared_state["device"] = torch.device("meta")
+    assert start_runtime(Recipe(device="cpu")).accelerator.device.type == "cpu"
+
+
 def test_seeds_of_several_numbers_differ_in_every_one_of_them():
     def first(*numbers):
         seed_everything(*numbers)

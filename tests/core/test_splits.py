@@ -101,3 +101,11 @@ def test_a_part_without_a_share_gets_no_rows():
 def test_too_few_folds_or_groups_are_refused(folds, message):
     with pytest.raises(SettingsError, match=message):
         fold_numbers(np.ones((9, 1)), np.arange(9) // 3, folds, 0)
+
+
+def test_too_few_groups_are_told_of_what_was_asked_for():
+    units, kinds = np.zeros(6, int), np.ones((6, 1))
+    with pytest.raises(SettingsError, match="found 1: use fewer folds"):
+        fold_numbers(kinds, units, 3, 0)
+    with pytest.raises(SettingsError, match="found 1: give --val-fraction 0 or --test-fraction 0"):
+        allocate(kinds, units, (0.8, 0.2), 0)

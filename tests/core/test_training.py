@@ -20,6 +20,8 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
 from graftwork.core.strategies import parse_strategy
 
+from .conftest import on_a_small_device
+
 
 def learnt(run):
     return {name: value.detach() for name, value in run.adapter.graft.learnt().items()}
@@ -318,26 +320,12 @@ def test_in_every_precision_a_run_repeats_itself_and_resumes_to_the_same_bytes(
     assert start_runtime(settings).device.type == device
 
 
-def too_small_for(backbone, most, tried):
-    """The backbone on a device whose memory takes so many examples at once while it learns."""
-
-    def run(network, features):
-        if network.training:
-            tried.append(len(features))
-            if len(features) > most:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-        return first.run(network, features)
-
-    first = backbone.stages[0]
-    return replace(backbone, stages=(replace(first, run=run), *backbone.stages[1:]))
-
-
 def test_batches_that_do_not_fit_the_device_go_through_it_in_pieces(make_backbone, examples, recipe, caplog):
     backbone, tried = make_backbone(norm=False, dropout=0.0), []
     options = replace(recipe, batch_size=16, epochs=2)
     rows = examples.subset(range(48))
     whole = finetune(backbone, rows, strategy="full", recipe=options)
-    pieces = finetune(too_small_for(backbone, 5, tried), rows, strategy="full", recipe=options)
+    pieces = finetune(on_a_small_device(backbone, 5, tried, learning=True), rows, strategy="full", recipe=options)
     close(learnt(whole), learnt(pieces), 1e-6)
     assert [row["train_loss"] for row in whole.history] == pytest.approx([row["train_loss"] for row in pieces.history])
     assert tried == [16, 8, *[4] * 4 * 2 * 3]
@@ -363,7 +351,7 @@ def test_no_graph_of_a_failed_attempt_takes_the_memory_of_the_next(make_backbone
 
 
 def test_an_example_that_does_not_fit_the_device_ends_training_with_advice(make_backbone, examples, recipe):
-    backbone = too_small_for(make_backbone(norm=False, dropout=0.0), 0, [])
+    backbone = on_a_small_device(make_backbone(norm=False, dropout=0.0), 0, [], learning=True)
     with pytest.raises(TrainingError, match=r"does not fit in the device's memory: lower --batch-size"):
         finetune(backbone, examples, strategy="full", recipe=recipe)
 
