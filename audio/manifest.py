@@ -9,7 +9,8 @@ from pathlib import Path
 from graftwork.audio.domain import DOMAIN
 from graftwork.core import adapter, tables
 from graftwork.core.adapter import Adapter
-from graftwork.core.manifest import Manifest, Task
+from graftwork.core.manifest import Manifest
+from graftwork.core.tasks import Task
 
 
 def read_manifest(
@@ -18,12 +19,20 @@ def read_manifest(
     target: str | None = None,
     group: str | None = None,
     split: str | None = "split",
-    task: Task | None = None,
+    task: Task | str | None = None,
+    order: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Manifest:
     """A validated manifest of clips; see `graftwork.core.read_manifest`."""
     return tables.read_manifest(
-        source, target=target, group=group, split=split, task=task, classes=classes, suffixes=DOMAIN.suffixes
+        source,
+        target=target,
+        group=group,
+        split=split,
+        task=task,
+        order=order,
+        classes=classes,
+        suffixes=DOMAIN.suffixes,
     )
 
 

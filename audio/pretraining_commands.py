@@ -161,11 +161,12 @@ def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Mani
     from graftwork.core.class_folders import files_below
     from graftwork.core.file_predictions import TABLES, find_inputs
     from graftwork.core.tables import read_manifest, read_paths
+    from graftwork.core.tasks import SINGLE_LABEL
 
     if speaker is not None:
         if len(sources) != 1:
             raise SettingsError(f"--speaker needs one table, found {len(sources)} sources")
-        return read_manifest(sources[0], target=speaker, task="single-label", split=None, suffixes=domain.suffixes)
+        return read_manifest(sources[0], target=speaker, task=SINGLE_LABEL, split=None, suffixes=domain.suffixes)
     first = Path(sources[0]).expanduser()
     if len(sources) == 1 and first.suffix.lower() in TABLES and first.is_file():
         numbered = read_paths(first)
@@ -187,6 +188,7 @@ def _unlabelled(source: str, paths: tuple[str, ...], rows: tuple[int, ...]) -> "
     import numpy as np
 
     from graftwork.core.manifest import Manifest
+    from graftwork.core.tasks import SINGLE_LABEL
 
     values = np.zeros(len(paths), dtype=np.int64)
-    return Manifest(source, paths, "single-label", "", ("",), values, rows=rows)
+    return Manifest(source, paths, SINGLE_LABEL, "", ("",), values, rows=rows)

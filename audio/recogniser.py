@@ -28,6 +28,7 @@ from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.tasks import TEXT
 from graftwork.core.transcripts import best_path, decode
 
 if TYPE_CHECKING:
@@ -86,10 +87,10 @@ def open_recogniser(source: str, domain: Domain, weights: str | None = None) -> 
     if source.startswith("hf:") and not (Path(source) / RECORD).is_file():
         frame_head = load_frame_head(source, weights, "name the folder of a run that has learnt text")
         backbone = replace(domain.load_backbone(source, weights=weights, pooling="none"), frame_head=frame_head)
-        graft = make_graft(backbone, parse_strategy("probe"), Recipe(), "text", frame_head.classes, 0)
+        graft = make_graft(backbone, parse_strategy("probe"), Recipe(), TEXT, frame_head.classes, 0)
         return graft, frame_head.classes
     adapter = open_adapter(source, domain, weights)
-    if adapter.task != "text":
+    if adapter.task.output != "frames":
         raise AdapterError(f"{source}: predicts {adapter.record['target']!r}, which is no text; use predict")
     return adapter.graft, adapter.classes
 
@@ -98,7 +99,7 @@ def open_recogniser(source: str, domain: Domain, weights: str | None = None) -> 
 def transcribe(graft: Graft, clips: Sequence[Tensor], decoder: Decoder, recipe: Recipe) -> list[str]:
     """What is said in clips (samples,) as the contract of the graft's backbone reads them."""
     contract = graft.stages.contract
-    manifest = Manifest("", tuple(map(str, range(len(clips)))), "text", "text", (), np.zeros((len(clips), 0)))
+    manifest = Manifest("", tuple(map(str, range(len(clips)))), TEXT, "text", (), np.zeros((len(clips), 0)))
     seconds = unequal([contract.seconds(clip) for clip in clips])
     examples = Examples(manifest, contract, tuple(clips), seconds=seconds)
     runtime = start_runtime(recipe)

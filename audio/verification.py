@@ -37,6 +37,7 @@ from graftwork.core.names import name_key
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import claim_folder
 from graftwork.core.tables import read_manifest
+from graftwork.core.tasks import SINGLE_LABEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ def enroll(
     if out.exists():
         raise OutputError(f"{out}: exists already; name another --out, or delete it")
     known = None if calibration is None else _read_calibration(Path(calibration))
-    rows = read_manifest(manifest, target=speaker, task="single-label", split=None, suffixes=voice.domain.suffixes)
+    rows = read_manifest(manifest, target=speaker, task=SINGLE_LABEL, split=None, suffixes=voice.domain.suffixes)
     embedder = voice.open()
     if known is not None and known[1] != embedder.digest:
         raise SettingsError(f"{calibration}: was found with other weights than those of {voice.source}")
@@ -284,7 +285,7 @@ def _read_calibration(path: Path) -> tuple[Calibration, str]:
 
 def _trials(domain: Domain, source: str, speaker: str, folder: str | None) -> Trials:
     if os.path.isdir(source) or source.lower().endswith(TABLES):
-        rows = read_manifest(source, target=speaker, task="single-label", split=None, suffixes=domain.suffixes)
+        rows = read_manifest(source, target=speaker, task=SINGLE_LABEL, split=None, suffixes=domain.suffixes)
         return all_pairs(source, rows.paths, [str(name) for name in rows.targets], rows.rows)
     return read_trials(source, folder)
 
@@ -304,4 +305,4 @@ def _cohort(voice: Voice, embedder: Embedder, source: str) -> Vectors:
 
 def _blank(paths: Sequence[str]) -> Manifest:
     """A manifest of clips about which nothing else is known."""
-    return Manifest("", tuple(paths), "single-label", "", ("",), np.zeros(len(paths), dtype=np.int64))
+    return Manifest("", tuple(paths), SINGLE_LABEL, "", ("",), np.zeros(len(paths), dtype=np.int64))

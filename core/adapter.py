@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -21,10 +21,11 @@ from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import DamagedFileError, as_written, write_checked_json, write_text
 from graftwork.core.freezing import FreezingProof, whole_digest
 from graftwork.core.graft import Graft, make_graft
-from graftwork.core.manifest import TASKS, Manifest, Task
+from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import seed_everything
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.tasks import TASKS, Task, find_task
 from graftwork.core.tensor_files import read_tensors, write_tensors
 from graftwork.core.versions import version_of
 
@@ -43,7 +44,7 @@ class Adapter:
 
     @property
     def task(self) -> Task:
-        return cast(Task, self.record["task"])
+        return find_task(self.record["task"])
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -78,7 +79,7 @@ def make_adapter(
         },
         "input": backbone.contract.to_json(),
         "strategy": str(graft.plan.strategy),
-        "task": manifest.task,
+        "task": manifest.task.name,
         "target": manifest.target,
         "classes": list(manifest.classes),
         "parameters": counted,
@@ -146,8 +147,8 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
                            f"({changed}); train it again")  # fmt: skip
     recipe = _recipe(place, record)
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
-    graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"], tuple(record["classes"]),
-                       rows)  # fmt: skip
+    graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"],
+                       tuple(record["classes"]), rows)  # fmt: skip
     found = whole_digest(graft.frozen_digests())
     if found != about["frozen_digest"]:
         raise AdapterError(
@@ -219,7 +220,7 @@ FIELDS: dict[str, Any] = {
     "backbone": {"id": str, "options": dict, "weights": (str, NoneType), "frozen_digest": str},
     "input": dict,
     "strategy": str,
-    "task": TASKS,
+    "task": tuple(task.name for task in TASKS),
     "target": str,
     "classes": [str],
     "parameters": {"all": int, "trained": int},

@@ -9,19 +9,21 @@ from pathlib import Path
 from graftwork.core.backbone import FrameHead
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
-from graftwork.core.manifest import Task
 from graftwork.core.names import composed
-from graftwork.core.tables import SENTENCE_COLUMNS, target_names, task_by_name
+from graftwork.core.tables import target_names
+from graftwork.core.target_guess import SENTENCE_COLUMNS, task_by_name
+from graftwork.core.tasks import find_task
 from graftwork.core.transcripts import BLANK, normalise_text
 
 CHECKPOINT = "checkpoint"
 """As `--vocabulary`: the characters, and the head, of the backbone's own checkpoint."""
 
 
-def check_vocabulary(asked: str | None, target: str | None, task: Task | None) -> None:
+def check_vocabulary(asked: str | None, target: str | None, task: str | None) -> None:
     """Raises SettingsError where characters are asked for and the target is not text."""
     names = target_names(target)
-    if asked is not None and (task or task_by_name(names)) != "text":
+    known = task_by_name(names) if task is None else find_task(task)
+    if asked is not None and (known is None or known.output != "frames"):
         raise SettingsError(
             f"--vocabulary {asked}: gives the characters of a text, and {', '.join(map(repr, names))} is not learnt as "
             f"text: leave it out, or name the column of the transcripts with --target ({', '.join(SENTENCE_COLUMNS)}; "

@@ -104,13 +104,14 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
 
         from graftwork.core.mask_classes import check_one_way, held_values
         from graftwork.core.overview import overview
-        from graftwork.core.tables import read_manifest
+        from graftwork.core.tables import read_manifest, split_order
 
         settings = {name: options[name] for name in domain.mask_settings}
         manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
-                                 task=options["task"], suffixes=domain.suffixes)  # fmt: skip
+                                 task=options["task"], order=split_order(options["order"]),
+                                 suffixes=domain.suffixes)  # fmt: skip
         manifest = replace(manifest, digests=domain.decoded_digests)
-        held = held_values(domain, manifest, manifest.paths, settings) if manifest.task == "mask" else None
+        held = held_values(domain, manifest, manifest.paths, settings) if manifest.task.in_files else None
         if held is not None:
             check_one_way(manifest, held)
         found = overview(manifest, held)
@@ -122,7 +123,7 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
     own = [parameter for parameter in domain.parameters if parameter.name in domain.mask_settings]
     return (
         "check",
-        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, *own, o.JSON),
+        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, o.ORDER, *own, o.JSON),
         "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
         f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",
     )

@@ -142,7 +142,7 @@ def _judged_to_json(judged: Judged) -> dict[str, Any]:
     manifest = judged.manifest
     return {
         "part": judged.part,
-        "task": manifest.task,
+        "task": manifest.task.name,
         "classes": list(manifest.classes),
         "paths": list(manifest.paths),
         "rows": list(manifest.rows),

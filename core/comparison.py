@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.bootstrap import LEVEL, Interval
-from graftwork.core.evaluation import compare_predictions, evaluate_predictions, headline, worse_than_chance
-from graftwork.core.manifest import Task
+from graftwork.core.evaluation import compare_predictions, evaluate_predictions, worse_than_chance
+from graftwork.core.tasks import find_task
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str]) -> Comparison:
         for name in ("part", "task", "classes", "paths", "rows", "values", "groups"):
             if part.judged[name] != about[name]:
                 raise RuntimeError(f"{part.strategy} and {parts[0].strategy} were judged on other {name}")
-    task, groups = cast(Task, about["task"]), about["groups"]
+    task, groups = find_task(about["task"]), about["groups"]
     truth = np.asarray(about["values"])
     predictions: dict[str, NDArray[np.float64]] = {
         part.strategy: np.asarray(part.judged["predictions"], dtype=np.float64) for part in parts
@@ -137,7 +137,7 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str]) -> Comparison:
         name: evaluate_predictions(task, about["classes"], truth, own, groups).metrics
         for name, own in predictions.items()
     }
-    metric = headline(task)
+    metric = task.metric
     best = find_best({name: own[metric].value for name, own in metrics.items()})
     differences: dict[str, dict[str, Interval]] = {name: {} for name in predictions}
     if best is not None:

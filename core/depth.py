@@ -17,13 +17,13 @@ from graftwork.core.activations import beyond
 from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone, Features, Stage, named_tensors, padding_mask
 from graftwork.core.errors import TrainingError
-from graftwork.core.evaluation import Evaluation, headline
+from graftwork.core.evaluation import Evaluation
 from graftwork.core.examples import Examples, Unreadable
 from graftwork.core.files import whole_file, write_json
 from graftwork.core.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
-from graftwork.core.manifest import Task
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
+from graftwork.core.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Depth:
         return {
             "backbone": {"id": self.backbone, "weights": self.weights, "digest": self.digest},
             "folds": self.folds,
-            "score": headline(self.task),
+            "score": self.task.metric,
             "stages": [
                 {"name": stage.name, "width": stage.width, "metrics": stage.evaluation.to_json()}
                 for stage in self.stages
@@ -154,7 +154,7 @@ def draw_depth(path: Path, depth: Depth) -> None:
     """Score with its interval over the stages; one that is undefined leaves a gap."""
     from matplotlib.figure import Figure
 
-    name = headline(depth.task)
+    name = depth.task.metric
     found = [stage.evaluation.metrics[name] for stage in depth.stages]
     value, low, high = (np.array([getattr(one, part) for one in found]) for part in ("value", "low", "high"))
     figure = Figure(figsize=(max(5.0, 1.5 + 0.5 * len(found)), 4), layout="constrained")

@@ -21,6 +21,7 @@ from graftwork.core.judging import predict
 from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import Recipe
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.tasks import SINGLE_LABEL
 
 
 def checked_paths(X: Any) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ def fit_adapter(
         raise ValueError(f"a classifier needs at least two classes, y has {len(classes)} class")
     names = tuple(str(name) for name in classes)
     units = None if groups is None else tuple(str(group) for group in groups)
-    manifest = Manifest("fit", paths, "single-label", "label", names, codes.astype(np.int64), units, digests=digests)
+    manifest = Manifest("fit", paths, SINGLE_LABEL, "label", names, codes.astype(np.int64), units, digests=digests)
     examples = read_examples(manifest, backbone.contract)
     rows, val = examples, None
     if parse_strategy(strategy).name != "probe" and val_fraction > 0:

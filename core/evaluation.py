@@ -10,12 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core import metrics
-from graftwork.core.bootstrap import LEVEL, RESAMPLES, Interval, Metrics, bootstrap
-from graftwork.core.calibration import expected_calibration_error
-from graftwork.core.manifest import Task
-from graftwork.core.masks import MEASURES
-from graftwork.core.transcripts import decode, error_counts
+from graftwork.core.bootstrap import LEVEL, RESAMPLES, Interval, bootstrap
+from graftwork.core.tasks import Task, find_task
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +30,7 @@ class Evaluation:
     """Metrics of one set of predictions.
 
     metrics: name to value and interval. confusion: (classes, classes) counts, truth down, prediction
-    across; None unless the task is single labels. groups: how many were resampled, None without groups.
+    across; None unless every row has one class. groups: how many were resampled, None without groups.
     """
 
     task: Task
@@ -72,9 +68,9 @@ class Evaluation:
         whole interval; classes without a row and labels of one value, which means over them leave out; classes that are
         never predicted."""
         found = [worse_than_chance(self.metrics["auroc"], self.groups)] if "auroc" in self.metrics else []
-        if self.task == "multi-label":
-            found.append(_named(self.classes, [bool(np.isnan(self.metrics[f"auroc_{name}"].value))
-                                               for name in self.classes], LEFT_OUT))  # fmt: skip
+        labels = [name for name in self.classes if f"auroc_{name}" in self.metrics]
+        undefined = [math.isnan(self.metrics[f"auroc_{name}"].value) for name in labels]
+        found.append(_named(labels, undefined, LEFT_OUT))
         if self.confusion is not None:
             truth, predicted = self.confusion.sum(1), self.confusion.sum(0)
             if len(self.classes) > 2:  # of two, scores are then undefined and say so themselves
@@ -134,13 +130,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def headline(task: Task) -> str:
-    """The metric by which epochs, stages and strategies are compared; higher is better."""
-    return {"regression": "r2", "text": "word_accuracy", "mask": "dice"}.get(task, "auroc")
-
-
 def evaluate_predictions(
-    task: Task,
+    task: Task | str,
     classes: Sequence[str],
     truth: NDArray[np.generic],
     predictions: Floats,
@@ -152,27 +143,22 @@ def evaluate_predictions(
     """The evaluation of predictions against the truth.
 
     truth: (rows,) class indices, (rows, labels) 0/1, or (rows,) numbers. predictions: (rows, classes)
-    probabilities, (rows, labels) probabilities, or (rows,) numbers; for text both are (rows, longest) numbers of
-    characters, zeros behind; for masks (rows, classes without the background, measures), what each is worth, the first
-    of `masks.MEASURES`; the truth is not looked at.
+    probabilities, as for grades, (rows, labels) probabilities, or (rows,) numbers; for text both are (rows, longest)
+    numbers of characters, zeros behind; for masks (rows, classes without the background, measures), what each is worth,
+    the first of `masks.MEASURES`; the truth is not looked at.
     """
+    task = find_task(task)
     expected = np.asarray(predictions, dtype=np.float64)
-    intervals = bootstrap(
-        _measures(task, classes, truth, expected), len(expected), groups, resamples=resamples, seed=seed
-    )
-    matrix = None
-    if task == "single-label":
-        counts = metrics.confusion(
-            np.asarray(truth, dtype=np.int64), expected.argmax(1), len(classes), np.ones((1, len(expected)))
-        )
-        matrix = counts[0].astype(np.int64)
+    measure = task.measures(truth, expected, classes)
+    intervals = bootstrap(measure, len(expected), groups, resamples=resamples, seed=seed)
+    matrix = task.confusion(truth, expected, classes)
     return Evaluation(
         task, tuple(classes), len(expected), None if groups is None else len(set(groups)), intervals, matrix
     )
 
 
 def compare_predictions(
-    task: Task,
+    task: Task | str,
     truth: NDArray[np.generic],
     predictions: Floats,
     reference: Floats,
@@ -186,8 +172,9 @@ def compare_predictions(
 
     The bootstrap is paired: both are measured on the same draws, so what the rows do to both cancels.
     """
-    first = _measures(task, classes, truth, np.asarray(predictions, dtype=np.float64))
-    second = _measures(task, classes, truth, np.asarray(reference, dtype=np.float64))
+    measures = find_task(task).measures
+    first = measures(truth, np.asarray(predictions, dtype=np.float64), classes)
+    second = measures(truth, np.asarray(reference, dtype=np.float64), classes)
 
     def measure(weights: Floats) -> dict[str, Floats]:
         baseline = second(weights)
@@ -197,110 +184,11 @@ def compare_predictions(
 
 
 def point_metrics(
-    task: Task, truth: NDArray[np.generic], predictions: Floats, classes: Sequence[str] = ()
+    task: Task | str, truth: NDArray[np.generic], predictions: Floats, classes: Sequence[str] = ()
 ) -> dict[str, float]:
     """The same metrics without intervals; text needs its classes. NaN where the rows do not define one."""
-    measured = _measures(task, classes, truth, np.asarray(predictions, dtype=np.float64))
+    measured = find_task(task).measures(truth, np.asarray(predictions, dtype=np.float64), classes)
     return {name: float(value[0]) for name, value in measured(np.ones((1, len(predictions)))).items()}
-
-
-def _measures(task: Task, classes: Sequence[str], truth: NDArray[np.generic], predictions: Floats) -> Metrics:
-    if task == "mask":
-        return _masks(classes, predictions)
-    if task == "text":
-        return _text(decode(truth, classes), decode(predictions, classes))
-    if task == "regression":
-        return _regression(np.asarray(truth, dtype=np.float64), predictions.reshape(len(predictions)))
-    if task == "multi-label":
-        return _multi_label(np.asarray(truth, dtype=np.float64), predictions, classes)
-    return _single_label(np.asarray(truth, dtype=np.int64), predictions)
-
-
-def _single_label(truth: NDArray[np.int64], predicted: Floats) -> Metrics:
-    """Two classes: AUROC and average precision of the second; more: the mean over classes, one against the rest."""
-    classes = predicted.shape[1]
-    guess = predicted.argmax(1)
-    onehot = np.eye(classes)[truth]
-    correct, confidence = (guess == truth).astype(np.float64), predicted.max(1)
-    scored = [1] if classes == 2 else range(classes)
-
-    def measure(weights: Floats) -> dict[str, Floats]:
-        matrix = metrics.confusion(truth, guess, classes, weights)
-        ranked = [metrics.ranking(truth == k, predicted[:, k], weights) for k in scored]
-        return {
-            "auroc": metrics.macro([auroc for auroc, _ in ranked]),
-            "average_precision": metrics.macro([precision for _, precision in ranked]),
-            "accuracy": metrics.accuracy(matrix),
-            "balanced_accuracy": metrics.balanced_accuracy(matrix),
-            "f1": metrics.f1(matrix),
-            "brier": metrics.brier(onehot, predicted, weights),
-            "ece": expected_calibration_error(correct, confidence, weights),
-        }
-
-    return measure
-
-
-def _multi_label(truth: Floats, predicted: Floats, classes: Sequence[str]) -> Metrics:
-    """The mean over labels of each label's own metric, and those of every label; accuracy is the share of right
-    cells."""
-    labels = range(truth.shape[1])
-    guess = (predicted >= 0.5).astype(np.int64)
-    positive = truth > 0.5
-
-    def measure(weights: Floats) -> dict[str, Floats]:
-        matrices = [metrics.confusion(positive[:, k].astype(np.int64), guess[:, k], 2, weights) for k in labels]
-        ranked = [metrics.ranking(positive[:, k], predicted[:, k], weights) for k in labels]
-        own = {
-            "auroc": [auroc for auroc, _ in ranked],
-            "average_precision": [precision for _, precision in ranked],
-            "accuracy": [metrics.accuracy(matrix) for matrix in matrices],
-            "balanced_accuracy": [metrics.balanced_accuracy(matrix) for matrix in matrices],
-            "f1": [metrics.positive_f1(matrix) for matrix in matrices],
-        }
-        together = {name: metrics.macro(values) for name, values in own.items()} | {
-            "brier": metrics.brier(truth, predicted, weights) / truth.shape[1],
-            "ece": metrics.macro([expected_calibration_error(truth[:, k], predicted[:, k], weights) for k in labels]),
-        }
-        return together | {f"{name}_{label}": values[k] for k, label in enumerate(classes)
-                           for name, values in own.items()}  # fmt: skip
-
-    return measure
-
-
-def _text(truth: list[str], predicted: list[str]) -> Metrics:
-    """Word and character error rates, errors over all rows divided by what there is in all rows."""
-    counts = error_counts(truth, predicted)
-
-    def measure(weights: Floats) -> dict[str, Floats]:
-        rates = {name: metrics.rate(errors, lengths, weights) for name, (errors, lengths) in counts.items()}
-        return rates | {"word_accuracy": 1.0 - rates["wer"]}
-
-    return measure
-
-
-def _masks(classes: Sequence[str], scores: Floats) -> Metrics:
-    """Every measure's mean over the cases in which it is defined: for every class, and the mean over classes."""
-
-    def measure(weights: Floats) -> dict[str, Floats]:
-        found = {}
-        for place, name in enumerate(MEASURES[: scores.shape[2]]):
-            own = [metrics.mean_defined(scores[:, k, place], weights) for k in range(scores.shape[1])]
-            found[name] = metrics.macro(own)
-            found |= {f"{name}_{label}": value for label, value in zip(classes[1:], own, strict=True)}
-        return found
-
-    return measure
-
-
-def _regression(truth: Floats, guess: Floats) -> Metrics:
-    def measure(weights: Floats) -> dict[str, Floats]:
-        return {
-            "mae": metrics.mean_absolute_error(truth, guess, weights),
-            "rmse": metrics.root_mean_squared_error(truth, guess, weights),
-            "r2": metrics.r2(truth, guess, weights),
-        }
-
-    return measure
 
 
 def _plain(number: float) -> float | None:

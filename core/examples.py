@@ -119,7 +119,7 @@ def read_examples(
     failures: list[Unreadable] = []
     durations: list[float | None] = []
     used = 0
-    needed = None if frames is None or manifest.task != "text" else frames_needed(manifest.values)
+    needed = None if frames is None or manifest.task.output != "frames" else frames_needed(manifest.values)
     for row, (path, result) in enumerate(read_many(contract, manifest.paths, "reading")):
         if needed is not None and frames is not None and not isinstance(result, Exception):
             found = frames(result)

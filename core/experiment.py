@@ -94,7 +94,7 @@ def check_experiment(
 
 
 def _check_trainable(rows: Manifest, what: str) -> None:
-    if rows.task != "single-label":
+    if not rows.task.one_class:
         return
     found = np.unique(rows.values)
     if len(found) < 2:
@@ -106,7 +106,7 @@ def _check_trainable(rows: Manifest, what: str) -> None:
 
 def _warn_of_absent_classes(parts: Sequence[Manifest]) -> None:
     """Names the classes of which some training parts have no row."""
-    if not parts or parts[0].task != "single-label":
+    if not parts or not parts[0].task.one_class:
         return
     for place, name in enumerate(parts[0].classes):
         without = sum(not (np.asarray(part.values) == place).any() for part in parts)
@@ -121,7 +121,7 @@ def _sets_aside(experiment: Experiment, manifest: Manifest, val_fraction: float)
 
 
 def _is_solved(experiment: Experiment, manifest: Manifest) -> bool:
-    vectors = manifest.task not in ("text", "mask") and not experiment.backbone.fresh
+    vectors = manifest.task.linear_problems is not None and not experiment.backbone.fresh
     solvable = vectors and experiment.recipe.head == "linear"
     return experiment.strategy.name == "knn" or (experiment.strategy.name == "probe" and solvable)
 

@@ -22,10 +22,10 @@ from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
 from graftwork.core.names import existing_path, other_forms
 from graftwork.core.recipe import Recipe
-from graftwork.core.run_folder import prediction_columns
 from graftwork.core.runtime import start_runtime
 from graftwork.core.segmentation import segment_files
 from graftwork.core.tables import read_paths
+from graftwork.core.tasks import find_task
 from graftwork.core.together import Party, open_parties, predict_together
 from graftwork.core.watch import Outside, watch_for
 from graftwork.core.windows import join_table
@@ -56,7 +56,7 @@ def predict_files(
     """
     import pandas as pd
 
-    if out is not None and os.path.isdir(out) and read_record(Path(run))["task"] != "mask":
+    if out is not None and os.path.isdir(out) and not _learnt_masks(run):
         raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
     runs = [run, *(name for name in inputs if os.path.isfile(os.path.join(name, RECORD)))]
     paths = find_inputs([name for name in inputs if name not in runs])
@@ -64,7 +64,7 @@ def predict_files(
         raise SettingsError("nothing to predict: name files behind the runs")
     if len({Path(name).resolve() for name in runs}) < len(runs):
         raise SettingsError(f"a run is named twice: {', '.join(runs)}")
-    if any(read_record(Path(name))["task"] == "mask" for name in runs):
+    if any(map(_learnt_masks, runs)):
         if len(runs) > 1 or timeline is not None:
             raise SettingsError("masks are predicted by one run at a time, and have no timeline")
         return segment_files(domain, run, paths, weights=weights, out=out, skip_unreadable=skip_unreadable,
@@ -113,6 +113,10 @@ def predict_files(
         with whole_file(Path(out)) as beside:
             table.to_csv(beside, index=False, float_format="%.9g")
     return table
+
+
+def _learnt_masks(run: str) -> bool:
+    return find_task(read_record(Path(run))["task"]).output == "maps"
 
 
 def _windows(domain: Domain, paths: Sequence[str], party: Party) -> list[list[str]]:
@@ -165,7 +169,7 @@ def _predict_block(
         examples = Examples(blank, contract, tensors, seconds=unequal([contract.seconds(tensor) for tensor in tensors]))
         found = predict_together(party, examples, recipe)
         for name, adapter, predictions in zip(party.names, party.adapters, found, strict=True):
-            columns = prediction_columns(adapter.task, adapter.classes, predictions)
+            columns = adapter.task.prediction_columns(predictions, adapter.classes)
             table = table.assign(**{f"{name}.{key}" if named else key: value for key, value in columns.items()})
     return table, failures
 

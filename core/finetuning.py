@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from graftwork.core.activations import agreed, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
 from graftwork.core.allocator import freed_memory_kept
@@ -91,7 +89,7 @@ def finetune(
     best_epoch = None
     augment = augment if augmented(graft.plan, recipe) else None
     drawn_val = None
-    if rows.manifest.task == "mask":
+    if rows.manifest.task.output == "maps":
         augment = in_patches(rows, changed=augment is not None)
         drawn_val = None if val is None else in_patches(val, changed=False)
     if graft.plan.solver != "gradient":
@@ -129,10 +127,10 @@ def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe
         own = backbone.with_network(backbone.build().eval())
         seed_everything(recipe.seed)
     graft = make_graft(own, strategy, recipe, manifest.task, manifest.classes, len(manifest))
-    if manifest.task == "regression" and graft.plan.solver != "neighbours":
-        values = np.asarray(manifest.values, dtype=np.float64)
-        graft.head.get_buffer("shift").fill_(float(values.mean()))
-        graft.head.get_buffer("scale").fill_(max(float(values.std()), 1e-12))
+    if manifest.task.target_scale is not None and graft.plan.solver != "neighbours":
+        mean, deviation = manifest.task.target_scale(manifest.values)
+        graft.head.get_buffer("shift").fill_(mean)
+        graft.head.get_buffer("scale").fill_(deviation)
     return graft
 
 
@@ -157,7 +155,7 @@ def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Stra
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     light = backbone.copy_sharing_tensors()
     graft = make_graft(light, asked, recipe, manifest.task, manifest.classes, len(manifest))
-    drawn = manifest.task == "mask" and not whole(examples)
+    drawn = manifest.task.output == "maps" and not whole(examples)
     if graft.plan.frontier == 0 or drawn or augmented(graft.plan, recipe):
         return examples
     found = beyond(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)

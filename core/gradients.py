@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +21,8 @@ from graftwork.core.examples import Examples
 from graftwork.core.graft import Graft
 from graftwork.core.learning import LearningProof
 from graftwork.core.margin import margin_at, with_margin
-from graftwork.core.masks import summed_mask_loss
-from graftwork.core.optimisation import summed_loss
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
-from graftwork.core.transcripts import summed_ctc
 
 log = logging.getLogger(__name__)
 
@@ -111,17 +108,14 @@ def _loss(course: Course, features: Any, share: Any, done: float) -> Tensor:
     index = torch.as_tensor(share)
     targets = course.targets[index].to(runtime.device, non_blocking=True)
     weights = torch.as_tensor(course.weights[share], dtype=torch.float32).to(runtime.device, non_blocking=True)
-    if course.rows.manifest.task == "text":
-        with runtime.autocast():
-            frames = course.graft.outputs(runtime.send(features), course.rows.stage)
-        return summed_ctc(frames, targets, weights)
-    if course.rows.manifest.task == "mask":
-        with runtime.autocast():
-            maps = course.graft.outputs(runtime.send(features), course.rows.stage)
-        return summed_mask_loss(maps.values, cast(Tensor, maps.masks), weights)
+    task = course.rows.manifest.task
+    scale = head.get_buffer("scale") if task.target_scale is not None else torch.ones(())
     with runtime.autocast():
-        outputs = course.model(runtime.send(features), course.rows.stage)
+        if task.output == "vector":
+            outputs = Features(course.model(runtime.send(features), course.rows.stage))
+        else:
+            outputs = course.graft.outputs(runtime.send(features), course.rows.stage)
     if course.recipe.head == "aam":
         margin = margin_at(done, course.recipe.margin)
-        outputs = with_margin(outputs.float(), targets, margin, course.recipe.margin_scale)
-    return summed_loss(course.rows.manifest.task, outputs, targets, weights, head.get_buffer("scale"))
+        outputs = Features(with_margin(outputs.values.float(), targets, margin, course.recipe.margin_scale))
+    return task.summed_loss(outputs, targets, weights, scale)

@@ -15,11 +15,11 @@ from graftwork.core.backbone import FRAMES, MAPS, Backbone, Features, digest, na
 from graftwork.core.decoder import Decoder, make_decoder
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.folding import folded
-from graftwork.core.heads import Head, output_count
-from graftwork.core.manifest import Task
+from graftwork.core.heads import Head
 from graftwork.core.neighbours import NeighbourHead
 from graftwork.core.recipe import Recipe
 from graftwork.core.strategies import Phase, Plan, Strategy, make_plan
+from graftwork.core.tasks import Task, find_task
 
 AnyHead = Head | NeighbourHead | Decoder
 
@@ -145,12 +145,13 @@ class Graft(nn.Module):
                 value.copy_(tensors[name])
 
 
-WANTED = {"text": "frames (speech backbones: --pooling none)", "mask": "maps (load_backbone with mask_values)"}
-"""What a target asks of the backbone's last stage, where that is not one vector."""
+WANTED = {"vector": "one vector an example", "frames": "frames (speech backbones: --pooling none)",
+          "maps": "maps (load_backbone with mask_values)"}  # fmt: skip
+"""What a target asks of the backbone's last stage."""
 
 
 def make_graft(
-    backbone: Backbone, strategy: Strategy, recipe: Recipe, task: Task, classes: tuple[str, ...], rows: int
+    backbone: Backbone, strategy: Strategy, recipe: Recipe, task: Task | str, classes: tuple[str, ...], rows: int
 ) -> Graft:
     """The backbone, which is changed and kept, under a new head for the task, frozen as the strategy says.
 
@@ -160,32 +161,32 @@ def make_graft(
     from graftwork.core.layer_mix import insert_layer_mix
     from graftwork.core.lora import insert_lora
 
-    outputs = output_count(task, classes)
+    task = find_task(task)
+    outputs = task.output_count(classes)
     last = backbone.stages[-1].name
     frames, maps = last == FRAMES, last == MAPS
-    if (frames, maps) != (task == "text", task == "mask"):
-        wanted = WANTED.get(task, "one vector an example")
-        raise SettingsError(f"a {task} target needs {wanted}; {backbone.id} ends in stage {backbone.stages[-1].name!r}")
-    if frames and strategy.name == "knn":
-        raise SettingsError("knn: neighbours have labels or numbers, not text; probe is the cheapest for text")
-    if maps and strategy.name == "knn":
-        raise SettingsError("knn: neighbours have labels or numbers, not masks; probe trains only a decoder")
+    if task.output != ("frames" if frames else "maps" if maps else "vector"):
+        raise SettingsError(
+            f"a {task} target needs {WANTED[task.output]}; {backbone.id} ends in stage {backbone.stages[-1].name!r}"
+        )
+    if task.vote is None and strategy.name == "knn":
+        raise SettingsError(f"knn: neighbours have labels or numbers, and the task is {task}; probe is the cheapest")
     if maps and recipe.head != "linear":
         raise SettingsError(f"head {recipe.head}: masks have a decoder of their own; leave --head out")
-    if recipe.head == "aam" and task != "single-label":
+    if recipe.head == "aam" and not (task.one_class and outputs == len(classes)):
         raise SettingsError(f"head aam tells classes apart by angles: it needs single labels, the task is {task}")
     head: AnyHead
     if maps:
         head = make_decoder(backbone, outputs)
     else:
-        head = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale)
+        head = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale, task.last_layer)
     if frames and backbone.frame_head is not None and isinstance(head, Head) and strategy.name != "scratch":
         if strategy.name == "layers":
             raise SettingsError("layers sums up all layers, for which the checkpoint's head was not made: leave "
                                 "--vocabulary checkpoint away")  # fmt: skip
         head.begin_with(backbone.frame_head, classes)
-    if strategy.name == "knn":
-        head = NeighbourHead(backbone.feature_dim, outputs, task, rows)
+    if strategy.name == "knn" and task.vote is not None:
+        head = NeighbourHead(backbone.feature_dim, outputs, task.vote, rows)
     inserted: tuple[str, ...] = ()
     if strategy.name == "lora":
         backbone, inserted = insert_lora(backbone, recipe.lora_targets, recipe.lora_rank, recipe.lora_alpha)
@@ -193,5 +194,5 @@ def make_graft(
         blank = backbone.contract.collate([backbone.contract.blank()])
         backbone, inserted = insert_layer_mix(backbone, strategy.number or 0, blank)
     plan = make_plan(strategy, backbone, head, inserted=inserted, stage_decay=recipe.stage_decay,
-                     solvable=not frames)  # fmt: skip
+                     solvable=task.linear_problems is not None)  # fmt: skip
     return Graft(backbone, head, plan, recompute=recipe.recompute == "on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast, get_args
 
 import torch
@@ -9,7 +10,6 @@ from torch import Tensor, nn
 
 from graftwork.core.backbone import FrameHead
 from graftwork.core.errors import SettingsError
-from graftwork.core.manifest import Task
 from graftwork.core.margin import Cosine
 from graftwork.core.recipe import HeadKind
 
@@ -33,6 +33,7 @@ class Head(nn.Module):
         kind: HeadKind = "linear",
         dropout: float = 0.0,
         margin_scale: float = 30.0,
+        last_layer: Callable[[int, int], nn.Module] = nn.Linear,
     ) -> None:
         super().__init__()
         self.kind = kind
@@ -40,7 +41,7 @@ class Head(nn.Module):
         if kind not in get_args(HeadKind):
             raise SettingsError(f"head: expected one of {', '.join(get_args(HeadKind))}, found {kind!r}")
         if kind == "linear":
-            layers: list[nn.Module] = [nn.Dropout(dropout), nn.Linear(feature_dim, outputs)]
+            layers: list[nn.Module] = [nn.Dropout(dropout), last_layer(feature_dim, outputs)]
         elif kind == "aam":
             layers = [
                 nn.Linear(feature_dim, EMBEDDING_DIM),
@@ -52,7 +53,7 @@ class Head(nn.Module):
                 nn.Linear(feature_dim, MLP_WIDTH),
                 nn.GELU(),
                 nn.Dropout(dropout),
-                nn.Linear(MLP_WIDTH, outputs),
+                last_layer(MLP_WIDTH, outputs),
             ]
         self.layers = nn.Sequential(*layers)
         self.register_buffer("centre", torch.zeros(feature_dim))
@@ -78,15 +79,3 @@ class Head(nn.Module):
     def embed(self, vectors: Tensor) -> Tensor:
         """Of a head "aam", the embedding (batch, 192) whose directions tell classes apart."""
         return cast(Tensor, self.layers[0]((vectors - cast(Tensor, self.centre)) / cast(Tensor, self.spread)))
-
-
-def output_count(task: Task, classes: tuple[str, ...]) -> int:
-    """Width of the head's output: one a class, label column or value of a mask, one for a number."""
-    return 1 if task == "regression" else len(classes)
-
-
-def probabilities(task: Task, outputs: Tensor) -> Tensor:
-    """Head outputs (batch, outputs, …) as probabilities (softmax, or a sigmoid per label), or numbers as they are."""
-    if task in ("single-label", "mask"):
-        return outputs.softmax(1)
-    return outputs.sigmoid() if task == "multi-label" else outputs

@@ -15,13 +15,13 @@ from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation import Evaluation, evaluate_predictions
 from graftwork.core.examples import Examples, read_examples
-from graftwork.core.heads import Head, output_count
-from graftwork.core.manifest import Manifest, Task
-from graftwork.core.prediction import as_predictions
+from graftwork.core.heads import Head
+from graftwork.core.manifest import Manifest
 from graftwork.core.probes import fit_probe
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import seed_everything
 from graftwork.core.tables import read_manifest
+from graftwork.core.types import TaskName
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 class Inspection:
     """What is looked at, and how.
 
-    folds: parts of the cross-validation. target, group, task, skip_unreadable: of the manifest, as `train` takes them.
+    folds: parts of the cross-validation. target, group, task, order, skip_unreadable: of the manifest, as
+    `train` takes them.
     input: the domain's own options by name; those that are None are the backbone's to choose.
     """
 
@@ -39,10 +40,11 @@ class Inspection:
     folds: int
     target: str | None
     group: str | None
-    task: Task | None
+    task: TaskName | None
     skip_unreadable: bool
     input: dict[str, Any]
     recipe: Recipe
+    order: tuple[str, ...] | None = None
 
 
 def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
@@ -54,14 +56,15 @@ def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
     if inspection.folds < 2:
         raise SettingsError(f"--folds: expected at least 2, found {inspection.folds}")
     manifest = read_manifest(inspection.manifest, target=inspection.target, group=inspection.group,
-                             task=inspection.task, split=None, suffixes=inspection.domain.suffixes)  # fmt: skip
+                             task=inspection.task, order=inspection.order, split=None,
+                             suffixes=inspection.domain.suffixes)  # fmt: skip
     manifest = replace(manifest, digests=inspection.domain.decoded_digests)
-    if manifest.task in ("text", "mask"):
+    if manifest.task.linear_problems is None:
         raise SettingsError(f"{manifest.target!r} is a {manifest.task}, and a probe judges vectors: name labels with "
                             "--target")  # fmt: skip
     folds = manifest.fold_numbers(inspection.folds, inspection.recipe.seed)
     for fold in range(inspection.folds):
-        if manifest.task == "single-label" and len(np.unique(manifest.values[folds != fold])) < 2:
+        if manifest.task.one_class and len(np.unique(manifest.values[folds != fold])) < 2:
             raise SettingsError(
                 f"fold {fold + 1} of {inspection.folds}: the training part has rows of one class only; rows of a "
                 "group, and files with the same content, stay together, so every class needs more groups than one"
@@ -103,13 +106,13 @@ def cross_validated_probe(
     if len(wrong):
         raise TrainingError(f"features are not finite for {len(wrong)} of {len(vectors)} examples, the first is "
                             f"{manifest.paths[wrong[0]]}: try --precision fp32")  # fmt: skip
-    outputs = torch.zeros(len(vectors), output_count(manifest.task, manifest.classes))
+    outputs = torch.zeros(len(vectors), manifest.task.output_count(manifest.classes))
     for fold in np.unique(folds):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        head = Head(vectors.shape[1], outputs.shape[1]).eval()
+        head = Head(vectors.shape[1], outputs.shape[1], last_layer=manifest.task.last_layer).eval()
         fit_probe(head, vectors[inside], manifest.subset(inside), balanced=recipe.class_weights == "balanced",
                   seed=recipe.seed)  # fmt: skip
         with torch.no_grad():
             outputs[outside] = head(torch.from_numpy(vectors[outside]))
-    predictions = as_predictions(manifest.task, outputs)
+    predictions = manifest.task.predictions(outputs)
     return evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups)

@@ -15,14 +15,7 @@ from graftwork.core.domain import Domain
 
 if TYPE_CHECKING:
     from graftwork.core.inspection import Inspection
-    from graftwork.core.manifest import Task
 
-COLUMNS = {
-    "single-label": ("auroc", "balanced_accuracy"),
-    "multi-label": ("auroc", "average_precision"),
-    "regression": ("r2", "mae"),
-}
-"""Metrics that tables show; the first is the one that is compared. JSON has all."""
 
 RECIPE = ("class_weights", "batch_size", "seed", "device", "precision", "compile", "workers", "cache", "cache_limit",
           "cache_dtype")  # fmt: skip
@@ -45,7 +38,7 @@ def stages_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         if options["json"]:
             print(json.dumps(depth.to_json(), indent=2, sort_keys=True))
             return
-        shown = COLUMNS[depth.task]
+        shown = depth.task.shown_metrics
         rows = [
             (str(place), stage.name, str(stage.width), *(str(stage.evaluation.metrics[name]) for name in shown))
             for place, stage in enumerate(depth.stages, start=1)
@@ -83,7 +76,7 @@ def rank_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         if options["json"]:
             print(json.dumps(ranking.to_json(), indent=2, sort_keys=True))
             return
-        shown = COLUMNS[ranking.task]
+        shown = ranking.task.shown_metrics
         rows = [
             (
                 _with_weights(one.backbone, one.weights),
@@ -125,6 +118,7 @@ def _shared(domain: Domain, out: str) -> tuple[Parameter, ...]:
         o.TARGET,
         o.GROUP,
         o.TASK,
+        o.ORDER,
         o.SKIP_UNREADABLE,
         o.option("folds", int, 5, "Parts of the cross-validation; a split column is ignored."),
         o.option("out", str | None, None, out),
@@ -137,15 +131,16 @@ def _shared(domain: Domain, out: str) -> tuple[Parameter, ...]:
 def _inspection(domain: Domain, options: dict[str, Any]) -> Inspection:
     from graftwork.core.inspection import Inspection
     from graftwork.core.recipe import Recipe
+    from graftwork.core.tables import split_order
 
-    task: Task | None = options["task"]
     return Inspection(
         domain=domain,
         manifest=options["manifest"],
         folds=options["folds"],
         target=options["target"],
         group=options["group"],
-        task=task,
+        task=options["task"],
+        order=split_order(options["order"]),
         skip_unreadable=options["skip_unreadable"],
         input={parameter.name: options[parameter.name] for parameter in domain.parameters},
         recipe=Recipe(**{name: options[name] for name in RECIPE if options[name] is not None}),

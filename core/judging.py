@@ -10,7 +10,7 @@ from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.evaluation import Evaluation, evaluate_predictions
 from graftwork.core.examples import Examples, read_examples
 from graftwork.core.manifest import Manifest
-from graftwork.core.prediction import as_predictions, graft_outputs
+from graftwork.core.prediction import graft_outputs
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import start_runtime
@@ -25,13 +25,13 @@ def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, devic
     recipe = Recipe(device=device, batch_size=batch_size)
     runtime = start_runtime(recipe)
     runtime.place(adapter.graft)
-    if adapter.task == "mask":
+    if adapter.task.output == "maps":
         scores = mask_scores(adapter, examples.manifest, runtime, batch_size)
         runtime.release(adapter.graft)
         return scores
     outputs = graft_outputs(adapter.graft, examples, runtime, recipe, "predicting")
     runtime.release(adapter.graft)
-    return as_predictions(adapter.task, outputs)
+    return adapter.task.predictions(outputs)
 
 
 def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 16, device: str = "auto") -> Evaluation:

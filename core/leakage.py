@@ -72,10 +72,10 @@ class Leakage:
 
 def find_leakage(apart: Judged, mixed: Judged) -> Leakage:
     """What two judgements of the same kind of model say; both manifests have groups, by which intervals are drawn."""
-    single = apart.manifest.task == "single-label"
+    single = apart.manifest.task.one_class
     pair = (apart, mixed)
     by_group = by_label = None
-    if apart.manifest.task != "text":
+    if apart.manifest.task.output != "frames":
         by_group = cast(tuple[Interval, Interval], tuple(explained(one) for one in pair))
     if single:
         by_label = cast(tuple[Interval, Interval], tuple(explained(one, one.manifest.values.tolist()) for one in pair))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.manifest import Task
+from graftwork.core.tasks import Task, find_task
 
 Floats = NDArray[np.float64]
 
@@ -16,7 +16,7 @@ RATIOS = np.linspace(-12.0, 6.0, 73)
 """Powers of ten, relative to the largest eigenvalue, between which the prior's share is searched first."""
 
 
-def logme(features: NDArray[Any], targets: NDArray[Any], task: Task) -> float:
+def logme(features: NDArray[Any], targets: NDArray[Any], task: Task | str) -> float:
     """Largest log evidence per row of a Bayesian linear model; higher is better.
 
     features: (rows, dim). targets: (rows,) class indices, (rows, labels) 0 or 1, or (rows,) numbers. Of labels it is
@@ -26,7 +26,7 @@ def logme(features: NDArray[Any], targets: NDArray[Any], task: Task) -> float:
     I / beta); the log of that density, maximised over alpha and beta and divided by the number of rows, is LogME
     (You et al. 2021, arXiv:2102.11005, eq. 2). It depends on the unit of the targets: compare features, not targets.
     """
-    columns = _columns(np.asarray(targets), task)
+    columns = _columns(np.asarray(targets), find_task(task))
     if not columns.shape[1]:
         return float("nan")
     left, singular, _ = np.linalg.svd(np.asarray(features, dtype=np.float64), full_matrices=False)
@@ -39,7 +39,7 @@ def logme(features: NDArray[Any], targets: NDArray[Any], task: Task) -> float:
 
 def _columns(targets: NDArray[Any], task: Task) -> Floats:
     """One problem a column, (rows, problems)."""
-    if task == "single-label":
+    if task.one_class:
         targets = targets[:, None] == np.unique(targets)
         return np.asarray(targets, dtype=np.float64)
     columns: Floats = targets.reshape(len(targets), -1).astype(np.float64)

@@ -6,18 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.content import content_digests, image_of, mask_of
 from graftwork.core.errors import SettingsError
-from graftwork.core.splits import allocate, fold_numbers, join_units, strata
-from graftwork.core.transcripts import decode
+from graftwork.core.splits import allocate, fold_numbers, join_units
+from graftwork.core.tasks import Task, find_task
 
-Task = Literal["single-label", "multi-label", "regression", "text", "mask"]
-TASKS: tuple[Task, ...] = get_args(Task)
 PARTS = ("train", "val", "test")
 
 
@@ -25,9 +22,10 @@ PARTS = ("train", "val", "test")
 class Manifest:
     """Examples and what is known of them; all sequences have one entry a row.
 
-    source: the file or folder it was read from. paths: files, absolute, or rows such as `set.npz#train/17`, or
+    source: the file or folder it was read from. task: what the target is; its name is taken for it.
+    paths: files, absolute, or rows such as `set.npz#train/17`, or
     `image#mask=mask` where masks are the target.
-    values: (rows,) int64 indices into `classes` for single labels; (rows, columns) float 0 or 1 for several
+    values: (rows,) int64 indices into `classes` for single labels and grades; (rows, columns) float 0 or 1 for several
     labels; (rows,) float for a number; (rows, longest) int64 indices of characters, zeros behind, for text; zeros
     (rows,) for masks, which are in files.
     classes: names of the classes, or of the label columns, or the characters, or () for a number; the values of
@@ -51,6 +49,9 @@ class Manifest:
     recordings: tuple[str, ...] | None = None
     digests: Callable[[Sequence[str]], list[str]] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", find_task(self.task))
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -58,13 +59,9 @@ class Manifest:
     def targets(self) -> NDArray[np.generic]:
         """What the source says of every row: class names (rows,), 0/1 (rows, columns), numbers (rows,), or the files of
         masks (rows,)."""
-        if self.task == "mask":
+        if self.task.in_files:
             return np.array([mask_of(path) for path in self.paths], dtype=object)
-        if self.task == "single-label":
-            return np.array(self.classes, dtype=object)[np.asarray(self.values, dtype=np.int64)]
-        if self.task == "text":
-            return np.array(decode(self.values, self.classes), dtype=object)
-        return self.values
+        return self.task.cells(self.values, self.classes)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -88,7 +85,7 @@ class Manifest:
 
     def without_empty_classes(self) -> tuple[Manifest, tuple[str, ...]]:
         """The manifest without the single labels that no row has, and their names, as of files that were left out."""
-        if self.task != "single-label":
+        if not self.task.one_class:
             return self, ()
         kept, numbers = np.unique(np.asarray(self.values, dtype=np.int64), return_inverse=True)
         names = tuple(self.classes[place] for place in kept)
@@ -98,7 +95,7 @@ class Manifest:
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 by what it is taken of: what is in the files, targets, groups, split and sentences, row by row. Two
         manifests of equal digests are the same to a training run, whatever they and their files are called."""
-        targets = hashlib.sha256(json.dumps([self.task, self.target, self.classes]).encode())
+        targets = hashlib.sha256(json.dumps([self.task.name, self.target, self.classes]).encode())
         targets.update(np.ascontiguousarray(self.values).tobytes())
         columns = {"groups": self.groups, "split": self.parts, "sentences": self.sentences}
         if self.groups is not None and self.recordings is not None:  # groups may be paths: which rows share one counts
@@ -121,7 +118,7 @@ class Manifest:
 
     def fold_numbers(self, count: int, seed: int = 0) -> NDArray[np.int64]:
         """Fold (rows,), 0 to `count` - 1, of every row. Raises SettingsError for fewer groups than folds."""
-        return fold_numbers(strata(self.values, self.task), self.units(), count, seed)
+        return fold_numbers(self.task.strata(self.values), self.units(), count, seed)
 
     def folds(self, count: int, seed: int = 0) -> list[tuple[Manifest, Manifest]]:
         """`count` pairs (train, test) whose test parts are disjoint and together the whole.
@@ -167,7 +164,7 @@ class Manifest:
 
     def _drawn(self, fractions: Sequence[float], seed: int, least: Sequence[int] | None = None) -> list[Manifest]:
         _check_fractions(fractions)
-        part = allocate(strata(self.values, self.task), self.units(), fractions, seed, least)
+        part = allocate(self.task.strata(self.values), self.units(), fractions, seed, least)
         return [self.subset(part == number) for number in range(len(fractions))]
 
 

@@ -24,7 +24,7 @@ def with_mask_classes(
     without `mask_values`, and masks of one value only; UnreadableError for masks that cannot be read, where nobody
     names their values.
     """
-    if manifest.task != "mask" or manifest.classes:
+    if not manifest.task.in_files or manifest.classes:
         return manifest
     masks = [str(mask) for mask in manifest.targets]
     if mask_values is not None:

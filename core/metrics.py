@@ -76,6 +76,19 @@ def positive_f1(matrix: Floats) -> Floats:
     return _ratio(2 * matrix[:, 1, 1], matrix[:, 1].sum(1) + matrix[:, :, 1].sum(1))
 
 
+def quadratic_kappa(matrix: Floats) -> Floats:
+    """Agreement beyond chance with squared distances of grades as weights (Cohen 1968), at most 1; 0 is chance.
+
+    matrix (resamples, grades, grades), truth down, prediction across. NaN where truth and predictions are one and the
+    same grade.
+    """
+    places = np.arange(matrix.shape[1])
+    distance = (places[:, None] - places) ** 2.0
+    total = matrix.sum((1, 2))
+    by_chance = matrix.sum(2)[:, :, None] * matrix.sum(1)[:, None, :]
+    return 1 - _ratio((matrix * distance).sum((1, 2)) * total, (by_chance * distance).sum((1, 2)))
+
+
 def brier(truth: Floats, probabilities: Floats, weights: Floats) -> Floats:
     """Mean squared distance between the probabilities and the outcome, 0 to 2, summed over classes (Brier 1950).
 

@@ -7,11 +7,10 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from graftwork.core.graft import Graft
-from graftwork.core.manifest import Manifest, Task
+from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import Recipe
 from graftwork.core.strategies import Phase
 
@@ -64,34 +63,12 @@ def rate_factor(update: int, updates: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, updates - rising)))
 
 
-def target_tensor(manifest: Manifest) -> Tensor:
-    """Targets as the loss takes them: int64 (rows,), for text (rows, longest); else float32 (rows, labels or 1); not
-    looked at for masks, which come with their images."""
-    if manifest.task in ("single-label", "text"):
-        return torch.as_tensor(np.asarray(manifest.values, dtype=np.int64))
-    values = np.asarray(manifest.values, dtype=np.float32)
-    return torch.as_tensor(values.reshape(len(values), -1))
-
-
 def row_weights(manifest: Manifest, recipe: Recipe) -> NDArray[np.float64]:
     """How much each training row counts (rows,), mean 1: its class' inverse frequency if asked for."""
-    if recipe.class_weights == "none" or manifest.task != "single-label":
+    if recipe.class_weights == "none" or not manifest.task.one_class:
         return np.ones(len(manifest))
     labels = np.asarray(manifest.values, dtype=np.int64)
     counts = np.bincount(labels, minlength=len(manifest.classes))
     present = (counts > 0).sum()
     weights: NDArray[np.float64] = len(labels) / (present * counts[labels])
     return weights
-
-
-def summed_loss(task: Task, outputs: Tensor, targets: Tensor, weights: Tensor, spread: Tensor) -> Tensor:
-    """Sum over rows of weight times loss: cross-entropy, binary cross-entropy averaged over labels, or the
-    squared error in units of the target's `spread`."""
-    outputs = outputs.float()
-    if task == "single-label":
-        losses = F.cross_entropy(outputs, targets, reduction="none")
-    elif task == "multi-label":
-        losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(1)
-    else:
-        losses = ((outputs - targets) / spread).square().mean(1)
-    return (losses * weights).sum()

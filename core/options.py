@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from graftwork.core.recipe import Recipe
+from graftwork.core.types import TaskName
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,10 +29,12 @@ def argument(name: str, kind: Any, help: str) -> Parameter:
 
 
 MANIFEST = argument("manifest", str, "CSV, TSV or Parquet table, folder per class, or MedMNIST .npz.")
-TASK = option("task", Literal["single-label", "multi-label", "regression", "text", "mask"] | None, None,
+TASK = option("task", TaskName | None, None,
               "What the target is. By default several columns are several labels, a column of numbers that are "
               "not all whole is a number (many different whole ones must be named), one called mask names files, "
-              "anything else is single labels.")  # fmt: skip
+              "anything else is single labels. ordinal: grades in an order.")  # fmt: skip
+ORDER = option("order", str | None, None, "Grades of an ordinal target from the lowest to the highest, as "
+               "none,mild,moderate,severe; numbers need none.")  # fmt: skip
 TARGET = option("target", str | None, None, "Column to learn, by default 'label', or 'mask' where there is no label; "
                 "several columns of 0 and 1, separated by commas, are several labels.")  # fmt: skip
 GROUP = option("group", str | None, None, "Column of the patient or speaker, by default 'group', 'patient', "
@@ -51,6 +54,7 @@ DATA = (
     TARGET,
     GROUP,
     TASK,
+    ORDER,
     option("vocabulary", str | None, None, "For text: a vocab.json, or 'checkpoint' for the characters of "
            "the backbone's own CTC head, with which the new one begins; by default those of the transcripts.",
            show=False),

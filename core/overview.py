@@ -38,20 +38,13 @@ class Overview:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "manifest"}
-        return {"source": self.manifest.source, "rows": len(self.manifest), "task": self.manifest.task,
+        return {"source": self.manifest.source, "rows": len(self.manifest), "task": self.manifest.task.name,
                 "target": self.manifest.target} | fields  # fmt: skip
 
     def __str__(self) -> str:
         manifest = self.manifest
         lines = [f"{manifest.source}: {len(manifest)} rows, {manifest.task} target {manifest.target!r}"]
-        if manifest.task == "text":
-            words = [text.split() for text in manifest.targets]
-            lines.append(f"  {sum(map(len, words))} words, {len({word for text in words for word in text})} different; "
-                         f"{len(manifest.classes) - 1} characters: {''.join(manifest.classes)!r}")  # fmt: skip
-        if manifest.task == "mask":
-            lines.append("  values, and how many masks hold them:")
-        if self.range is not None:
-            lines.append("  from {:g} to {:g}, mean {:g}".format(*self.range))
+        lines += [f"  {line}" for line in manifest.task.summary(manifest.values, manifest.classes)]
         width = max(map(len, self.classes), default=0)
         for name, counts in self.classes.items():
             parts = "  ".join(f"{part} {counts[part]}" for part in PARTS if part in counts)
@@ -104,14 +97,13 @@ def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) 
         groups = {"count": len(counts), "smallest": min(counts.values()), "largest": max(counts.values())}
         pairs = {(group, str(value)) for group, value in zip(manifest.groups, values.tolist(), strict=True)}
         per_group = None if held is not None else len(pairs) / len(counts)
-        if manifest.task == "single-label" and len(counts) > 1:
+        if manifest.task.one_class and len(counts) > 1:
             of_class = Counter(value for _, value in pairs)
             alone = tuple(name for place, name in enumerate(manifest.classes) if of_class[str(place)] == 1)
-    number = (float(values.min()), float(values.max()), float(values.mean())) if manifest.task == "regression" else None
     return Overview(
         manifest,
         _counts(manifest, _memberships(manifest, held)),
-        number,
+        manifest.task.value_range(values),
         groups,
         per_group,
         alone,
@@ -124,14 +116,9 @@ def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) 
 
 def _memberships(manifest: Manifest, held: Sequence[tuple[int, ...]] | None) -> dict[str, NDArray[np.bool_]]:
     """Which rows (rows,) belong to every class; none for text and numbers."""
-    values = np.asarray(manifest.values)
     if held is not None:
         return {str(value): np.array([value in own for own in held]) for value in sorted(set().union(*held))}
-    if manifest.task == "single-label":
-        return {name: values == place for place, name in enumerate(manifest.classes)}
-    if manifest.task == "multi-label":
-        return {name: values[:, place] > 0.5 for place, name in enumerate(manifest.classes)}
-    return {}
+    return manifest.task.members(np.asarray(manifest.values), manifest.classes)
 
 
 def _counts(manifest: Manifest, memberships: dict[str, NDArray[np.bool_]]) -> dict[str, dict[str, int]]:

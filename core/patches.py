@@ -13,8 +13,8 @@ from graftwork.core.backbone import InputContract, MaskContract
 from graftwork.core.content import content_digests
 from graftwork.core.domain import Augment
 from graftwork.core.examples import Examples
-from graftwork.core.manifest import Task
 from graftwork.core.recipe import Recipe
+from graftwork.core.tasks import Task
 from graftwork.core.views import view_count, view_generator
 
 VOLUMES_TOGETHER = 2
@@ -24,7 +24,7 @@ are then more than one update an epoch, and a large patch fits in memory."""
 
 def usual_batch_size(task: Task, contract: InputContract) -> int:
     """Rows that go through a network together where nobody says how many."""
-    volumes = task == "mask" and contract.blank().dim() == 4
+    volumes = task.output == "maps" and contract.blank().dim() == 4
     return VOLUMES_TOGETHER if volumes else Recipe().batch_size
 
 

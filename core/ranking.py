@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from graftwork.core.activations import beyond, vectors
 from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.errors import BackboneError, GraftworkError, TrainingError
-from graftwork.core.evaluation import Evaluation, headline
+from graftwork.core.evaluation import Evaluation
 from graftwork.core.examples import Unreadable
 from graftwork.core.files import write_json
 from graftwork.core.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
 from graftwork.core.logme import logme
-from graftwork.core.manifest import Manifest, Task
+from graftwork.core.manifest import Manifest
 from graftwork.core.runtime import start_runtime
+from graftwork.core.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Ranking:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        score = headline(self.task)
+        score = self.task.metric
         return {
             "folds": self.folds,
             "score": score,
@@ -106,7 +107,7 @@ def rank_backbones(inspection: Inspection, backbones: Sequence[tuple[str, str | 
     if not ranked:
         reasons = "".join(f"\n  {one.backbone}: {one.reason}" for one in unusable)
         raise BackboneError(f"none of {len(unusable)} backbones could be judged:{reasons}")
-    name = headline(manifest.task)
+    name = manifest.task.metric
     scores = np.nan_to_num([one.evaluation.metrics[name].value for one in ranked], nan=-np.inf)
     order = np.argsort(-scores, kind="stable")
     return Ranking(manifest.task, inspection.folds, tuple(ranked[i] for i in order), tuple(unusable))

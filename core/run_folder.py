@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from graftwork.core.errors import OutputError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import OURS, locked, remove_leftovers, whole_file, write_json
-from graftwork.core.manifest import Manifest, Task
-from graftwork.core.masks import MEASURES
+from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import PLACE
-from graftwork.core.transcripts import decode
+from graftwork.core.tasks.task import Drawn
 
 RUN = "run.json"
 FINISHED, UNFINISHED = "finished", "unfinished"
@@ -96,7 +95,10 @@ def write_judged(folder: Path, judged: Sequence[Judged], extra: dict[str, Any]) 
     write_json(folder / "metrics.json", {part.part: part.evaluation.to_json() for part in judged} | extra)
     write_predictions(folder / "predictions.csv", judged)
     if judged:
-        draw_evaluation(folder, judged[-1])
+        last = judged[-1]
+        manifest = last.manifest
+        draw_evaluation(folder, manifest.task, Drawn(np.asarray(manifest.values), last.predictions, manifest.classes,
+                                                     manifest.target, last.evaluation.confusion))  # fmt: skip
 
 
 def write_predictions(path: Path, judged: Sequence[Judged]) -> None:
@@ -112,32 +114,12 @@ def write_predictions(path: Path, judged: Sequence[Judged]) -> None:
             table["fold"] = part.folds + 1
         if manifest.groups is not None:
             table["group"] = list(manifest.groups)
-        if manifest.task == "multi-label":
-            for place, name in enumerate(manifest.classes):
-                table[f"target_{name}"] = np.asarray(manifest.values)[:, place]
-        else:
-            table["target"] = list(manifest.targets)
-        columns = prediction_columns(manifest.task, manifest.classes, part.predictions)
+        columns = manifest.task.target_columns(manifest.targets, manifest.classes)
+        columns |= manifest.task.prediction_columns(part.predictions, manifest.classes)
         tables.append(table.assign(**columns))
     if tables:
         with whole_file(path) as beside:
             pd.concat(tables, ignore_index=True).to_csv(beside, index=False, float_format="%.9g")
-
-
-def prediction_columns(task: Task, classes: Sequence[str], predictions: NDArray[np.float64]) -> dict[str, Any]:
-    """Named columns: `prediction`, and a `probability_<class>` for every class or label; of masks every measure of
-    every class, empty where it is not defined."""
-    if task == "text":
-        return {"prediction": decode(predictions, classes)}
-    if task == "mask":
-        return {f"{measure}_{name}": predictions[:, place, number]
-                for number, measure in enumerate(MEASURES) for place, name in enumerate(classes[1:])}  # fmt: skip
-    if task == "regression":
-        return {"prediction": predictions.reshape(len(predictions))}
-    columns: dict[str, Any] = {f"probability_{name}": predictions[:, place] for place, name in enumerate(classes)}
-    if task == "single-label":
-        columns = {"prediction": [classes[k] for k in predictions.argmax(1)]} | columns
-    return columns
 
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:

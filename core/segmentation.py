@@ -21,12 +21,12 @@ from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
 from graftwork.core.files import whole_file
 from graftwork.core.manifest import Manifest
-from graftwork.core.masks import MEASURES
 from graftwork.core.pieces import in_pieces
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import Runtime, start_runtime
+from graftwork.core.tasks.masks import MEASURES
 from graftwork.core.watch import Outside
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ def apart_in_sentences(manifest: Manifest, inside: NDArray[np.int64], outside: N
         return inside
     lost = len(inside) - len(kept)
     enough = len(kept) >= LEAST_KEPT * len(inside)
-    if manifest.task == "single-label":
+    if manifest.task.one_class:
         enough = enough and set(manifest.values[kept].tolist()) == set(manifest.values[inside].tolist())
     if enough:
         log.info("%d of %d training rows left out: their sentences are judged on", lost, len(inside))

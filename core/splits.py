@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from graftwork.core.errors import SettingsError
 
-QUANTILE_BINS = 10
-
 
 def join_units(*keys: Sequence[Hashable] | None) -> NDArray[np.int64]:
     """Unit number (rows,) such that rows that share a value in any of `keys` share a unit.
@@ -35,24 +33,6 @@ def join_units(*keys: Sequence[Hashable] | None) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(root(row), len(numbers)) for row in range(len(parent))], dtype=np.int64)
 
 
-def strata(targets: NDArray[np.generic], task: str) -> NDArray[np.float64]:
-    """What every part should hold its share of, (rows, strata), one or more ones a row.
-
-    Classes for single labels, only the rows for text, the positive columns for several labels, deciles for a number.
-    """
-    if task == "text":
-        return np.ones((len(targets), 1))
-    if task == "multi-label":
-        return np.asarray(targets, dtype=np.float64)
-    if task == "regression":
-        values = np.asarray(targets, dtype=np.float64)
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, QUANTILE_BINS + 1)[1:-1]))
-        codes = np.searchsorted(edges, values, side="right")
-    else:
-        codes = np.asarray(targets, dtype=np.int64)
-    return np.eye(int(codes.max()) + 1)[codes]
-
-
 def allocate(
     kinds: NDArray[np.float64],
     units: NDArray[np.int64],
@@ -63,7 +43,7 @@ def allocate(
 ) -> NDArray[np.int64]:
     """Part number (rows,) for every row; part p gets about `fractions[p]` of the rows and of every stratum.
 
-    kinds: (rows, strata) as `strata` gives them. units: (rows,) rows that must stay together.
+    kinds: (rows, strata) as a task's `strata` gives them. units: (rows,) rows that must stay together.
     Whole units are placed greedily, the largest first and in an order drawn from `seed`, each where it
     brings the parts closest to their share (the idea of Sechidis et al. 2011, iterative stratification,
     with units in place of rows). least: fewest units of every part, 1 each by default. advice: what the error says

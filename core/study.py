@@ -46,7 +46,7 @@ from graftwork.core.runtime import (
 )
 from graftwork.core.segmentation import draw_worst_and_best
 from graftwork.core.strategies import parse_strategy
-from graftwork.core.tables import read_manifest
+from graftwork.core.tables import read_manifest, split_order
 from graftwork.core.watch import Watch
 from graftwork.core.windows import in_windows
 
@@ -129,7 +129,7 @@ def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | No
     if outcome.leakage is not None:
         notes |= outcome.leakage.to_json()
     write_judged(study.out, outcome.judged, notes)
-    if examples.manifest.task == "mask" and study.data["folds"] is None:
+    if examples.manifest.task.output == "maps" and study.data["folds"] is None:
         draw_worst_and_best(outcome.run.adapter, outcome.judged[-1], study.out, study.recipe.get("device") or "auto")
     if watch is not None:
         outcome.run.adapter.record["seen"] = watch.seen(outcome.run.rows.paths)
@@ -170,7 +170,7 @@ def evaluate_run(
         notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
                  "overlap": None if overlap is None else overlap.to_json()}  # fmt: skip
         write_judged(Path(out), [judged], notes)
-        if rows.task == "mask":
+        if rows.task.output == "maps":
             draw_worst_and_best(adapter, judged, Path(out), device)
     return judged, examples.left_out, overlap
 
@@ -178,7 +178,8 @@ def evaluate_run(
 def manifest_digests(study: Study) -> dict[str, str]:
     """What the study's manifest holds now, row by row."""
     data, split = study.data, None if study.data["folds"] is not None else "split"
-    return read_manifest(study.manifest, target=data["target"], group=data["group"], task=data["task"], split=split,
+    return read_manifest(study.manifest, target=data["target"], group=data["group"], task=data["task"],
+                         order=split_order(data["order"]), split=split,
                          suffixes=study.domain.suffixes).fingerprints()  # fmt: skip
 
 
@@ -189,7 +190,8 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
         raise SettingsError(f"--folds: expected at least 2, found {data['folds']}")
     manifest = read_manifest(
         study.manifest, target=data["target"], group=data["group"], task=data["task"],
-        split=None if data["folds"] is not None else "split", suffixes=study.domain.suffixes,
+        order=split_order(data["order"]), split=None if data["folds"] is not None else "split",
+        suffixes=study.domain.suffixes,
         classes=asked_classes(data["vocabulary"], frame_head),
     )  # fmt: skip
     manifest = dataclasses.replace(manifest, digests=study.domain.decoded_digests)
@@ -203,7 +205,7 @@ def _in_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> 
     windows = domain.windows(manifest.paths, contract)
     if all(len(own) == 1 for own in windows):
         return manifest
-    if manifest.task == "text":
+    if manifest.task.output == "frames":
         raise SettingsError("--window-seconds cuts words in two: transcripts need whole clips")
     return in_windows(manifest, windows)
 
@@ -221,9 +223,9 @@ def _of_classes_with_rows(examples: Examples) -> Examples:
 
 def _input(study: Study, manifest: Manifest) -> dict[str, Any]:
     """What the backbone is loaded with: what was asked for, beside what the target needs."""
-    if manifest.task == "mask":
+    if manifest.task.output == "maps":
         return {"mask_values": ",".join(manifest.classes)} | _given(study.input)
-    if manifest.task != "text":
+    if manifest.task.output != "frames":
         return _given(study.input)
     if study.domain.text_input is None:
         raise SettingsError(f"{manifest.target!r} is text, which {study.domain.name} cannot learn: name another column")

@@ -15,11 +15,12 @@ import numpy as np
 from graftwork.core.class_folders import PART_NAMES, read_class_folders
 from graftwork.core.content import MASK_MARK, recording_of
 from graftwork.core.delimited import read_delimited, refuse_doubled, refuse_irregular
-from graftwork.core.errors import ManifestError, MissingPackageError, Problem
-from graftwork.core.manifest import PARTS, TASKS, Manifest, Task
+from graftwork.core.errors import ManifestError, MissingPackageError, Problem, SettingsError
+from graftwork.core.manifest import PARTS, Manifest
 from graftwork.core.names import composed
 from graftwork.core.table_rows import TableRows
-from graftwork.core.targets import guessed_task, target_values
+from graftwork.core.target_guess import MASK_COLUMN, SENTENCE_COLUMNS, guessed_task, task_by_name
+from graftwork.core.tasks import ORDINAL, SINGLE_LABEL, Task, find_task
 from graftwork.core.transcripts import normalise_text
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,6 @@ GROUP_COLUMNS = ("group", "patient", "speaker")
 PERSON_COLUMNS = ("patientid", "patientno", "patientnumber", "speakerid", "speakername", "spk", "spkid", "subject",
                   "subjectid", "participant", "participantid", "clientid", "person", "personid")  # fmt: skip
 """Columns that are taken for the groups after those, with a warning, however they are spelt: `Patient ID`."""
-SENTENCE_COLUMNS = ("sentence", "text", "transcript")
-MASK_COLUMN = "mask"
 MOST_CELLS = 200_000_000
 """A Parquet file or an archive that claims more is no table of examples, however small it is."""
 
@@ -44,7 +43,8 @@ def read_manifest(
     target: str | None = None,
     group: str | None = None,
     split: str | None = "split",
-    task: Task | None = None,
+    task: Task | str | None = None,
+    order: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     suffixes: Sequence[str] = (),
 ) -> Manifest:
@@ -61,15 +61,22 @@ def read_manifest(
     task: guessed by default: several columns are several labels, a column of numbers that are not all whole
     is a number (many different whole ones must be said to be numbers or classes), a target
     called `text`, `sentence` or `transcript` is text, one called `mask` is files of masks,
-    anything else single labels.
+    anything else single labels. "ordinal" is never guessed. order: the grades of an ordinal target from the lowest to
+    the highest; numbers need none.
     classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
     that exists; others are reported, and no row needs to be for training.
 
     Raises ManifestError with everything that is wrong.
     """
     path = Path(source).expanduser()
-    if task is not None and task not in TASKS:
-        raise ManifestError(str(source), [Problem(f"task: expected one of {', '.join(TASKS)}, found {task!r}")])
+    try:
+        known = None if task is None else find_task(task)
+    except SettingsError as error:
+        raise ManifestError(str(source), [Problem(str(error))]) from error
+    if order is not None:
+        known = known or ORDINAL
+        _check_order(order, known)
+        classes = classes or tuple(map(composed, order))
     if not os.path.exists(path):
         raise ManifestError(str(source), [Problem("no such file or folder")])
     folder = os.path.isdir(path)
@@ -81,10 +88,10 @@ def read_manifest(
     elif folder:
         table = read_class_folders(path, suffixes)
         # Names of folders are classes, also where they are numbers.
-        task = task or ("single-label" if target in (None, "label") else None)
+        known = known or (SINGLE_LABEL if target in (None, "label") else None)
     else:
         table = _read_table(path)
-    return _validated(TableRows(path, table), target, group, split, task, classes)
+    return _validated(TableRows(path, table), target, group, split, known, classes, ordered=order is not None)
 
 
 def read_paths(source: str | os.PathLike[str]) -> dict[str, int]:
@@ -103,6 +110,8 @@ def _validated(
     split: str | None,
     task: Task | None,
     classes: Sequence[str] | None,
+    *,
+    ordered: bool,
 ) -> Manifest:
     if not len(rows.table):
         raise ManifestError(str(rows.source), [Problem("there are no rows")])
@@ -134,19 +143,33 @@ def _validated(
     if task is None and task_by_name(names) is None:
         rows.refuse_files(names[0])
     task = task or task_by_name(names) or guessed_task(rows, names, known)
-    if task == "mask":
+    if task.in_files:
         paths = [f"{path}{MASK_MARK}{mask}" for path, mask in zip(paths, rows.files(names[0]), strict=True)]
-    found, values = target_values(rows, names, known, task, classes)
+    found, values = task.read_targets(rows, names, known, classes)
     if parts is not None:
         _check_parts(rows, parts, groups, named=group is not None or (asked or "").lower() == "group")
-        if classes is None:
-            _check_training(rows, parts, known[0] if task == "single-label" else None)
+        if classes is None or ordered:
+            _check_training(rows, parts, known[0] if task.one_class else None)
     rows.stop_if_wrong()
     return Manifest(
         str(rows.source), tuple(paths), task, ",".join(names), found, values,
         None if groups is None else tuple(groups), None if parts is None else tuple(parts), tuple(rows.numbers),
         _sentences(rows, names),
     )  # fmt: skip
+
+
+def split_order(text: str | None) -> tuple[str, ...] | None:
+    """Grades out of `none,mild,severe`."""
+    return None if text is None else tuple(grade.strip() for grade in text.split(","))
+
+
+def _check_order(order: Sequence[str], task: Task) -> None:
+    """Raises SettingsError for an order of what has none, and for one of fewer than two different grades."""
+    if task is not ORDINAL:
+        raise SettingsError(f"order: only ordinal targets have one, the task is {task}")
+    if len(order) < 2 or not all(order) or len(set(order)) < len(order):
+        raise SettingsError(f"order: expected two or more different grades from the lowest to the highest, found "
+                            f"{','.join(order)!r}")  # fmt: skip
 
 
 def _warn_of_segments(rows: TableRows, paths: Sequence[str]) -> None:
@@ -205,13 +228,6 @@ def _warn_of_parts(rows: TableRows, names: Sequence[str]) -> None:
 def target_names(target: str | None) -> list[str]:
     """The columns to learn, from their names separated by commas."""
     return [composed(name.strip()) for name in (target or "label").split(",")]
-
-
-def task_by_name(names: Sequence[str]) -> Task | None:
-    """The task that the name of a target stands for, if it stands for one."""
-    if list(names) == [MASK_COLUMN]:
-        return "mask"
-    return "text" if names[0] in SENTENCE_COLUMNS and len(names) == 1 else None
 
 
 def _parts(rows: TableRows, split: str) -> list[str] | None:

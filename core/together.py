@@ -20,7 +20,7 @@ from graftwork.core.examples import Examples, load_batches
 from graftwork.core.folding import folded
 from graftwork.core.graft import Graft
 from graftwork.core.pieces import in_pieces
-from graftwork.core.prediction import answer, as_predictions, finite_outputs
+from graftwork.core.prediction import answer, finite_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, joined, seed_everything
@@ -91,7 +91,7 @@ def predict_together(party: Party, examples: Examples, recipe: Recipe) -> list[N
         features, reached, answers = runtime.send(batch), 0, dict[int, Tensor]()
         for place in sorted(range(len(grafts)), key=lambda place: depths[place]):
             features, reached = base.run(features, reached, depths[place]), depths[place]
-            answers[place] = answer(grafts[place], features, reached)
+            answers[place] = answer(party.adapters[place].task, grafts[place], features, reached)
         return [answers[place] for place in range(len(grafts))]
 
     rows = runtime.share(range(len(examples)))
@@ -107,7 +107,7 @@ def predict_together(party: Party, examples: Examples, recipe: Recipe) -> list[N
     computed = [row for batch in batches for row in batch]
     outputs = [runtime.gather(computed, joined(parts), len(examples)) for parts in found]
     return [
-        as_predictions(adapter.task, finite_outputs(values, examples))
+        adapter.task.predictions(finite_outputs(values, examples))
         for adapter, values in zip(party.adapters, outputs, strict=True)
     ]
 

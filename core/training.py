@@ -20,7 +20,7 @@ from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import Position, load_checkpoint, save_checkpoint
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
-from graftwork.core.evaluation import headline, point_metrics
+from graftwork.core.evaluation import point_metrics
 from graftwork.core.examples import Examples, epoch_augment, load_batches
 from graftwork.core.gradients import Course, add_gradients
 from graftwork.core.graft import Graft
@@ -31,17 +31,13 @@ from graftwork.core.optimisation import (
     build_optimiser,
     row_weights,
     set_rates,
-    summed_loss,
-    target_tensor,
 )
-from graftwork.core.prediction import as_predictions, graft_outputs
+from graftwork.core.prediction import graft_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, seed_everything
 
 log = logging.getLogger(__name__)
-
-HINT = {"text": " (a clip that its transcript only just fits is too short at a higher speed: --augment off)"}
 
 OnEpoch = Callable[[HistoryRow], None]
 
@@ -83,8 +79,9 @@ def train(
     runtime.place(graft)
     optimiser = build_optimiser(graft, recipe)
     model: Any = torch.compile(graft) if recipe.compile == "on" else graft
+    targets = rows.manifest.task.loss_targets(rows.manifest.values)
     course = Course(graft, model, optimiser, rows, batches,
-                     sum(-(-len(one) // recipe.accumulate) for one in batches), target_tensor(rows.manifest),
+                     sum(-(-len(one) // recipe.accumulate) for one in batches), targets,
                      row_weights(rows.manifest, recipe), augment, recipe, runtime, LearningProof(graft))  # fmt: skip
     position, best = Position(), dict[str, Tensor]()
     if checkpoints is not None and checkpoints.resume:
@@ -194,10 +191,9 @@ def _settle(
         value = course.runtime.total(float(loss))
         if not math.isfinite(value):
             files = "\n".join(f"  {course.rows.manifest.paths[row]}" for row in batches[number])
-            hint = HINT.get(course.rows.manifest.task, "")
             raise TrainingError(
                 f"the loss is {value} in epoch {position.epoch + 1}, batch {number + 1}: lower --learning-rate, use "
-                f"--precision fp32, or look at the files of that batch{hint}:\n{files}"
+                f"--precision fp32, or look at the files of that batch{course.rows.manifest.task.loss_hint}:\n{files}"
             )
         position = replace(position, loss_sum=position.loss_sum + value)
     return position
@@ -211,18 +207,11 @@ def _validate(course: Course, val: Examples, row: HistoryRow) -> tuple[float, fl
     """
     task = val.manifest.task
     outputs = graft_outputs(course.graft, val, course.runtime, course.recipe)
-    found = point_metrics(task, val.manifest.values, as_predictions(task, outputs), val.manifest.classes)
-    if task == "text":
-        loss = found["cer"]  # the answers are characters already, of which there is no loss any more
-    elif task == "mask":
-        loss = float(outputs[:, 0].mean())
-    else:
-        spread = course.graft.head.get_buffer("scale").cpu()
-        loss = float(summed_loss(task, outputs, target_tensor(val.manifest), torch.ones(len(val)), spread)) / len(val)
-    name = headline(task)
-    metric = found[name]
-    loss_name = "val_cer" if task == "text" else "val_loss"
-    row |= {loss_name: _defined(loss), f"val_{name}": _defined(metric)}
+    found = point_metrics(task, val.manifest.values, task.predictions(outputs), val.manifest.classes)
+    scale = course.graft.head.get_buffer("scale").cpu() if task.target_scale is not None else torch.ones(())
+    loss = task.validation_loss(outputs, val.manifest.values, found, scale)
+    metric = found[task.metric]
+    row |= {task.validation_column: _defined(loss), f"val_{task.metric}": _defined(metric)}
     return (0.0 if math.isnan(metric) else metric, -loss if math.isfinite(loss) else -math.inf)
 
 

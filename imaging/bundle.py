@@ -18,9 +18,9 @@ from graftwork.core.errors import BackboneError, OutputError, SettingsError
 from graftwork.core.files import whole_file, write_json, write_text
 from graftwork.core.graft import make_graft
 from graftwork.core.recipe import Recipe
-from graftwork.core.run_folder import prediction_columns
 from graftwork.core.runtime import seed_everything
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.tasks import find_task
 from graftwork.core.versions import version_of
 from graftwork.imaging.bundle_backbones import network_definition, split_bundle, write_definition
 from graftwork.imaging.contract import ImageContract
@@ -60,7 +60,7 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
     record = adapter.record | {"backbone": about | {"weights": None}}
     write_json(folder / "models" / "adapter.json", record)
     write_json(folder / "configs" / "metadata.json", _metadata(adapter, about["id"]))
-    write_json(folder / "configs" / "inference.json", INFERENCE | MASKS if adapter.task == "mask" else INFERENCE)
+    write_json(folder / "configs" / "inference.json", INFERENCE | MASKS if adapter.task.output == "maps" else INFERENCE)
     own = card.replace(adapter.record["backbone"]["id"], about["id"]) if card else model_card(record, None)
     write_text(folder / "docs" / "README.md", own + RUNNING)
 
@@ -80,8 +80,8 @@ def load_network(folder: str) -> nn.Module:
     tensors = load_file(Path(folder) / WEIGHTS)
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
     recipe = Recipe(**record["training"]["recipe"])
-    graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"], tuple(record["classes"]),
-                       rows)  # fmt: skip
+    graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"],
+                       tuple(record["classes"]), rows)  # fmt: skip
     graft.load_state_dict(tensors, strict=False)
     missing = named_tensors(graft).keys() - tensors.keys()
     if missing:
@@ -123,7 +123,7 @@ class WritePredictions:
             for batch in self.loader:
                 found.append(self.inferer(batch["scan"].to(self.device), self.network).double().cpu())
                 paths += batch["path"]
-        columns = prediction_columns(self.record["task"], self.record["classes"], torch.cat(found).numpy())
+        columns = find_task(self.record["task"]).prediction_columns(torch.cat(found).numpy(), self.record["classes"])
         with whole_file(self.place) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(["path", *columns])
@@ -216,9 +216,9 @@ With graftwork, MONAI and its extra `fire` installed, in this folder:
 def _metadata(adapter: Adapter, network: str) -> dict[str, Any]:
     """configs/metadata.json. Nothing about how or on whom it was trained but the target's name and classes."""
     contract = cast(ImageContract | MaskContract, adapter.backbone.contract)
-    masks = adapter.task == "mask"
+    masks = adapter.task.output == "maps"
     names = adapter.classes or (str(adapter.record["target"]),)
-    number = adapter.task == "regression"
+    number = adapter.task.target_scale is not None
     image = {
         "type": "image",
         "format": "magnitude",

@@ -15,7 +15,6 @@ from graftwork.core.adapter import Adapter
 from graftwork.core.backbone import Features
 from graftwork.core.errors import MissingPackageError, SettingsError
 from graftwork.core.files import whole_file
-from graftwork.core.heads import probabilities
 from graftwork.core.lora import merge_lora
 
 TOLERANCE = 1e-4
@@ -40,7 +39,7 @@ class Predictor(nn.Module):
 
     def forward(self, scan: Tensor) -> Tensor:
         features = self.stages.run(Features(scan))
-        return probabilities(self.task, self.head(features if self.task == "mask" else features.values))
+        return self.task.probabilities(self.head(features if self.task.output == "maps" else features.values))
 
 
 def export_onnx(adapter: Adapter, place: Path) -> float:
@@ -61,7 +60,7 @@ def export_onnx(adapter: Adapter, place: Path) -> float:
     runtime_faults = onnxruntime.capi.onnxruntime_pybind11_state
     faults = (runtime_faults.Fail, runtime_faults.InvalidGraph, runtime_faults.NotImplemented)
     predictor = Predictor(adapter)
-    about = {"classes": list(adapter.classes), "input": adapter.record["input"], "task": adapter.task,
+    about = {"classes": list(adapter.classes), "input": adapter.record["input"], "task": adapter.task.name,
              "target": adapter.record["target"]}  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     scans = torch.randn(3, *adapter.backbone.contract.blank().shape, generator=generator)
@@ -95,6 +94,6 @@ def _difference(session: Any, predictor: Predictor, scans: Tensor, adapter: Adap
         own = predictor(scans).numpy()
     (found,) = session.run([OUTPUT], {INPUT: scans.numpy()})
     scale = 1.0
-    if adapter.task == "regression":
+    if adapter.task.target_scale is not None:
         scale = max(float(np.abs(own).max()), 1e-12)
     return float(np.abs(found - own).max()) / scale

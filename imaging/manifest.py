@@ -9,7 +9,8 @@ from pathlib import Path
 
 from graftwork.core import adapter, mask_classes, tables
 from graftwork.core.adapter import Adapter
-from graftwork.core.manifest import Manifest, Task
+from graftwork.core.manifest import Manifest
+from graftwork.core.tasks import Task
 from graftwork.imaging.domain import DOMAIN
 
 
@@ -19,7 +20,8 @@ def read_manifest(
     target: str | None = None,
     group: str | None = None,
     split: str | None = "split",
-    task: Task | None = None,
+    task: Task | str | None = None,
+    order: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     mask_values: str | None = None,
 ) -> Manifest:
@@ -29,7 +31,14 @@ def read_manifest(
     `load_backbone` should be given too.
     """
     found = tables.read_manifest(
-        source, target=target, group=group, split=split, task=task, classes=classes, suffixes=DOMAIN.suffixes
+        source,
+        target=target,
+        group=group,
+        split=split,
+        task=task,
+        order=order,
+        classes=classes,
+        suffixes=DOMAIN.suffixes,
     )
     found = replace(found, digests=DOMAIN.decoded_digests)
     return mask_classes.with_mask_classes(DOMAIN, found, mask_values)

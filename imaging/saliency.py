@@ -15,7 +15,7 @@ from graftwork.core.adapter import Adapter
 from graftwork.core.backbone import Features, Stage
 from graftwork.core.errors import SettingsError
 from graftwork.core.graft import Graft
-from graftwork.core.heads import probabilities
+from graftwork.core.tasks import Task
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.scan import Scan
 from graftwork.imaging.slicewise import is_slicewise
@@ -63,7 +63,7 @@ def explain(adapter: Adapter, path: str, *, output: str | None = None, stage: st
     backbones without maps.
     """
     graft, contract = adapter.graft, cast(ImageContract, adapter.backbone.contract)
-    if adapter.task == "mask":
+    if adapter.task.output == "maps":
         raise SettingsError("explain: masks say themselves where they are; it is for labels and numbers")
     index = None if output is None else _output_index(adapter, output)
     scan, example = contract.scan(path), contract.read(path)
@@ -72,12 +72,12 @@ def explain(adapter: Adapter, path: str, *, output: str | None = None, stage: st
     batch = contract.collate([example]).to(device)
     with torch.no_grad():
         outputs, maps = _maps(graft, batch, contract)
-    chances = probabilities(adapter.task, outputs.double())[0]
+    chances = adapter.task.probabilities(outputs.double())[0]
     index = int(chances.argmax()) if index is None else index
     candidates = _candidates(graft, maps, stage)
     for number in candidates:
         # A Transformer's head may look at the class token alone, to which the last tokens of patches say nothing.
-        found = _grad_cam(graft, number, maps[number], index, adapter.task == "single-label", contract)
+        found = _grad_cam(graft, number, maps[number], index, adapter.task, contract)
         if float(found.abs().max()) > 0:
             break
     else:
@@ -157,19 +157,18 @@ def _shape(stage: Stage, features: Features, contract: ImageContract) -> tuple[i
     return tuple(cast(Tensor, _cells(stage, features.values, contract)).shape[1:])
 
 
-def _grad_cam(
-    graft: Graft, number: int, features: Features, index: int, exclusive: bool, contract: ImageContract
-) -> Tensor:
+def _grad_cam(graft: Graft, number: int, features: Features, index: int, task: Task, contract: ImageContract) -> Tensor:
     """(1, *cells): the stage's channels, each weighted by the mean gradient of the output over its places."""
     stage = graft.stages.stages[number]
     with torch.enable_grad():
         values = features.values.detach().clone().requires_grad_()
         # A copy, as the next module may work in place, which is not for what gradients are asked of.
         outputs = graft.head(graft.stages.run(Features(values.clone()), number + 1).values)[0].float()
-        raised = outputs[index]
-        if exclusive:
-            others = torch.cat([outputs[:index], outputs[index + 1 :]])
-            raised = raised - others.logsumexp(0)
+        if task.one_class:
+            chances = task.probabilities(outputs.double()[None])[0]
+            raised = chances[index].log() - torch.cat([chances[:index], chances[index + 1 :]]).sum().log()
+        else:
+            raised = outputs[index]
         gradient = None
         if raised.requires_grad:
             (gradient,) = torch.autograd.grad(raised, values, allow_unused=True)

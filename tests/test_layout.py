@@ -1,9 +1,11 @@
-"""The rooms: flat packages, one direction of imports, and nothing heavy loaded before it is needed."""
+"""The rooms: packages installed whole, one direction of imports, and nothing heavy loaded before it is needed."""
 
 import ast
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,16 +15,34 @@ PACKAGES = ("core", "imaging", "audio")
 ALLOWED = {"core": {"core"}, "imaging": {"core", "imaging"}, "audio": {"core", "audio"}}
 
 
-def test_every_folder_with_a_package_is_listed_and_flat():
+def modules(package):
+    return sorted(path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def test_every_folder_with_code_is_a_package_that_is_listed():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    found = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert found == set(PACKAGES)
-    assert set(settings["packages"]) == {f"graftwork.{name}" for name in found}
-    assert settings["package-dir"] == {f"graftwork.{name}": name for name in found}
-    for name in found:
-        deeper = {path.parent for path in (ROOT / name).glob("*/**/*.py")}
-        assert not deeper, "subfolders are not installed"
-        assert (ROOT / name / "py.typed").is_file()
+    folders = {path.parent.relative_to(ROOT) for name in PACKAGES for path in modules(name)}
+    assert all((ROOT / folder / "__init__.py").is_file() for folder in folders)
+    assert set(settings["packages"]) == {".".join(("graftwork", *folder.parts)) for folder in folders}
+    assert settings["package-dir"] == {f"graftwork.{name}": name for name in PACKAGES}
+    assert all((ROOT / name / "py.typed").is_file() for name in PACKAGES)
+
+
+@pytest.mark.slow  # builds the wheel
+def test_the_wheel_holds_every_file_of_the_folders(tmp_path):
+    source = tmp_path / "source"
+    ours = shutil.ignore_patterns("__pycache__")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, source / name, ignore=ours)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = {name.removeprefix("graftwork/") for name in zipfile.ZipFile(wheel).namelist() if "dist-info" not in name}
+    there = {path.relative_to(source).as_posix() for name in PACKAGES for path in (source / name).rglob("*")
+             if path.is_file()}  # fmt: skip
+    assert held == there
 
 
 def test_what_lies_beside_the_code_is_installed_with_it():
@@ -51,7 +71,7 @@ def imported(file):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_domains_stand_on_the_core_and_not_on_each_other(package):
-    for file in (ROOT / package).glob("*.py"):
+    for file in modules(package):
         for name in imported(file):
             first, *rest = name.split(".")
             assert first not in PACKAGES, f"{file.name}: import graftwork.{first}"

@@ -54,7 +54,7 @@ def test_a_perceptron_and_a_number_come_back_too(domain, make_examples, recipe, 
     run = finetune(domain.load_backbone("tiny:net"), examples, strategy="partial:1", recipe=replace(recipe, head="mlp"))
     run.adapter.save(tmp_path)
     loaded = load_adapter(tmp_path, domain.load_backbone)
-    assert loaded.task == "regression"
+    assert loaded.task.name == "regression"
     np.testing.assert_array_equal(predict(loaded, examples, device="cpu"), predict(run.adapter, examples, device="cpu"))
 
 

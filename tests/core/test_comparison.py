@@ -19,7 +19,7 @@ from graftwork.core.study import Study
 @pytest.fixture
 def make_study(domain, table, recipe, tmp_path):
     def make(resume=False, data=None, **changes):
-        options = {"target": None, "group": None, "task": None, "folds": None, "val_fraction": 0.2,
+        options = {"target": None, "group": None, "task": None, "order": None, "folds": None, "val_fraction": 0.2,
                    "test_fraction": 0.2, "random_split": "off", "vocabulary": None,
                    "skip_unreadable": False} | (data or {})  # fmt: skip
         settings = dataclasses.asdict(dataclasses.replace(recipe, **changes))

@@ -14,10 +14,10 @@ from graftwork.core.depth import inspect_stages, pooled, probe_stages, run_every
 from graftwork.core.evaluation import evaluate_predictions, point_metrics
 from graftwork.core.heads import Head
 from graftwork.core.inspection import Inspection
-from graftwork.core.prediction import as_predictions
 from graftwork.core.prefix_key import prefix_keys
 from graftwork.core.probes import fit_probe
 from graftwork.core.runtime import start_runtime
+from graftwork.core.tasks import find_task
 
 from .conftest import examples_in
 
@@ -52,7 +52,7 @@ def test_every_stage_has_the_score_of_a_probe_cross_validated_by_hand(backbone, 
             head = Head(vectors.shape[1], width).eval()
             fit_probe(head, vectors[folds != fold], manifest.subset(folds != fold), balanced=False, seed=0)
             outputs[folds == fold] = head(torch.from_numpy(vectors[folds == fold])).detach()
-        for name, value in point_metrics(task, manifest.values, as_predictions(task, outputs)).items():
+        for name, value in point_metrics(task, manifest.values, find_task(task).predictions(outputs)).items():
             assert score.evaluation.metrics[name].value == pytest.approx(value, abs=1e-3), name
         assert score.evaluation.groups == 20
 

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.heads import Head, output_count, probabilities
+from graftwork.core.heads import Head
+from graftwork.core.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
@@ -41,13 +42,13 @@ def test_an_unknown_kind_lists_the_known_ones():
 
 
 def test_outputs_are_as_many_as_classes_and_one_for_a_number():
-    assert output_count("single-label", ("a", "b", "c")) == 3
-    assert output_count("multi-label", ("a",)) == 1
-    assert output_count("regression", ()) == 1
+    assert SINGLE_LABEL.output_count(("a", "b", "c")) == 3
+    assert MULTI_LABEL.output_count(("a",)) == 1
+    assert REGRESSION.output_count(()) == 1
 
 
 def test_probabilities_are_softmax_sigmoid_or_the_number_itself():
     outputs = torch.tensor([[0.0, 1.0], [3.0, -1.0]])
-    assert torch.equal(probabilities("single-label", outputs), torch.softmax(outputs, 1))
-    assert torch.equal(probabilities("multi-label", outputs), torch.sigmoid(outputs))
-    assert torch.equal(probabilities("regression", outputs), outputs)
+    assert torch.equal(SINGLE_LABEL.probabilities(outputs), torch.softmax(outputs, 1))
+    assert torch.equal(MULTI_LABEL.probabilities(outputs), torch.sigmoid(outputs))
+    assert torch.equal(REGRESSION.probabilities(outputs), outputs)

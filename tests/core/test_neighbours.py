@@ -10,6 +10,7 @@ from graftwork.core.errors import TrainingError
 from graftwork.core.manifest import Manifest
 from graftwork.core.neighbours import COUNTS, TEMPERATURE, NeighbourHead, fit_neighbours
 from graftwork.core.splits import fold_numbers
+from graftwork.core.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 ROWS = 90
 
@@ -41,7 +42,7 @@ def weigh(distances):
 
 def test_votes_are_scikit_learns_with_one_more_of_the_prior(vectors, manifest_of):
     labels = np.arange(ROWS) % 3
-    head = NeighbourHead(7, 4, "single-label", ROWS)
+    head = NeighbourHead(7, 4, SINGLE_LABEL.vote, ROWS)
     fit = fit_neighbours(head, vectors, manifest_of(labels), seed=0)
     assert fit.count == int(head.count)
     centred = vectors - vectors.mean(0)
@@ -58,7 +59,7 @@ def test_votes_are_scikit_learns_with_one_more_of_the_prior(vectors, manifest_of
 
 def test_numbers_are_scikit_learns_weighted_mean(vectors, manifest_of):
     values = vectors @ np.arange(7.0)
-    head = NeighbourHead(7, 1, "regression", ROWS)
+    head = NeighbourHead(7, 1, REGRESSION.vote, ROWS)
     fit = fit_neighbours(head, vectors, manifest_of(values, "regression", ()), seed=0)
     reference = KNeighborsRegressor(fit.count, metric="cosine", weights=weigh).fit(vectors - vectors.mean(0), values)
     queries = vectors[:20] + 0.3
@@ -68,10 +69,10 @@ def test_numbers_are_scikit_learns_weighted_mean(vectors, manifest_of):
 
 def test_labels_of_several_columns_are_voted_on_one_by_one(vectors, manifest_of):
     columns = np.stack([np.arange(ROWS) % 3 == 0, np.arange(ROWS) % 2 == 0], axis=1).astype(np.float64)
-    head = NeighbourHead(7, 2, "multi-label", ROWS)
+    head = NeighbourHead(7, 2, MULTI_LABEL.vote, ROWS)
     fit_neighbours(head, vectors, manifest_of(columns, "multi-label", ("x", "y")), seed=0)
     both = head(torch.from_numpy(vectors)).sigmoid().detach()
-    alone = NeighbourHead(7, 1, "multi-label", ROWS)
+    alone = NeighbourHead(7, 1, MULTI_LABEL.vote, ROWS)
     fit_neighbours(alone, vectors, manifest_of(columns[:, :1], "multi-label", ("x",)), seed=0)
     alone.count.copy_(head.count)
     torch.testing.assert_close(both[:, :1], alone(torch.from_numpy(vectors)).sigmoid())
@@ -79,7 +80,10 @@ def test_labels_of_several_columns_are_voted_on_one_by_one(vectors, manifest_of)
 
 def test_noise_takes_many_neighbours_and_clear_classes_few(vectors, manifest_of):
     rng = np.random.default_rng(0)
-    noise, clear = NeighbourHead(7, 4, "single-label", ROWS), NeighbourHead(7, 4, "single-label", ROWS)
+    noise, clear = (
+        NeighbourHead(7, 4, SINGLE_LABEL.vote, ROWS),
+        NeighbourHead(7, 4, SINGLE_LABEL.vote, ROWS),
+    )
     blind = fit_neighbours(noise, vectors, manifest_of(rng.integers(0, 3, ROWS)), seed=0)
     apart = np.eye(7, dtype=np.float32)[np.arange(ROWS) % 3] * 10 + rng.normal(0, 0.1, (ROWS, 7)).astype(np.float32)
     sure = fit_neighbours(clear, apart, manifest_of(np.arange(ROWS) % 3), seed=0)
@@ -97,16 +101,16 @@ def test_rows_of_a_group_do_not_choose_the_number_for_each_other(vectors, manife
     monkeypatch.setattr("graftwork.core.neighbours.fold_numbers", spy)
     pairs = tuple(f"p{row // 2}" for row in range(ROWS))
     manifest = manifest_of(np.arange(ROWS) % 3, groups=pairs)
-    fit_neighbours(NeighbourHead(7, 4, "single-label", ROWS), vectors, manifest, seed=0)
+    fit_neighbours(NeighbourHead(7, 4, SINGLE_LABEL.vote, ROWS), vectors, manifest, seed=0)
     assert len({(pair, fold) for pair, fold in zip(pairs, drawn[0], strict=True)}) == ROWS // 2
 
 
 def test_one_group_alone_is_refused(vectors, manifest_of):
     with pytest.raises(TrainingError, match="at least two groups"):
-        fit_neighbours(NeighbourHead(7, 4, "single-label", ROWS), vectors, manifest_of(np.arange(ROWS) % 3,
+        fit_neighbours(NeighbourHead(7, 4, SINGLE_LABEL.vote, ROWS), vectors, manifest_of(np.arange(ROWS) % 3,
                        groups=("p",) * ROWS), seed=0)  # fmt: skip
 
 
 def test_nothing_in_it_is_learnt_by_gradients():
-    assert not list(NeighbourHead(7, 4, "single-label", ROWS).parameters())
-    assert isinstance(NeighbourHead(7, 4, "single-label", ROWS), nn.Module)
+    assert not list(NeighbourHead(7, 4, SINGLE_LABEL.vote, ROWS).parameters())
+    assert isinstance(NeighbourHead(7, 4, SINGLE_LABEL.vote, ROWS), nn.Module)

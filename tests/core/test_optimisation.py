@@ -9,6 +9,7 @@ import torch
 from sklearn.utils.class_weight import compute_sample_weight
 from torch.nn import functional
 
+from graftwork.core.backbone import Features
 from graftwork.core.finetuning import new_graft
 from graftwork.core.manifest import Manifest
 from graftwork.core.optimisation import (
@@ -16,11 +17,10 @@ from graftwork.core.optimisation import (
     rate_factor,
     row_weights,
     set_rates,
-    summed_loss,
-    target_tensor,
 )
 from graftwork.core.recipe import Recipe
 from graftwork.core.strategies import Phase, parse_strategy
+from graftwork.core.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_half_a_cosine():
@@ -89,18 +89,22 @@ def test_losses_are_pytorchs():
     weights, one = torch.rand(6), torch.ones(1)
     logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
     each = functional.cross_entropy(logits, labels, reduction="none")
-    assert summed_loss("single-label", logits, labels, weights, one) == pytest.approx(float((weights * each).sum()))
+    assert SINGLE_LABEL.summed_loss(Features(logits), labels, weights, one) == pytest.approx(
+        float((weights * each).sum())
+    )
     truth = (torch.randn(6, 3) > 0).float()
     each = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1)
-    assert summed_loss("multi-label", logits, truth, weights, one) == pytest.approx(float((weights * each).sum()))
+    assert MULTI_LABEL.summed_loss(Features(logits), truth, weights, one) == pytest.approx(
+        float((weights * each).sum())
+    )
     numbers, guess = torch.randn(6, 1), torch.randn(6, 1)
     each = functional.mse_loss(guess / 4, numbers / 4, reduction="none")[:, 0]
-    found = summed_loss("regression", guess, numbers, weights, torch.tensor([4.0]))
+    found = REGRESSION.summed_loss(Features(guess), numbers, weights, torch.tensor([4.0]))
     assert found == pytest.approx(float((weights * each).sum()))
 
 
 def test_targets_have_the_type_and_shape_that_the_loss_takes():
-    assert target_tensor(manifest_of([2, 0])).dtype == torch.int64
-    several = target_tensor(manifest_of([[1.0, 0.0], [0.0, 1.0]], "multi-label"))
+    assert SINGLE_LABEL.loss_targets(np.array([2, 0])).dtype == torch.int64
+    several = MULTI_LABEL.loss_targets(np.array([[1.0, 0.0], [0.0, 1.0]]))
     assert (several.shape, several.dtype) == ((2, 2), torch.float32)
-    assert target_tensor(manifest_of([0.5, 1.5], "regression")).shape == (2, 1)
+    assert REGRESSION.loss_targets(np.array([0.5, 1.5])).shape == (2, 1)

@@ -13,6 +13,7 @@ from graftwork.core.errors import TrainingError
 from graftwork.core.heads import Head
 from graftwork.core.manifest import Manifest
 from graftwork.core.probes import LEAST_SPREAD, fit_probe, standardisation
+from graftwork.core.tasks import linear_models
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_single_precision_chooses_the_strength_that_double_precision_does(
 ):
     vectors, manifest = make_case(*shape, seed=seed)
     head, strengths = solved(vectors, manifest, balanced)
-    monkeypatch.setattr(probes._Logistic, "comparison_dtype", np.float64)
+    monkeypatch.setattr(linear_models.Logistic, "comparison_dtype", np.float64)
     other, expected = solved(vectors, manifest, balanced)
     assert strengths == expected
     assert torch.equal(outputs(head, vectors), outputs(other, vectors))  # both solved in double precision

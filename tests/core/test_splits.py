@@ -8,7 +8,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.splits import allocate, fold_numbers, join_units, strata
+from graftwork.core.splits import allocate, fold_numbers, join_units
+from graftwork.core.tasks import find_task
 
 KEYS = st.integers(2, 30).flatmap(
     lambda rows: st.tuples(*[st.lists(st.integers(0, 9), min_size=rows, max_size=rows)] * 2)
@@ -33,9 +34,9 @@ def test_no_unit_is_in_two_parts_and_every_row_is_in_one(keys, seed):
     labels = np.array(keys[1]) % 3
     if units.max() < 2:
         with pytest.raises(SettingsError, match=r"3 parts need at least 3 groups"):
-            allocate(strata(labels, "single-label"), units, (0.6, 0.2, 0.2), seed)
+            allocate(find_task("single-label").strata(labels), units, (0.6, 0.2, 0.2), seed)
         return
-    part = allocate(strata(labels, "single-label"), units, (0.6, 0.2, 0.2), seed)
+    part = allocate(find_task("single-label").strata(labels), units, (0.6, 0.2, 0.2), seed)
     assert part.shape == units.shape
     assert set(part) == {0, 1, 2}
     for unit in set(units):
@@ -46,7 +47,7 @@ def test_no_unit_is_in_two_parts_and_every_row_is_in_one(keys, seed):
 @settings(max_examples=40)
 def test_folds_of_single_rows_hold_their_share_of_every_class(seed, folds, rows):
     labels = np.random.default_rng(seed).choice(4, rows, p=[0.6, 0.2, 0.15, 0.05])
-    number = fold_numbers(strata(labels, "single-label"), np.arange(rows), folds, seed)
+    number = fold_numbers(find_task("single-label").strata(labels), np.arange(rows), folds, seed)
     sizes = np.bincount(number, minlength=folds)
     assert np.ptp(sizes) <= 2
     for label in set(labels):
@@ -58,7 +59,7 @@ def test_folds_of_groups_hold_their_share_of_every_class():
     rng = np.random.default_rng(0)
     units = rng.integers(0, 60, 400)
     labels = (rng.random(400) < 0.2).astype(int)
-    number = fold_numbers(strata(labels, "single-label"), join_units(units), 5, 0)
+    number = fold_numbers(find_task("single-label").strata(labels), join_units(units), 5, 0)
     shares = [labels[number == fold].mean() for fold in range(5)]
     assert max(shares) - min(shares) < 0.04
     assert np.ptp(np.bincount(number)) <= 10
@@ -67,14 +68,14 @@ def test_folds_of_groups_hold_their_share_of_every_class():
 def test_rare_columns_of_several_labels_are_spread_over_the_parts():
     truth = np.zeros((100, 3))
     truth[:5, 0], truth[:50, 1] = 1, 1
-    number = fold_numbers(strata(truth, "multi-label"), np.arange(100), 5, 3)
+    number = fold_numbers(find_task("multi-label").strata(truth), np.arange(100), 5, 3)
     assert all(truth[number == fold, 0].sum() == 1 for fold in range(5))
     assert all(truth[number == fold, 1].sum() == 10 for fold in range(5))
 
 
 def test_numbers_are_balanced_by_decile():
     values = np.random.default_rng(0).normal(size=200)
-    found = strata(values, "regression")
+    found = find_task("regression").strata(values)
     assert found.shape == (200, 10)
     assert (found.sum(0) == 20).all()
     number = fold_numbers(found, np.arange(200), 4, 0)
@@ -83,12 +84,12 @@ def test_numbers_are_balanced_by_decile():
 
 
 def test_equal_numbers_are_one_stratum():
-    np.testing.assert_array_equal(strata(np.full(7, 2.5), "regression").sum(1), np.ones(7))
+    np.testing.assert_array_equal(find_task("regression").strata(np.full(7, 2.5)).sum(1), np.ones(7))
 
 
 def test_the_seed_decides_alone():
     labels, units = np.arange(40) % 2, np.arange(40) // 2
-    draw = [tuple(fold_numbers(strata(labels, "single-label"), units, 4, seed)) for seed in (0, 0, 1)]
+    draw = [tuple(fold_numbers(find_task("single-label").strata(labels), units, 4, seed)) for seed in (0, 0, 1)]
     assert draw[0] == draw[1] != draw[2]
 
 

@@ -21,7 +21,7 @@ from graftwork.core.study import Study, evaluate_run, run_study
 @pytest.fixture
 def make_study(domain, table, recipe, tmp_path):
     def make(name, strategy="partial:1", resume=False, manifest=table, weights=None, data=None, **changes):
-        options = {"target": None, "group": None, "task": None, "folds": None, "val_fraction": 0.2,
+        options = {"target": None, "group": None, "task": None, "order": None, "folds": None, "val_fraction": 0.2,
                    "test_fraction": 0.2, "random_split": "off", "vocabulary": None,
                    "skip_unreadable": False} | (data or {})  # fmt: skip
         settings = dataclasses.asdict(dataclasses.replace(recipe, **changes))

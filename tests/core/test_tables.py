@@ -107,7 +107,7 @@ def test_several_columns_of_an_archive_are_several_labels(tmp_path):
     labels = np.array([[0, 1, 1], [1, 0, 1]], np.uint8)
     np.savez(tmp_path / "set.npz", train_images=np.zeros((2, 4, 4)), train_labels=labels)
     found = read_manifest(tmp_path / "set.npz")
-    assert (found.task, found.classes) == ("multi-label", ("label0", "label1", "label2"))
+    assert (found.task.name, found.classes) == ("multi-label", ("label0", "label1", "label2"))
     np.testing.assert_array_equal(found.values, labels)
 
 
@@ -133,7 +133,7 @@ def test_an_archive_without_labels_says_what_medmnist_has(tmp_path):
 )
 def test_the_task_is_guessed_from_the_cells(write, cells, task):
     rows = "\n".join(f"{letter}.png,{cell}" for letter, cell in zip("abc", cells, strict=True))
-    assert read_manifest(write("path,label\n" + rows)).task == task
+    assert read_manifest(write("path,label\n" + rows)).task.name == task
 
 
 def test_numbers_become_numbers(write):
@@ -150,7 +150,7 @@ def test_a_whole_number_is_a_number_if_the_task_says_so(write):
 
 def test_several_target_columns_are_several_labels(write):
     found = read_manifest(write("path,cyst,mass\na.png,1,no\nb.png,False,1.0\n"), target="cyst, mass")
-    assert (found.task, found.classes, found.target) == ("multi-label", ("cyst", "mass"), "cyst,mass")
+    assert (found.task.name, found.classes, found.target) == ("multi-label", ("cyst", "mass"), "cyst,mass")
     np.testing.assert_array_equal(found.values, [[1, 0], [0, 1]])
 
 
@@ -317,7 +317,7 @@ def test_masks_are_the_target_where_there_is_no_label(tmp_path, columns, target,
     rows = [",".join(cells[name].format(number) for name in columns.split(",")) for number in range(2)]
     (tmp_path / "table.csv").write_text("\n".join([columns, *rows]) + "\n")
     found = read_manifest(tmp_path / "table.csv")
-    assert (found.target, found.task) == (target, task)
+    assert (found.target, found.task.name) == (target, task)
 
 
 def labelled(tmp_path, cells, column="label", more=""):
@@ -338,13 +338,13 @@ def test_many_different_whole_numbers_must_be_said_to_be_classes_or_numbers(tmp_
     assert list(read_manifest(ages, task="regression").values) == [40.0 + number for number in range(12)]
     assert len(read_manifest(ages, task="single-label").classes) == 12
     assert not caplog.text
-    assert read_manifest(labelled(tmp_path, [number % 11 for number in range(110)])).task == "single-label"
+    assert read_manifest(labelled(tmp_path, [number % 11 for number in range(110)])).task.name == "single-label"
     assert "11 different whole numbers are taken for classes" in caplog.text
 
 
 def test_digits_and_names_of_people_are_classes_without_a_question(tmp_path, caplog):
-    assert read_manifest(labelled(tmp_path, range(10))).task == "single-label"
-    assert read_manifest(labelled(tmp_path, range(20), "speaker"), target="speaker").task == "single-label"
+    assert read_manifest(labelled(tmp_path, range(10))).task.name == "single-label"
+    assert read_manifest(labelled(tmp_path, range(20), "speaker"), target="speaker").task.name == "single-label"
     assert not caplog.text
 
 
@@ -365,7 +365,7 @@ def test_a_word_for_nothing_among_words_is_a_class_that_is_named(tmp_path, caplo
 
 def test_decimal_commas_are_numbers_unless_they_may_be_something_else(tmp_path, caplog):
     found = read_manifest(labelled(tmp_path, ["2,5", "-3,25", "4"]))
-    assert (found.task, list(found.values)) == ("regression", [2.5, -3.25, 4.0])
+    assert (found.task.name, list(found.values)) == ("regression", [2.5, -3.25, 4.0])
     assert "commas are taken for decimal ones in 2 rows, as in '2,5'" in caplog.text
     for cells in (["1,234", "5,678"], ["2,5", "2.5"]):
         assert "row 2, column 'label': expected a number with a decimal point" in problems(labelled(tmp_path, cells))[0]
@@ -496,7 +496,7 @@ def test_numbers_with_separators_or_units_are_asked_about_not_learnt_as_classes(
     table = table_of(tmp_path, "label", [form.format(100 + number) for number in range(24)])
     with pytest.raises(ManifestError, match="look like numbers with separators or units"):
         read_manifest(table)
-    assert read_manifest(table, task="single-label").task == "single-label"
+    assert read_manifest(table, task="single-label").task.name == "single-label"
 
 
 @pytest.mark.parametrize("cell", ["1e400", "#N/A", "#DIV/0!", "#VALUE!"])

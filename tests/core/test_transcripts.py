@@ -129,7 +129,7 @@ def table(tmp_path):
 
 def test_a_column_of_text_is_read_as_characters(table):
     found = read_manifest(table, target="text")
-    assert found.task == "text"
+    assert found.task.name == "text"
     assert found.classes == ("", *" dehlorw")
     assert found.targets.tolist() == ["hello world", "low"]
     assert found.groups == ("s", "t")

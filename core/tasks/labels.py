@@ -1,0 +1,368 @@
+"""Labels: one of several classes a row, or several labels that each are there or not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core import metrics
+from graftwork.core.bootstrap import Metrics
+from graftwork.core.calibration import expected_calibration_error
+from graftwork.core.names import composed, name_key
+from graftwork.core.tasks.cells import number_in, single_column
+from graftwork.core.tasks.linear_models import LinearProblem, LinearSolution, Logistic, only_solution
+from graftwork.core.tasks.plots import draw_confusion, draw_reliability, draw_roc, new_figure
+from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, Vote
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from graftwork.core.backbone import Features
+
+TRUTH = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
+
+SHOWN_CLASSES = 20
+
+LEAST_SHARE = 1e-12
+"""A class without any training row has no share at all; the logit of an absent class is finite all the same."""
+
+
+def read_labels(
+    rows: TargetCells, names: Sequence[str], columns: list[list[str]], classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Classes in order, numbers before names, and the number of every row's; -1 where it is noted as unknown."""
+    single_column(rows, names, "single labels")
+    name, cells = names[0], columns[0]
+    if classes is None:
+        cells = rows.same_names(name, cells)
+        found = sorted({cell for cell in cells if cell}, key=label_order)
+        _warn_of_case(rows, name, found)
+        if len(found) == 1:
+            rows.note(f"every row has the label {found[0]!r}: at least two classes are needed", None, name)
+        classes = found
+    return tuple(classes), class_numbers(rows, name, cells, classes)
+
+
+def class_numbers(rows: TargetCells, name: str, cells: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
+    """The number of every cell's class; unknown ones are noted."""
+    # A model that exists may have learnt its classes in another spelling.
+    number = {name_key(label): index for index, label in reversed(list(enumerate(classes)))}
+    number |= {label: index for index, label in enumerate(classes)}
+    found_numbers = [number.get(cell, number.get(name_key(cell), -1)) for cell in cells]
+    more = "" if len(classes) <= SHOWN_CLASSES else f" and {len(classes) - SHOWN_CLASSES} more"
+    known = ", ".join(map(repr, classes[:SHOWN_CLASSES])) + more
+    for index, (cell, place) in enumerate(zip(cells, found_numbers, strict=True)):
+        if cell and place < 0:
+            rows.note(f"unknown label {cell!r}; the classes are {known}", index, name)
+    return np.array(found_numbers, dtype=np.int64)
+
+
+def _warn_of_case(rows: TargetCells, name: str, labels: Sequence[str]) -> None:
+    folded: dict[str, list[str]] = {}
+    for label in labels:
+        folded.setdefault(label.casefold(), []).append(label)
+    for alike in folded.values():
+        if len(alike) > 1:
+            rows.warn(f"column {name!r}: {', '.join(map(repr, alike))} differ in case alone and are different classes")
+
+
+def label_order(label: str) -> tuple[int, float, str]:
+    """By which labels are sorted: numbers by size, then names."""
+    number = number_in(label)
+    return (1, 0.0, label) if number is None else (0, number, label)
+
+
+def class_names(values: Values, classes: Sequence[str]) -> Values:
+    """The name of every row's class."""
+    return np.array(classes, dtype=object)[np.asarray(values, dtype=np.int64)]
+
+
+def class_strata(values: Values) -> Floats:
+    """A stratum a class."""
+    codes = np.asarray(values, dtype=np.int64)
+    return np.eye(int(codes.max()) + 1)[codes]
+
+
+def class_members(values: Values, classes: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """The rows of every class."""
+    return {name: values == place for place, name in enumerate(classes)}
+
+
+def class_tensor(values: Values) -> Tensor:
+    """int64 (rows,)."""
+    import torch
+
+    return torch.as_tensor(np.asarray(values, dtype=np.int64))
+
+
+def class_confusion(truth: Values, predictions: Floats, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Counts of the likeliest class."""
+    return counts_of(np.asarray(truth, dtype=np.int64), predictions.argmax(1), len(classes))
+
+
+def counts_of(truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Rows by class (down) and predicted class (across)."""
+    counts: NDArray[np.int64] = metrics.confusion(truth, guess, classes, np.ones((1, len(truth))))[0].astype(np.int64)
+    return counts
+
+
+def _cross_entropy(outputs: Features, targets: Tensor, weights: Tensor, scale: Tensor) -> Tensor:
+    from torch.nn import functional as F
+
+    logits = outputs.values.float()  # of features, not of a table
+    return (F.cross_entropy(logits, targets, reduction="none") * weights).sum()
+
+
+def _mean_cross_entropy(outputs: Tensor, values: Values, found: Mapping[str, float], scale: Tensor) -> float:
+    from torch.nn import functional as F
+
+    return float(F.cross_entropy(outputs.float(), class_tensor(values), reduction="none").sum()) / len(outputs)
+
+
+def _softmax(outputs: Tensor) -> Tensor:
+    return outputs.softmax(1)
+
+
+def _class_chances(outputs: Tensor) -> Floats:
+    chances: Floats = outputs.double().softmax(1).numpy()
+    return chances
+
+
+def class_columns(predictions: Floats, classes: Sequence[str]) -> dict[str, Any]:
+    """The likeliest class, and the probability of every one."""
+    return {"prediction": [classes[k] for k in predictions.argmax(1)]} | chance_columns(predictions, classes)
+
+
+def chance_columns(predictions: Floats, classes: Sequence[str]) -> dict[str, Any]:
+    """A column `probability_<class>` for every class."""
+    return {f"probability_{name}": predictions[:, place] for place, name in enumerate(classes)}
+
+
+def _class_problem(values: Values, classes: Sequence[str], balanced: bool) -> list[LinearProblem]:
+    return [LinearProblem(np.asarray(values), Logistic(len(classes), balanced))]
+
+
+def _one_hot(values: Values, classes: Sequence[str]) -> Tensor:
+    import torch
+    from torch.nn import functional as F
+
+    return F.one_hot(torch.as_tensor(np.asarray(values)), len(classes)).float()
+
+
+def _log_shares(shares: Tensor) -> Tensor:
+    return shares.clamp(LEAST_SHARE, 1.0).log()
+
+
+def _class_likelihood(outputs: Tensor, truth: Tensor) -> float:
+    return float((outputs.log_softmax(1) * truth).sum())
+
+
+def _class_measures(truth: Values, predicted: Floats, names: Sequence[str]) -> Metrics:
+    """Two classes: AUROC and average precision of the second; more: the mean over classes, one against the rest."""
+    own = np.asarray(truth, dtype=np.int64)
+    classes = predicted.shape[1]
+    guess = predicted.argmax(1)
+    onehot = np.eye(classes)[own]
+    correct, confidence = (guess == own).astype(np.float64), predicted.max(1)
+    scored = [1] if classes == 2 else range(classes)
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        matrix = metrics.confusion(own, guess, classes, weights)
+        ranked = [metrics.ranking(own == k, predicted[:, k], weights) for k in scored]
+        return {
+            "auroc": metrics.macro([auroc for auroc, _ in ranked]),
+            "average_precision": metrics.macro([precision for _, precision in ranked]),
+            "accuracy": metrics.accuracy(matrix),
+            "balanced_accuracy": metrics.balanced_accuracy(matrix),
+            "f1": metrics.f1(matrix),
+            "brier": metrics.brier(onehot, predicted, weights),
+            "ece": expected_calibration_error(correct, confidence, weights),
+        }
+
+    return measure
+
+
+def _draw_classes(drawn: Drawn) -> Figure:
+    """ROC, reliability and confusion side by side."""
+    figure = new_figure(13.5, 4.5)
+    panels = figure.subplots(1, 3)
+    values, predictions = drawn.values, drawn.predictions
+    draw_roc(panels[0], np.eye(len(drawn.classes))[values.astype(np.int64)], predictions, drawn.classes)
+    draw_reliability(panels[1], (predictions.argmax(1) == values).astype(np.float64), predictions.max(1))
+    if drawn.confusion is not None:
+        draw_confusion(panels[2], drawn.confusion, drawn.classes)
+    return figure
+
+
+SINGLE_LABEL = Task(
+    name="single-label",
+    metric="auroc",
+    shown_metrics=("auroc", "balanced_accuracy"),
+    one_class=True,
+    read_targets=read_labels,
+    cells=class_names,
+    strata=class_strata,
+    members=class_members,
+    loss_targets=class_tensor,
+    summed_loss=_cross_entropy,
+    validation_loss=_mean_cross_entropy,
+    linear_problems=_class_problem,
+    linear_map=only_solution,
+    vote=Vote(_one_hot, _log_shares, _class_likelihood),
+    probabilities=_softmax,
+    predictions=_class_chances,
+    prediction_columns=class_columns,
+    measures=_class_measures,
+    confusion=class_confusion,
+    draw=_draw_classes,
+)
+
+
+def _read_columns(
+    rows: TargetCells, names: Sequence[str], columns: list[list[str]], classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], Floats]:
+    table = np.zeros((len(columns[0]), len(columns)))
+    for place, (name, cells) in enumerate(zip(names, columns, strict=True)):
+        for index, cell in enumerate(cells):
+            truth = TRUTH.get(cell.lower(), TRUTH.get(name_key(cell)))
+            if cell and truth is None:
+                rows.note(f"expected 0 or 1, found {cell!r}", index, name)
+            table[index, place] = math.nan if truth is None else truth
+    if classes is not None and list(map(composed, classes)) != list(names):
+        rows.note(f"expected the label columns {', '.join(classes)}, found {', '.join(names)}")
+    return tuple(names), table
+
+
+def _label_columns(cells: Values, classes: Sequence[str]) -> dict[str, Any]:
+    return {f"target_{name}": cells[:, place] for place, name in enumerate(classes)}
+
+
+def _positive_strata(values: Values) -> Floats:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _positive_members(values: Values, classes: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    return {name: np.asarray(values, dtype=np.float64)[:, place] > 0.5 for place, name in enumerate(classes)}
+
+
+def column_tensor(values: Values) -> Tensor:
+    """float32 (rows, columns)."""
+    import torch
+
+    numbers = np.asarray(values, dtype=np.float32)
+    return torch.as_tensor(numbers.reshape(len(numbers), -1))
+
+
+def _binary_cross_entropy(outputs: Features, targets: Tensor, weights: Tensor, scale: Tensor) -> Tensor:
+    from torch.nn import functional as F
+
+    logits = outputs.values.float()  # of features, not of a table
+    return (F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1) * weights).sum()
+
+
+def _mean_binary_cross_entropy(outputs: Tensor, values: Values, found: Mapping[str, float], scale: Tensor) -> float:
+    from torch.nn import functional as F
+
+    losses = F.binary_cross_entropy_with_logits(outputs.float(), column_tensor(values), reduction="none").mean(1)
+    return float(losses.sum()) / len(outputs)
+
+
+def _sigmoid(outputs: Tensor) -> Tensor:
+    return outputs.sigmoid()
+
+
+def _label_chances(outputs: Tensor) -> Floats:
+    chances: Floats = outputs.double().sigmoid().numpy()
+    return chances
+
+
+def _label_problems(values: Values, classes: Sequence[str], balanced: bool) -> list[LinearProblem]:
+    return [LinearProblem(column.astype(np.int64), Logistic(2, balanced)) for column in np.asarray(values).T]
+
+
+def _label_map(solutions: Sequence[LinearSolution]) -> LinearSolution:
+    """One linear map; of a two-class problem per label only the second class' logit is kept."""
+    weight = np.stack([weight[1] - weight[0] for weight, _ in solutions])
+    return weight, np.array([bias[1] - bias[0] for _, bias in solutions])
+
+
+def _columns_as_votes(values: Values, classes: Sequence[str]) -> Tensor:
+    return column_tensor(values)
+
+
+def log_odds(shares: Tensor) -> Tensor:
+    """Logits of shares, 0 to 1."""
+    shares = shares.clamp(LEAST_SHARE, 1.0)
+    return shares.log() - (1 - shares).clamp_min(LEAST_SHARE).log()
+
+
+def binary_likelihood(outputs: Tensor, truth: Tensor) -> float:
+    """Summed log-likelihood of logits (rows, outputs) under 0 and 1."""
+    from torch.nn import functional as F
+
+    return -float(F.binary_cross_entropy_with_logits(outputs, truth, reduction="sum"))
+
+
+def _label_measures(truth: Values, predicted: Floats, classes: Sequence[str]) -> Metrics:
+    """The mean over labels of each label's own metric, and those of every label; accuracy is the share of right
+    cells."""
+    cells = np.asarray(truth, dtype=np.float64)
+    labels = range(cells.shape[1])
+    guess = (predicted >= 0.5).astype(np.int64)
+    positive = cells > 0.5
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        matrices = [metrics.confusion(positive[:, k].astype(np.int64), guess[:, k], 2, weights) for k in labels]
+        ranked = [metrics.ranking(positive[:, k], predicted[:, k], weights) for k in labels]
+        own = {
+            "auroc": [auroc for auroc, _ in ranked],
+            "average_precision": [precision for _, precision in ranked],
+            "accuracy": [metrics.accuracy(matrix) for matrix in matrices],
+            "balanced_accuracy": [metrics.balanced_accuracy(matrix) for matrix in matrices],
+            "f1": [metrics.positive_f1(matrix) for matrix in matrices],
+        }
+        together = {name: metrics.macro(values) for name, values in own.items()} | {
+            "brier": metrics.brier(cells, predicted, weights) / cells.shape[1],
+            "ece": metrics.macro([expected_calibration_error(cells[:, k], predicted[:, k], weights) for k in labels]),
+        }
+        return together | {f"{name}_{label}": values[k] for k, label in enumerate(classes)
+                           for name, values in own.items()}  # fmt: skip
+
+    return measure
+
+
+def _draw_labels(drawn: Drawn) -> Figure:
+    """ROC and reliability side by side."""
+    figure = new_figure(9, 4.5)
+    panels = figure.subplots(1, 2)
+    truth = drawn.values.astype(np.float64)
+    draw_roc(panels[0], truth, drawn.predictions, drawn.classes)
+    draw_reliability(panels[1], truth.ravel(), drawn.predictions.ravel())
+    return figure
+
+
+MULTI_LABEL = Task(
+    name="multi-label",
+    metric="auroc",
+    shown_metrics=("auroc", "average_precision"),
+    read_targets=_read_columns,
+    target_columns=_label_columns,
+    strata=_positive_strata,
+    members=_positive_members,
+    loss_targets=column_tensor,
+    summed_loss=_binary_cross_entropy,
+    validation_loss=_mean_binary_cross_entropy,
+    linear_problems=_label_problems,
+    linear_map=_label_map,
+    vote=Vote(_columns_as_votes, log_odds, binary_likelihood),
+    probabilities=_sigmoid,
+    predictions=_label_chances,
+    prediction_columns=chance_columns,
+    measures=_label_measures,
+    draw=_draw_labels,
+)

@@ -1,0 +1,233 @@
+"""The convex problems of a linear probe: each a model that fits a linear map and scores it on held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.errors import TrainingError
+
+ABSENT = -1e4
+"""Logit of a class that has no training row: its probability is zero."""
+
+SOLVED = 1e-6
+"""Largest gradient of the final solution; while strengths are compared, scikit-learn's 1e-4 is near enough."""
+
+Floats = NDArray[np.float64]
+Data = NDArray[np.floating]
+"""Standardised features (rows, features), in single or double precision."""
+
+LinearSolution = tuple[Floats, Floats]
+"""Weights (outputs, features) and biases (outputs,); of `CumulativeLogit` one weight for all biases."""
+
+
+class LinearModel(Protocol):
+    """An L2-penalised linear model. strength: inverse of the penalty, as scikit-learn's C."""
+
+    comparison_dtype: ClassVar[type[np.floating]]
+    """Precision in which strengths are compared."""
+
+    def learnable(self, targets: NDArray[Any]) -> bool:
+        """Whether something can be learnt of these targets (rows,)."""
+
+    def fit(self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None) -> LinearSolution:
+        """The map, near enough to compare strengths."""
+
+    def solve(self, data: Floats, targets: NDArray[Any], strength: float) -> LinearSolution:
+        """The map, to the end."""
+
+    def score(self, data: Data, targets: NDArray[Any], linear: LinearSolution) -> float:
+        """What a map is worth on held-out rows, the larger the better."""
+
+
+@dataclass(frozen=True)
+class LinearProblem:
+    """A model, and the targets (rows,) it is fitted to."""
+
+    targets: NDArray[Any]
+    model: LinearModel
+
+
+def row_weights(labels: NDArray[Any], balanced: bool) -> Floats:
+    """How much each row counts (rows,), mean 1: the inverse frequency of its class where classes weigh the same."""
+    if not balanced:
+        return np.ones(len(labels))
+    weights: Floats = len(labels) / (len(np.unique(labels)) * np.bincount(labels)[labels])
+    return weights
+
+
+def only_solution(solutions: Sequence[LinearSolution]) -> LinearSolution:
+    """The map of a task that is one problem."""
+    return solutions[0]
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Logistic regression. Strengths are compared in single precision, whose products take half the time."""
+
+    comparison_dtype: ClassVar[type[np.floating]] = np.float32
+    classes: int
+    balanced: bool
+
+    def learnable(self, targets: NDArray[Any]) -> bool:
+        return len(np.unique(targets)) > 1
+
+    def fit(
+        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None, tolerance: float = 1e-4
+    ) -> LinearSolution:
+        """Logits for every class; those without rows get `ABSENT`."""
+        from sklearn.linear_model import LogisticRegression
+
+        present = np.unique(targets)
+        if len(present) < 2:
+            raise TrainingError(f"a probe needs rows of at least two classes to train on, found {len(present)}")
+        model = LogisticRegression(C=strength, tol=tolerance, max_iter=2000, warm_start=start is not None)
+        if start is not None:
+            rows = present[1:] if len(present) == 2 else present
+            model.classes_, model.coef_, model.intercept_ = present, start[0][rows], start[1][rows]
+        model.fit(data, targets, sample_weight=row_weights(targets, self.balanced))
+        weight, bias = np.zeros((self.classes, data.shape[1])), np.full(self.classes, ABSENT)
+        if len(present) == 2:
+            bias[present[0]] = 0.0
+            weight[present[1]], bias[present[1]] = model.coef_[0], model.intercept_[0]
+        else:
+            weight[present], bias[present] = model.coef_, model.intercept_
+        return weight, bias
+
+    def solve(self, data: Floats, targets: NDArray[Any], strength: float) -> LinearSolution:
+        """Most of the way in single precision."""
+        start = self.fit(data.astype(np.float32), targets, strength, None)
+        return self.fit(data, targets, strength, start, SOLVED)
+
+    def score(self, data: Data, targets: NDArray[Any], linear: LinearSolution) -> float:
+        """Mean log-likelihood of the rows whose class the model knows."""
+        from scipy.special import log_softmax
+
+        known = linear[1][targets] > ABSENT
+        likelihood = log_softmax(data @ linear[0].T + linear[1], axis=1)[np.arange(len(targets)), targets]
+        return float(likelihood[known].mean()) if known.any() else 0.0
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression. A direct solution is quick, and single precision would not do for nearly equal features."""
+
+    comparison_dtype: ClassVar[type[np.floating]] = np.float64
+
+    def learnable(self, targets: NDArray[Any]) -> bool:
+        return True
+
+    def fit(
+        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None = None
+    ) -> LinearSolution:
+        from sklearn.linear_model import Ridge as Model
+
+        model = Model(alpha=1 / strength).fit(data, targets)
+        return model.coef_[None], np.array([model.intercept_])
+
+    solve = fit
+
+    def score(self, data: Data, targets: NDArray[Any], linear: LinearSolution) -> float:
+        return -float(np.mean((data @ linear[0][0] + linear[1][0] - targets) ** 2))
+
+
+@dataclass(frozen=True)
+class CumulativeLogit:
+    """The proportional odds model (McCullagh 1980): P(grade > k) = sigmoid(x w + b_k), one w for all thresholds k.
+
+    Its log-likelihood is concave in (w, b) where the b_k fall (Pratt 1981). Minimised is half of |w| squared plus
+    `strength` times the sum over rows of weight times minus log-likelihood, as scikit-learn does for its C. A threshold
+    between grades that have no rows would have no optimum: it stands halfway between its neighbours, outside them one
+    apart.
+    """
+
+    comparison_dtype: ClassVar[type[np.floating]] = np.float64
+    grades: int
+    balanced: bool
+
+    def learnable(self, targets: NDArray[Any]) -> bool:
+        return len(np.unique(targets)) > 1
+
+    def fit(
+        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None, tolerance: float = 1e-4
+    ) -> LinearSolution:
+        from scipy.optimize import minimize
+
+        present, codes = np.unique(targets, return_inverse=True)
+        if len(present) < 2:
+            raise TrainingError(f"a probe needs rows of at least two grades to train on, found {len(present)}")
+        weights = row_weights(targets, self.balanced)
+        above = np.array([(weights * (codes > k)).sum() / weights.sum() for k in range(len(present) - 1)])
+        width = data.shape[1]
+        begin = np.concatenate([np.zeros(width), np.log(above / (1 - above))])
+        if start is not None:
+            begin[:width] = start[0][0]
+            begin[width:] = start[1][present[1:] - 1]
+        scale = strength * len(targets)
+        lost = minimize(_ordinal_loss, _free(begin, width), args=(data, codes, weights, strength, width), jac=True,
+                        method="L-BFGS-B", options={"maxiter": 2000, "maxfun": 4000, "gtol": tolerance * scale,
+                                                    "ftol": 1e-13})  # fmt: skip
+        found = _falling(lost.x, width)
+        # Threshold k separates grades k and k + 1; without rows of some grades several of them stand for one.
+        known = present[1:] - 1
+        bias = np.interp(np.arange(self.grades - 1), known, found[width:])
+        places = np.arange(self.grades - 1)
+        bias = bias + np.maximum(known[0] - places, 0) - np.maximum(places - known[-1], 0)
+        return found[None, :width], bias
+
+    def solve(self, data: Floats, targets: NDArray[Any], strength: float) -> LinearSolution:
+        return self.fit(data, targets, strength, None, SOLVED)
+
+    def score(self, data: Data, targets: NDArray[Any], linear: LinearSolution) -> float:
+        """Mean log-likelihood of the rows."""
+        likelihood = np.log(np.maximum(grade_probabilities(data @ linear[0].T + linear[1]), 1e-300))
+        return float(likelihood[np.arange(len(targets)), targets].mean())
+
+
+def grade_probabilities(logits: Floats) -> Floats:
+    """Probabilities (rows, grades) from the logits (rows, grades - 1) of lying above each threshold."""
+    from scipy.special import expit
+
+    above = np.minimum.accumulate(expit(logits), axis=1)
+    return -np.diff(above, axis=1, prepend=1.0, append=0.0)
+
+
+def _free(parameters: Floats, width: int) -> Floats:
+    """Falling biases as the first and the logarithms of the steps down."""
+    bias = parameters[width:]
+    return np.concatenate([parameters[:width], bias[:1], np.log(np.maximum(bias[:-1] - bias[1:], 1e-6))])
+
+
+def _falling(free: Floats, width: int) -> Floats:
+    first, steps = free[width : width + 1], np.exp(free[width + 1 :])
+    return np.concatenate([free[:width], first, first - np.cumsum(steps)])
+
+
+def _ordinal_loss(
+    free: Floats, data: Data, codes: NDArray[Any], weights: Floats, strength: float, width: int
+) -> tuple[float, Floats]:
+    """Penalised loss and its gradient in the parameters of `_free`."""
+    from scipy.special import expit
+
+    parameters = _falling(free, width)
+    weight, bias = parameters[:width], parameters[width:]
+    logits = (data @ weight)[:, None] + bias
+    above = np.concatenate([np.ones((len(data), 1)), expit(logits), np.zeros((len(data), 1))], axis=1)
+    rows = np.arange(len(data))
+    likelihood = np.maximum(above[rows, codes] - above[rows, codes + 1], 1e-300)
+    slope = above * (1 - above)  # of both ends it is zero
+    lower, upper = slope[rows, codes] / likelihood, slope[rows, codes + 1] / likelihood
+    by_logit = np.zeros_like(above)
+    by_logit[rows, codes] = -weights * lower
+    by_logit[rows, codes + 1] += weights * upper
+    by_logit = by_logit[:, 1:-1]
+    loss = 0.5 * float(weight @ weight) - strength * float(weights @ np.log(likelihood))
+    by_weight = weight + strength * (data.T @ by_logit.sum(1))
+    by_bias = strength * by_logit.sum(0)
+    # Every step moves all later biases down.
+    by_steps = -np.cumsum(by_bias[::-1])[::-1][1:] * np.exp(free[width + 1 :])
+    return loss, np.concatenate([by_weight, [by_bias.sum()], by_steps])

@@ -1,0 +1,200 @@
+"""Grades: classes in an order, as of BI-RADS, Kellgren and Lawrence, ISUP or diabetic retinopathy.
+
+A head has one logit a threshold, of lying above it; all share one weight and differ in their bias (the proportional
+odds model, McCullagh 1980). Trained by gradients, the loss is that of CORAL (Cao et al. 2020, arXiv 1901.07884): binary
+cross-entropy summed over thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from graftwork.core import metrics
+from graftwork.core.bootstrap import Metrics
+from graftwork.core.tasks.cells import number_in, single_column
+from graftwork.core.tasks.labels import (
+    binary_likelihood,
+    chance_columns,
+    class_members,
+    class_names,
+    class_numbers,
+    class_strata,
+    counts_of,
+    label_order,
+    log_odds,
+)
+from graftwork.core.tasks.linear_models import CumulativeLogit, LinearProblem, only_solution
+from graftwork.core.tasks.plots import draw_confusion, draw_roc, new_figure
+from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, Vote
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from graftwork.core.backbone import Features
+
+MOST_GRADES = 30
+"""More different numbers are no grades."""
+
+
+def _read(
+    rows: TargetCells, names: Sequence[str], columns: list[list[str]], classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Grades from the lowest to the highest: as they are given, or numbers by their size."""
+    single_column(rows, names, "grades")
+    name, cells = names[0], columns[0]
+    if classes is None:
+        cells = rows.same_names(name, cells)
+        found = sorted({cell for cell in cells if cell}, key=label_order)
+        named = [cell for cell in found if number_in(cell) is None]
+        if named:
+            rows.note(f"grades have an order, and {', '.join(map(repr, named[:5]))} have none of their own: name all "
+                      f"from the lowest to the highest, as --order {','.join(found[:4])}", None, name)  # fmt: skip
+        elif len(found) > MOST_GRADES:
+            rows.note(f"{len(found)} different numbers are no grades: use --task regression", None, name)
+        elif len(found) < 2:
+            rows.note(f"every row has the grade {', '.join(map(repr, found))}: at least two are needed", None, name)
+        classes = found
+    return tuple(classes), class_numbers(rows, name, cells, classes)
+
+
+def _thresholds(classes: Sequence[str]) -> int:
+    return len(classes) - 1
+
+
+class SharedWeight(nn.Module):
+    """(batch, width) -> (batch, outputs): one weight (1, width) for all outputs, which differ in their bias."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.Linear(width, 1).weight.detach())
+        # At first all grades are as likely.
+        self.bias = nn.Parameter((torch.arange(outputs, 0, -1) / (outputs + 1)).logit())
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors @ self.weight.T + self.bias
+
+
+def _above(values: Values, thresholds: int) -> Tensor:
+    """Whether every row lies above every threshold, float32 (rows, thresholds)."""
+    grades = torch.as_tensor(np.asarray(values, dtype=np.int64))
+    return (grades[:, None] > torch.arange(thresholds)).float()
+
+
+def _grades_as_votes(values: Values, classes: Sequence[str]) -> Tensor:
+    return _above(values, len(classes) - 1)
+
+
+def _grades(values: Values) -> Tensor:
+    return torch.as_tensor(np.asarray(values, dtype=np.int64))
+
+
+def _coral(logits: Tensor, grades: Tensor) -> Tensor:
+    """Binary cross-entropy (rows,) of every threshold, summed."""
+    above = (grades[:, None] > torch.arange(logits.shape[1], device=grades.device)).float()
+    return F.binary_cross_entropy_with_logits(logits.float(), above, reduction="none").sum(1)
+
+
+def _summed_loss(outputs: Features, targets: Tensor, weights: Tensor, scale: Tensor) -> Tensor:
+    return (_coral(outputs.values, targets) * weights).sum()  # of features, not of a table
+
+
+def _mean_loss(outputs: Tensor, values: Values, found: Mapping[str, float], scale: Tensor) -> float:
+    return float(_coral(outputs, _grades(values)).mean())
+
+
+def _problem(values: Values, classes: Sequence[str], balanced: bool) -> list[LinearProblem]:
+    return [LinearProblem(np.asarray(values, dtype=np.int64), CumulativeLogit(len(classes), balanced))]
+
+
+def _probabilities(outputs: Tensor) -> Tensor:
+    """Of every grade (rows, grades): what lies above one threshold and not above the next."""
+    above = outputs.sigmoid().cummin(1).values  # a tensor's
+    ends = torch.ones_like(above[:, :1]), torch.zeros_like(above[:, :1])
+    return torch.cat([ends[0], above], dim=1) - torch.cat([above, ends[1]], dim=1)
+
+
+def _predictions(outputs: Tensor) -> Floats:
+    chances: Floats = _probabilities(outputs.double()).numpy()
+    return chances
+
+
+def predicted_grades(predictions: Floats) -> NDArray[np.int64]:
+    """The median grade (rows,) of probabilities (rows, grades): the thresholds that a row rather lies above."""
+    above = 1.0 - np.cumsum(predictions, axis=1)[:, :-1]
+    grades: NDArray[np.int64] = (above > 0.5).sum(1)
+    return grades
+
+
+def _columns(predictions: Floats, classes: Sequence[str]) -> dict[str, Any]:
+    """The median grade, and the probability of every one."""
+    return {"prediction": [classes[k] for k in predicted_grades(predictions)]} | chance_columns(predictions, classes)
+
+
+def _confusion(truth: Values, predictions: Floats, classes: Sequence[str]) -> NDArray[np.int64]:
+    return counts_of(np.asarray(truth, dtype=np.int64), predicted_grades(predictions), len(classes))
+
+
+def _measures(truth: Values, predictions: Floats, classes: Sequence[str]) -> Metrics:
+    """Quadratic kappa, the mean error in grades, and the AUROC of lying above every grade but the highest."""
+    grades = np.asarray(truth, dtype=np.int64)
+    guess = predicted_grades(predictions)
+    above = 1.0 - np.cumsum(predictions, axis=1)[:, :-1]
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        matrix = metrics.confusion(grades, guess, len(classes), weights)
+        auroc = [metrics.ranking(grades > k, above[:, k], weights)[0] for k in range(len(classes) - 1)]
+        return {
+            "quadratic_kappa": metrics.quadratic_kappa(matrix),
+            "mae": metrics.mean_absolute_error(grades.astype(np.float64), guess.astype(np.float64), weights),
+            "accuracy": metrics.accuracy(matrix),
+            "balanced_accuracy": metrics.balanced_accuracy(matrix),
+            "auroc": metrics.macro(auroc),
+        } | {f"auroc_above_{name}": value for name, value in zip(classes, auroc, strict=False)}
+
+    return measure
+
+
+def _draw(drawn: Drawn) -> Figure:
+    """ROC of every threshold, and the confusion of grades."""
+    figure = new_figure(9, 4.5)
+    panels = figure.subplots(1, 2)
+    thresholds = len(drawn.classes) - 1
+    truth = (np.asarray(drawn.values, dtype=np.int64)[:, None] > np.arange(thresholds)).astype(np.float64)
+    above = 1.0 - np.cumsum(drawn.predictions, axis=1)[:, :-1]
+    draw_roc(panels[0], truth, above, tuple(f"above {name}" for name in drawn.classes[:-1]))
+    if drawn.confusion is not None:
+        draw_confusion(panels[1], drawn.confusion, drawn.classes)
+    return figure
+
+
+ORDINAL = Task(
+    name="ordinal",
+    metric="quadratic_kappa",
+    shown_metrics=("quadratic_kappa", "mae"),
+    one_class=True,
+    read_targets=_read,
+    cells=class_names,
+    strata=class_strata,
+    members=class_members,
+    output_count=_thresholds,
+    last_layer=SharedWeight,
+    loss_targets=_grades,
+    summed_loss=_summed_loss,
+    validation_loss=_mean_loss,
+    linear_problems=_problem,
+    linear_map=only_solution,
+    vote=Vote(_grades_as_votes, log_odds, binary_likelihood),
+    probabilities=_probabilities,
+    predictions=_predictions,
+    prediction_columns=_columns,
+    measures=_measures,
+    confusion=_confusion,
+    draw=_draw,
+)

@@ -1,0 +1,194 @@
+"""What a task is: one value that knows how its targets are read, learnt, predicted, evaluated and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.bootstrap import Metrics
+from graftwork.core.types import TaskName
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+    from graftwork.core.backbone import Features
+    from graftwork.core.tasks.linear_models import LinearProblem, LinearSolution
+
+Floats = NDArray[np.float64]
+Values = NDArray[np.generic]
+"""Targets as a Manifest holds them, one entry a row."""
+
+
+class TargetCells(Protocol):
+    """Where everything that is wrong with the target cells of a table is noted."""
+
+    def note(self, message: str, index: int | None = None, column: str | None = None) -> None:
+        """Adds a problem of the table, or of the row at `index`."""
+
+    def warn(self, message: str) -> None:
+        """Says what need not be wrong."""
+
+    def same_names(self, column: str, cells: list[str]) -> list[str]:
+        """The cells with one spelling for every name."""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """How nearest neighbours predict a target.
+
+    targets: values, classes -> (rows, outputs), of which a mean is taken. logits: mean targets (batch, outputs), 0 to 1
+    -> head outputs; None where the mean is the output itself. score: head outputs and targets (batch, outputs) -> a sum
+    over rows, the larger the better.
+    """
+
+    targets: Callable[[Values, Sequence[str]], Tensor]
+    logits: Callable[[Tensor], Tensor] | None
+    score: Callable[[Tensor, Tensor], float]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What an evaluation is drawn of: targets and predictions (rows, …), the classes and the target's name, and counts
+    of truth (down) by prediction where a row has one class."""
+
+    values: Values
+    predictions: Floats
+    classes: tuple[str, ...]
+    target: str
+    confusion: NDArray[np.int64] | None
+
+
+def values_as_cells(values: Values, classes: Sequence[str]) -> Values:
+    """Targets that are written as they are."""
+    return values
+
+
+def one_target_column(cells: Values, classes: Sequence[str]) -> dict[str, Any]:
+    """A column `target`."""
+    return {"target": list(cells)}
+
+
+def one_stratum(values: Values) -> Floats:
+    """No make-up that parts should share but the number of rows, (rows, 1)."""
+    return np.ones((len(values), 1))
+
+
+def no_members(values: Values, classes: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """No class of which rows could be counted."""
+    return {}
+
+
+def no_lines(values: Values, classes: Sequence[str]) -> list[str]:
+    """Nothing to say beside the counts."""
+    return []
+
+
+def no_range(values: Values) -> None:
+    """Targets that are no numbers have no range."""
+
+
+def one_output_a_class(classes: Sequence[str]) -> int:
+    """As many outputs as classes."""
+    return len(classes)
+
+
+def linear_layer(width: int, outputs: int) -> nn.Module:
+    """(batch, width) -> (batch, outputs), with a bias."""
+    from torch import nn
+
+    return nn.Linear(width, outputs)
+
+
+def outputs_as_answers(outputs: Features) -> Tensor:
+    """Head outputs (batch, outputs), float32 on the CPU."""
+    return outputs.values.float().cpu()  # of features, not of a table
+
+
+def not_finite(answers: Tensor) -> Tensor:
+    """Which rows (rows,) of the answers (rows, …) hold a number that is not finite."""
+    return ~answers.isfinite().flatten(1).all(dim=1)
+
+
+def no_confusion(truth: Values, predictions: Floats, classes: Sequence[str]) -> None:
+    """Predictions that are no single class cannot be confused."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Task:
+    """What a target is.
+
+    name: as `--task` and files say it. metric: by which epochs, stages and strategies are compared, higher is better;
+    shown_metrics: those in tables, the first is `metric`. output: what the backbone has to end in.
+    one_class: whether every row has exactly one of the classes, whose number is its value. in_files: whether targets
+    are files of their own, paired with the examples; their values are zeros.
+
+    Reading. read_targets: notes, names and cells of the target columns, and the classes of a trained model or None ->
+    classes in order and values. cells: values, classes -> what the source says of every row. target_columns: those
+    cells, classes -> columns of `predictions.csv`. strata: values -> (rows, strata), ones for what every part of a
+    split should hold its share of. members: values, classes -> the rows (rows,) of every class. summary: values,
+    classes -> lines of `check`. value_range: values -> least, largest and mean of numbers.
+
+    Learning. output_count: classes -> outputs of the head. last_layer: width and outputs -> the head's last layer.
+    loss_targets: values -> what `summed_loss` takes. summed_loss: head outputs, targets, weights (batch,), and the
+    head's `scale` -> sum over rows of weight times loss. validation_loss: answers of all rows, values, metrics by
+    name, and `scale` -> their mean loss; validation_column: what it is called. loss_hint: what may have made a loss
+    infinite. target_scale: values -> mean and deviation that the head's outputs are multiplied out by.
+    linear_problems: values, classes, and whether classes weigh the same -> the convex problems of a linear probe;
+    linear_map: their solutions -> the head's weight and bias. vote: how nearest neighbours predict it. Those three are
+    None where a task has no such thing.
+
+    Predicting. answers: head outputs of a batch -> what is kept of it, (batch, …), float32 on the CPU. broken: answers
+    -> the rows (rows,) whose network is at fault. probabilities: answers -> probabilities (softmax, sigmoid), or as
+    they are. predictions: answers (rows, …) -> what `measures` takes. prediction_columns: predictions, classes ->
+    columns of `predictions.csv`.
+
+    Evaluating. measures: values, predictions, classes -> metrics as a function of how often every row counts.
+    confusion: values, predictions, classes -> counts, truth down, prediction across. draw: the plots.
+    """
+
+    name: TaskName
+    metric: str
+    shown_metrics: tuple[str, ...]
+    output: Literal["vector", "frames", "maps"] = "vector"
+    one_class: bool = False
+    in_files: bool = False
+
+    read_targets: Callable[
+        [TargetCells, Sequence[str], list[list[str]], Sequence[str] | None], tuple[tuple[str, ...], Values]
+    ]
+    cells: Callable[[Values, Sequence[str]], Values] = values_as_cells
+    target_columns: Callable[[Values, Sequence[str]], dict[str, Any]] = one_target_column
+    strata: Callable[[Values], Floats] = one_stratum
+    members: Callable[[Values, Sequence[str]], dict[str, NDArray[np.bool_]]] = no_members
+    summary: Callable[[Values, Sequence[str]], list[str]] = no_lines
+    value_range: Callable[[Values], tuple[float, float, float] | None] = no_range
+
+    output_count: Callable[[Sequence[str]], int] = one_output_a_class
+    last_layer: Callable[[int, int], nn.Module] = linear_layer
+    loss_targets: Callable[[Values], Tensor]
+    summed_loss: Callable[[Features, Tensor, Tensor, Tensor], Tensor]
+    validation_loss: Callable[[Tensor, Values, Mapping[str, float], Tensor], float]
+    validation_column: str = "val_loss"
+    loss_hint: str = ""
+    target_scale: Callable[[Values], tuple[float, float]] | None = None
+    linear_problems: Callable[[Values, Sequence[str], bool], list[LinearProblem]] | None = None
+    linear_map: Callable[[Sequence[LinearSolution]], LinearSolution] | None = None
+    vote: Vote | None = None
+
+    answers: Callable[[Features], Tensor] = outputs_as_answers
+    broken: Callable[[Tensor], Tensor] = not_finite
+    probabilities: Callable[[Tensor], Tensor]
+    predictions: Callable[[Tensor], Floats]
+    prediction_columns: Callable[[Floats, Sequence[str]], dict[str, Any]]
+
+    measures: Callable[[Values, Floats, Sequence[str]], Metrics]
+    confusion: Callable[[Values, Floats, Sequence[str]], NDArray[np.int64] | None] = no_confusion
+    draw: Callable[[Drawn], Figure]
+
+    def __repr__(self) -> str:
+        return self.name
