@@ -26,8 +26,8 @@ from graftwork.core.runtime import start_runtime
 from graftwork.core.segmentation import segment_files
 from graftwork.core.tables import read_paths
 from graftwork.core.tasks import find_task
-from graftwork.core.together import Party, open_parties, predict_together
-from graftwork.core.watch import Outside, watch_for
+from graftwork.core.together import Party, open_parties, predict_together, watch_for
+from graftwork.core.watch import Outside
 from graftwork.core.windows import join_table
 from graftwork.core.windows import timeline as _timeline
 

@@ -165,7 +165,7 @@ def split_order(text: str | None) -> tuple[str, ...] | None:
 
 def _check_order(order: Sequence[str], task: Task) -> None:
     """Raises SettingsError for an order of what has none, and for one of fewer than two different grades."""
-    if task is not ORDINAL:
+    if not task.ordered:
         raise SettingsError(f"order: only ordinal targets have one, the task is {task}")
     if len(order) < 2 or not all(order) or len(set(order)) < len(order):
         raise SettingsError(f"order: expected two or more different grades from the lowest to the highest, found "

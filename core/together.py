@@ -24,6 +24,7 @@ from graftwork.core.prediction import answer, finite_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, joined, seed_everything
+from graftwork.core.watch import Outside, Watch
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,18 @@ def shared_stages(base: Backbone, graft: Graft) -> int:
             break
         count += 1
     return count
+
+
+def watch_for(domain: Domain, party: Party, outside: Outside, *, named: bool) -> Watch | None:
+    """What compares new examples with what the party's runs have seen; None where their records do not say.
+
+    named: whether reasons begin with the run's name.
+    """
+    seen = {
+        name if named else "": adapter.record["seen"]
+        for name, adapter in zip(party.names, party.adapters, strict=True)
+        if adapter.record.get("seen")
+    }
+    if domain.watch is None or not seen:
+        return None
+    return domain.watch(party.adapters[0].backbone.contract, seen, outside)

@@ -44,6 +44,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
             rows.append(f"{name},{('healthy', 'tumour')[label]},patient-{table}-{number // 2}")
         (folder / f"{table}.csv").write_text("\n".join(rows))
+    graded = [f"scans-files/{number}.png,{('none', 'mild', 'severe')[number % 3]}" for number in range(24)]
+    (folder / "graded.csv").write_text("\n".join(["path,grade", *graded]))
     rows = ["path,label"]
     for number in range(12):
         volume = generator.normal(size=(9, 10, 11)) + number % 2 * (np.arange(11) > 5)

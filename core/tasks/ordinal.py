@@ -179,6 +179,7 @@ ORDINAL = Task(
     metric="quadratic_kappa",
     shown_metrics=("quadratic_kappa", "mae"),
     one_class=True,
+    ordered=True,
     read_targets=_read,
     cells=class_names,
     strata=class_strata,

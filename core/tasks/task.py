@@ -124,7 +124,8 @@ class Task:
 
     name: as `--task` and files say it. metric: by which epochs, stages and strategies are compared, higher is better;
     shown_metrics: those in tables, the first is `metric`. output: what the backbone has to end in.
-    one_class: whether every row has exactly one of the classes, whose number is its value. in_files: whether targets
+    one_class: whether every row has exactly one of the classes, whose number is its value; ordered: whether these
+    classes have an order, which `--order` can give. in_files: whether targets
     are files of their own, paired with the examples; their values are zeros.
 
     Reading. read_targets: notes, names and cells of the target columns, and the classes of a trained model or None ->
@@ -156,6 +157,7 @@ class Task:
     shown_metrics: tuple[str, ...]
     output: Literal["vector", "frames", "maps"] = "vector"
     one_class: bool = False
+    ordered: bool = False
     in_files: bool = False
 
     read_targets: Callable[
