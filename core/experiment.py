@@ -271,6 +271,9 @@ def _finished_fold(path: Path, made_from: dict[str, Any]) -> dict[str, Any]:
         done = read_checked_json(path)
         if "made_from" not in done:
             raise ValueError("it does not say what it was made from, as of an earlier version")
+        missing = {"best_epoch", "predictions"} - done.keys()
+        if missing:
+            raise ValueError(f"there is no {', '.join(sorted(missing))}")
         known = done["made_from"]
         changed = sorted(name for name in made_from if known.get(name) != made_from[name])
     except (OSError, ValueError, KeyError, AttributeError) as error:

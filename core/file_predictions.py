@@ -88,14 +88,13 @@ def predict_files(
                                           failed_before=bool(reasons or failed), named=len(runs) > 1)  # fmt: skip
             blocks.append(block)
             failed |= wrong
-        for path, reason in _reasons(paths, windows, failed).items():
-            # Runs over other backbones read the same file in their own way, and may fail for another reason.
-            reasons[path] = reason if reasons.get(path) in (None, reason) else f"{reasons[path]}; {reason}"
+        # Runs over other backbones read the same file in their own way, and may fail for another reason.
+        _add_reasons(reasons, _reasons(paths, windows, failed))
+        _add_reasons(unread_windows, failed)
         for path, reason in ({} if watch is None else watch.outside).items():
             unlike[path] = f"{unlike[path]}; {reason}" if path in unlike else reason
         found = pd.concat(blocks, ignore_index=True)
         timelines.append(found)
-        unread_windows |= failed
         cut = any(own != [path] for path, own in zip(paths, windows, strict=True))
         table = table.merge(join_table(found, _owners(paths, windows)) if cut else found, how="left", on="path")
     if reasons and not skip_unreadable:
@@ -120,6 +119,11 @@ def _windows(domain: Domain, paths: Sequence[str], party: Party) -> list[list[st
     if domain.windows is None:
         return [[path] for path in paths]
     return domain.windows(paths, party.adapters[0].backbone.contract)
+
+
+def _add_reasons(known: dict[str, str], new: dict[str, str]) -> None:
+    for path, reason in new.items():
+        known[path] = reason if known.get(path) in (None, reason) else f"{known[path]}; {reason}"
 
 
 def _owners(paths: Sequence[str], windows: Sequence[Sequence[str]]) -> dict[str, list[str]]:

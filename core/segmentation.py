@@ -121,7 +121,7 @@ def segment_files(
                     rows.append({"path": path, "mask": name, **contract.segment(path, apply, beside)})
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
-                rows.append({"path": path, "error": str(error)})
+                rows.append({"path": path, "mask": None, "error": str(error)})
             advance(1, "")
     table = pd.DataFrame(rows)
     if watch is not None and watch.outside:
@@ -144,8 +144,16 @@ def _check_free(folder: Path, names: Sequence[str]) -> None:
     masks are often called so."""
     import pandas as pd
 
-    table = folder / TABLE
-    own = set(pd.read_csv(table, dtype=str)["mask"].dropna()) if table.is_file() else set()
+    table, own = folder / TABLE, set[str]()
+    try:
+        if table.is_file():
+            found = pd.read_csv(table, dtype=str)
+            if "mask" not in found:
+                raise ValueError(f"expected a column 'mask', found {', '.join(map(repr, found))}")
+            own = set(found["mask"].dropna())
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{table}: does not say which masks an earlier prediction wrote ({error}); name another "
+                          "--out, or delete it") from error  # fmt: skip
     taken = [name for name in names if (folder / name).exists() and name not in own]
     if taken:
         listed = ", ".join(taken[:5])

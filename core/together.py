@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.adapter import Adapter, attach_adapter, check_domain, read_record, weights_source
+from graftwork.core.adapter import Adapter, attach_adapter, check_domain, read_record, recipe_of, weights_source
 from graftwork.core.backbone import Backbone, Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
@@ -51,7 +51,7 @@ def open_parties(runs: Sequence[str], domain: Domain, weights: str | None, runti
         check_domain(run, record, domain)
         about, source = record["backbone"], weights_source(record, weights)
         # Random weights are those of the run's seed, and so not another run's.
-        seed = record["training"]["recipe"]["seed"] if source == "random" else 0
+        seed = recipe_of(Path(run), record).seed if source == "random" else 0
         key = json.dumps([about["id"], source, about["options"], seed], sort_keys=True)
         if key not in backbones:
             seed_everything(seed)

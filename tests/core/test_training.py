@@ -12,6 +12,7 @@ from torch import nn
 from graftwork.core.backbone import Backbone, Features, Stage
 from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import NAME
+from graftwork.core.tensor_files import read_tensors, write_tensors
 from graftwork.core.errors import OutputError, TrainingError
 from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import finetune, new_graft
@@ -390,6 +391,21 @@ def test_in_fp16_updates_that_overflow_are_passed_over_and_a_resumed_run_goes_on
     assert scales == of_whole[: 3 * 8] + of_whole[2 * 8 :]
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert whole.history[-1]["train_loss"] < whole.history[0]["train_loss"]
+
+
+@pytest.mark.parametrize("field", ["settings", "position", "stale"])
+def test_a_checkpoint_that_lacks_a_field_is_refused(backbone, examples, recipe, tmp_path, interrupt, field):
+    def go(**more):
+        return finetune(backbone, examples, strategy="partial:1", recipe=recipe, checkpoints=tmp_path, **more)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(on_epoch=interrupt(1))
+    tensors, state = read_tensors(tmp_path / NAME)
+    state.pop(field, None)
+    state.get("position", {}).pop(field, None)
+    write_tensors(tmp_path / NAME, tensors, state)
+    with pytest.raises(OutputError, match="does not say where the run stood; delete it"):
+        go(resume=True)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
