@@ -12,7 +12,6 @@ from torch import nn
 from graftwork.core.backbone import Backbone, Features, Stage
 from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import NAME
-from graftwork.core.tensor_files import read_tensors, write_tensors
 from graftwork.core.errors import OutputError, TrainingError
 from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import finetune, new_graft
@@ -20,6 +19,7 @@ from graftwork.core.optimisation import rate_factor
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.tensor_files import read_tensors, write_tensors
 
 from .conftest import on_a_small_device
 
@@ -398,8 +398,8 @@ def test_a_checkpoint_that_lacks_a_field_is_refused(backbone, examples, recipe, 
     def go(**more):
         return finetune(backbone, examples, strategy="partial:1", recipe=recipe, checkpoints=tmp_path, **more)
 
-    with pytest.raises(KeyboardInterrupt):
-        go(on_epoch=interrupt(1))
+    with pytest.raises(PowerCutError):
+        go(on_epoch=interrupt(2))
     tensors, state = read_tensors(tmp_path / NAME)
     state.pop(field, None)
     state.get("position", {}).pop(field, None)
