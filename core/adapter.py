@@ -20,6 +20,7 @@ from graftwork.core.errors import AdapterError, BackboneError, SettingsError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import DamagedFileError, as_written, write_checked_json, write_text
 from graftwork.core.freezing import FreezingProof, whole_digest
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import Graft, make_graft
 from graftwork.core.manifest import TASKS, Manifest, Task
 from graftwork.core.recipe import PLACE, Recipe
@@ -98,6 +99,7 @@ def make_adapter(
     return Adapter(graft, record)
 
 
+@undisturbed()
 def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], weights: str | None = None) -> Adapter:
     """The adapter of that folder on its backbone, ready to predict.
 

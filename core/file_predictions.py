@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graftwork.core.adapter import RECORD, read_record
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import InputContract
 from graftwork.core.content import ROW_MARK, absolute_path, channel_files, example_exists
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError, UnreadableError
 from graftwork.core.examples import Examples, Unreadable, read_many, unequal, unreadable_report
 from graftwork.core.files import whole_file
+from graftwork.core.global_state import undisturbed
 from graftwork.core.manifest import Manifest
 from graftwork.core.names import existing_path, other_forms
 from graftwork.core.recipe import Recipe
@@ -41,7 +41,7 @@ PREDICT_BLOCK = 128
 """Files that `predict` holds in memory at once."""
 
 
-@freed_memory_kept()
+@undisturbed()
 def predict_files(
     domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
     batch_size: int, device: str, timeline: str | None = None, outside: Outside = "flag",

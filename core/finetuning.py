@@ -12,13 +12,13 @@ import numpy as np
 
 from graftwork.core.activations import agreed, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone, named_tensors, refuse_non_finite
 from graftwork.core.checkpoint import remove_checkpoint
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import Examples, read_examples
 from graftwork.core.freezing import FreezingProof, prove_frozen
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import Graft, make_graft
 from graftwork.core.heads import Head
 from graftwork.core.history import HistoryRow
@@ -54,7 +54,7 @@ class Run:
     val: Manifest | None
 
 
-@freed_memory_kept()
+@undisturbed()
 def finetune(
     backbone: Backbone,
     train_rows: Manifest | Examples,
@@ -117,6 +117,7 @@ def finetune(
     return Run(adapter, history, proof, best_epoch, rows.manifest, chosen)
 
 
+@undisturbed()
 def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe: Recipe) -> Graft:
     """A copy of the backbone, or for `scratch` the same architecture afresh, under a new head, frozen as planned.
 
@@ -147,6 +148,7 @@ def augmented(plan: Plan, recipe: Recipe) -> bool:
     return on
 
 
+@undisturbed()
 def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Strategy, recipe: Recipe) -> Examples:
     """The examples after all stages that the strategy leaves frozen, as several runs, as of folds, can share them.
 

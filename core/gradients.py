@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Course:
-    """What stays the same from the first batch to the last. batches: of every epoch; updates: in all epochs."""
+    """What stays the same from the first batch to the last. model: `graft.outputs`, compiled where asked for. batches: of every epoch; updates: in all epochs."""
 
     graft: Graft
     model: Any
@@ -113,14 +113,14 @@ def _loss(course: Course, features: Any, share: Any, done: float) -> Tensor:
     weights = torch.as_tensor(course.weights[share], dtype=torch.float32).to(runtime.device, non_blocking=True)
     if course.rows.manifest.task == "text":
         with runtime.autocast():
-            frames = course.graft.outputs(runtime.send(features), course.rows.stage)
+            frames = course.model(runtime.send(features), course.rows.stage)
         return summed_ctc(frames, targets, weights)
     if course.rows.manifest.task == "mask":
         with runtime.autocast():
-            maps = course.graft.outputs(runtime.send(features), course.rows.stage)
+            maps = course.model(runtime.send(features), course.rows.stage)
         return summed_mask_loss(maps.values, cast(Tensor, maps.masks), weights)
     with runtime.autocast():
-        outputs = course.model(runtime.send(features), course.rows.stage)
+        outputs = course.model(runtime.send(features), course.rows.stage).values  # of features
     if course.recipe.head == "aam":
         margin = margin_at(done, course.recipe.margin)
         outputs = with_margin(outputs.float(), targets, margin, course.recipe.margin_scale)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.adapter import Adapter, open_adapter
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Features, MaskContract
 from graftwork.core.content import channel_files
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
 from graftwork.core.files import whole_file
+from graftwork.core.global_state import undisturbed
 from graftwork.core.manifest import Manifest
 from graftwork.core.masks import MEASURES
 from graftwork.core.pieces import in_pieces
@@ -56,7 +56,7 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_si
     return gathered.reshape(len(manifest), len(manifest.classes) - 1, len(MEASURES))
 
 
-@freed_memory_kept()
+@undisturbed()
 def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: str = "auto") -> None:
     """Writes `cases.png`: the judged cases with the lowest, the median and the highest mean Dice.
 
@@ -82,7 +82,7 @@ def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: 
     runtime.release(adapter.graft)
 
 
-@freed_memory_kept()
+@undisturbed()
 def segment_files(
     domain: Domain, run: str, paths: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
     batch_size: int, device: str, outside: Outside = "flag",

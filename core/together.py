@@ -18,6 +18,7 @@ from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.examples import Examples, load_batches
 from graftwork.core.folding import folded
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import Graft
 from graftwork.core.pieces import in_pieces
 from graftwork.core.prediction import answer, as_predictions, finite_outputs
@@ -39,6 +40,7 @@ class Party:
     adapters: tuple[Adapter, ...]
 
 
+@undisturbed()
 def open_parties(runs: Sequence[str], domain: Domain, weights: str | None, runtime: Runtime) -> list[Party]:
     """The adapters of these folders, those over the same backbone together, in the order in which they are named.
 

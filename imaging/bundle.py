@@ -16,6 +16,7 @@ from graftwork.core.adapter import Adapter, model_card, read_record, recipe_of
 from graftwork.core.backbone import named_tensors
 from graftwork.core.errors import BackboneError, OutputError, SettingsError
 from graftwork.core.files import DamagedFileError, whole_file, write_json, write_text
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import make_graft
 from graftwork.core.run_folder import prediction_columns
 from graftwork.core.runtime import seed_everything
@@ -65,6 +66,7 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
     write_text(folder / "docs" / "README.md", own + RUNNING)
 
 
+@undisturbed()
 def load_network(folder: str) -> nn.Module:
     """The network of a bundle's folder `models`, (batch, channels, *size) to what `predict` writes."""
     from graftwork.imaging.backbones import load_backbone
