@@ -25,6 +25,7 @@ from graftwork.core.history import HistoryRow
 from graftwork.core.manifest import Manifest
 from graftwork.core.neighbours import NeighbourHead, fit_neighbours
 from graftwork.core.patches import fixed_patches, in_patches, whole
+from graftwork.core.prefix import UNCOMPILED
 from graftwork.core.probes import fit_probe
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import Runtime, seed_everything, start_runtime
@@ -114,6 +115,10 @@ def finetune(
     if checkpoints is not None and runtime.rank == 0:
         remove_checkpoint(checkpoints)
     adapter = make_adapter(graft, rows.manifest, recipe, proof, best_epoch)
+    if recipe.compile == "on" and graft.plan.frontier > 0:
+        blank = backbone.contract.collate([backbone.contract.blank()])
+        if blank.lengths is not None:
+            adapter.record["training"]["uncompiled"] = UNCOMPILED
     return Run(adapter, history, proof, best_epoch, rows.manifest, chosen)
 
 

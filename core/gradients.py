@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Course:
-    """What stays the same from the first batch to the last. model: `graft.outputs`, compiled where asked for. batches: of every epoch; updates: in all epochs."""
+    """What stays the same from the first batch to the last. model: `graft.outputs`, compiled where asked for. batches:
+    of every epoch; updates: in all epochs."""
 
     graft: Graft
     model: Any

@@ -35,8 +35,10 @@ TIMED = range(2, 8)
 
 
 def cannot_compile(error: BaseException) -> bool:
-    """Whether torch.compile says that it cannot do something: no compiler is here, or an operation is unknown to it. Not
-    so where memory is short, while compiling too, or where the network itself fails."""
+    """Whether torch.compile says that it cannot do something: no compiler is here, or an operation is unknown to it.
+
+    Not so where memory is short, be it while compiling, or where the network itself fails.
+    """
     from torch._dynamo import exc as dynamo
     from torch._inductor import exc as inductor
 
@@ -44,10 +46,10 @@ def cannot_compile(error: BaseException) -> bool:
     while cause is not None:  # what fails in a backend comes in a shell
         if isinstance(cause, (torch.OutOfMemoryError, MemoryError, dynamo.TorchRuntimeError)):
             return False
-        cause = cause.__cause__ or cause.__context__
-    own = tuple(kind for kind in vars(inductor).values()
-                if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == inductor.__name__)  # fmt: skip
-    return isinstance(error, (dynamo.TorchDynamoException, *own))
+        cause = getattr(cause, "inner_exception", None) or cause.__cause__ or cause.__context__
+    refusals = (dynamo.TorchDynamoException, inductor.OperatorIssue, inductor.SubgraphLoweringException,
+                inductor.InvalidCxxCompiler, inductor.CppWrapperCodegenError, inductor.CppCompileError)  # fmt: skip
+    return isinstance(error, refusals)
 
 
 class Prefix:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sklearn.linear_model  # noqa: F401  # sets variables when it is first imported
 import torch
 
 from graftwork.core.adapter import load_adapter
