@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from graftwork.audio.augmentation import augment
 from graftwork.audio.backbones import load_backbone
 from graftwork.core.estimator import fit_adapter, predict_paths
+from graftwork.core.global_state import undisturbed
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import seed_everything
 
@@ -46,6 +47,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.recipe = recipe
         self.val_fraction = val_fraction
 
+    @undisturbed()
     def fit(self, X: Any, y: Any, groups: Sequence[Any] | None = None) -> ClipClassifier:
         """Trains on paths X (rows,) and labels y (rows,); groups (rows,) name the speaker, which is never split.
 

@@ -36,11 +36,11 @@ from graftwork.audio.masked_crops import (
 )
 from graftwork.audio.pretrainer import Pretrainer
 from graftwork.audio.units import SPECTRAL, units_of_round
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone
 from graftwork.core.checkpoint import NAME, Position, load_checkpoint, save_checkpoint
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import Examples
+from graftwork.core.global_state import undisturbed
 from graftwork.core.history import HistoryRow
 from graftwork.core.optimisation import rate_factor
 from graftwork.core.progress import progress
@@ -127,7 +127,7 @@ class _Task:
     round: int
 
 
-@freed_memory_kept()
+@undisturbed()
 def pretrain(
     backbone: Backbone, clips: Examples, settings: Pretraining, folder: Path, *, speakers: bool, resume: bool
 ) -> tuple[Backbone, tuple[HistoryRow, ...]]:

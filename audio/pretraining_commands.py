@@ -14,6 +14,7 @@ import typer
 from graftwork.core import options as o
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
+from graftwork.core.global_state import undisturbed
 
 if TYPE_CHECKING:
     from graftwork.audio.pretraining import Pretraining
@@ -78,6 +79,7 @@ def pretrain_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
     )  # fmt: skip
 
 
+@undisturbed()
 def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str, Any]) -> None:
     """Pretrains, and writes a folder that `hf:FOLDER` loads, with the history and a model card."""
     from graftwork.audio.huggingface import write_files

@@ -15,13 +15,13 @@ from torch import Tensor
 from graftwork.audio.beam_search import WIDTH, best_text
 from graftwork.audio.checkpoint_head import load_frame_head
 from graftwork.core.adapter import RECORD, open_adapter
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError
 from graftwork.core.examples import Examples, load_batches, read_many, unequal
 from graftwork.core.file_predictions import find_inputs
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import Graft, make_graft
 from graftwork.core.manifest import Manifest
 from graftwork.core.progress import progress
@@ -95,7 +95,7 @@ def open_recogniser(source: str, domain: Domain, weights: str | None = None) -> 
     return adapter.graft, adapter.classes
 
 
-@freed_memory_kept()
+@undisturbed()
 def transcribe(graft: Graft, clips: Sequence[Tensor], decoder: Decoder, recipe: Recipe) -> list[str]:
     """What is said in clips (samples,) as the contract of the graft's backbone reads them."""
     contract = graft.stages.contract

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.adapter import RECORD, WEIGHTS, open_adapter
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone
 from graftwork.core.batches import pass_batches
 from graftwork.core.content import content_digests
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import Examples, load_batches
+from graftwork.core.global_state import undisturbed
 from graftwork.core.heads import Head
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
@@ -67,7 +67,7 @@ def _as_it_is(vectors: Tensor) -> Tensor:
     return vectors
 
 
-@freed_memory_kept()
+@undisturbed()
 def embed(embedder: Embedder, clips: Examples, recipe: Recipe) -> Vectors:
     """Embeddings (clips, dim), not yet of unit length. Raises TrainingError for one that is not finite."""
     own = embedder.backbone

@@ -20,6 +20,7 @@ from graftwork.core.errors import AdapterError, BackboneError, SettingsError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import DamagedFileError, as_written, write_checked_json, write_text
 from graftwork.core.freezing import FreezingProof, whole_digest
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import Graft, make_graft
 from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import PLACE, Recipe
@@ -99,6 +100,7 @@ def make_adapter(
     return Adapter(graft, record)
 
 
+@undisturbed()
 def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], weights: str | None = None) -> Adapter:
     """The adapter of that folder on its backbone, ready to predict.
 
@@ -113,7 +115,7 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
     except TypeError as error:
         raise AdapterError(f"{Path(folder) / RECORD}: no backbone has its options ({error})") from error
     # A backbone that was frozen at random weights is drawn again from the run's seed.
-    seed_everything(_recipe(Path(folder), record).seed)
+    seed_everything(recipe_of(Path(folder), record).seed)
     backbone = load_backbone(about["id"], weights=weights_source(record, weights), **options)
     return attach_adapter(folder, record, backbone)
 
@@ -145,7 +147,7 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
                             if now.get(name) != record["input"].get(name))  # fmt: skip
         raise AdapterError(f"{folder}: {about['id']} now expects another input than the adapter was trained with "
                            f"({changed}); train it again")  # fmt: skip
-    recipe = _recipe(place, record)
+    recipe = recipe_of(place, record)
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
     graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"],
                        tuple(record["classes"]), rows)  # fmt: skip
@@ -178,7 +180,7 @@ def check_domain(folder: str | Path, record: dict[str, Any], domain: Domain) -> 
         raise AdapterError(f"{folder}: its backbone {about['id']} is not for {domain.name}: use what trained it")
 
 
-def _recipe(folder: Path, record: dict[str, Any]) -> Recipe:
+def recipe_of(folder: Path, record: dict[str, Any]) -> Recipe:
     """The recipe it was trained by. Raises AdapterError for one of another version."""
     try:
         return Recipe(**record["training"]["recipe"])
@@ -202,7 +204,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise AdapterError(f"{folder}: no adapter here, {RECORD} is missing; train writes one into --out") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise AdapterError(f"{folder / RECORD}: cannot be read ({error})") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else None
@@ -224,7 +226,7 @@ FIELDS: dict[str, Any] = {
     "target": str,
     "classes": [str],
     "parameters": {"all": int, "trained": int},
-    "training": {"recipe": dict, "rows": int, "groups": (int, NoneType), "frozen": {"tensors": int}},
+    "training": {"recipe": {"seed": int}, "rows": int, "groups": (int, NoneType), "frozen": {"tensors": int}},
     "made_with": {"graftwork": str, "torch": str},
 }
 """The fields of a record that are relied on: their types, the values that they may have, or fields of their own."""

@@ -88,11 +88,14 @@ def load_checkpoint(
         raise OutputError(f"{folder}: nothing to resume, there is no {NAME}") from error
     except (DamagedFileError, OSError) as error:
         raise OutputError(f"{path}: cannot be read ({error}); delete it to begin this training anew") from error
+    whole = isinstance(state, dict) and all(isinstance(state.get(name), dict) for name in ("settings", "position"))
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         found = state.get("schema") if isinstance(state, dict) else None
         raise OutputError(
             f"{path}: schema {found!r}, this version reads {SCHEMA}; delete it to begin this training anew"
         )
+    if not whole or state["position"].keys() != Position.__dataclass_fields__.keys():
+        raise OutputError(f"{path}: does not say where the run stood; delete it to begin this training anew")
     wanted = json.loads(json.dumps(settings))
     changed = sorted(key for key in wanted.keys() | state["settings"].keys()
                      if wanted.get(key) != state["settings"].get(key))  # fmt: skip

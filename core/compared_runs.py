@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.comparison import Comparison, Part, compare_parts
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
 from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
+from graftwork.core.global_state import undisturbed
 from graftwork.core.recipe import PLACE
 from graftwork.core.run_folder import FINISHED, RUN, UNFINISHED, Judged, run_record, run_state
 from graftwork.core.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 COMPARISON, PICTURE, PARTS = "comparison.json", "comparison.png", "parts"
 
 
-@freed_memory_kept()
+@undisturbed()
 def compare_strategies(study: Study, strategies: Sequence[str]) -> Comparison | None:
     """Runs every strategy as `train` would, into a folder of its own under the study's `out`, and compares them.
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork.core.activations import beyond
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone, Features, Stage, named_tensors, padding_mask
 from graftwork.core.errors import TrainingError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.examples import Examples, Unreadable
 from graftwork.core.files import whole_file, write_json
+from graftwork.core.global_state import undisturbed
 from graftwork.core.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
@@ -63,7 +63,7 @@ class Depth:
         }
 
 
-@freed_memory_kept()
+@undisturbed()
 def inspect_stages(inspection: Inspection, id: str, weights: str | None) -> Depth:
     """A backbone's stages, judged on the manifest."""
     start_runtime(inspection.recipe)  # a device that is not there is known before files are read
@@ -77,7 +77,7 @@ def inspect_stages(inspection: Inspection, id: str, weights: str | None) -> Dept
                  examples.left_out)  # fmt: skip
 
 
-@freed_memory_kept()
+@undisturbed()
 def probe_stages(
     backbone: Backbone, examples: Examples, folds: NDArray[np.int64], recipe: Recipe
 ) -> tuple[StageScore, ...]:

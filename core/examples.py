@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import psutil
@@ -213,6 +213,35 @@ class RowAugment:
         return self.augment(tensor, np.random.default_rng(self.seeds[row]))
 
 
+class _Joined(Sequence[Tensor]):
+    """Tensors that are sent to another process together, in one piece of shared memory for each dtype: apart, each of
+    them would take one of the few files that a process may have open."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        parts: dict[torch.dtype, list[Tensor]] = {}
+        ends: dict[torch.dtype, int] = {}
+        self.places: list[tuple[torch.dtype, int, torch.Size]] = []
+        for tensor in tensors:
+            parts.setdefault(tensor.dtype, []).append(tensor.reshape(-1))
+            start = ends.get(tensor.dtype, 0)
+            ends[tensor.dtype] = start + tensor.numel()
+            self.places.append((tensor.dtype, start, tensor.shape))
+        self.whole = {dtype: torch.cat(own) for dtype, own in parts.items()}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        dtype, start, shape = self.places[index]
+        return self.whole[dtype][start : start + shape.numel()].view(shape)
+
+
 class _Rows(Dataset[Tensor]):
     """What torch's DataLoader sees."""
 
@@ -224,6 +253,12 @@ class _Rows(Dataset[Tensor]):
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to a worker that is started afresh, as Windows, macOS and Python 3.14 do it."""
+        if isinstance(self.examples.tensors, tuple):  # joined once for all workers
+            self.examples = replace(self.examples, tensors=_Joined(self.examples.tensors))
+        return self.__dict__
 
     def __getitem__(self, row: int) -> Tensor:
         views = self.examples.views

@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone, named_tensors, refuse_non_finite
 from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples
 from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
 from graftwork.core.finetuning import Run, augmented, finetune, frozen_features, run_settings
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import make_graft
 from graftwork.core.history import write_history
 from graftwork.core.judging import judge, predict
@@ -126,7 +126,7 @@ def _is_solved(experiment: Experiment, manifest: Manifest) -> bool:
     return experiment.strategy.name == "knn" or (experiment.strategy.name == "probe" and solvable)
 
 
-@freed_memory_kept()
+@undisturbed()
 def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, test_fraction: float) -> Outcome:
     """Trains on the training part, with the validation part choosing the epoch; judges val and test.
 
@@ -163,7 +163,7 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
     return Outcome(tuple(judged), run, leakage)
 
 
-@freed_memory_kept()
+@undisturbed()
 def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_fraction: float) -> Outcome:
     """Judges every row by a model that did not see its fold, then trains on everything.
 
@@ -271,6 +271,9 @@ def _finished_fold(path: Path, made_from: dict[str, Any]) -> dict[str, Any]:
         done = read_checked_json(path)
         if "made_from" not in done:
             raise ValueError("it does not say what it was made from, as of an earlier version")
+        missing = {"best_epoch", "predictions"} - done.keys()
+        if missing:
+            raise ValueError(f"there is no {', '.join(sorted(missing))}")
         known = done["made_from"]
         changed = sorted(name for name in made_from if known.get(name) != made_from[name])
     except (OSError, ValueError, KeyError, AttributeError) as error:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graftwork.core.adapter import RECORD, read_record
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import InputContract
 from graftwork.core.content import ROW_MARK, absolute_path, channel_files, example_exists
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError, UnreadableError
 from graftwork.core.examples import Examples, Unreadable, read_many, unequal, unreadable_report
 from graftwork.core.files import whole_file
+from graftwork.core.global_state import undisturbed
 from graftwork.core.manifest import Manifest
 from graftwork.core.names import existing_path, other_forms
 from graftwork.core.recipe import Recipe
@@ -41,7 +41,7 @@ PREDICT_BLOCK = 128
 """Files that `predict` holds in memory at once."""
 
 
-@freed_memory_kept()
+@undisturbed()
 def predict_files(
     domain: Domain, run: str, inputs: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
     batch_size: int, device: str, timeline: str | None = None, outside: Outside = "flag",
@@ -88,14 +88,13 @@ def predict_files(
                                           failed_before=bool(reasons or failed), named=len(runs) > 1)  # fmt: skip
             blocks.append(block)
             failed |= wrong
-        for path, reason in _reasons(paths, windows, failed).items():
-            # Runs over other backbones read the same file in their own way, and may fail for another reason.
-            reasons[path] = reason if reasons.get(path) in (None, reason) else f"{reasons[path]}; {reason}"
+        # Runs over other backbones read the same file in their own way, and may fail for another reason.
+        _add_reasons(reasons, _reasons(paths, windows, failed))
+        _add_reasons(unread_windows, failed)
         for path, reason in ({} if watch is None else watch.outside).items():
             unlike[path] = f"{unlike[path]}; {reason}" if path in unlike else reason
         found = pd.concat(blocks, ignore_index=True)
         timelines.append(found)
-        unread_windows |= failed
         cut = any(own != [path] for path, own in zip(paths, windows, strict=True))
         table = table.merge(join_table(found, _owners(paths, windows)) if cut else found, how="left", on="path")
     if reasons and not skip_unreadable:
@@ -124,6 +123,11 @@ def _windows(domain: Domain, paths: Sequence[str], party: Party) -> list[list[st
     if domain.windows is None:
         return [[path] for path in paths]
     return domain.windows(paths, party.adapters[0].backbone.contract)
+
+
+def _add_reasons(known: dict[str, str], new: dict[str, str]) -> None:
+    for path, reason in new.items():
+        known[path] = reason if known.get(path) in (None, reason) else f"{known[path]}; {reason}"
 
 
 def _owners(paths: Sequence[str], windows: Sequence[Sequence[str]]) -> dict[str, list[str]]:

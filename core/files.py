@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,10 @@ OURS = ".graftwork-"
 CHECKSUM = "sha256"
 """The field of a JSON file that holds the digest of the others."""
 
+WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EINVAL)
+"""What the system calls the errors of writing and flushing; the last two are those of reading as well, which a block
+does before it writes, or names itself."""
+
 _ENDINGS_LENGTH = 32
 
 
@@ -36,7 +41,8 @@ def whole_file(path: Path, access: Literal["shared", "private"] = "shared") -> I
     access: "shared" files are as open as the user's umask makes them; "private" ones are the user's alone, as what
     holds decoded scans has to be. What was written survives a power cut.
 
-    Raises OutputError where the file cannot be written.
+    Raises OutputError where the file cannot be written. An OSError of the block that is of another file, or of none and
+    not one of `WRITING`, as a decoder's, is the block's own and stays what it is.
     """
     endings = "".join(path.suffixes[-2:])[-_ENDINGS_LENGTH:]  # libraries tell .nii.gz from .gz
     beside, made = path.parent / f"{OURS}{uuid.uuid4().hex}{endings}", False
@@ -51,8 +57,10 @@ def whole_file(path: Path, access: Literal["shared", "private"] = "shared") -> I
         with suppress(OSError):  # some systems flush no folders; the file is in its place already
             _flush(path.parent)
     except OSError as error:
-        if error.filename is not None and Path(error.filename) not in (path, beside, *path.parents):
-            raise  # of another file, which the block reads
+        # What is written through an open file has no name; nor has what a block reads so.
+        own = error.errno in WRITING if error.filename is None else _is_of(error, (path, beside, *path.parents))
+        if not own:
+            raise
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); name another --out") from error
     finally:
         if made:
@@ -120,7 +128,10 @@ def read_checked_json(path: Path) -> dict[str, Any]:
     Raises OSError where there is no such file, DamagedFileError, a ValueError, for anything that is not what was
     written.
     """
-    value = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise DamagedFileError("it is nested too deeply") from error
     if not isinstance(value, dict):
         raise DamagedFileError("expected an object")
     return as_written(value)
@@ -144,6 +155,10 @@ def plain_numbers(values: NDArray[np.float64]) -> Any:
 
 def _json_digest(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _is_of(error: OSError, paths: Sequence[Path]) -> bool:
+    return not isinstance(error.filename, int) and Path(os.fsdecode(error.filename)) in paths
 
 
 def _flush(path: Path) -> None:

@@ -10,19 +10,20 @@ from typing import Any, cast
 
 from graftwork.core.activations import agreed, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Backbone, named_tensors, refuse_non_finite
 from graftwork.core.checkpoint import remove_checkpoint
 from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import Examples, read_examples
 from graftwork.core.freezing import FreezingProof, prove_frozen
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import Graft, make_graft
 from graftwork.core.heads import Head
 from graftwork.core.history import HistoryRow
 from graftwork.core.manifest import Manifest
 from graftwork.core.neighbours import NeighbourHead, fit_neighbours
 from graftwork.core.patches import fixed_patches, in_patches, whole
+from graftwork.core.prefix import UNCOMPILED
 from graftwork.core.probes import fit_probe
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import Runtime, seed_everything, start_runtime
@@ -52,7 +53,7 @@ class Run:
     val: Manifest | None
 
 
-@freed_memory_kept()
+@undisturbed()
 def finetune(
     backbone: Backbone,
     train_rows: Manifest | Examples,
@@ -112,9 +113,14 @@ def finetune(
     if checkpoints is not None and runtime.rank == 0:
         remove_checkpoint(checkpoints)
     adapter = make_adapter(graft, rows.manifest, recipe, proof, best_epoch)
+    if recipe.compile == "on" and graft.plan.frontier > 0:
+        blank = backbone.contract.collate([backbone.contract.blank()])
+        if blank.lengths is not None:
+            adapter.record["training"]["uncompiled"] = UNCOMPILED
     return Run(adapter, history, proof, best_epoch, rows.manifest, chosen)
 
 
+@undisturbed()
 def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe: Recipe) -> Graft:
     """A copy of the backbone, or for `scratch` the same architecture afresh, under a new head, frozen as planned.
 
@@ -145,6 +151,7 @@ def augmented(plan: Plan, recipe: Recipe) -> bool:
     return on
 
 
+@undisturbed()
 def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Strategy, recipe: Recipe) -> Examples:
     """The examples after all stages that the strategy leaves frozen, as several runs, as of folds, can share them.
 

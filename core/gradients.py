@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Course:
-    """What stays the same from the first batch to the last. batches: of every epoch; updates: in all epochs."""
+    """What stays the same from the first batch to the last. model: `graft.outputs`, compiled where asked for. batches:
+    of every epoch; updates: in all epochs."""
 
     graft: Graft
     model: Any
@@ -111,10 +112,7 @@ def _loss(course: Course, features: Any, share: Any, done: float) -> Tensor:
     task = course.rows.manifest.task
     scale = head.get_buffer("scale") if task.target_scale is not None else torch.ones(())
     with runtime.autocast():
-        if task.output == "vector":
-            outputs = Features(course.model(runtime.send(features), course.rows.stage))
-        else:
-            outputs = course.graft.outputs(runtime.send(features), course.rows.stage)
+        outputs: Features = course.model(runtime.send(features), course.rows.stage)
     if course.recipe.head == "aam":
         margin = margin_at(done, course.recipe.margin)
         outputs = Features(with_margin(outputs.values.float(), targets, margin, course.recipe.margin_scale))

@@ -15,6 +15,7 @@ from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation import Evaluation, evaluate_predictions
 from graftwork.core.examples import Examples, read_examples
+from graftwork.core.global_state import undisturbed
 from graftwork.core.heads import Head
 from graftwork.core.manifest import Manifest
 from graftwork.core.probes import fit_probe
@@ -72,6 +73,7 @@ def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
     return manifest, folds
 
 
+@undisturbed()
 def open_backbone(
     inspection: Inspection, id: str, weights: str | None, manifest: Manifest
 ) -> tuple[Backbone, Examples]:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.adapter import Adapter
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.evaluation import Evaluation, evaluate_predictions
 from graftwork.core.examples import Examples, read_examples
+from graftwork.core.global_state import undisturbed
 from graftwork.core.manifest import Manifest
 from graftwork.core.prediction import graft_outputs
 from graftwork.core.recipe import Recipe
@@ -18,7 +18,7 @@ from graftwork.core.segmentation import mask_scores
 from graftwork.core.windows import has_windows, join_windows
 
 
-@freed_memory_kept()
+@undisturbed()
 def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto") -> NDArray[np.float64]:
     """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order; for masks what
     the predicted ones are worth, (rows, classes without the background, measures)."""

@@ -1,11 +1,11 @@
 """Low-rank adaptation (Hu et al. 2021, LoRA, arXiv 2106.09685): which layers get it, how it goes in and comes out.
 
-The layers themselves are PEFT's. Whether they learn, and how fast, is decided with the strategy, not here.
+Whether they learn, and how fast, is decided with the strategy, not here.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -24,10 +24,44 @@ ATTENTION = ("q_proj", "v_proj", "query", "value", "qkv")
 """What the projections of queries and values are called, apart or fused; the original adapts these two."""
 
 ADAPTER = "default"
-"""PEFT keeps adapters by name; a network has one here."""
+"""The name of the one adapter of a network, as PEFT calls it."""
 
 SHOWN = 20
 """How many names an error lists."""
+
+
+class LowRank(nn.Module):
+    """A linear layer or a convolution beside the product of two that are `rank` wide: base(x) + scale * B(A(x)).
+
+    The weight W + scale * B A is never formed: its gradient would cost as much as W's. Tensors are named as in PEFT, as
+    adapters on disk are: `base_layer.…`, `lora_A.default.weight`, `lora_B.default.weight`.
+    """
+
+    def __init__(self, base: nn.Module, rank: int, scale: float) -> None:
+        super().__init__()
+        self.base_layer = base
+        self.scale = scale
+        if isinstance(base, nn.Linear):
+            a: nn.Module = nn.Linear(base.in_features, rank, bias=False)
+            b: nn.Module = nn.Linear(rank, base.out_features, bias=False)
+        else:
+            layer: Any = base
+            kind: Any = type(base)  # a subclass pads in its own way
+            a = kind(
+                layer.in_channels, rank, layer.kernel_size, layer.stride, layer.padding, layer.dilation, bias=False
+            )
+            b = kind(rank, layer.out_channels, 1, bias=False)
+        # Drawn a second time, so that a seed gives the A that it gave with PEFT.
+        nn.init.kaiming_uniform_(a.get_parameter("weight"), a=math.sqrt(5))
+        nn.init.zeros_(b.get_parameter("weight"))
+        weight = base.get_parameter("weight")
+        self.lora_A = nn.ModuleDict({ADAPTER: a.to(weight.device, weight.dtype)})
+        self.lora_B = nn.ModuleDict({ADAPTER: b.to(weight.device, weight.dtype)})
+        self.train(base.training)
+
+    def forward(self, values: Tensor) -> Tensor:
+        changed: Tensor = self.base_layer(values)
+        return changed + self.lora_B[ADAPTER](self.lora_A[ADAPTER](values)) * self.scale
 
 
 def eligible_layers(network: nn.Module) -> tuple[str, ...]:
@@ -111,8 +145,6 @@ def insert_lora(backbone: Backbone, targets: str, rank: int, alpha: float) -> tu
     Returns the backbone, whose stages own what was inserted in them, and the names of the new parameters.
     Raises SettingsError for targets, a rank or an alpha that cannot work, and where there already is LoRA.
     """
-    from peft import LoraConfig, inject_adapter_in_model
-
     network = backbone.network
     if rank < 1:
         raise SettingsError(f"LoRA rank must be a whole number of at least 1, found {rank}")
@@ -121,24 +153,10 @@ def insert_lora(backbone: Backbone, targets: str, rank: int, alpha: float) -> tu
     if _lora_layers(network):
         raise SettingsError(f"{backbone.id} already has LoRA layers; merge them first, or start from a fresh copy")
     layers = lora_targets(backbone, targets)
-    learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
-    # PEFT takes a list of names for endings, which `layer1` would share with `deep.layer1`; a pattern has to
-    # match in full.
-    pattern = "|".join(re.escape(layer) for layer in layers)
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, lora_dropout=0.0)
-    inject_adapter_in_model(config, network, adapter_name=ADAPTER)
-    found = _lora_layers(network)
-    if found.keys() != set(layers):
-        raise RuntimeError(f"PEFT adapted {sorted(found)} where {sorted(layers)} were meant")
-    for layer in found.values():
-        layer.train(layer.base_layer.training)
-        if hasattr(layer.base_layer, "dilation"):
-            # PEFT makes A without the dilation of the convolution that it runs beside.
-            layer.lora_A[ADAPTER].dilation = layer.base_layer.dilation
-    # PEFT freezes the rest of the network; that is for the strategy to decide.
-    for parameter, learns in learning.items():
-        parameter.requires_grad_(learns)
-    inserted = tuple(name for name, parameter in network.named_parameters() if parameter not in learning)
+    known = set(network.parameters())
+    for name in layers:
+        network.set_submodule(name, LowRank(network.get_submodule(name), rank, alpha / rank))
+    inserted = tuple(name for name, parameter in network.named_parameters() if parameter not in known)
     stages = tuple(_owning(stage, [layer for layer in layers if stage.holds(f"{layer}.weight")])
                    for stage in backbone.stages)  # fmt: skip
     return replace(backbone, stages=stages), inserted
@@ -154,15 +172,12 @@ def merge_lora(backbone: Backbone) -> Backbone:
     if not found:
         raise SettingsError(f"{backbone.id} has no LoRA layers to merge")
     for name, layer in found.items():
-        base: nn.Module = layer.base_layer
-        change = low_rank_change(layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scaling[ADAPTER])
+        base = layer.base_layer
+        change = low_rank_change(layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scale)
         with torch.no_grad():
             base.get_parameter("weight").add_(change)
         base.train(layer.training)
-        parent, _, child = name.rpartition(".")
-        setattr(merged.get_submodule(parent), child, base)
-    if hasattr(merged, "peft_config"):
-        del merged.peft_config
+        merged.set_submodule(name, base)
     return replace(backbone, network=merged, stages=tuple(_disowning(stage, found) for stage in backbone.stages))
 
 
@@ -175,11 +190,9 @@ def low_rank_change(a: Tensor, b: Tensor, scale: float) -> Tensor:
     return scale * torch.einsum("ri...,or->oi...", a, b.flatten(1))
 
 
-def _lora_layers(network: nn.Module) -> dict[str, Any]:
-    """PEFT's layers by the name of the layer that each stands for."""
-    from peft.tuners.lora import LoraLayer
-
-    return {name: module for name, module in network.named_modules() if isinstance(module, LoraLayer)}
+def _lora_layers(network: nn.Module) -> dict[str, LowRank]:
+    """The low-rank layers by the name of the layer that each stands for."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, LowRank)}
 
 
 def _owning(stage: Stage, layers: Iterable[str]) -> Stage:

@@ -60,7 +60,8 @@ class _Maps:
 
 
 class MappedTensors(Sequence[Tensor]):
-    """Tensors of one dtype in files. Reading is safe from several threads and in forked processes; it cannot pickle.
+    """Tensors of one dtype in files. Reading is safe from several threads and in forked processes; where it is pickled,
+    as for a process that is started afresh, the places travel and the files are mapped anew.
 
     The tensors are views of the maps: whoever changes one in place changes no file, and loses the change
     when pages are given back. They stay valid after this object is gone and after the file is unlinked.
@@ -94,6 +95,9 @@ class MappedTensors(Sequence[Tensor]):
         self._maps.count(count * self._dtype.itemsize)
         mapped = self._maps.by_file[place.file]
         return torch.frombuffer(mapped, dtype=self._dtype, count=count, offset=place.offset).reshape(place.shape)
+
+    def __reduce__(self) -> tuple[type[MappedTensors], tuple[tuple[Place, ...], torch.dtype]]:
+        return MappedTensors, (self._places, self._dtype)
 
     def take(self, index: Sequence[int] | NDArray[np.generic]) -> MappedTensors:
         """The tensors at `index`, in its order, from the same maps."""

@@ -27,8 +27,29 @@ COMPILED_SPEED = {"cpu": 1.15, "cuda": 1.5}
 """How much faster compiled stages run than eager ones in the same memory format: the middle of 1.0 to 1.3 times for
 six networks on two cores with freed memory kept, given up where it does not come true; on a GPU a guess."""
 
+UNCOMPILED = "--compile on: frozen stages of clips of unequal length run uncompiled, as compiled code is of one shape"
+"""What is said, and kept in the record of a run, where that is so."""
+
 TIMED = range(2, 8)
 """Batches that are timed; the first ones pay for allocations, and the fastest counts, as others may have waited."""
+
+
+def cannot_compile(error: BaseException) -> bool:
+    """Whether torch.compile says that it cannot do something: no compiler is here, or an operation is unknown to it.
+
+    Not so where memory is short, be it while compiling, or where the network itself fails.
+    """
+    from torch._dynamo import exc as dynamo
+    from torch._inductor import exc as inductor
+
+    cause: BaseException | None = error
+    while cause is not None:  # what fails in a backend comes in a shell
+        if isinstance(cause, (torch.OutOfMemoryError, MemoryError, dynamo.TorchRuntimeError)):
+            return False
+        cause = getattr(cause, "inner_exception", None) or cause.__cause__ or cause.__context__
+    refusals = (dynamo.TorchDynamoException, inductor.OperatorIssue, inductor.SubgraphLoweringException,
+                inductor.InvalidCxxCompiler, inductor.CppWrapperCodegenError, inductor.CppCompileError)  # fmt: skip
+    return isinstance(error, refusals)
 
 
 class Prefix:
@@ -66,8 +87,8 @@ class Prefix:
     def _run(self, batch: Features) -> Features:
         with torch.inference_mode(), self.runtime.autocast():
             sent = self.runtime.send(batch)
-            if self.mode == "on" and self.compiled is None and sent.lengths is None:
-                self._compile(sent)
+            if self.mode == "on" and self.compiled is None:
+                self._compile_or_warn(sent)
             began = time.monotonic()
             if self.compiled is not None:
                 result = self._run_compiled(self.compiled, sent)
@@ -78,6 +99,13 @@ class Prefix:
         self.left -= 1
         self.done += 1
         return result
+
+    def _compile_or_warn(self, sent: Features) -> None:
+        """Compiled code is of one shape, and clips are of many."""
+        if sent.lengths is None:
+            self._compile(sent)
+        elif self.done == 0:
+            log.warning(UNCOMPILED)
 
     def _consider(self, sent: Features, began: float) -> None:
         """Compiles if what is left would take longer than compiling it and running it compiled."""
@@ -118,7 +146,9 @@ class Prefix:
         compiled = torch.compile(self._values, options={"freezing": True})
         try:
             self._run_compiled(compiled, sent)
-        except RuntimeError as error:  # no compiler here, or an operation that it does not know
+        except Exception as error:
+            if not cannot_compile(error):
+                raise
             if self.mode == "on":
                 raise SettingsError(
                     f"--compile on: torch.compile cannot do it here ({error}); use auto or off"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import sys
 import types
@@ -34,6 +33,12 @@ LIBRARIES = (
 
 PACKAGE = "graftwork."
 
+PASS_VERSION = 1
+"""Of this package's own part in an output: how files are decoded, scaled, resampled and padded, what stages compute,
+fold, pack and store, and how examples are changed at random. Raise it with every change after which the same file gives
+other numbers, be it in the last digit that is kept; what was stored before is then computed anew. A test compares
+outputs with those of this version."""
+
 
 class UnknownIdentityError(Exception):
     """Something that an output depends on cannot be told apart from something else of its kind."""
@@ -50,8 +55,8 @@ def prefix_keys(
     weights, the settings and the code of the modules and stages, input contract, random change and seed, precision,
     dtype, kind of device and versions of the libraries that read and compute.
 
-    Code is known by the files that it stands in; for this package, by all files of the package. Forward hooks are
-    not looked at. Raises UnknownIdentityError for a stage, a contract or a random change that holds an object whose
+    Code is known by the file that it stands in, this package's by `PASS_VERSION`. Forward hooks are not looked at.
+    Raises UnknownIdentityError for a stage, a contract or a random change that holds an object whose
     content cannot be told.
     """
     contract = backbone.contract
@@ -64,11 +69,11 @@ def prefix_keys(
     same = {
         "contract": [type(contract).__qualname__, contract.to_json()],
         "options": backbone.options,
-        "normalisation": "folded",  # stores of versions that did not fold are no longer served
+        "pass": PASS_VERSION,
         "precision": runtime.precision,
         "dtype": recipe.cache_dtype,
         "augmentation": None if augment is None else [_identity(augment), recipe.seed],
-        "device": [runtime.device.type, *_tf32(runtime.device)],
+        "device": [runtime.device.type, torch.get_float32_matmul_precision(), *_tf32(runtime.device)],
         "libraries": {name: version_of(name) for name in LIBRARIES},
     }
     keys = []
@@ -159,20 +164,12 @@ def _identity(value: Any) -> Any:
 
 
 def _sources(module: str) -> list[str]:
-    """Digests of the code that a Python module stands for: its file, or, for this package, the package's files."""
-    found = sys.modules.get(module)
-    path = getattr(found, "__file__", None)
-    if path is None or not inspect.ismodule(found):
-        return []
-    if module.startswith(PACKAGE):
-        return [_digest_of_files(tuple(sorted(Path(path).parent.glob("*.py"))))]
-    return [_digest_of_files((Path(path),))]
+    """The digest of the file that a Python module stands in; nothing for this package, whose version is in the key."""
+    path = getattr(sys.modules.get(module), "__file__", None)
+    return [] if path is None or module.startswith(PACKAGE) else [_digest_of_file(path)]
 
 
 @cache
-def _digest_of_files(paths: tuple[Path, ...]) -> str:
+def _digest_of_file(path: str) -> str:
     """Once in a process: what is running is what was there when it was imported."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

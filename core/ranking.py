@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.activations import beyond, vectors
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.errors import BackboneError, GraftworkError, TrainingError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.examples import Unreadable
 from graftwork.core.files import write_json
+from graftwork.core.global_state import undisturbed
 from graftwork.core.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
 from graftwork.core.logme import logme
 from graftwork.core.manifest import Manifest
@@ -87,7 +87,7 @@ class Ranking:
         }
 
 
-@freed_memory_kept()
+@undisturbed()
 def rank_backbones(inspection: Inspection, backbones: Sequence[tuple[str, str | None]]) -> Ranking:
     """Judges (id, weights) one after another on the same folds of the manifest.
 

@@ -22,6 +22,9 @@ from graftwork.core.tasks.task import Drawn
 RUN = "run.json"
 FINISHED, UNFINISHED = "finished", "unfinished"
 
+INNER = ("recipe", "data", "examples")
+"""Fields of a run's record that hold fields of their own."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -123,11 +126,10 @@ def write_predictions(path: Path, judged: Sequence[Judged]) -> None:
 
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:
-    inner = ("recipe", "data", "examples")
     flat = dict(record)
-    for name in inner:
+    for name in INNER:
         flat |= record.get(name, {})
-    return {name: value for name, value in flat.items() if name not in ("state", *inner, *PLACE)}
+    return {name: value for name, value in flat.items() if name not in ("state", *INNER, *PLACE)}
 
 
 def run_state(folder: Path) -> str | None:
@@ -142,8 +144,11 @@ def run_record(folder: Path) -> dict[str, Any] | None:
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
         if not isinstance(record, dict):
             raise ValueError("expected an object")
+        wrong = [name for name in INNER if not isinstance(record.get(name, {}), dict)]
+        if wrong:
+            raise ValueError(f"expected an object in {', '.join(wrong)}")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{folder / RUN}: cannot be read ({error}); name another --out") from error
     return record

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.adapter import Adapter, open_adapter
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.backbone import Features, MaskContract
 from graftwork.core.content import channel_files
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
 from graftwork.core.files import whole_file
+from graftwork.core.global_state import undisturbed
 from graftwork.core.manifest import Manifest
 from graftwork.core.pieces import in_pieces
 from graftwork.core.progress import progress
@@ -56,7 +56,7 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_si
     return gathered.reshape(len(manifest), len(manifest.classes) - 1, len(MEASURES))
 
 
-@freed_memory_kept()
+@undisturbed()
 def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: str = "auto") -> None:
     """Writes `cases.png`: the judged cases with the lowest, the median and the highest mean Dice.
 
@@ -82,7 +82,7 @@ def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: 
     runtime.release(adapter.graft)
 
 
-@freed_memory_kept()
+@undisturbed()
 def segment_files(
     domain: Domain, run: str, paths: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
     batch_size: int, device: str, outside: Outside = "flag",
@@ -121,7 +121,7 @@ def segment_files(
                     rows.append({"path": path, "mask": name, **contract.segment(path, apply, beside)})
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
-                rows.append({"path": path, "error": str(error)})
+                rows.append({"path": path, "mask": None, "error": str(error)})
             advance(1, "")
     table = pd.DataFrame(rows)
     if watch is not None and watch.outside:
@@ -144,8 +144,16 @@ def _check_free(folder: Path, names: Sequence[str]) -> None:
     masks are often called so."""
     import pandas as pd
 
-    table = folder / TABLE
-    own = set(pd.read_csv(table, dtype=str)["mask"].dropna()) if table.is_file() else set()
+    table, own = folder / TABLE, set[str]()
+    try:
+        if table.is_file():
+            found = pd.read_csv(table, dtype=str)
+            if "mask" not in found:
+                raise ValueError(f"expected a column 'mask', found {', '.join(map(repr, found))}")
+            own = set(found["mask"].dropna())
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{table}: does not say which masks an earlier prediction wrote ({error}); name another "
+                          "--out, or delete it") from error  # fmt: skip
     taken = [name for name in names if (folder / name).exists() and name not in own]
     if taken:
         listed = ", ".join(taken[:5])

@@ -21,6 +21,7 @@ from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.examples import Examples, Unreadable, read_examples
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out
+from graftwork.core.global_state import undisturbed
 from graftwork.core.judging import judge, predict
 from graftwork.core.learnt_rows import DIGEST, Overlap, find_overlap, write_learnt_rows
 from graftwork.core.manifest import Manifest
@@ -69,6 +70,7 @@ class Study:
     resume: bool
 
 
+@undisturbed()
 def run_study(study: Study) -> Outcome:
     """Trains, judges, and writes the run's folder. Nothing is written before everything has been read and checked."""
     started = time.monotonic()
@@ -137,6 +139,7 @@ def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | No
     return write_learnt_rows(study.out, outcome.run.rows, outcome.run.val)
 
 
+@undisturbed()
 def evaluate_run(
     domain: Domain, run: str, manifest: str, *, weights: str | None, part: str | None, target: str | None,
     group: str | None, skip_unreadable: bool, out: str | None, batch_size: int, device: str,

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.adapter import Adapter, attach_adapter, check_domain, read_record, weights_source
+from graftwork.core.adapter import Adapter, attach_adapter, check_domain, read_record, recipe_of, weights_source
 from graftwork.core.backbone import Backbone, Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.examples import Examples, load_batches
 from graftwork.core.folding import folded
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import Graft
 from graftwork.core.pieces import in_pieces
 from graftwork.core.prediction import answer, finite_outputs
@@ -40,6 +41,7 @@ class Party:
     adapters: tuple[Adapter, ...]
 
 
+@undisturbed()
 def open_parties(runs: Sequence[str], domain: Domain, weights: str | None, runtime: Runtime) -> list[Party]:
     """The adapters of these folders, those over the same backbone together, in the order in which they are named.
 
@@ -52,7 +54,7 @@ def open_parties(runs: Sequence[str], domain: Domain, weights: str | None, runti
         check_domain(run, record, domain)
         about, source = record["backbone"], weights_source(record, weights)
         # Random weights are those of the run's seed, and so not another run's.
-        seed = record["training"]["recipe"]["seed"] if source == "random" else 0
+        seed = recipe_of(Path(run), record).seed if source == "random" else 0
         key = json.dumps([about["id"], source, about["options"], seed], sort_keys=True)
         if key not in backbones:
             seed_everything(seed)

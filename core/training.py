@@ -78,7 +78,7 @@ def train(
                             "them: raise --batch-size, or use fewer processes")  # fmt: skip
     runtime.place(graft)
     optimiser = build_optimiser(graft, recipe)
-    model: Any = torch.compile(graft) if recipe.compile == "on" else graft
+    model: Any = torch.compile(graft.outputs) if recipe.compile == "on" else graft.outputs
     targets = rows.manifest.task.loss_targets(rows.manifest.values)
     course = Course(graft, model, optimiser, rows, batches,
                      sum(-(-len(one) // recipe.accumulate) for one in batches), targets,

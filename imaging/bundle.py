@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from graftwork.core.adapter import Adapter, model_card, read_record
+from graftwork.core.adapter import Adapter, model_card, read_record, recipe_of
 from graftwork.core.backbone import named_tensors
 from graftwork.core.errors import BackboneError, OutputError, SettingsError
-from graftwork.core.files import whole_file, write_json, write_text
+from graftwork.core.files import DamagedFileError, whole_file, write_json, write_text
+from graftwork.core.global_state import undisturbed
 from graftwork.core.graft import make_graft
-from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import seed_everything
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tasks import find_task
+from graftwork.core.tensor_files import read_tensors
 from graftwork.core.versions import version_of
 from graftwork.imaging.bundle_backbones import network_definition, split_bundle, write_definition
 from graftwork.imaging.contract import ImageContract
@@ -65,23 +66,27 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
     write_text(folder / "docs" / "README.md", own + RUNNING)
 
 
+@undisturbed()
 def load_network(folder: str) -> nn.Module:
     """The network of a bundle's folder `models`, (batch, channels, *size) to what `predict` writes."""
     from graftwork.imaging.backbones import load_backbone
 
     record = read_record(Path(folder))
     about = record["backbone"]
-    seed_everything(record["training"]["recipe"]["seed"])
+    recipe = recipe_of(Path(folder), record)
+    seed_everything(recipe.seed)
     origin = split_bundle(about["id"])
     if origin is not None and origin[1] != NETWORK:
         raise BackboneError(f"{folder}: its network is in {origin[1]!r}, and a bundle has it in {NETWORK!r} itself")
     id = about["id"] if origin is None else f"{origin[0]}{Path(folder) / origin[1]}"
     backbone = load_backbone(id, weights="random", **about["options"])
-    tensors = load_file(Path(folder) / WEIGHTS)
+    try:
+        tensors, _ = read_tensors(Path(folder) / WEIGHTS)
+    except (OSError, DamagedFileError) as error:
+        raise OutputError(f"{Path(folder) / WEIGHTS}: cannot be read ({error}); export the bundle anew") from error
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
-    recipe = Recipe(**record["training"]["recipe"])
-    graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"],
-                       tuple(record["classes"]), rows)  # fmt: skip
+    graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"], tuple(record["classes"]),
+                       rows)  # fmt: skip
     graft.load_state_dict(tensors, strict=False)
     missing = named_tensors(graft).keys() - tensors.keys()
     if missing:

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from graftwork.core.estimator import fit_adapter, predict_paths
+from graftwork.core.global_state import undisturbed
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import seed_everything
 from graftwork.imaging.augmentation import augment
@@ -49,6 +50,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.recipe = recipe
         self.val_fraction = val_fraction
 
+    @undisturbed()
     def fit(self, X: Any, y: Any, groups: Sequence[Any] | None = None) -> ImageClassifier:
         """Trains on paths X (rows,) and labels y (rows,); groups (rows,) name the patient, which is never split.
 

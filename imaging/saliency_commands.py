@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core import options as o
-from graftwork.core.allocator import freed_memory_kept
 from graftwork.core.commands import RUN
 from graftwork.core.domain import Domain
+from graftwork.core.global_state import undisturbed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def explain_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
     )  # fmt: skip
 
 
-@freed_memory_kept()
+@undisturbed()
 def explain_files(
     domain: Domain, run: str, inputs: list[str], *, out: str, output: str | None, stage: str | None,
     weights: str | None, skip_unreadable: bool, device: str,

@@ -192,6 +192,16 @@ def test_a_record_of_another_kind_names_its_fields(save, domain, tmp_path, chang
         load_adapter(tmp_path, domain.load_backbone)
 
 
+def test_a_recipe_without_a_seed_is_incomplete(save, domain, tmp_path):
+    """Random weights are drawn from it before anything else of the recipe is looked at."""
+    save("probe")
+    record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
+    del record["training"]["recipe"]["seed"]
+    (tmp_path / "adapter.json").write_text(json.dumps(record))
+    with pytest.raises(AdapterError, match=r"of another kind than expected: training\.recipe\.seed: train it anew"):
+        load_adapter(tmp_path, domain.load_backbone)
+
+
 @pytest.mark.parametrize("changes", [{"unknown": 1}, {"epochs": "many"}, {"epochs": 0}])
 def test_a_recipe_that_this_version_does_not_know_is_an_error_of_the_adapter(save, domain, tmp_path, changes):
     save("probe")

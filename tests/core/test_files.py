@@ -1,5 +1,6 @@
 """Files are whole or not there."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -27,7 +28,7 @@ def test_a_file_that_could_not_be_finished_leaves_the_old_one_and_nothing_beside
         with whole_file(path) as beside:
             beside.write_text("half")
             assert path.read_text() == "old"
-            raise OSError("disk full")
+            raise OSError(errno.ENOSPC, "disk full")
 
     with pytest.raises(OutputError, match="disk full"):
         fail()
@@ -59,6 +60,22 @@ def test_an_error_of_another_file_keeps_its_own_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"), whole_file(tmp_path / "a") as beside:
         beside.write_text((tmp_path / "absent").read_text())
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [OSError("no picture"), OSError(errno.ENOENT, "gone", 7), TimeoutError("no answer"),
+                                   ConnectionResetError(errno.ECONNRESET, "reset")])  # fmt: skip
+def test_an_error_that_is_not_of_writing_keeps_its_own_name(tmp_path, error):
+    """Decoders raise OSError for damaged pictures, networks for lost connections."""
+    with pytest.raises(type(error)) as caught, whole_file(tmp_path / "a"):
+        raise error
+    assert caught.value is error
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_file_is_made_with_a_umask_that_was_changed_for_a_moment(tmp_path, monkeypatch):
+    """It is the process', and another thread's files would have it."""
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the umask was changed"))
+    write_text(tmp_path / "a", "x")
 
 
 def test_a_place_that_cannot_be_is_named_whatever_part_of_it_is_wrong(tmp_path):

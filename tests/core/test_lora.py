@@ -14,6 +14,17 @@ from graftwork.core.lora import eligible_layers, insert_lora, lora_targets, merg
 SEED = 3
 RANK = 2
 
+
+class RepeatedPadding(nn.Conv2d):
+    """A subclass that pads in its own way, as convolutions inflated to volumes do."""
+
+    linear_in_weight = True
+
+    def forward(self, values):
+        padded = nn.functional.pad(values, (self.padding[1],) * 2 + (self.padding[0],) * 2, mode="replicate")
+        return nn.functional.conv2d(padded, self.weight, self.bias, self.stride)
+
+
 LAYERS = {
     "linear": (nn.Linear(5, 6), (4, 5)),
     "linear on sequences": (nn.Linear(5, 6, bias=False), (4, 7, 5)),
@@ -21,6 +32,7 @@ LAYERS = {
     "conv2d": (nn.Conv2d(3, 6, (3, 5), padding=(1, 2)), (2, 3, 9, 8)),
     "conv2d padded to the same size": (nn.Conv2d(3, 6, 5, padding="same"), (2, 3, 9, 8)),
     "conv2d dilated": (nn.Conv2d(3, 6, 3, padding=2, dilation=2, bias=False), (2, 3, 9, 8)),
+    "conv2d subclass": (RepeatedPadding(3, 6, 3, padding=1), (2, 3, 9, 8)),
     "conv2d pointwise": (nn.Conv2d(3, 6, 1, stride=2), (2, 3, 9, 8)),
     "conv3d": (nn.Conv3d(2, 4, 3, stride=2, padding=1), (2, 2, 7, 8, 6)),
     "conv3d pointwise": (nn.Conv3d(2, 4, 1, bias=False), (2, 2, 4, 4, 4)),
@@ -73,6 +85,30 @@ def test_merging_equals_the_unmerged_output(layer_backbone):
     assert names_of(merged.network) == names_of(backbone.network)
     assert vars(merged.network).keys() == vars(backbone.network).keys(), "nothing of PEFT stays behind"
     assert torch.equal(adapted.run(features).values, expected), "merging is into a copy"
+
+
+def test_equals_peft(layer_backbone):
+    """The same first values for a seed, names, outputs and gradients, so that adapters of either open in the other."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    backbone, features = layer_backbone
+    torch.manual_seed(SEED)
+    adapted, inserted = insert_lora(backbone.copy(), "all", RANK, 3.0)
+    torch.manual_seed(SEED)
+    theirs = inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=3.0, target_modules="0"), backbone.copy().network)
+    for name, module in theirs.named_modules():
+        if name.endswith("lora_A.default") and hasattr(module, "dilation"):
+            module.dilation = backbone.network[0].dilation  # PEFT leaves it out
+    ours = adapted.network
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    changed = {name: torch.randn_like(ours.get_parameter(name)) for name in inserted}
+    for network in (ours, theirs):
+        network.load_state_dict(changed, strict=False)
+        network(features.values).square().sum().backward()
+    assert torch.equal(ours(features.values), theirs(features.values))
+    for name in inserted:
+        assert torch.equal(ours.get_parameter(name).grad, theirs.get_parameter(name).grad), name
 
 
 def test_the_weight_that_is_added_is_alpha_over_rank_times_b_a():

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.exc import InvalidCxxCompiler
 
 from graftwork.core import prefix as module
 from graftwork.core.backbone import Features
@@ -69,13 +71,13 @@ def test_one_stalled_batch_does_not_decide(backbone, recipe, monkeypatch, asked,
 
 
 def failing(self, compiled, sent):
-    raise RuntimeError("no compiler")
+    raise InvalidCxxCompiler
 
 
 def test_where_it_cannot_be_compiled_auto_goes_on_and_on_says_so(backbone, recipe, monkeypatch, caplog):
     monkeypatch.setattr(Prefix, "_run_compiled", failing)
     (batch,) = batches([8])
-    with pytest.raises(SettingsError, match=r"--compile on: .*no compiler.*; use auto or off"):
+    with pytest.raises(SettingsError, match=r"(?s)--compile on: .*C\+\+ compiler.*; use auto or off"):
         Prefix(backbone, 0, 3, start_runtime(recipe), "on", 8, 8)(batch)
     monkeypatch.setattr(module, "COMPILE_SECONDS_PER_LAYER", -1.0)
     frozen = Prefix(backbone, 0, 3, start_runtime(recipe), "auto", 8000, 8)
@@ -83,6 +85,41 @@ def test_where_it_cannot_be_compiled_auto_goes_on_and_on_says_so(backbone, recip
         found = [frozen(batch).values for _ in range(12)]
     assert "run uncompiled" in caplog.text
     assert all(torch.equal(one, found[0]) for one in found)
+
+
+@pytest.mark.parametrize("mode", ["on", "auto"])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), RuntimeError("shapes differ"), MemoryError()])
+def test_errors_that_are_not_the_compilers_are_not_taken_for_its(backbone, recipe, monkeypatch, mode, error):
+    def fail(self, compiled, sent):
+        raise error
+
+    monkeypatch.setattr(Prefix, "_run_compiled", fail)
+    monkeypatch.setattr(module, "COMPILE_SECONDS_PER_LAYER", -1.0)
+    frozen = Prefix(backbone, 0, 3, start_runtime(recipe), mode, 8000, 8)
+    (batch,) = batches([8])
+    with pytest.raises(type(error)):  # noqa: PT012  # auto first counts batches
+        for _ in range(12):
+            frozen(batch)
+
+
+def test_memory_that_runs_out_while_compiling_is_no_refusal():
+    def wrapped(cause):
+        return BackendCompilerFailed(lambda: None, cause, None)
+
+    assert module.cannot_compile(wrapped(ValueError("no such operation")))
+    short = wrapped(torch.OutOfMemoryError("no room"))
+    short.__cause__ = torch.OutOfMemoryError("no room")
+    assert not module.cannot_compile(short)
+    assert not module.cannot_compile(wrapped(torch.OutOfMemoryError("no room")))
+
+
+def test_clips_are_not_compiled_and_that_is_said_once(backbone, recipe, asked, caplog):
+    clips = [replace(batch, lengths=torch.full((8,), 8)) for batch in batches([8, 8])]
+    frozen = Prefix(backbone, 0, 3, start_runtime(recipe), "on", 16, 8)
+    for batch in clips:
+        frozen(batch)
+    assert asked == []
+    assert caplog.text.count(module.UNCOMPILED) == 1
 
 
 def test_loading_the_compiler_counts_too(backbone, recipe, monkeypatch, asked):

@@ -1,5 +1,6 @@
 """Two keys agree only where the outputs do: every part that an output depends on changes the key."""
 
+import sys
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from graftwork.core import prefix_key
 from graftwork.core.backbone import Backbone, Features, Stage, named_tensors, single_stage
 from graftwork.core.errors import GraftworkError
 from graftwork.core.layer_mix import insert_layer_mix
@@ -92,7 +94,32 @@ def test_the_kind_of_device_its_rounding_and_the_libraries_count(recipe, monkeyp
         "graftwork.core.prefix_key.version_of", lambda name: "0.1" if name == "nibabel" else version_of(name)
     )
     keys.append(prefix_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
-    assert len(set(keys)) == 4
+    monkeypatch.setattr(prefix_key, "PASS_VERSION", prefix_key.PASS_VERSION + 1)
+    keys.append(prefix_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
+    assert len(set(keys)) == 5
+
+
+def test_rounded_products_on_a_cpu_count(recipe):
+    """With "medium", oneDNN may multiply in bf16."""
+    plain = key(recipe, tiny_backbone())
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert key(recipe, tiny_backbone()) != plain
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert key(recipe, tiny_backbone()) == plain
+
+
+def test_code_of_others_counts_by_its_file_and_ours_by_its_version(tmp_path, monkeypatch, recipe):
+    def made(text):
+        file = tmp_path / f"{text}.py"
+        file.write_text(text)
+        prefix_key._digest_of_file.cache_clear()
+        monkeypatch.setattr(sys.modules[__name__], "__file__", str(file))
+        return key(recipe, heads(2))
+
+    assert made("one") != made("other")
+    assert prefix_key._sources("graftwork.core.backbone") == []
 
 
 def brighten(by, example, generator):

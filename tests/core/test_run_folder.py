@@ -65,6 +65,13 @@ def test_while_a_run_writes_its_folder_is_its_own_and_rid_of_leftovers(tmp_path)
         pass
 
 
+@pytest.mark.parametrize("content", ['{"recipe": [1]}', '{"data": null}', "[" * 100_000, "[]", '{"a'])
+def test_a_damaged_record_is_named(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(OutputError, match=r"run\.json: cannot be read .*name another --out"):
+        check_same_run(tmp_path, {"recipe": {}})
+
+
 def test_a_run_asked_for_otherwise_is_not_gone_on_with(tmp_path):
     record = {
         "strategy": "probe",

@@ -3,12 +3,14 @@
 import stat
 import weakref
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from graftwork.core import gradients
 from graftwork.core.backbone import Backbone, Features, Stage
 from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import NAME
@@ -19,6 +21,7 @@ from graftwork.core.optimisation import rate_factor
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.tensor_files import read_tensors, write_tensors
 
 from .conftest import on_a_small_device
 
@@ -390,6 +393,46 @@ def test_in_fp16_updates_that_overflow_are_passed_over_and_a_resumed_run_goes_on
     assert scales == of_whole[: 3 * 8] + of_whole[2 * 8 :]
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert whole.history[-1]["train_loss"] < whole.history[0]["train_loss"]
+
+
+@pytest.mark.parametrize(("task", "compile"), [("text", "on"), ("mask", "on"), ("single-label", "on"), ("mask", "off")])
+def test_what_learns_is_compiled_for_every_kind_of_target(monkeypatch, task, compile):
+    """The loss is taken of what the compiled function gives, and of nothing else."""
+    asked = []
+
+    class AskedError(Exception):
+        pass
+
+    def compiled(features, stage):
+        asked.append(features)
+        raise AskedError
+
+    course = SimpleNamespace(
+        model=compiled if compile == "on" else None, graft=SimpleNamespace(outputs=compiled, head=None),
+        targets=torch.zeros(2), weights=np.ones(2), recipe=Recipe(head="linear"),
+        runtime=start_runtime(Recipe(device="cpu")), rows=SimpleNamespace(manifest=SimpleNamespace(task=task), stage=0),
+    )  # fmt: skip
+    course.model = course.model or course.graft.outputs
+    if compile == "on":
+        course.graft.outputs = None
+    with pytest.raises(AskedError):
+        gradients._loss(course, Features(torch.zeros(2, 1)), [0, 1], 0.0)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("field", ["settings", "position", "stale"])
+def test_a_checkpoint_that_lacks_a_field_is_refused(backbone, examples, recipe, tmp_path, interrupt, field):
+    def go(**more):
+        return finetune(backbone, examples, strategy="partial:1", recipe=recipe, checkpoints=tmp_path, **more)
+
+    with pytest.raises(PowerCutError):
+        go(on_epoch=interrupt(2))
+    tensors, state = read_tensors(tmp_path / NAME)
+    state.pop(field, None)
+    state.get("position", {}).pop(field, None)
+    write_tensors(tmp_path / NAME, tensors, state)
+    with pytest.raises(OutputError, match="does not say where the run stood; delete it"):
+        go(resume=True)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
