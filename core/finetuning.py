@@ -25,10 +25,11 @@ from graftwork.core.history import HistoryRow
 from graftwork.core.manifest import Manifest
 from graftwork.core.neighbours import NeighbourHead, fit_neighbours
 from graftwork.core.patches import fixed_patches, in_patches, whole
+from graftwork.core.plan import Plan
 from graftwork.core.probes import fit_probe
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import Runtime, seed_everything, start_runtime
-from graftwork.core.strategies import Plan, Strategy, parse_strategy
+from graftwork.core.strategies import Strategy, parse_strategy
 from graftwork.core.training import Checkpoints, OnEpoch, train
 from graftwork.core.views import all_views
 
@@ -118,14 +119,15 @@ def finetune(
 
 
 def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe: Recipe) -> Graft:
-    """A copy of the backbone, or for `scratch` the same architecture afresh, under a new head, frozen as planned.
+    """A copy of the backbone, or the same architecture afresh where the strategy begins at random weights, under a new
+    head, frozen as planned.
 
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry.
     """
     seed_everything(recipe.seed)
     own = backbone.copy()
     refuse_non_finite(named_tensors(own.network), backbone.id)
-    if strategy.name == "scratch" and backbone.build is not None:
+    if strategy.record.random_weights and backbone.build is not None:
         own = backbone.with_network(backbone.build().eval())
         seed_everything(recipe.seed)
     graft = make_graft(own, strategy, recipe, manifest.task, manifest.classes, len(manifest))

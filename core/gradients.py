@@ -19,6 +19,7 @@ from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation import counted
 from graftwork.core.examples import Examples
 from graftwork.core.graft import Graft
+from graftwork.core.heads import Head
 from graftwork.core.learning import LearningProof
 from graftwork.core.margin import margin_at, with_margin
 from graftwork.core.masks import summed_mask_loss
@@ -121,7 +122,7 @@ def _loss(course: Course, features: Any, share: Any, done: float) -> Tensor:
         return summed_mask_loss(maps.values, cast(Tensor, maps.masks), weights)
     with runtime.autocast():
         outputs = course.model(runtime.send(features), course.rows.stage)
-    if course.recipe.head == "aam":
+    if isinstance(head, Head) and head.record.angular:
         margin = margin_at(done, course.recipe.margin)
         outputs = with_margin(outputs.float(), targets, margin, course.recipe.margin_scale)
     return summed_loss(course.rows.manifest.task, outputs, targets, weights, head.get_buffer("scale"))

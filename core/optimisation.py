@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from graftwork.core.graft import Graft
 from graftwork.core.manifest import Manifest, Task
+from graftwork.core.plan import Phase
 from graftwork.core.recipe import Recipe
-from graftwork.core.strategies import Phase
 
 
 def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:

@@ -19,8 +19,9 @@ from graftwork.core.optimisation import (
     summed_loss,
     target_tensor,
 )
+from graftwork.core.plan import Phase
 from graftwork.core.recipe import Recipe
-from graftwork.core.strategies import Phase, parse_strategy
+from graftwork.core.strategies import parse_strategy
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_half_a_cosine():
