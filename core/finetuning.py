@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from graftwork.core.activations import agreed, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
@@ -102,6 +104,8 @@ def finetune(
         if checkpoints is not None:
             settings = run_settings(backbone, rows, val, asked, recipe, augment)
             kept = Checkpoints(checkpoints, settings, checkpoint_seconds, resume)
+        if graft.plan.head_start == "probe" and (kept is None or not resume):  # a resumed run has its head already
+            _start_head(graft, backbone, rows, recipe, runtime)
         if graft.plan.frontier > 0:
             rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val)
         rows = mapped(backbone, rows, runtime, recipe)
@@ -176,11 +180,34 @@ def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augme
         log.info("%d neighbours predict held-out rows best", neighbours.count)
         return
     head = cast(Head, graft.head)  # a decoder is never solved
+    _fit(head, found, all_views(ready).manifest, recipe)
     # The solver works in the target's own unit.
     head.get_buffer("shift").zero_()
     head.get_buffer("scale").fill_(1.0)
-    balanced = recipe.class_weights == "balanced"
-    fit = fit_probe(head, found, all_views(ready).manifest, balanced=balanced, seed=recipe.seed)
+
+
+def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe, runtime: Runtime) -> None:
+    """Sets the head to the probe's solution, as Kumar et al. 2022 (LP-FT) begin fine-tuning.
+
+    It is solved on the vectors of the rows, unchanged, from the network as it is before the first update: the given
+    backbone's, of which the cache may have them, unless what was inserted changes them at once.
+    """
+    network = graft.stages if graft.plan.strategy.record.changed_at_start else backbone
+    ready = beyond(network, rows, len(network.stages), runtime, recipe)
+    if ready is None:
+        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
+    head = cast(Head, graft.head)  # a plan starts no other at the probe
+    _fit(head, vectors(ready), ready.manifest, recipe)
+    # The loss is in units of the target's deviation, from its mean: so is what the layer gives.
+    layer, shift, scale = head.layers[-1], head.get_buffer("shift"), head.get_buffer("scale")
+    with torch.no_grad():
+        layer.get_parameter("weight").div_(scale[:, None])
+        layer.get_parameter("bias").sub_(shift).div_(scale)
+
+
+def _fit(head: Head, found: NDArray[np.float32], manifest: Manifest, recipe: Recipe) -> None:
+    """Solves the head's layer in the target's own unit."""
+    fit = fit_probe(head, found, manifest, balanced=recipe.class_weights == "balanced", seed=recipe.seed)
     log.info("probe solved on %d rows with C=%s", len(found), ", ".join(f"{c:g}" for c in fit.strengths))
 
 

@@ -189,5 +189,5 @@ def make_graft(
     if record.insert is not None:
         backbone, inserted = record.insert(backbone, recipe, strategy.number)
     plan = make_plan(strategy, backbone, head, inserted=inserted, stage_decay=recipe.stage_decay,
-                     solvable=not frames)  # fmt: skip
+                     solvable=not frames, head_start=recipe.head_start)  # fmt: skip
     return Graft(backbone, head, plan, recompute=recipe.recompute == "on")

@@ -80,6 +80,8 @@ RECIPE_HELP = {
     "patience": "Epochs without a better validation metric before training stops.",
     "class_weights": "'balanced' weighs rows by the inverse frequency of their class.",
     "head": "; ".join(f"{record.name}: {record.meaning}" for record in HEADS.values()) + ".",
+    "head_start": "Where training begins a linear head: probe, the exact solution on the pretrained network's vectors "
+    "(Kumar et al. 2022), or random; auto: random, but for lpft.",
     "dropout": "In front of the head's last layer.",
     "margin": "Of the head aam, in radians.",
     "margin_scale": "Of the head aam: what cosines are multiplied by.",

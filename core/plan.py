@@ -11,7 +11,8 @@ from torch import nn
 from graftwork.core.backbone import Backbone, named_tensors
 from graftwork.core.errors import SettingsError
 from graftwork.core.heads import Head
-from graftwork.core.strategies import Solver, Strategy
+from graftwork.core.recipe import HeadStart
+from graftwork.core.strategies import HEAD_START, Solver, Strategy, StrategyRecord
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Plan:
     start: whether the run begins at pretrained or at random weights.
     solver: "convex" where the head alone is learnt and has one optimum, "neighbours" where training examples
     are only kept, else "gradient".
+    head_start: "probe" where the gradient begins at the head that is solved on the vectors of the untrained network.
     """
 
     strategy: Strategy
@@ -61,6 +63,7 @@ class Plan:
     phases: tuple[Phase, ...]
     start: Literal["pretrained", "random"]
     solver: Solver
+    head_start: Literal["probe", "random"]
 
     def phase_at(self, done: float) -> Phase:
         """The phase after the fraction `done` of the updates."""
@@ -75,12 +78,13 @@ def make_plan(
     inserted: Sequence[str] = (),
     stage_decay: float = 1.0,
     solvable: bool = True,
+    head_start: HeadStart = "auto",
 ) -> Plan:
     """What `strategy` means for this backbone under this head.
 
     inserted: names of the tensors that `lora` or `layers` have put into the network.
     stage_decay: rate of a stage relative to the next one above it. solvable: whether what the head alone learns has
-    one optimum that a solver finds.
+    one optimum that a solver finds. head_start: as the recipe has it.
     Raises SettingsError if the backbone cannot carry it.
     """
     record = strategy.record
@@ -102,7 +106,8 @@ def make_plan(
     groups += _rate_groups("backbone", "new", backbone.network, backbone.fresh, 1.0, None)
     top = min(fresh, default=len(backbone.stages))
     frontier = min([*live, *carrying, top])
-    one_optimum = isinstance(head, Head) and head.record.convex and solvable and not fresh
+    unsolvable = _unsolvable(backbone, head, solvable)
+    solver: Solver = "gradient" if record.solver == "convex" and unsolvable else record.solver
     return Plan(
         strategy=strategy,
         trainable=(*chosen, *backbone.fresh),
@@ -113,8 +118,33 @@ def make_plan(
         if len(schedule) > 1
         else (Phase(0.0, tuple(group.name for group in groups), frontier),),
         start="random" if record.random_weights else "pretrained",
-        solver="gradient" if record.solver == "convex" and not one_optimum else record.solver,
+        solver=solver,
+        head_start=_head_start(record, head_start, unsolvable) if solver == "gradient" else "random",
     )
+
+
+def _unsolvable(backbone: Backbone, head: nn.Module, solvable: bool) -> str | None:
+    """Why what the head alone learns has no one optimum that a solver finds; None where it has."""
+    if not isinstance(head, Head) or not solvable:
+        return "only a linear head for labels or numbers has an exact solution"
+    if not head.record.convex:
+        return f"a head {head.record.name} has no exact solution"
+    if backbone.fresh:
+        return f"{backbone.fresh[0]} of {backbone.id} has to be learnt before there are vectors to solve a head on"
+    return None
+
+
+def _head_start(record: StrategyRecord, asked: HeadStart, unsolvable: str | None) -> Literal["probe", "random"]:
+    """Where the head starts. Raises SettingsError for what the strategy does not do, or the head cannot."""
+    if "auto" not in (record.head_start, asked) and record.head_start != asked:
+        raise SettingsError(f"{record.name}: its head starts at {record.head_start}; leave --head-start {asked} out")
+    wanted = record.head_start if asked == "auto" else asked
+    if wanted == "probe" and unsolvable:
+        raise SettingsError(f"{record.name}: the head cannot start at the probe: {unsolvable}; use --head-start random"
+                            + ("" if record.head_start == "auto" else " with full"))  # fmt: skip
+    if wanted == "auto":
+        return "random" if unsolvable else HEAD_START
+    return wanted
 
 
 def head_tensors(head: nn.Module) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemoryFormat = Literal["channels-last", "contiguous"]
 Augmentation = Literal["auto", "on", "off"]
+HeadStart = Literal["auto", "probe", "random"]
 Switch = Literal["on", "off"]
 Compile = Literal["auto", "on", "off"]
 StoreType = Literal["float32", "float16", "bfloat16"]
@@ -34,9 +35,11 @@ class Recipe:
     warmup: share of the updates over which the rate rises, before it falls along a cosine to zero.
     clip_norm: largest norm of the gradient, 0 for no clipping. patience: epochs without a better validation
     metric before training stops. class_weights: "balanced" weighs rows by the inverse frequency of their
-    class. head, dropout: kind of head, dropout in front of its last layer. margin, margin_scale: of the head
-    "aam", an embedding whose classes are told apart by an angle of at least so many radians. augment: "auto"
-    turns random changes on where the whole backbone is trained, and off where frozen stages are computed once.
+    class. head, dropout: kind of head, dropout in front of its last layer. head_start: where training begins a linear
+    head: "probe" at the exact solution on the vectors of the untrained network, "random" at small random weights,
+    "auto" as the strategy says. margin, margin_scale: of the head "aam", an embedding whose classes are told apart by
+    an angle of at least so many radians. augment: "auto" turns random changes on where the whole backbone is trained,
+    and off where frozen stages are computed once.
     views: with augmentation in front of frozen stages, how many changed copies of every example are computed
     once and drawn from; None is 4. 0 computes nothing ahead: frozen stages run in every epoch.
     stage_decay: rate of a stage relative to the one above it. lora_rank, lora_alpha, lora_targets: size, strength
@@ -62,6 +65,7 @@ class Recipe:
     patience: int = 8
     class_weights: ClassWeights = "none"
     head: str = DEFAULT_HEAD
+    head_start: HeadStart = "auto"
     dropout: float = 0.0
     margin: float = 0.2
     margin_scale: float = 30.0
@@ -101,6 +105,7 @@ class Recipe:
             "workers": (self.workers >= 0, "at least 0"),
             "class_weights": _one_of(self.class_weights, ClassWeights),
             "head": (self.head in HEADS, "one of " + ", ".join(HEADS)),
+            "head_start": _one_of(self.head_start, HeadStart),
             "precision": _one_of(self.precision, Precision),
             "memory_format": _one_of(self.memory_format, MemoryFormat),
             "augment": _one_of(self.augment, Augmentation),

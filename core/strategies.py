@@ -10,13 +10,16 @@ from graftwork.core.errors import SettingsError
 
 if TYPE_CHECKING:  # torch takes seconds, and `--help` draws from this table
     from graftwork.core.backbone import Backbone
-    from graftwork.core.recipe import Recipe
+    from graftwork.core.recipe import HeadStart, Recipe
 
 Solver = Literal["convex", "neighbours", "gradient"]
 
 BACKBONE_RATE = 0.1
 """Learning rate relative to the fresh head's where pretrained filters and matrices move. What is new, and the few
 scales and biases that `norm` and `bias` move, learns at the head's rate."""
+
+HEAD_START: Literal["probe", "random"] = "random"
+"""Where heads start that may start at either, unless the recipe says."""
 
 GRADUAL_SHARE = 0.5
 """Share of the epochs of `gradual` after which everything learns."""
@@ -65,7 +68,9 @@ class StrategyRecord:
     names of their tensors, which learn as well. rate: learning rate of what learns of the backbone, relative to the
     head's. phases: from the number of stages that learn to (fraction of the updates, how many of them learn from there
     on, from the top). solver: "neighbours" keeps training examples; "convex" is solved where the head has one optimum.
-    random_weights: whether it begins at random weights. refused: why a backbone cannot carry it, or None.
+    random_weights: whether it begins at random weights. head_start: the only way in which its head may start; "auto"
+    where the recipe says. changed_at_start: whether what is inserted changes the network's outputs before anything is
+    learnt. refused: why a backbone cannot carry it, or None.
     """
 
     name: str
@@ -78,6 +83,8 @@ class StrategyRecord:
     phases: Callable[[int], tuple[tuple[float, int], ...]] = _at_once
     solver: Solver = "gradient"
     random_weights: bool = False
+    head_start: HeadStart = "auto"
+    changed_at_start: bool = False
     refused: Callable[[Backbone], str | None] = _nowhere
 
     @property
@@ -270,6 +277,14 @@ _RECORDS: Sequence[StrategyRecord] = (
         rate=BACKBONE_RATE,
     ),
     StrategyRecord(
+        "lpft",
+        "the head and every tensor, as `full`, but the head starts at the solution of `probe` (Kumar et al. 2022)",
+        "few examples; new ones from another scanner or microphone",
+        learns=_everything,
+        rate=BACKBONE_RATE,
+        head_start="probe",
+    ),
+    StrategyRecord(
         "lora",
         "the head and low-rank changes of attention, or of all layers where there is none (--lora-rank, --lora-alpha, "
         "--lora-targets)",
@@ -290,6 +305,7 @@ _RECORDS: Sequence[StrategyRecord] = (
         "speech: speakers and accents",
         argument=Argument("N", least=0, default=32),
         insert=_layer_mix,
+        changed_at_start=True,
         refused=_with_a_checkpoints_head,
     ),
     StrategyRecord(
@@ -298,6 +314,7 @@ _RECORDS: Sequence[StrategyRecord] = (
         "the baseline: shows what transfer bought",
         learns=_everything,
         random_weights=True,
+        head_start="random",
         refused=_not_built_afresh,
     ),
 )
