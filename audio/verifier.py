@@ -55,7 +55,7 @@ def open_embedder(source: str, domain: Domain, weights: str | None = None, pooli
             raise SettingsError("--pooling is for a backbone without training; a run keeps its own")
         adapter = open_adapter(source, domain, weights)
         head = adapter.graft.head
-        embed = head.embed if isinstance(head, Head) and head.kind == "aam" else _as_it_is
+        embed = head.embed if isinstance(head, Head) and head.record.angular else _as_it_is
         return Embedder(adapter.backbone, embed, source, content_digests([str(Path(source) / WEIGHTS)])[0])
     backbone = domain.load_backbone(source, weights=weights, pooling=pooling or "mean+std")
     if backbone.fresh:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from graftwork.core.finetuning import Run, finetune
     from graftwork.core.judging import evaluate, predict
     from graftwork.core.manifest import Manifest
+    from graftwork.core.plan import Plan, make_plan
     from graftwork.core.recipe import Recipe
-    from graftwork.core.strategies import Plan, Strategy, make_plan, parse_strategy
+    from graftwork.core.strategies import Strategy, parse_strategy
     from graftwork.core.tables import read_manifest
 
 _HOMES = {
@@ -35,9 +36,9 @@ _HOMES = {
     "finetune": "finetuning",
     "Manifest": "manifest",
     "Recipe": "recipe",
-    "Plan": "strategies",
+    "Plan": "plan",
     "Strategy": "strategies",
-    "make_plan": "strategies",
+    "make_plan": "plan",
     "parse_strategy": "strategies",
     "read_manifest": "tables",
 }

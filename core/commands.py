@@ -19,7 +19,7 @@ from graftwork.core.domain import Domain
 from graftwork.core.errors import GraftworkError
 from graftwork.core.inspection_commands import rank_command, stages_command
 from graftwork.core.interruption import interruptible
-from graftwork.core.recipe import STRATEGIES
+from graftwork.core.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from graftwork.core.study import Study
@@ -159,7 +159,7 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
                 "strategy",
                 str,
                 "probe",
-                "What may change: " + "; ".join(f"{k}: {v}" for k, v in STRATEGIES.items()),
+                "What may change: " + "; ".join(f"{one.label}: {one.meaning}" for one in STRATEGIES.values()),
             ),
             *o.DATA,
             *domain.parameters,

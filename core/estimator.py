@@ -17,6 +17,7 @@ from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, UnreadableError
 from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import finetune
+from graftwork.core.graft import plan_run
 from graftwork.core.judging import predict
 from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import Recipe
@@ -58,7 +59,7 @@ def fit_adapter(
     """An adapter trained on paths `X` and labels `y`, and the classes as they stand in `y`, sorted.
 
     groups: patient or speaker of every path; rows of one are never separated. digests: see `Manifest`. For
-    strategies that train in epochs, `val_fraction` of the rows is set aside to choose the best. Raises ValueError for
+    runs that train in epochs, `val_fraction` of the rows is set aside to choose the best. Raises ValueError for
     unequal lengths or fewer than two classes.
     """
     from sklearn.utils.multiclass import check_classification_targets
@@ -79,7 +80,8 @@ def fit_adapter(
     manifest = Manifest("fit", paths, SINGLE_LABEL, "label", names, codes.astype(np.int64), units, digests=digests)
     examples = read_examples(manifest, backbone.contract)
     rows, val = examples, None
-    if parse_strategy(strategy).name != "probe" and val_fraction > 0:
+    plan = plan_run(backbone, parse_strategy(strategy), recipe, manifest)
+    if plan.solver == "gradient" and val_fraction > 0:
         numbered = replace(manifest, rows=tuple(range(len(manifest))))
         inside, outside, _ = numbered.split(recipe.seed, val_fraction=val_fraction, test_fraction=0.0)
         rows, val = examples.subset(inside.rows), examples.subset(outside.rows)

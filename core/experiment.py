@@ -20,11 +20,12 @@ from graftwork.core.examples import Examples
 from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
 from graftwork.core.finetuning import Run, augmented, finetune, frozen_features, run_settings
 from graftwork.core.global_state import undisturbed
-from graftwork.core.graft import make_graft
+from graftwork.core.graft import plan_run
 from graftwork.core.history import write_history
 from graftwork.core.judging import judge, predict
 from graftwork.core.leakage import Leakage, find_leakage
 from graftwork.core.manifest import PARTS, Manifest
+from graftwork.core.plan import Plan
 from graftwork.core.recipe import Recipe
 from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import is_first
@@ -65,8 +66,8 @@ class Outcome:
 
 def check_experiment(
     experiment: Experiment, manifest: Manifest, folds: int | None, val_fraction: float, test_fraction: float
-) -> None:
-    """Goes through plan and parts without training, so that what cannot work is known before a folder is made.
+) -> Plan:
+    """The plan. Goes through it and the parts without training: what cannot work is known before a folder is made.
 
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry,
     fractions or folds that leave a part empty, and a training part with one class only.
@@ -76,21 +77,21 @@ def check_experiment(
             raise SettingsError(f"{name}: expected at least 0 and below 1, found {fraction}")
     recipe, backbone = experiment.recipe, experiment.backbone
     refuse_non_finite(named_tensors(backbone.network), backbone.id)
-    light = backbone.copy_sharing_tensors()
-    graft = make_graft(light, experiment.strategy, recipe, manifest.task, manifest.classes, len(manifest))
-    augmented(graft.plan, recipe)
+    plan = plan_run(backbone, experiment.strategy, recipe, manifest)
+    augmented(plan, recipe)
     if folds is None:
         parts = _part_rows(manifest, recipe.seed, val_fraction, test_fraction)
         if not len(parts["test"]) and not len(parts["val"]):
             raise SettingsError("neither a test nor a validation part: give --test-fraction, --folds or a split column")
         _check_trainable(manifest.subset(parts["train"]), "the training part")
-        return
+        return plan
     number = manifest.fold_numbers(folds, recipe.seed)
     for fold in range(folds):
         rows = manifest.subset(number != fold)
-        if _sets_aside(experiment, manifest, val_fraction):
+        if _sets_aside(plan, val_fraction):
             rows = rows.subset(_part_rows(replace(rows, parts=None), recipe.seed, val_fraction, 0.0)["train"])
         _check_trainable(rows, f"fold {fold + 1} of {folds}: the training part")
+    return plan
 
 
 def _check_trainable(rows: Manifest, what: str) -> None:
@@ -115,15 +116,9 @@ def _warn_of_absent_classes(parts: Sequence[Manifest]) -> None:
                         name)  # fmt: skip
 
 
-def _sets_aside(experiment: Experiment, manifest: Manifest, val_fraction: float) -> bool:
+def _sets_aside(plan: Plan, val_fraction: float) -> bool:
     """Whether training rows give up a validation part; what is solved has no epochs to choose from."""
-    return val_fraction > 0 and not _is_solved(experiment, manifest)
-
-
-def _is_solved(experiment: Experiment, manifest: Manifest) -> bool:
-    vectors = manifest.task.linear_problems is not None and not experiment.backbone.fresh
-    solvable = vectors and experiment.recipe.head == "linear"
-    return experiment.strategy.name == "knn" or (experiment.strategy.name == "probe" and solvable)
+    return val_fraction > 0 and plan.solver == "gradient"
 
 
 @undisturbed()
@@ -132,10 +127,10 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
 
     Raises SettingsError for what cannot work.
     """
-    check_experiment(experiment, examples.manifest, None, val_fraction, test_fraction)
+    plan = check_experiment(experiment, examples.manifest, None, val_fraction, test_fraction)
     recipe, own = experiment.recipe, examples.manifest.parts
     tested = test_fraction > 0 if own is None else "test" in own
-    if tested and _is_solved(experiment, examples.manifest):
+    if tested and plan.solver != "gradient":
         val_fraction = 0.0  # there is no epoch to choose: all rows but the test's are for training
     parts = _part_rows(examples.manifest, recipe.seed, val_fraction, test_fraction)
     _warn_of_absent_classes([examples.manifest.subset(parts["train"])])
@@ -153,7 +148,7 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
                 )
             )
     leakage = None
-    if _mixes(experiment, examples.manifest) and own is None and len(parts["test"]):
+    if _mixes(experiment, plan, examples.manifest) and own is None and len(parts["test"]):
         mixed = _without_groups(ready)
         drawn = _part_rows(mixed.manifest, recipe.seed, val_fraction, test_fraction)
         other = _run(experiment, mixed.subset(drawn["train"]), mixed.subset(drawn["val"]), experiment.folder / MIXED)
@@ -170,18 +165,19 @@ def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_f
     Within each fold a validation part is set aside from the training rows to choose the epoch; the final run
     has none and takes the median of the folds' best epochs. Raises SettingsError for what cannot work.
     """
-    check_experiment(experiment, examples.manifest, folds, val_fraction, 0.0)
+    plan = check_experiment(experiment, examples.manifest, folds, val_fraction, 0.0)
     recipe, manifest = experiment.recipe, examples.manifest
     folded = manifest.fold_numbers(folds, recipe.seed)
     _warn_of_absent_classes([manifest.subset(folded != fold) for fold in range(folds)])
     ready = _prepared(experiment, examples)
-    number, predictions, best = _predict_folds(experiment, ready, folds, val_fraction, experiment.folder / "folds")
+    place = experiment.folder / "folds"
+    number, predictions, best = _predict_folds(experiment, plan, ready, folds, val_fraction, place)
     judged = judge("test", manifest, predictions, number)
     leakage = None
-    if _mixes(experiment, manifest):
+    if _mixes(experiment, plan, manifest):
         log.info("the same folds with groups on both sides")
         mixed = experiment.folder / MIXED
-        other, found, _ = _predict_folds(experiment, _without_groups(ready), folds, val_fraction, mixed)
+        other, found, _ = _predict_folds(experiment, plan, _without_groups(ready), folds, val_fraction, mixed)
         leakage = find_leakage(judged, judge("test", manifest, found, other))
     final = experiment
     trained = [epoch for epoch in best if epoch is not None]
@@ -194,7 +190,7 @@ def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_f
 
 
 def _predict_folds(
-    experiment: Experiment, ready: Examples, folds: int, val_fraction: float, folder: Path
+    experiment: Experiment, plan: Plan, ready: Examples, folds: int, val_fraction: float, folder: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int | None]]:
     """The fold of every row, its prediction by a model that did not see that fold, and the folds' best epochs."""
     number = ready.manifest.fold_numbers(folds, experiment.recipe.seed)
@@ -204,7 +200,7 @@ def _predict_folds(
     for fold in range(folds):
         outside = np.flatnonzero(number == fold)
         inside = apart_in_sentences(ready.manifest, np.flatnonzero(number != fold), outside)
-        result = _fold(experiment, ready, inside, outside, val_fraction, folder / str(fold + 1), weights)
+        result = _fold(experiment, plan, ready, inside, outside, val_fraction, folder / str(fold + 1), weights)
         log.info("fold %d of %d done", fold + 1, folds)
         values = np.asarray(result["predictions"], dtype=np.float64)
         found[fold] = (outside, values)
@@ -218,11 +214,11 @@ def _predict_folds(
     return number, predictions, best
 
 
-def _mixes(experiment: Experiment, manifest: Manifest) -> bool:
+def _mixes(experiment: Experiment, plan: Plan, manifest: Manifest) -> bool:
     """Whether the model is judged a second time, with groups on both sides."""
     if manifest.groups is None or len(set(manifest.groups)) == len(manifest) or has_windows(manifest):
         return False
-    return experiment.random_split == "on" or (experiment.random_split == "auto" and _is_solved(experiment, manifest))
+    return experiment.random_split == "on" or (experiment.random_split == "auto" and plan.solver != "gradient")
 
 
 def _without_groups(examples: Examples) -> Examples:
@@ -231,6 +227,7 @@ def _without_groups(examples: Examples) -> Examples:
 
 def _fold(
     experiment: Experiment,
+    plan: Plan,
     ready: Examples,
     inside: NDArray[np.int64],
     outside: NDArray[np.int64],
@@ -242,7 +239,7 @@ def _fold(
     path = folder / "fold.json"
     recipe = experiment.recipe
     rows, val = ready.subset(inside), None
-    if _sets_aside(experiment, rows.manifest, val_fraction):
+    if _sets_aside(plan, val_fraction):
         parts = _part_rows(replace(rows.manifest, parts=None), recipe.seed, val_fraction, 0.0)
         rows, val = rows.subset(parts["train"]), rows.subset(parts["val"])
     judged = ready.subset(outside)

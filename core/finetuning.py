@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from graftwork.core.activations import agreed, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
 from graftwork.core.backbone import Backbone, named_tensors, refuse_non_finite
@@ -23,11 +27,12 @@ from graftwork.core.history import HistoryRow
 from graftwork.core.manifest import Manifest
 from graftwork.core.neighbours import NeighbourHead, fit_neighbours
 from graftwork.core.patches import fixed_patches, in_patches, whole
+from graftwork.core.plan import Plan
 from graftwork.core.prefix import UNCOMPILED
 from graftwork.core.probes import fit_probe
 from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import Runtime, seed_everything, start_runtime
-from graftwork.core.strategies import Plan, Strategy, parse_strategy
+from graftwork.core.strategies import Strategy, parse_strategy
 from graftwork.core.training import Checkpoints, OnEpoch, train
 from graftwork.core.views import all_views
 
@@ -100,6 +105,8 @@ def finetune(
         if checkpoints is not None:
             settings = run_settings(backbone, rows, val, asked, recipe, augment)
             kept = Checkpoints(checkpoints, settings, checkpoint_seconds, resume)
+        if graft.plan.head_start == "probe" and (kept is None or not resume):  # a resumed run has its head already
+            _start_head(graft, backbone, rows, recipe, runtime)
         if graft.plan.frontier > 0:
             rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val)
         rows = mapped(backbone, rows, runtime, recipe)
@@ -122,14 +129,15 @@ def finetune(
 
 @undisturbed()
 def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe: Recipe) -> Graft:
-    """A copy of the backbone, or for `scratch` the same architecture afresh, under a new head, frozen as planned.
+    """A copy of the backbone, or the same architecture afresh where the strategy begins at random weights, under a new
+    head, frozen as planned.
 
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry.
     """
     seed_everything(recipe.seed)
     own = backbone.copy()
     refuse_non_finite(named_tensors(own.network), backbone.id)
-    if strategy.name == "scratch" and backbone.build is not None:
+    if strategy.record.random_weights and backbone.build is not None:
         own = backbone.with_network(backbone.build().eval())
         seed_everything(recipe.seed)
     graft = make_graft(own, strategy, recipe, manifest.task, manifest.classes, len(manifest))
@@ -179,11 +187,34 @@ def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augme
         log.info("%d neighbours predict held-out rows best", neighbours.count)
         return
     head = cast(Head, graft.head)  # a decoder is never solved
+    _fit(head, found, all_views(ready).manifest, recipe)
     # The solver works in the target's own unit.
     head.get_buffer("shift").zero_()
     head.get_buffer("scale").fill_(1.0)
-    balanced = recipe.class_weights == "balanced"
-    fit = fit_probe(head, found, all_views(ready).manifest, balanced=balanced, seed=recipe.seed)
+
+
+def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe, runtime: Runtime) -> None:
+    """Sets the head to the probe's solution, as Kumar et al. 2022 (LP-FT) begin fine-tuning.
+
+    It is solved on the vectors of the rows, unchanged, from the network as it is before the first update: the given
+    backbone's, of which the cache may have them, unless what was inserted changes them at once.
+    """
+    network = graft.stages if graft.plan.strategy.record.changed_at_start else backbone
+    ready = beyond(network, rows, len(network.stages), runtime, recipe)
+    if ready is None:
+        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
+    head = cast(Head, graft.head)  # a plan starts no other at the probe
+    _fit(head, vectors(ready), ready.manifest, recipe)
+    # The loss is in units of the target's deviation, from its mean: so is what the layer gives.
+    layer, shift, scale = head.layers[-1], head.get_buffer("shift"), head.get_buffer("scale")
+    with torch.no_grad():
+        layer.get_parameter("weight").div_(scale[:, None])
+        layer.get_parameter("bias").sub_(shift).div_(scale)
+
+
+def _fit(head: Head, found: NDArray[np.float32], manifest: Manifest, recipe: Recipe) -> None:
+    """Solves the head's layer in the target's own unit."""
+    fit = fit_probe(head, found, manifest, balanced=recipe.class_weights == "balanced", seed=recipe.seed)
     log.info("probe solved on %d rows with C=%s", len(found), ", ".join(f"{c:g}" for c in fit.strengths))
 
 

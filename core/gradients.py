@@ -19,6 +19,7 @@ from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation import counted
 from graftwork.core.examples import Examples
 from graftwork.core.graft import Graft
+from graftwork.core.heads import Head
 from graftwork.core.learning import LearningProof
 from graftwork.core.margin import margin_at, with_margin
 from graftwork.core.recipe import Recipe
@@ -113,7 +114,7 @@ def _loss(course: Course, features: Any, share: Any, done: float) -> Tensor:
     scale = head.get_buffer("scale") if task.target_scale is not None else torch.ones(())
     with runtime.autocast():
         outputs: Features = course.model(runtime.send(features), course.rows.stage)
-    if course.recipe.head == "aam":
+    if isinstance(head, Head) and head.record.angular:
         margin = margin_at(done, course.recipe.margin)
         outputs = Features(with_margin(outputs.values.float(), targets, margin, course.recipe.margin_scale))
     return task.summed_loss(outputs, targets, weights, scale)

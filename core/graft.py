@@ -15,10 +15,13 @@ from graftwork.core.backbone import FRAMES, MAPS, Backbone, Features, digest, na
 from graftwork.core.decoder import Decoder, make_decoder
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.folding import folded
+from graftwork.core.head_records import DEFAULT_HEAD, HEADS
 from graftwork.core.heads import Head
+from graftwork.core.manifest import Manifest
 from graftwork.core.neighbours import NeighbourHead
+from graftwork.core.plan import Phase, Plan, make_plan
 from graftwork.core.recipe import Recipe
-from graftwork.core.strategies import Phase, Plan, Strategy, make_plan
+from graftwork.core.strategies import Strategy
 from graftwork.core.tasks import Task, find_task
 
 AnyHead = Head | NeighbourHead | Decoder
@@ -150,49 +153,43 @@ WANTED = {"vector": "one vector an example", "frames": "frames (speech backbones
 """What a target asks of the backbone's last stage."""
 
 
+def plan_run(backbone: Backbone, strategy: Strategy, recipe: Recipe, manifest: Manifest) -> Plan:
+    """How a run on these rows would learn; the backbone is left as it is. Raises what `make_graft` raises."""
+    light = backbone.copy_sharing_tensors()
+    return make_graft(light, strategy, recipe, manifest.task, manifest.classes, len(manifest)).plan
+
+
 def make_graft(
     backbone: Backbone, strategy: Strategy, recipe: Recipe, task: Task | str, classes: tuple[str, ...], rows: int
 ) -> Graft:
     """The backbone, which is changed and kept, under a new head for the task, frozen as the strategy says.
 
-    What `lora` and `layers` insert is drawn from torch's generator, after the head. rows: how many training examples
+    What a strategy inserts is drawn from torch's generator, after the head. rows: how many training examples
     a head of neighbours will hold. Raises SettingsError for a strategy that the backbone cannot carry.
     """
-    from graftwork.core.layer_mix import insert_layer_mix
-    from graftwork.core.lora import insert_lora
-
-    task = find_task(task)
+    task, record = find_task(task), strategy.record
     outputs = task.output_count(classes)
     last = backbone.stages[-1].name
     frames, maps = last == FRAMES, last == MAPS
     if task.output != ("frames" if frames else "maps" if maps else "vector"):
-        raise SettingsError(
-            f"a {task} target needs {WANTED[task.output]}; {backbone.id} ends in stage {backbone.stages[-1].name!r}"
-        )
-    if task.vote is None and strategy.name == "knn":
-        raise SettingsError(f"knn: neighbours have labels or numbers, and the task is {task}; probe is the cheapest")
-    if maps and recipe.head != "linear":
+        raise SettingsError(f"a {task} target needs {WANTED[task.output]}; {backbone.id} ends in stage {last!r}")
+    if maps and recipe.head != DEFAULT_HEAD:
         raise SettingsError(f"head {recipe.head}: masks have a decoder of their own; leave --head out")
-    if recipe.head == "aam" and not (task.one_class and outputs == len(classes)):
-        raise SettingsError(f"head aam tells classes apart by angles: it needs single labels, the task is {task}")
+    asked = HEADS[recipe.head]
+    if asked.single_labels and (task.ordered or not task.one_class):
+        raise SettingsError(f"head {asked.name} {asked.reason}, the task is {task}")
     head: AnyHead
     if maps:
         head = make_decoder(backbone, outputs)
     else:
         head = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale, task.last_layer)
-    if frames and backbone.frame_head is not None and isinstance(head, Head) and strategy.name != "scratch":
-        if strategy.name == "layers":
-            raise SettingsError("layers sums up all layers, for which the checkpoint's head was not made: leave "
-                                "--vocabulary checkpoint away")  # fmt: skip
+    if frames and backbone.frame_head is not None and isinstance(head, Head) and not record.random_weights:
         head.begin_with(backbone.frame_head, classes)
-    if strategy.name == "knn" and task.vote is not None:
+    if record.solver == "neighbours" and task.vote is not None:
         head = NeighbourHead(backbone.feature_dim, outputs, task.vote, rows)
     inserted: tuple[str, ...] = ()
-    if strategy.name == "lora":
-        backbone, inserted = insert_lora(backbone, recipe.lora_targets, recipe.lora_rank, recipe.lora_alpha)
-    elif strategy.name == "layers":
-        blank = backbone.contract.collate([backbone.contract.blank()])
-        backbone, inserted = insert_layer_mix(backbone, strategy.number or 0, blank)
+    if record.insert is not None:
+        backbone, inserted = record.insert(backbone, recipe, strategy.number)
     plan = make_plan(strategy, backbone, head, inserted=inserted, stage_decay=recipe.stage_decay,
-                     solvable=task.linear_problems is not None)  # fmt: skip
+                     solvable=task.linear_problems is not None, head_start=recipe.head_start)  # fmt: skip
     return Graft(backbone, head, plan, recompute=recipe.recompute == "on")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast, get_args
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from graftwork.core.backbone import FrameHead
 from graftwork.core.errors import SettingsError
-from graftwork.core.margin import Cosine
-from graftwork.core.recipe import HeadKind
-
-MLP_WIDTH = 256
-EMBEDDING_DIM = 192
+from graftwork.core.head_records import DEFAULT_HEAD, HEADS, HeadShape
 
 
 class Head(nn.Module):
@@ -30,32 +26,18 @@ class Head(nn.Module):
         self,
         feature_dim: int,
         outputs: int,
-        kind: HeadKind = "linear",
+        kind: str = DEFAULT_HEAD,
         dropout: float = 0.0,
         margin_scale: float = 30.0,
         last_layer: Callable[[int, int], nn.Module] = nn.Linear,
     ) -> None:
         super().__init__()
-        self.kind = kind
+        if kind not in HEADS:
+            raise SettingsError(f"head: expected one of {', '.join(HEADS)}, found {kind!r}")
+        self.record = HEADS[kind]
         self.outputs = outputs
-        if kind not in get_args(HeadKind):
-            raise SettingsError(f"head: expected one of {', '.join(get_args(HeadKind))}, found {kind!r}")
-        if kind == "linear":
-            layers: list[nn.Module] = [nn.Dropout(dropout), last_layer(feature_dim, outputs)]
-        elif kind == "aam":
-            layers = [
-                nn.Linear(feature_dim, EMBEDDING_DIM),
-                nn.Dropout(dropout),
-                Cosine(EMBEDDING_DIM, outputs, margin_scale),
-            ]
-        else:
-            layers = [
-                nn.Linear(feature_dim, MLP_WIDTH),
-                nn.GELU(),
-                nn.Dropout(dropout),
-                last_layer(MLP_WIDTH, outputs),
-            ]
-        self.layers = nn.Sequential(*layers)
+        shape = HeadShape(feature_dim, outputs, dropout, margin_scale, last_layer)
+        self.layers = nn.Sequential(*self.record.layers(shape))
         self.register_buffer("centre", torch.zeros(feature_dim))
         self.register_buffer("spread", torch.ones(feature_dim))
         self.register_buffer("shift", torch.zeros(outputs))
@@ -69,13 +51,13 @@ class Head(nn.Module):
     def begin_with(self, given: FrameHead, classes: tuple[str, ...]) -> None:
         """Takes over the layer of a checkpoint. Raises SettingsError for another kind of head or other classes."""
         linear = self.layers[-1]
-        if self.kind != "linear" or given.classes != classes or not isinstance(linear, nn.Linear):
+        if not self.record.convex or given.classes != classes or not isinstance(linear, nn.Linear):
             raise SettingsError(f"a checkpoint's head is linear, for its own {len(given.classes)} characters; found "
-                                f"{self.kind!r} for {len(classes)}")  # fmt: skip
+                                f"{self.record.name!r} for {len(classes)}")  # fmt: skip
         with torch.no_grad():
             linear.weight.copy_(given.weight)
             linear.bias.copy_(given.bias)
 
     def embed(self, vectors: Tensor) -> Tensor:
-        """Of a head "aam", the embedding (batch, 192) whose directions tell classes apart."""
+        """Of an angular head, the embedding (batch, 192) whose directions tell classes apart."""
         return cast(Tensor, self.layers[0]((vectors - cast(Tensor, self.centre)) / cast(Tensor, self.spread)))

@@ -181,6 +181,11 @@ def merge_lora(backbone: Backbone) -> Backbone:
     return replace(backbone, network=merged, stages=tuple(_disowning(stage, found) for stage in backbone.stages))
 
 
+def has_lora(backbone: Backbone) -> bool:
+    """Whether there are LoRA layers to merge."""
+    return bool(_lora_layers(backbone.network))
+
+
 def low_rank_change(a: Tensor, b: Tensor, scale: float) -> Tensor:
     """What LoRA adds to a weight: scale * B A, (out, in, *kernel).
 

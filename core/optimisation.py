@@ -11,8 +11,8 @@ from torch import nn
 
 from graftwork.core.graft import Graft
 from graftwork.core.manifest import Manifest
+from graftwork.core.plan import Phase
 from graftwork.core.recipe import Recipe
-from graftwork.core.strategies import Phase
 
 
 def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from graftwork.core.head_records import HEADS
 from graftwork.core.recipe import Recipe
+from graftwork.core.strategies import STRATEGIES
 from graftwork.core.types import TaskName
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -63,7 +65,8 @@ DATA = (
     option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, if no split column names it."),
     option("test_fraction", float, 0.2, "Share of the rows kept for the test, where no split column names it."),
     option("random_split", Literal["auto", "on", "off"], "auto", "With groups, judge a second time with rows of a "
-           "group on both sides, and say what the groups alone explain; auto: where it costs little (probe, knn)."),
+           "group on both sides, and say what the groups alone explain; auto: where it costs little ("
+           + ", ".join(one.name for one in STRATEGIES.values() if one.solver != "gradient") + ")."),
     SKIP_UNREADABLE,
 )  # fmt: skip
 
@@ -80,8 +83,9 @@ RECIPE_HELP = {
     "clip_norm": "Largest norm of the gradient; 0 for no clipping.",
     "patience": "Epochs without a better validation metric before training stops.",
     "class_weights": "'balanced' weighs rows by the inverse frequency of their class.",
-    "head": "A linear layer, a small perceptron, or aam: an embedding of 192 numbers trained with an additive angular "
-    "margin, for telling speakers apart that nobody has heard yet.",
+    "head": "; ".join(f"{record.name}: {record.meaning}" for record in HEADS.values()) + ".",
+    "head_start": "Where training begins a linear head: probe, the exact solution on the pretrained network's vectors "
+    "(Kumar et al. 2022), or random; auto: random, but for lpft.",
     "dropout": "In front of the head's last layer.",
     "margin": "Of the head aam, in radians.",
     "margin_scale": "Of the head aam: what cosines are multiplied by.",
@@ -116,6 +120,7 @@ def recipe_options() -> tuple[Parameter, ...]:
 
     kinds = typing.get_type_hints(Recipe)
     kinds["batch_size"] = int | None
+    kinds["head"] = Literal[tuple(HEADS)]  # the table's names as choices
     return tuple(
         option(field.name, kinds[field.name], None if field.name == "batch_size" else field.default,
                RECIPE_HELP[field.name], panel="Training")

@@ -7,30 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from graftwork.core.errors import SettingsError
+from graftwork.core.head_records import DEFAULT_HEAD, HEADS
 
-HeadKind = Literal["linear", "mlp", "aam"]
 ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemoryFormat = Literal["channels-last", "contiguous"]
 Augmentation = Literal["auto", "on", "off"]
+HeadStart = Literal["auto", "probe", "random"]
 Switch = Literal["on", "off"]
 Compile = Literal["auto", "on", "off"]
 StoreType = Literal["float32", "float16", "bfloat16"]
-
-STRATEGIES = {
-    "knn": "no training: the labels of the nearest training examples in the frozen features",
-    "probe": "a linear head on frozen features, solved exactly (one pass over the data)",
-    "partial:N": "the head and the last N stages with weights; everything below stays frozen",
-    "gradual": "the head first, then one stage more at a time from the top, until everything learns",
-    "full": "the head and every tensor, from the pretrained weights",
-    "lora": "the head and low-rank changes of frozen layers (--lora-rank, --lora-alpha, --lora-targets)",
-    "bias": "the head and the biases",
-    "norm": "the head and the scales and shifts of normalisation layers",
-    "layers[:N]": "the head, and an N wide adapter on every Transformer layer under a learnt weighted sum of them all; "
-    "layers:0 is the sum alone",
-    "scratch": "the head and every tensor, from random weights: the baseline without transfer",
-}
-"""Name and meaning of every strategy, as `--help` and errors list them."""
 
 PLACE = ("device", "workers", "cache", "cache_limit")
 """Fields of a recipe that say where a run is computed, not what: a resumed run may change them."""
@@ -49,9 +35,11 @@ class Recipe:
     warmup: share of the updates over which the rate rises, before it falls along a cosine to zero.
     clip_norm: largest norm of the gradient, 0 for no clipping. patience: epochs without a better validation
     metric before training stops. class_weights: "balanced" weighs rows by the inverse frequency of their
-    class. head, dropout: kind of head, dropout in front of its last layer. margin, margin_scale: of the head
-    "aam", an embedding whose classes are told apart by an angle of at least so many radians. augment: "auto"
-    turns random changes on where the whole backbone is trained, and off where frozen stages are computed once.
+    class. head, dropout: kind of head, dropout in front of its last layer. head_start: where training begins a linear
+    head: "probe" at the exact solution on the vectors of the untrained network, "random" at small random weights,
+    "auto" as the strategy says. margin, margin_scale: of the head "aam", an embedding whose classes are told apart by
+    an angle of at least so many radians. augment: "auto" turns random changes on where the whole backbone is trained,
+    and off where frozen stages are computed once.
     views: with augmentation in front of frozen stages, how many changed copies of every example are computed
     once and drawn from; None is 4. 0 computes nothing ahead: frozen stages run in every epoch.
     stage_decay: rate of a stage relative to the one above it. lora_rank, lora_alpha, lora_targets: size, strength
@@ -76,7 +64,8 @@ class Recipe:
     clip_norm: float = 1.0
     patience: int = 8
     class_weights: ClassWeights = "none"
-    head: HeadKind = "linear"
+    head: str = DEFAULT_HEAD
+    head_start: HeadStart = "auto"
     dropout: float = 0.0
     margin: float = 0.2
     margin_scale: float = 30.0
@@ -115,7 +104,8 @@ class Recipe:
             "seed": (self.seed >= 0, "at least 0"),
             "workers": (self.workers >= 0, "at least 0"),
             "class_weights": _one_of(self.class_weights, ClassWeights),
-            "head": _one_of(self.head, HeadKind),
+            "head": (self.head in HEADS, "one of " + ", ".join(HEADS)),
+            "head_start": _one_of(self.head_start, HeadStart),
             "precision": _one_of(self.precision, Precision),
             "memory_format": _one_of(self.memory_format, MemoryFormat),
             "augment": _one_of(self.augment, Augmentation),

@@ -15,7 +15,7 @@ from graftwork.core.adapter import Adapter
 from graftwork.core.backbone import Features
 from graftwork.core.errors import MissingPackageError, SettingsError
 from graftwork.core.files import whole_file
-from graftwork.core.lora import merge_lora
+from graftwork.core.lora import has_lora, merge_lora
 
 TOLERANCE = 1e-4
 """Largest difference of probabilities, or of numbers relative to the largest, between both networks."""
@@ -31,7 +31,7 @@ class Predictor(nn.Module):
     def __init__(self, adapter: Adapter) -> None:
         super().__init__()
         backbone = adapter.backbone
-        self.stages = merge_lora(backbone) if adapter.graft.plan.strategy.name == "lora" else backbone.copy()
+        self.stages = merge_lora(backbone) if has_lora(backbone) else backbone.copy()
         self.network = self.stages.network
         self.head = copy.deepcopy(adapter.graft.head)
         self.task = adapter.task
@@ -55,8 +55,9 @@ def export_onnx(adapter: Adapter, place: Path) -> float:
         import onnxscript  # noqa: F401  # torch exports through it
     except ImportError as error:
         raise MissingPackageError(f"exporting to ONNX needs {error.name}: pip install 'graftwork[export]'") from error
-    if adapter.graft.plan.strategy.name == "knn":
-        raise SettingsError("knn: looks up its training examples, which ONNX does not hold; export a probe")
+    if adapter.graft.plan.solver == "neighbours":
+        raise SettingsError(f"{adapter.graft.plan.strategy}: looks up its training examples, which ONNX does not hold; "
+                            "export a probe")  # fmt: skip
     runtime_faults = onnxruntime.capi.onnxruntime_pybind11_state
     faults = (runtime_faults.Fail, runtime_faults.InvalidGraph, runtime_faults.NotImplemented)
     predictor = Predictor(adapter)

@@ -1,6 +1,7 @@
 """The scikit-learn classifiers: scikit-learn's own checks as far as paths as input allow, the rest by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,26 @@ def test_fit_returns_itself_and_learns_labels_as_they_are(case: Case) -> None:
     assert model.predict(paths).dtype == labels.dtype
     assert model.score(paths, labels) > 0.8
     np.testing.assert_allclose(model.predict_proba(paths).sum(1), 1)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "head", "learnt"),
+    [("knn", "linear", 24), ("probe", "linear", 24), ("probe", "mlp", 18), ("full", "linear", 18)],
+)
+def test_rows_are_set_aside_exactly_where_there_are_epochs_to_choose_from(
+    case: Case, strategy: str, head: str, learnt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, paths, labels, _ = case
+    seen: list[int] = []
+
+    def finetune(backbone: Any, rows: Any, val: Any, **options: Any) -> Any:
+        seen.extend((len(rows), 0 if val is None else len(val)))
+        return core.finetune(backbone, rows, val, **options)
+
+    monkeypatch.setattr("graftwork.core.estimator.finetune", finetune)
+    recipe = replace(model.recipe, head=head)
+    model.set_params(strategy=strategy, recipe=recipe, val_fraction=0.25).fit(paths, labels)
+    assert seen == [learnt, 24 - learnt]
 
 
 def test_a_clone_learns_the_same(case: Case) -> None:

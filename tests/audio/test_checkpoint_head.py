@@ -63,7 +63,7 @@ def test_scratch_keeps_the_characters_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("strategy", "head", "said"), [
-    ("layers", "linear", "layers sums up all layers"), ("full", "mlp", "a checkpoint's head is linear"),
+    ("layers", "linear", "layers: sums up all layers"), ("full", "mlp", "a checkpoint's head is linear"),
 ])  # fmt: skip
 def test_what_a_head_was_not_made_for_is_refused(strategy: str, head: str, said: str, tmp_path: Path) -> None:
     checkpoint(tmp_path)

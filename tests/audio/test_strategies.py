@@ -12,11 +12,11 @@ from graftwork.audio import new_backbone
 from graftwork.core import Examples, Manifest, Recipe, finetune
 from graftwork.core.backbone import Backbone
 from graftwork.core.errors import SettingsError
-from graftwork.core.recipe import STRATEGIES
+from graftwork.core.strategies import STRATEGIES
 
 from .conftest import CONFIGS
 
-SPELLED = [name.replace(":N", ":1").replace("[:1]", ":4") for name in STRATEGIES]
+SPELLED = [record.example for record in STRATEGIES.values()]
 RECIPE = Recipe(epochs=3, batch_size=4, device="cpu", workers=0, augment="off", compile="off")
 
 

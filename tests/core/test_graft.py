@@ -11,7 +11,8 @@ from graftwork.core.backbone import Backbone, Features, Stage, named_tensors
 from graftwork.core.errors import AdapterError
 from graftwork.core.graft import Graft
 from graftwork.core.heads import Head
-from graftwork.core.strategies import make_plan, parse_strategy
+from graftwork.core.plan import make_plan
+from graftwork.core.strategies import parse_strategy
 
 
 class StochasticDepth(nn.Module):

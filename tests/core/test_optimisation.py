@@ -18,8 +18,9 @@ from graftwork.core.optimisation import (
     row_weights,
     set_rates,
 )
+from graftwork.core.plan import Phase
 from graftwork.core.recipe import Recipe
-from graftwork.core.strategies import Phase, parse_strategy
+from graftwork.core.strategies import parse_strategy
 from graftwork.core.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 

@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from graftwork.core.strategies import STRATEGIES
+
 pytestmark = pytest.mark.xdist_group("several processes")  # one worker makes the folders that all the tests read
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
-STRATEGIES = ["knn", "probe", "partial:1", "gradual", "full", "lora", "bias", "norm", "layers:4", "scratch"]
+SPELLED = [record.example for record in STRATEGIES.values()]
 
 
 def launch(folder, processes):
@@ -21,7 +23,7 @@ def launch(folder, processes):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GRAFTWORK_CACHE": str(folder / "cache")}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     start = [sys.executable] if processes == 1 else torchrun
-    done = subprocess.run([*start, str(SCRIPT), str(folder), *STRATEGIES], env=environment, capture_output=True,
+    done = subprocess.run([*start, str(SCRIPT), str(folder), *SPELLED], env=environment, capture_output=True,
                           text=True, timeout=240)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder
@@ -34,8 +36,8 @@ def both(tmp_path_factory):
     return launch(place / "one", 1), launch(place / "two", 2)
 
 
-@pytest.mark.slow  # two interpreters start and train twenty updates of ten strategies
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.slow  # two interpreters start and train twenty updates of every strategy
+@pytest.mark.parametrize("strategy", SPELLED)
 def test_two_processes_learn_the_weights_of_one_at_the_same_global_batch(both, strategy):
     name = strategy.replace(":", "-")
     one, two = (load_file(folder / f"{name}.safetensors") for folder in both)
@@ -45,7 +47,7 @@ def test_two_processes_learn_the_weights_of_one_at_the_same_global_batch(both, s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", SPELLED)
 def test_every_validation_row_counts_once_and_frozen_tensors_stay_in_both(both, strategy):
     name = strategy.replace(":", "-")
     one, two = (json.loads((folder / f"{name}.json").read_text()) for folder in both)

@@ -1,13 +1,22 @@
 """What a strategy means for a backbone: exact names, the frontier, the groups."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 from torch import nn
 
 from graftwork.core.backbone import Backbone, Stage
+from graftwork.core.commands import build_app
 from graftwork.core.errors import SettingsError
+from graftwork.core.graft import plan_run
+from graftwork.core.head_records import HEADS
 from graftwork.core.heads import Head
-from graftwork.core.strategies import BACKBONE_RATE, Strategy, make_plan, parse_strategy
+from graftwork.core.plan import make_plan
+from graftwork.core.strategies import BACKBONE_RATE, STRATEGIES, Strategy, parse_strategy
 
+LABELS = [record.label for record in STRATEGIES.values()]
 STEM = {"stem.0.weight", "stem.1.weight", "stem.1.bias"}
 FIRST = {"layer1.0.weight", "layer1.1.weight", "layer1.1.bias"}
 TENTH = {"layer10.0.weight", "layer10.1.weight", "layer10.1.bias"}
@@ -72,7 +81,7 @@ def test_training_from_scratch_needs_to_know_how_to_build(backbone):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prob", "unknown strategy 'prob'; there are knn, probe, partial:N, gradual, full, lora, bias, norm"),
+        ("prob", "unknown strategy 'prob'; there are " + ", ".join(map(re.escape, LABELS))),
         ("full:2", "takes no argument, found '2'"),
         ("partial", "needs a whole number of at least 1"),
         ("partial:0", "needs a whole number of at least 1"),
@@ -108,3 +117,35 @@ def test_with_stage_decay_each_stage_learns_slower_than_the_one_above(backbone, 
     scales = {backbone.stages[group.stage].name: group.scale for group in plan.groups if group.stage is not None}
     assert scales == pytest.approx({"layer10": top, "layer1": top / 2, "stem": top / 4})
     assert {group.scale for group in plan.groups if group.stage is None} == {1.0}
+
+
+@pytest.mark.parametrize("module", ["strategies", "head_records", "options"])
+def test_the_tables_that_help_texts_are_drawn_from_are_read_without_torch(module):
+    code = f"import sys, graftwork.core.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_texts_name_every_strategy_and_every_head_with_its_meaning(domain):
+    command = build_app(domain).registered_commands
+    train = next(one.callback for one in command if one.name == "train")
+    texts = {name: annotation.__metadata__[0].help for name, annotation in train.__annotations__.items()}
+    for record in STRATEGIES.values():
+        assert f"{record.label}: {record.meaning}" in texts["strategy"]
+    for head in HEADS.values():
+        assert f"{head.name}: {head.meaning}" in texts["head"]
+
+
+def test_every_strategy_is_read_from_its_own_example_and_keeps_it():
+    for record in STRATEGIES.values():
+        assert parse_strategy(record.example).record is record
+        assert str(parse_strategy(record.example)) == record.example
+
+
+def test_a_plan_of_a_run_changes_neither_the_backbone_nor_its_memory(backbone, manifest, recipe):
+    before = backbone.digest()
+    learning = [parameter.requires_grad for parameter in backbone.network.parameters()]
+    for record in STRATEGIES.values():
+        if record.name != "layers":  # it needs a network of sequences
+            assert plan_run(backbone, parse_strategy(record.example), recipe, manifest).strategy.record is record
+    assert backbone.digest() == before
+    assert [parameter.requires_grad for parameter in backbone.network.parameters()] == learning
