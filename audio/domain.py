@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone, FrameHead, InputContract
+    from graftwork.core.backbone import Backbone
+    from graftwork.core.types import FrameHead, InputContract
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import padding_mask
+from graftwork.core.types import padding_mask
 
 Pooling = Literal["mean", "mean+std", "attentive", "none"]
 

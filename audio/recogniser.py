@@ -15,7 +15,6 @@ from torch import Tensor
 from graftwork.audio.beam_search import WIDTH, best_text
 from graftwork.audio.checkpoint_head import load_frame_head
 from graftwork.core.adapter import RECORD, open_adapter
-from graftwork.core.backbone import Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError
@@ -30,6 +29,7 @@ from graftwork.core.runtime import start_runtime
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tasks import TEXT
 from graftwork.core.transcripts import best_path, decode
+from graftwork.core.types import Features
 
 if TYPE_CHECKING:
     import pandas as pd

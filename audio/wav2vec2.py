@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from graftwork.audio.pooling import Pooling, pool
 from graftwork.audio.wavlm import GatedAttention
-from graftwork.core.backbone import FRAMES, Features, Stage, padding_mask
+from graftwork.core.backbone import FRAMES, Stage
+from graftwork.core.types import Features, padding_mask
 
 ATTENTION = "attentive_pooling"
 """The module of the network that the stage `pool` has where pooling is learnt."""

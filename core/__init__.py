@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graftwork.core.adapter import Adapter, load_adapter
-    from graftwork.core.backbone import Backbone, Features, InputContract, Stage
+    from graftwork.core.backbone import Backbone, Stage
     from graftwork.core.evaluation import Evaluation, compare_predictions, evaluate_predictions
     from graftwork.core.examples import Examples, read_examples
     from graftwork.core.finetuning import Run, finetune
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graftwork.core.recipe import Recipe
     from graftwork.core.strategies import Strategy, parse_strategy
     from graftwork.core.tables import read_manifest
+    from graftwork.core.types import Features, InputContract
 
 _HOMES = {
     "Adapter": "adapter",

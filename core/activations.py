@@ -17,11 +17,10 @@ import torch
 from rich.filesize import decimal
 from torch import Tensor
 
-from graftwork.core.backbone import MAPS, Backbone, InputContract
+from graftwork.core.backbone import MAPS, Backbone
 from graftwork.core.cache import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.content import content_digests
 from graftwork.core.decoder import map_shapes
-from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples
 from graftwork.core.frozen_pass import Pass, outputs
@@ -30,6 +29,7 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
 from graftwork.core.stored_features import StoredFeatures
 from graftwork.core.tensor_store import Store, names, open_store, read, sound_names, writer
+from graftwork.core.types import Augment, InputContract
 from graftwork.core.views import view_count
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from graftwork.core.backbone import Backbone, refuse_non_finite
 from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError, BackboneError, SettingsError
-from graftwork.core.evaluation import Evaluation
 from graftwork.core.files import DamagedFileError, as_written, write_checked_json, write_text
 from graftwork.core.freezing import FreezingProof, whole_digest
 from graftwork.core.global_state import undisturbed
@@ -29,6 +28,9 @@ from graftwork.core.strategies import parse_strategy
 from graftwork.core.tasks import TASKS, Task, find_task
 from graftwork.core.tensor_files import read_tensors, write_tensors
 from graftwork.core.versions import version_of
+
+if TYPE_CHECKING:
+    from graftwork.core.evaluation import Evaluation
 
 SCHEMA = 1
 WEIGHTS, RECORD, CARD = "adapter.safetensors", "adapter.json", "README.md"

@@ -6,7 +6,6 @@ import json
 from operator import itemgetter
 from pathlib import Path
 
-from graftwork.core.backbone import FrameHead
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
 from graftwork.core.names import composed
@@ -14,6 +13,7 @@ from graftwork.core.tables import target_names
 from graftwork.core.target_guess import SENTENCE_COLUMNS, task_by_name
 from graftwork.core.tasks import find_task
 from graftwork.core.transcripts import BLANK, normalise_text
+from graftwork.core.types import FrameHead
 
 CHECKPOINT = "checkpoint"
 """As `--vocabulary`: the characters, and the head, of the backbone's own checkpoint."""

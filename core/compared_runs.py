@@ -15,10 +15,11 @@ import numpy as np
 
 from graftwork.core.comparison import Comparison, Part, compare_parts
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
+from graftwork.core.evaluation import Judged
 from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
 from graftwork.core.global_state import undisturbed
 from graftwork.core.recipe import PLACE
-from graftwork.core.run_folder import FINISHED, RUN, UNFINISHED, Judged, run_record, run_state
+from graftwork.core.run_folder import FINISHED, RUN, UNFINISHED, run_record, run_state
 from graftwork.core.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.study import Study, manifest_digests, run_study

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone
+from graftwork.core.types import Features
 
 FINEST_WIDTH, WIDEST = 16, 96
 """Channels of the finest level; each coarser one has twice as many, up to the widest."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork.core.activations import beyond
-from graftwork.core.backbone import Backbone, Features, Stage, named_tensors, padding_mask
+from graftwork.core.backbone import Backbone, Stage, named_tensors
 from graftwork.core.errors import TrainingError
 from graftwork.core.evaluation import Evaluation
 from graftwork.core.examples import Examples, Unreadable
@@ -24,6 +24,7 @@ from graftwork.core.inspection import Inspection, cross_validated_probe, open_ba
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
 from graftwork.core.tasks import Task
+from graftwork.core.types import Features, padding_mask
 
 log = logging.getLogger(__name__)
 

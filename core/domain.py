@@ -5,17 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
+
+from graftwork.core.types import Augment, FrameHead, InputContract, Outside, Watch
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from graftwork.core.backbone import Backbone, FrameHead, InputContract
-    from graftwork.core.watch import Outside, Watch
-
-Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
-"""A random change of one example as the contract's `read` returned it, reproducible from the generator."""
+    from graftwork.core.backbone import Backbone
 
 
 @dataclass(frozen=True)

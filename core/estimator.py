@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from graftwork.core.adapter import Adapter
 from graftwork.core.backbone import Backbone
 from graftwork.core.content import absolute_path, example_exists
-from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, UnreadableError
 from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import finetune
@@ -23,6 +22,7 @@ from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import Recipe
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tasks import SINGLE_LABEL
+from graftwork.core.types import Augment
 
 
 def checked_paths(X: Any) -> tuple[str, ...]:

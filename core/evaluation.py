@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.bootstrap import LEVEL, RESAMPLES, Interval, bootstrap
+from graftwork.core.manifest import Manifest
 from graftwork.core.tasks import Task, find_task
 
 Floats = NDArray[np.float64]
@@ -95,6 +96,22 @@ class Evaluation:
         width = max(map(len, self.metrics))
         lines += [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()]
         return "\n".join(lines if self.caution is None else [*lines, self.caution])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows with what was predicted for them.
+
+    part: "test", "val" or, where a run is judged on it again, "train". predictions: (rows, classes) probabilities,
+    (rows, labels), or (rows,) numbers; of masks what they are worth, (rows, classes without the background, measures).
+    folds: the fold of every row, None without cross-validation.
+    """
+
+    part: str
+    manifest: Manifest
+    predictions: NDArray[np.float64]
+    evaluation: Evaluation
+    folds: NDArray[np.int64] | None = None
 
 
 LEFT_OUT = "have rows of one value only: they are left out of the mean over labels"

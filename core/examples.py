@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from graftwork.core.backbone import Features, InputContract
-from graftwork.core.domain import Augment
 from graftwork.core.errors import (
     ContractError,
     GraftworkError,
@@ -31,6 +29,7 @@ from graftwork.core.manifest import Manifest
 from graftwork.core.mapped import MappedTensors
 from graftwork.core.progress import progress
 from graftwork.core.transcripts import frames_needed
+from graftwork.core.types import Augment, Features, InputContract
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.backbone import Backbone, named_tensors, refuse_non_finite
-from graftwork.core.domain import Augment
 from graftwork.core.errors import OutputError, SettingsError
+from graftwork.core.evaluation import Judged
 from graftwork.core.examples import Examples
 from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
 from graftwork.core.finetuning import Run, augmented, finetune, frozen_features, run_settings
@@ -27,10 +27,10 @@ from graftwork.core.leakage import Leakage, find_leakage
 from graftwork.core.manifest import PARTS, Manifest
 from graftwork.core.plan import Plan
 from graftwork.core.recipe import Recipe
-from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import is_first
 from graftwork.core.sentences import apart_in_sentences
 from graftwork.core.strategies import Strategy
+from graftwork.core.types import Augment
 from graftwork.core.windows import has_windows
 
 log = logging.getLogger(__name__)

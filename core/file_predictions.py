@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graftwork.core.adapter import RECORD, read_record
-from graftwork.core.backbone import InputContract
 from graftwork.core.content import ROW_MARK, absolute_path, channel_files, example_exists
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError, UnreadableError
@@ -27,7 +26,7 @@ from graftwork.core.segmentation import segment_files
 from graftwork.core.tables import read_paths
 from graftwork.core.tasks import find_task
 from graftwork.core.together import Party, open_parties, predict_together, watch_for
-from graftwork.core.watch import Outside
+from graftwork.core.types import InputContract, Outside
 from graftwork.core.windows import join_table
 from graftwork.core.windows import timeline as _timeline
 

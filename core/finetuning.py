@@ -16,7 +16,6 @@ from graftwork.core.activations import agreed, beyond, mapped, vectors
 from graftwork.core.adapter import Adapter, make_adapter
 from graftwork.core.backbone import Backbone, named_tensors, refuse_non_finite
 from graftwork.core.checkpoint import remove_checkpoint
-from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.examples import Examples, read_examples
 from graftwork.core.freezing import FreezingProof, prove_frozen
@@ -25,7 +24,8 @@ from graftwork.core.graft import Graft, make_graft
 from graftwork.core.heads import Head
 from graftwork.core.history import HistoryRow
 from graftwork.core.manifest import Manifest
-from graftwork.core.neighbours import NeighbourHead, fit_neighbours
+from graftwork.core.neighbour_head import NeighbourHead
+from graftwork.core.neighbours import fit_neighbours
 from graftwork.core.patches import fixed_patches, in_patches, whole
 from graftwork.core.plan import Plan
 from graftwork.core.prefix import UNCOMPILED
@@ -34,6 +34,7 @@ from graftwork.core.recipe import PLACE, Recipe
 from graftwork.core.runtime import Runtime, seed_everything, start_runtime
 from graftwork.core.strategies import Strategy, parse_strategy
 from graftwork.core.training import Checkpoints, OnEpoch, train
+from graftwork.core.types import Augment
 from graftwork.core.views import all_views
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone
+from graftwork.core.types import Features
 
 TOLERANCE = 1e-4
 """Largest difference that folding may make to the output for noise, relative to the output's largest value."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone
 from graftwork.core.batches import pass_batches
-from graftwork.core.domain import Augment
 from graftwork.core.examples import Examples, RowAugment, load_batches, read_many
 from graftwork.core.folding import folded
 from graftwork.core.packing import packed
@@ -18,6 +17,7 @@ from graftwork.core.prefix import Prefix
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
+from graftwork.core.types import Augment, Features
 from graftwork.core.views import all_views, view_augment
 
 PASS_FACTOR = 4

@@ -13,8 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.backbone import Features
-from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation import counted
 from graftwork.core.examples import Examples
@@ -24,6 +22,7 @@ from graftwork.core.learning import LearningProof
 from graftwork.core.margin import margin_at, with_margin
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
+from graftwork.core.types import Augment, Features
 
 log = logging.getLogger(__name__)
 

@@ -11,18 +11,20 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from graftwork.core.backbone import FRAMES, MAPS, Backbone, Features, digest, named_tensors
+from graftwork.core.backbone import FRAMES, MAPS, Backbone, named_tensors
 from graftwork.core.decoder import Decoder, make_decoder
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.folding import folded
-from graftwork.core.head_records import DEFAULT_HEAD, HEADS
+from graftwork.core.head_records import DEFAULT_HEAD, find_head
 from graftwork.core.heads import Head
 from graftwork.core.manifest import Manifest
-from graftwork.core.neighbours import NeighbourHead
+from graftwork.core.neighbour_head import NeighbourHead
 from graftwork.core.plan import Phase, Plan, make_plan
 from graftwork.core.recipe import Recipe
 from graftwork.core.strategies import Strategy
 from graftwork.core.tasks import Task, find_task
+from graftwork.core.tensor_files import digest
+from graftwork.core.types import Features
 
 AnyHead = Head | NeighbourHead | Decoder
 
@@ -175,7 +177,7 @@ def make_graft(
         raise SettingsError(f"a {task} target needs {WANTED[task.output]}; {backbone.id} ends in stage {last!r}")
     if maps and recipe.head != DEFAULT_HEAD:
         raise SettingsError(f"head {recipe.head}: masks have a decoder of their own; leave --head out")
-    asked = HEADS[recipe.head]
+    asked = find_head(recipe.head)
     if asked.single_labels and (task.ordered or not task.one_class):
         raise SettingsError(f"head {asked.name} {asked.reason}, the task is {task}")
     head: AnyHead

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from graftwork.core.errors import SettingsError
+
 if TYPE_CHECKING:  # torch takes seconds, and `--help` draws from this table
     from torch import nn
 
@@ -91,3 +93,10 @@ HEADS = {
 """Every head by name, in the order in which help texts list them."""
 
 DEFAULT_HEAD = "linear"
+
+
+def find_head(name: str) -> HeadRecord:
+    """The head of that name. Raises SettingsError that lists the known ones."""
+    if name not in HEADS:
+        raise SettingsError(f"head: expected one of {', '.join(HEADS)}, found {name!r}")
+    return HEADS[name]

@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import FrameHead
 from graftwork.core.errors import SettingsError
-from graftwork.core.head_records import DEFAULT_HEAD, HEADS, HeadShape
+from graftwork.core.head_records import DEFAULT_HEAD, HeadShape, find_head
+from graftwork.core.types import FrameHead
 
 
 class Head(nn.Module):
@@ -32,9 +32,7 @@ class Head(nn.Module):
         last_layer: Callable[[int, int], nn.Module] = nn.Linear,
     ) -> None:
         super().__init__()
-        if kind not in HEADS:
-            raise SettingsError(f"head: expected one of {', '.join(HEADS)}, found {kind!r}")
-        self.record = HEADS[kind]
+        self.record = find_head(kind)
         self.outputs = outputs
         shape = HeadShape(feature_dim, outputs, dropout, margin_scale, last_layer)
         self.layers = nn.Sequential(*self.record.layers(shape))

@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.adapter import Adapter
-from graftwork.core.evaluation import Evaluation, evaluate_predictions
+from graftwork.core.evaluation import Evaluation, Judged, evaluate_predictions
 from graftwork.core.examples import Examples, read_examples
 from graftwork.core.global_state import undisturbed
 from graftwork.core.manifest import Manifest
 from graftwork.core.prediction import graft_outputs
 from graftwork.core.recipe import Recipe
-from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import start_runtime
 from graftwork.core.segmentation import mask_scores
 from graftwork.core.windows import has_windows, join_windows

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.errors import SettingsError
+from graftwork.core.types import Features
 
 NAME = "layer_mix"
 """The new stage, and the module of the network behind it."""

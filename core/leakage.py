@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.bootstrap import Interval, bootstrap
-from graftwork.core.evaluation import Evaluation
+from graftwork.core.evaluation import Evaluation, Judged
 from graftwork.core.manifest import Manifest
-from graftwork.core.run_folder import Judged
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from graftwork.core.backbone import Features
+from graftwork.core.types import Features
 
 Shapes = tuple[tuple[int, ...], ...]
 

@@ -9,12 +9,11 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
-from graftwork.core.backbone import InputContract, MaskContract
 from graftwork.core.content import content_digests
-from graftwork.core.domain import Augment
 from graftwork.core.examples import Examples
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import Task
+from graftwork.core.types import Augment, InputContract, MaskContract
 from graftwork.core.views import view_count, view_generator
 
 VOLUMES_TOGETHER = 2

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import torch
 
-from graftwork.core.backbone import Features
 from graftwork.core.errors import TrainingError
+from graftwork.core.types import Features
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graftwork.core.backbone import Features
 from graftwork.core.batches import pass_batches
 from graftwork.core.errors import TrainingError
 from graftwork.core.examples import Examples, load_batches
@@ -15,6 +14,7 @@ from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, joined
 from graftwork.core.tasks import Task
+from graftwork.core.types import Features
 
 
 def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Recipe, description: str = "") -> Tensor:

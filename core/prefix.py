@@ -10,10 +10,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Compile
 from graftwork.core.runtime import Runtime
+from graftwork.core.types import Features
 
 log = logging.getLogger(__name__)
 

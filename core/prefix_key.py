@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, digest, named_tensors
-from graftwork.core.domain import Augment
+from graftwork.core.backbone import Backbone, named_tensors
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime
+from graftwork.core.tensor_files import digest
+from graftwork.core.types import Augment
 from graftwork.core.versions import version_of
 
 KEY_LENGTH = 40

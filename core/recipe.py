@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.head_records import DEFAULT_HEAD, HEADS
 
 ClassWeights = Literal["none", "balanced"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -64,7 +63,7 @@ class Recipe:
     clip_norm: float = 1.0
     patience: int = 8
     class_weights: ClassWeights = "none"
-    head: str = DEFAULT_HEAD
+    head: str = "linear"
     head_start: HeadStart = "auto"
     dropout: float = 0.0
     margin: float = 0.2
@@ -104,7 +103,6 @@ class Recipe:
             "seed": (self.seed >= 0, "at least 0"),
             "workers": (self.workers >= 0, "at least 0"),
             "class_weights": _one_of(self.class_weights, ClassWeights),
-            "head": (self.head in HEADS, "one of " + ", ".join(HEADS)),
             "head_start": _one_of(self.head_start, HeadStart),
             "precision": _one_of(self.precision, Precision),
             "memory_format": _one_of(self.memory_format, MemoryFormat),

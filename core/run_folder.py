@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from graftwork.core.errors import OutputError
-from graftwork.core.evaluation import Evaluation
+from graftwork.core.evaluation import Judged
 from graftwork.core.files import OURS, locked, remove_leftovers, whole_file, write_json
-from graftwork.core.manifest import Manifest
 from graftwork.core.recipe import PLACE
 from graftwork.core.tasks.task import Drawn
 
@@ -24,22 +21,6 @@ FINISHED, UNFINISHED = "finished", "unfinished"
 
 INNER = ("recipe", "data", "examples")
 """Fields of a run's record that hold fields of their own."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Rows with what was predicted for them.
-
-    part: "test", "val" or, where a run is judged on it again, "train". predictions: (rows, classes) probabilities,
-    (rows, labels), or (rows,) numbers; of masks what they are worth, (rows, classes without the background, measures).
-    folds: the fold of every row, None without cross-validation.
-    """
-
-    part: str
-    manifest: Manifest
-    predictions: NDArray[np.float64]
-    evaluation: Evaluation
-    folds: NDArray[np.int64] | None = None
 
 
 def claim_folder(folder: Path, resume: bool) -> None:

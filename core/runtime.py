@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.core.allocator import give_back_freed_memory
-from graftwork.core.backbone import Features
 from graftwork.core.batch_statistics import SharedBatchStatistics
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
+from graftwork.core.types import Features
 
 BUCKET_BYTES = 64 * 2**20
 """Gradients are exchanged in pieces of this size."""

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.adapter import Adapter, open_adapter
-from graftwork.core.backbone import Features, MaskContract
 from graftwork.core.content import channel_files
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, UnreadableError
+from graftwork.core.evaluation import Judged
 from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
 from graftwork.core.files import whole_file
 from graftwork.core.global_state import undisturbed
@@ -24,10 +24,9 @@ from graftwork.core.manifest import Manifest
 from graftwork.core.pieces import in_pieces
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.run_folder import Judged
 from graftwork.core.runtime import Runtime, start_runtime
 from graftwork.core.tasks.masks import MEASURES
-from graftwork.core.watch import Outside
+from graftwork.core.types import Features, MaskContract, Outside
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork.core.backbone import Features
 from graftwork.core.packing import Shapes, unpacked
+from graftwork.core.types import Features
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import numpy as np
 
 from graftwork.core.activations import agreed
 from graftwork.core.adapter import open_adapter, read_record
-from graftwork.core.backbone import Backbone, FrameHead, InputContract
+from graftwork.core.backbone import Backbone
 from graftwork.core.cache import parse_size
 from graftwork.core.characters import asked_classes, check_vocabulary, own_frame_head
 from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, Problem, SettingsError
+from graftwork.core.evaluation import Judged
 from graftwork.core.examples import Examples, Unreadable, read_examples
 from graftwork.core.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out
 from graftwork.core.global_state import undisturbed
@@ -28,15 +29,7 @@ from graftwork.core.manifest import Manifest
 from graftwork.core.mask_classes import with_mask_classes
 from graftwork.core.patches import usual_batch_size
 from graftwork.core.recipe import PLACE, Recipe
-from graftwork.core.run_folder import (
-    FINISHED,
-    Judged,
-    check_same_run,
-    claim_folder,
-    mark,
-    write_judged,
-    writing_run,
-)  # fmt: skip
+from graftwork.core.run_folder import FINISHED, check_same_run, claim_folder, mark, write_judged, writing_run
 from graftwork.core.runtime import (
     choose_device,
     choose_precision,
@@ -48,7 +41,7 @@ from graftwork.core.runtime import (
 from graftwork.core.segmentation import draw_worst_and_best
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tables import read_manifest, split_order
-from graftwork.core.watch import Watch
+from graftwork.core.types import FrameHead, InputContract, Watch
 from graftwork.core.windows import in_windows
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from graftwork.core.backbone import digest
 from graftwork.core.errors import OutputError
 from graftwork.core.files import CHECKSUM, DamagedFileError, whole_file
 
@@ -64,3 +63,15 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise DamagedFileError(str(error)) from error
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    from torch import uint8
+
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+        total.update(value.flatten().view(uint8).numpy().data)
+    return total.hexdigest()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.adapter import Adapter, attach_adapter, check_domain, read_record, recipe_of, weights_source
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone
 from graftwork.core.batches import pass_batches
 from graftwork.core.domain import Domain
 from graftwork.core.examples import Examples, load_batches
@@ -25,7 +25,7 @@ from graftwork.core.prediction import answer, finite_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, joined, seed_everything
-from graftwork.core.watch import Outside, Watch
+from graftwork.core.types import Features, Outside, Watch
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import Position, load_checkpoint, save_checkpoint
-from graftwork.core.domain import Augment
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation import point_metrics
 from graftwork.core.examples import Examples, epoch_augment, load_batches
@@ -36,6 +35,7 @@ from graftwork.core.prediction import graft_outputs
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import Runtime, seed_everything
+from graftwork.core.types import Augment
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from graftwork.core.names import composed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from graftwork.core.backbone import Features
+    from graftwork.core.types import Features
 
 BLANK = ""
 """The first class of every vocabulary: what CTC says between characters."""
@@ -94,7 +94,7 @@ def best_path(outputs: Features) -> Tensor:
     """
     import torch
 
-    from graftwork.core.backbone import padding_mask
+    from graftwork.core.types import padding_mask
 
     values = outputs.values.float()
     best = values.argmax(dim=2)

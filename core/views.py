@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from graftwork.core.content import content_digests
-from graftwork.core.domain import Augment
 from graftwork.core.examples import Examples, RowAugment
 from graftwork.core.recipe import Recipe
+from graftwork.core.types import Augment
 
 VIEWS = 4
 """Augmented views of an example, unless the recipe says how many."""

@@ -29,9 +29,10 @@ from graftwork import audio, core, imaging
 from graftwork.audio.det import draw_det
 from graftwork.audio.scoring import DetectionCost
 from graftwork.audio.verifier import Embedder, cosine_scores, unit
+from graftwork.core.evaluation import Judged
 from graftwork.core.history import write_history
 from graftwork.core.judging import judge
-from graftwork.core.run_folder import Judged, write_judged
+from graftwork.core.run_folder import write_judged
 from graftwork.core.runtime import seed_everything
 
 RATE_HZ = 16000

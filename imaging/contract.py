@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graftwork.core.backbone import Features
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
+from graftwork.core.types import Features
 from graftwork.imaging.channels import adapt_statistics
 from graftwork.imaging.intensity import parse_intensity, scale_intensity
 from graftwork.imaging.orientation import plane_of

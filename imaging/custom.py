@@ -8,8 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Features, Stage, named_tensors
+from graftwork.core.backbone import Backbone, Stage, named_tensors
 from graftwork.core.errors import BackboneError
+from graftwork.core.types import Features
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.dense import dense
 from graftwork.imaging.mask_contract import MaskContract

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone, InputContract
-    from graftwork.core.watch import Outside, Watch
+    from graftwork.core.backbone import Backbone
+    from graftwork.core.types import InputContract, Outside, Watch
     from graftwork.imaging.contract import ImageContract
     from graftwork.imaging.mask_files import OtherValues
     from graftwork.imaging.mask_placement import MaskOrder

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.core.adapter import Adapter
-from graftwork.core.backbone import Features
 from graftwork.core.errors import MissingPackageError, SettingsError
 from graftwork.core.files import whole_file
 from graftwork.core.lora import has_lora, merge_lora
+from graftwork.core.types import Features
 
 TOLERANCE = 1e-4
 """Largest difference of probabilities, or of numbers relative to the largest, between both networks."""

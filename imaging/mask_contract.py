@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from graftwork.core.backbone import Features
 from graftwork.core.content import image_of, mask_of
 from graftwork.core.errors import SettingsError
+from graftwork.core.types import Features
 from graftwork.imaging.contract import ImageContract, resize, size_at
 from graftwork.imaging.mask_files import OtherValues, read_mask
 from graftwork.imaging.mask_placement import MaskOrder

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.adapter import Adapter
-from graftwork.core.backbone import Features, Stage
+from graftwork.core.backbone import Stage
 from graftwork.core.errors import SettingsError
 from graftwork.core.graft import Graft
 from graftwork.core.tasks import Task
+from graftwork.core.types import Features
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.scan import Scan
 from graftwork.imaging.slicewise import is_slicewise

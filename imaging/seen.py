@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from graftwork.core.backbone import Features
 from graftwork.core.errors import ContractError
-from graftwork.core.watch import Outside
+from graftwork.core.types import Features, Outside
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.intensity import HIGH_PERCENT, LOW_PERCENT, SAMPLE
 from graftwork.imaging.mask_contract import MaskContract

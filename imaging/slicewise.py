@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.backbone import Backbone, Stage
+from graftwork.core.types import Features
 from graftwork.imaging.inflation import in_three
 
 Run = Callable[[nn.Module, Features], Features]

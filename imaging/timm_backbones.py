@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError
+from graftwork.core.types import Features
 from graftwork.imaging import hub
 from graftwork.imaging.contract import ImageContract, picture_contract
 from graftwork.imaging.timm_stages import timm_stages

@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Features, Stage, named_tensors
+from graftwork.core.backbone import Stage, named_tensors
+from graftwork.core.types import Features
 
 
 def timm_stages(network: nn.Module) -> tuple[Stage, ...]:

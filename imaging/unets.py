@@ -9,8 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import MAPS, Features, Stage
+from graftwork.core.backbone import MAPS, Stage
 from graftwork.core.errors import SettingsError
+from graftwork.core.types import Features
 
 SWIN_WIDTH = 48
 """Channels of SwinUNETR's first level in the weights that its authors published."""

@@ -19,7 +19,7 @@ from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from graftwork.core.backbone import Features
+    from graftwork.core.types import Features
 
 MEASURES = ("dice", "hd95_mm", "surface_distance_mm")
 """What is measured of every class of every case, in this order."""

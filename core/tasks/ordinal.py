@@ -37,7 +37,7 @@ from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from graftwork.core.backbone import Features
+    from graftwork.core.types import Features
 
 MOST_GRADES = 30
 """More different numbers are no grades."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from graftwork.core.backbone import Features
+    from graftwork.core.types import Features
 
 QUANTILE_BINS = 10
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor, nn
 
-    from graftwork.core.backbone import Features
     from graftwork.core.tasks.linear_models import LinearProblem, LinearSolution
+    from graftwork.core.types import Features
 
 Floats = NDArray[np.float64]
 Values = NDArray[np.generic]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from graftwork.core.backbone import Features
+    from graftwork.core.types import Features
 
 
 def _read(

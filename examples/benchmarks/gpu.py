@@ -27,11 +27,11 @@ import torch
 from torch.nn import functional as F
 
 from graftwork import audio, core, imaging
-from graftwork.core.backbone import Features
 from graftwork.core.examples import Examples, load_batches, read_many
 from graftwork.core.frozen_pass import Pass, outputs
 from graftwork.core.manifest import Manifest
 from graftwork.core.runtime import start_runtime
+from graftwork.core.types import Features
 
 
 @dataclass(frozen=True)

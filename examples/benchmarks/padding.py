@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from graftwork.audio import load_backbone, new_backbone, save_backbone
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone
+from graftwork.core.types import Features
 
 SECOND = 16000
 SHARES = (0.25, 0.5, 0.75, 1.0)

@@ -32,8 +32,9 @@ from monai.transforms import (
 
 from graftwork import core
 from graftwork.core.activations import beyond
-from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.runtime import start_runtime
+from graftwork.core.types import Features
 from graftwork.imaging import ImageContract
 
 SIZE = 64

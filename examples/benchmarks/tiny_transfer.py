@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from graftwork import audio, core, imaging
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone
 from graftwork.core.finetuning import frozen_features
 from graftwork.core.runtime import seed_everything
+from graftwork.core.types import Features
 
 FEW = 50
 

@@ -8,7 +8,7 @@ import torch
 
 from graftwork.audio.beam_search import best_text
 from graftwork.audio.recogniser import beam_decoder, greedy_decoder
-from graftwork.core.backbone import Features
+from graftwork.core.types import Features
 
 
 def shares(frames, classes, seed, sharpness=1.0):

@@ -13,8 +13,8 @@ from torch import nn
 
 from graftwork.audio import load_backbone
 from graftwork.audio.huggingface import architecture_from_config, config_of
-from graftwork.core.backbone import Features
 from graftwork.core.errors import BackboneError, DownloadError, MissingPackageError, UnreadableError
+from graftwork.core.types import Features
 
 from .conftest import CONFIGS, LARGE, relative_difference
 

@@ -26,10 +26,11 @@ from graftwork.audio.masked_crops import (
 from graftwork.audio.pretrainer import SPEAKER_MARGIN, SPEAKER_SCALE, Pretrainer
 from graftwork.audio.pretraining import Pretraining, pretrain
 from graftwork.audio.units import find_units, mfcc_frames, unit_shares
-from graftwork.core.backbone import Backbone, Features
+from graftwork.core.backbone import Backbone
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.examples import Examples, read_examples
 from graftwork.core.manifest import Manifest
+from graftwork.core.types import Features
 
 from .conftest import CONFIGS
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.domain import BackboneEntry, Domain
 from graftwork.core.errors import UnreadableError
 from graftwork.core.examples import read_examples
 from graftwork.core.recipe import Recipe
 from graftwork.core.tables import read_manifest
+from graftwork.core.types import Features
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from graftwork.core.backbone import Backbone, Features, Stage, digest, named_tensors, single_stage
+from graftwork.core.backbone import Backbone, Stage, named_tensors, single_stage
 from graftwork.core.errors import BackboneError
+from graftwork.core.tensor_files import digest
+from graftwork.core.types import Features
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from graftwork.core.backbone import Features
 from graftwork.core.decoder import Decoder, map_shapes
+from graftwork.core.types import Features
 from graftwork.imaging import load_backbone
 
 

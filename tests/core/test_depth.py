@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from graftwork.core import depth as subject
-from graftwork.core.backbone import Features, Stage
+from graftwork.core.backbone import Stage
 from graftwork.core.depth import inspect_stages, pooled, probe_stages, run_every_stage, with_every_stage, write_depth
 from graftwork.core.evaluation import evaluate_predictions, point_metrics
 from graftwork.core.heads import Head
@@ -18,6 +18,7 @@ from graftwork.core.prefix_key import prefix_keys
 from graftwork.core.probes import fit_probe
 from graftwork.core.runtime import start_runtime
 from graftwork.core.tasks import find_task
+from graftwork.core.types import Features
 
 from .conftest import examples_in
 

@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 from graftwork.core.activations import beyond
-from graftwork.core.backbone import Backbone, Features, Stage, single_stage
+from graftwork.core.backbone import Backbone, Stage, single_stage
 from graftwork.core.folding import folded
 from graftwork.core.graft import make_graft
 from graftwork.core.runtime import start_runtime
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.types import Features
 
 from .conftest import ArrayContract, tiny_backbone
 

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from graftwork.core.backbone import Backbone, Features, Stage, named_tensors
+from graftwork.core.backbone import Backbone, Stage, named_tensors
 from graftwork.core.errors import AdapterError
 from graftwork.core.graft import Graft
 from graftwork.core.heads import Head
 from graftwork.core.plan import make_plan
 from graftwork.core.strategies import parse_strategy
+from graftwork.core.types import Features
 
 
 class StochasticDepth(nn.Module):

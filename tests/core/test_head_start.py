@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from graftwork.core import finetuning
-from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.errors import SettingsError
 from graftwork.core.finetuning import finetune
 from graftwork.core.graft import plan_run
@@ -18,6 +18,7 @@ from graftwork.core.judging import predict
 from graftwork.core.plan import make_plan
 from graftwork.core.probes import fit_probe
 from graftwork.core.strategies import STRATEGIES, parse_strategy
+from graftwork.core.types import Features
 
 FROM_THE_PROBE = ["lpft", "full", "partial:1", "gradual", "norm", "lora"]
 """Strategies that a tiny convolutional network carries; `layers` has a network of its own below."""

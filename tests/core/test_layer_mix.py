@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.errors import SettingsError
 from graftwork.core.layer_mix import LayerMix, insert_layer_mix
+from graftwork.core.types import Features
 
 SEED = 5
 CHANNELS = 6

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from graftwork.core.backbone import Backbone, Features, Stage, single_stage
+from graftwork.core.backbone import Backbone, Stage, single_stage
 from graftwork.core.errors import SettingsError
 from graftwork.core.lora import eligible_layers, insert_lora, lora_targets, merge_lora
+from graftwork.core.types import Features
 
 SEED = 3
 RANK = 2

@@ -6,10 +6,10 @@ import torch
 from monai.losses import DiceLoss
 from torch.nn import functional as F
 
-from graftwork.core.backbone import Features
 from graftwork.core.evaluation import evaluate_predictions
 from graftwork.core.packing import packed, unpacked
 from graftwork.core.tasks.masks import patch_dice, summed_mask_loss
+from graftwork.core.types import Features
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from torch import nn
 
 from graftwork.core.errors import TrainingError
 from graftwork.core.manifest import Manifest
-from graftwork.core.neighbours import COUNTS, TEMPERATURE, NeighbourHead, fit_neighbours
+from graftwork.core.neighbour_head import TEMPERATURE, NeighbourHead
+from graftwork.core.neighbours import COUNTS, fit_neighbours
 from graftwork.core.splits import fold_numbers
 from graftwork.core.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 

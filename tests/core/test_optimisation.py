@@ -9,7 +9,6 @@ import torch
 from sklearn.utils.class_weight import compute_sample_weight
 from torch.nn import functional
 
-from graftwork.core.backbone import Features
 from graftwork.core.finetuning import new_graft
 from graftwork.core.manifest import Manifest
 from graftwork.core.optimisation import (
@@ -22,6 +21,7 @@ from graftwork.core.plan import Phase
 from graftwork.core.recipe import Recipe
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from graftwork.core.types import Features
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_half_a_cosine():

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from graftwork.core.activations import beyond
-from graftwork.core.backbone import Features
 from graftwork.core.errors import TrainingError
 from graftwork.core.finetuning import finetune
 from graftwork.core.judging import predict
 from graftwork.core.pieces import in_pieces
 from graftwork.core.prefix import Prefix
 from graftwork.core.runtime import start_runtime
+from graftwork.core.types import Features
 
 from .conftest import on_a_small_device
 

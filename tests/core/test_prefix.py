@@ -8,10 +8,10 @@ from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InvalidCxxCompiler
 
 from graftwork.core import prefix as module
-from graftwork.core.backbone import Features
 from graftwork.core.errors import SettingsError
 from graftwork.core.prefix import TIMED, Prefix
 from graftwork.core.runtime import start_runtime
+from graftwork.core.types import Features
 
 
 def batches(sizes):

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from graftwork.core import prefix_key
-from graftwork.core.backbone import Backbone, Features, Stage, named_tensors, single_stage
+from graftwork.core.backbone import Backbone, Stage, named_tensors, single_stage
 from graftwork.core.errors import GraftworkError
 from graftwork.core.layer_mix import insert_layer_mix
 from graftwork.core.lora import insert_lora
 from graftwork.core.prefix_key import UnknownIdentityError, prefix_keys
 from graftwork.core.runtime import start_runtime
+from graftwork.core.types import Features
 from graftwork.core.versions import version_of
 
 from .conftest import ArrayContract, shift, tiny_backbone

@@ -5,12 +5,11 @@ import pandas as pd
 import pytest
 
 from graftwork.core.errors import OutputError
-from graftwork.core.evaluation import evaluate_predictions
+from graftwork.core.evaluation import Judged, evaluate_predictions
 from graftwork.core.manifest import Manifest
 from graftwork.core.run_folder import (
     FINISHED,
     UNFINISHED,
-    Judged,
     check_same_run,
     claim_folder,
     mark,

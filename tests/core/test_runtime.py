@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from graftwork.core.backbone import Features
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import (
@@ -16,6 +15,7 @@ from graftwork.core.runtime import (
     seed_everything,
     start_runtime,
 )
+from graftwork.core.types import Features
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from graftwork.core import gradients
-from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.batches import epoch_batches
 from graftwork.core.checkpoint import NAME
 from graftwork.core.errors import OutputError, TrainingError
@@ -22,6 +22,7 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.runtime import start_runtime
 from graftwork.core.strategies import parse_strategy
 from graftwork.core.tensor_files import read_tensors, write_tensors
+from graftwork.core.types import Features
 
 from .conftest import on_a_small_device
 

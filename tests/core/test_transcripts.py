@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graftwork.core.backbone import Features
 from graftwork.core.characters import character_numbers, read_vocabulary
 from graftwork.core.errors import ManifestError, SettingsError
 from graftwork.core.evaluation import evaluate_predictions
@@ -26,6 +25,7 @@ from graftwork.core.transcripts import (
     summed_ctc,
     vocabulary,
 )
+from graftwork.core.types import Features
 
 TEXTS = st.lists(st.text("ab c", max_size=12).map(normalise_text), min_size=1, max_size=6)
 

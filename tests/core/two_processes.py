@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from graftwork.core import Manifest, Recipe, finetune
-from graftwork.core.backbone import Backbone, Features, Stage
+from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.examples import Examples
 from graftwork.core.judging import predict
 from graftwork.core.runtime import is_first
+from graftwork.core.types import Features
 
 
 class Vectors:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from graftwork.core.backbone import Features
 from graftwork.core.errors import SettingsError
 from graftwork.core.layer_mix import insert_layer_mix
 from graftwork.core.lora import insert_lora, lora_targets, merge_lora
+from graftwork.core.types import Features
 from graftwork.imaging import load_backbone
 
 SEED = 11

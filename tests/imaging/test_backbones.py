@@ -12,9 +12,9 @@ import timm
 import torch
 from torch import nn
 
-from graftwork.core.backbone import Features
 from graftwork.core.depth import with_every_stage
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError, UnreadableError
+from graftwork.core.types import Features
 from graftwork.imaging import (
     DOMAIN,
     ImageContract,

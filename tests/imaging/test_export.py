@@ -16,9 +16,9 @@ from monai.networks.nets import UNet
 from PIL import Image
 
 from graftwork.core import Manifest, Recipe, finetune, read_examples
-from graftwork.core.backbone import Features
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.judging import predict
+from graftwork.core.types import Features
 from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.bundle import export_bundle, load_network
 from graftwork.imaging.bundle_backbones import write_definition

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import nn
 
 from graftwork.core import Manifest, Recipe, finetune
-from graftwork.core.backbone import Features
 from graftwork.core.errors import SettingsError
+from graftwork.core.types import Features
 from graftwork.imaging import ImageContract, backbone_from_module, explain, load_backbone, read_scan
 from graftwork.imaging.output_names import output_names
 from graftwork.imaging.volume_output import write_volume

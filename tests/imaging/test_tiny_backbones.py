@@ -10,12 +10,12 @@ import torch
 from safetensors import safe_open
 
 from graftwork import core, imaging
-from graftwork.core.backbone import Features
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.core.examples import read_examples
 from graftwork.core.finetuning import frozen_features
 from graftwork.core.judging import judge
 from graftwork.core.runtime import seed_everything
+from graftwork.core.types import Features
 from graftwork.imaging.tiny_backbones import FOLDER
 
 DIGEST = "23e57b2cb4d42d0f091eba3bf99ae759f523f050974a26ec19a8d9a857475dfc"

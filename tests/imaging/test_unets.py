@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from graftwork.core.backbone import MAPS, Features
+from graftwork.core.backbone import MAPS
 from graftwork.core.errors import SettingsError
 from graftwork.core.freezing import whole_digest
+from graftwork.core.types import Features
 from graftwork.imaging import load_backbone
 
 
