@@ -23,8 +23,9 @@ def undisturbed() -> Iterator[None]:
     import numpy as np
     import torch  # what only lists commands has no need of it
 
-    device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
-    generators = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    device = torch.cuda.current_device() if in_use else None
+    generators = torch.cuda.get_rng_state_all() if in_use else []
     tensors, arrays, numbers = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     deterministic = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()

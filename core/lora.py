@@ -60,8 +60,8 @@ class LowRank(nn.Module):
         self.train(base.training)
 
     def forward(self, values: Tensor) -> Tensor:
-        changed: Tensor = self.base_layer(values)
-        return changed + self.lora_B[ADAPTER](self.lora_A[ADAPTER](values)) * self.scale
+        whole: Tensor = self.base_layer(values)
+        return whole + self.lora_B[ADAPTER](self.lora_A[ADAPTER](values)) * self.scale
 
 
 def eligible_layers(network: nn.Module) -> tuple[str, ...]:
@@ -173,7 +173,8 @@ def merge_lora(backbone: Backbone) -> Backbone:
         raise SettingsError(f"{backbone.id} has no LoRA layers to merge")
     for name, layer in found.items():
         base = layer.base_layer
-        change = low_rank_change(layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scale)
+        a, b = (half[ADAPTER].get_parameter("weight") for half in (layer.lora_A, layer.lora_B))
+        change = low_rank_change(a, b, layer.scale)
         with torch.no_grad():
             base.get_parameter("weight").add_(change)
         base.train(layer.training)
