@@ -21,9 +21,9 @@ from graftwork.audio.pooling import AttentivePooling, Pooling, pooled_dim
 from graftwork.audio.tiny_backbones import ENTRIES, tiny_folder
 from graftwork.audio.wav2vec2 import ATTENTION, speech_stages
 from graftwork.audio.weights import fill, read_weights, translate
-from graftwork.core.backbone import Backbone
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.core.model.backbone import Backbone
 
 RANDOM = "random"
 """As `weights`: no pretrained weights but fresh ones, drawn from torch's global random state."""

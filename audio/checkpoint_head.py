@@ -8,10 +8,10 @@ import torch
 
 from graftwork.audio.huggingface import VOCABULARY, checkpoint_folder, read_json, weights_file
 from graftwork.audio.weights import read_weights
-from graftwork.core.characters import character_entries
+from graftwork.core.data.characters import character_entries
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.core.names import composed
-from graftwork.core.transcripts import BLANK
+from graftwork.core.tasks.transcripts import BLANK
 from graftwork.core.types import FrameHead
 
 WEIGHT, BIAS = "lm_head.weight", "lm_head.bias"

@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from graftwork.audio.augmentation import augment
 from graftwork.audio.backbones import load_backbone
-from graftwork.core.estimator import fit_adapter, predict_paths
-from graftwork.core.global_state import undisturbed
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import seed_everything
+from graftwork.core.runs.estimator import fit_adapter, predict_paths
 
 
 class ClipClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types

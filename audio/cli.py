@@ -1,7 +1,7 @@
 """The command line `graftwork-audio`: the shared verbs, told about this domain."""
 
 from graftwork.audio.domain import DOMAIN
-from graftwork.core.commands import run_app
+from graftwork.core.cli.commands import run_app
 
 
 def main() -> None:

@@ -15,11 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 from graftwork.audio.memory import MemoryNeed, refuse_too_long
 from graftwork.audio.voice_activity import trim_silence
 from graftwork.audio.waveform import duration_of, read_waveform
-from graftwork.core.content import split_span
+from graftwork.core.data.content import split_span
+from graftwork.core.data.spans import span_problem
+from graftwork.core.data.windows import windows_of
 from graftwork.core.errors import ContractError, SettingsError
-from graftwork.core.spans import span_problem
 from graftwork.core.types import Features
-from graftwork.core.windows import windows_of
 
 Normalisation = Literal["clip", "none"]
 OnOff = Literal["on", "off"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone
+    from graftwork.core.model.backbone import Backbone
     from graftwork.core.types import FrameHead, InputContract
 
 

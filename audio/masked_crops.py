@@ -16,8 +16,8 @@ from torch import Tensor
 from graftwork.audio.architecture import Architecture
 from graftwork.audio.augmentation import change_channel
 from graftwork.audio.contract import AudioContract, normalise_clip
-from graftwork.core.backbone import Backbone
-from graftwork.core.examples import Examples
+from graftwork.core.data.examples import Examples
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.types import Features
 
 CEPSTRA = 13

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from graftwork.audio.masked_crops import CEPSTRA
 from graftwork.audio.pooling import pool
 from graftwork.audio.wav2vec2 import add_position, padding_of
-from graftwork.core.backbone import Backbone, named_tensors
+from graftwork.core.model.backbone import Backbone, named_tensors
 from graftwork.core.types import Features
 
 TEMPERATURE = 0.1

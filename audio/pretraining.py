@@ -36,16 +36,16 @@ from graftwork.audio.masked_crops import (
 )
 from graftwork.audio.pretrainer import Pretrainer
 from graftwork.audio.units import SPECTRAL, units_of_round
-from graftwork.core.backbone import Backbone
-from graftwork.core.checkpoint import NAME, Position, load_checkpoint, save_checkpoint
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
+from graftwork.core.data.examples import Examples
 from graftwork.core.errors import SettingsError, TrainingError
-from graftwork.core.examples import Examples
-from graftwork.core.global_state import undisturbed
-from graftwork.core.history import HistoryRow
-from graftwork.core.optimisation import rate_factor
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import Runtime, seed_everything, start_runtime
+from graftwork.core.training.checkpoint import NAME, Position, load_checkpoint, save_checkpoint
+from graftwork.core.training.history import HistoryRow
+from graftwork.core.training.optimiser import rate_factor
 
 log = logging.getLogger(__name__)
 

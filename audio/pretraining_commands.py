@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graftwork.core import options as o
+from graftwork.core.cli import options as o
+from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
-from graftwork.core.global_state import undisturbed
 
 if TYPE_CHECKING:
     from graftwork.audio.pretraining import Pretraining
-    from graftwork.core.backbone import Backbone
-    from graftwork.core.history import HistoryRow
-    from graftwork.core.manifest import Manifest
+    from graftwork.core.data.manifest import Manifest
+    from graftwork.core.model.backbone import Backbone
+    from graftwork.core.training.history import HistoryRow
 
 SETTINGS = {
     "clusters": (int, 100, "Number of units."),
@@ -84,12 +84,12 @@ def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str,
     """Pretrains, and writes a folder that `hf:FOLDER` loads, with the history and a model card."""
     from graftwork.audio.huggingface import write_files
     from graftwork.audio.pretraining import Pretraining, pretrain
-    from graftwork.core.examples import read_examples
+    from graftwork.core.compute.runtime import seed_everything, start_runtime
+    from graftwork.core.data.examples import read_examples
     from graftwork.core.files import write_text
-    from graftwork.core.history import write_history
     from graftwork.core.recipe import Recipe
-    from graftwork.core.run_folder import FINISHED, check_same_run, claim_folder, mark, writing_run
-    from graftwork.core.runtime import seed_everything, start_runtime
+    from graftwork.core.runs.run_folder import FINISHED, check_same_run, claim_folder, mark, writing_run
+    from graftwork.core.training.history import write_history
 
     asked, out = Pretraining(**settings), Path(options["out"])
     claim_folder(out, options["resume"])
@@ -160,9 +160,9 @@ def _start(domain: Domain, options: dict[str, Any]) -> "Backbone":
 
 def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Manifest":
     """The recordings; labelled by speaker where that is asked for, and with their rows where all are of one table."""
-    from graftwork.core.class_folders import files_below
-    from graftwork.core.file_predictions import TABLES, find_inputs
-    from graftwork.core.tables import read_manifest, read_paths
+    from graftwork.core.data.class_folders import files_below
+    from graftwork.core.data.tables import read_manifest, read_paths
+    from graftwork.core.runs.predict import TABLES, find_inputs
     from graftwork.core.tasks import SINGLE_LABEL
 
     if speaker is not None:
@@ -189,7 +189,7 @@ def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Mani
 def _unlabelled(source: str, paths: tuple[str, ...], rows: tuple[int, ...]) -> "Manifest":
     import numpy as np
 
-    from graftwork.core.manifest import Manifest
+    from graftwork.core.data.manifest import Manifest
     from graftwork.core.tasks import SINGLE_LABEL
 
     values = np.zeros(len(paths), dtype=np.int64)

@@ -14,21 +14,21 @@ from torch import Tensor
 
 from graftwork.audio.beam_search import WIDTH, best_text
 from graftwork.audio.checkpoint_head import load_frame_head
-from graftwork.core.adapter import RECORD, open_adapter
-from graftwork.core.batches import pass_batches
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.data.batches import pass_batches
+from graftwork.core.data.examples import Examples, load_batches, read_many, unequal
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError
-from graftwork.core.examples import Examples, load_batches, read_many, unequal
-from graftwork.core.file_predictions import find_inputs
-from graftwork.core.global_state import undisturbed
-from graftwork.core.graft import Graft, make_graft
-from graftwork.core.manifest import Manifest
+from graftwork.core.model.adapter import RECORD, open_adapter
+from graftwork.core.model.graft import Graft, make_graft
+from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import start_runtime
-from graftwork.core.strategies import parse_strategy
+from graftwork.core.runs.predict import find_inputs
 from graftwork.core.tasks import TEXT
-from graftwork.core.transcripts import best_path, decode
+from graftwork.core.tasks.transcripts import best_path, decode
 from graftwork.core.types import Features
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from graftwork.core import options as o
+from graftwork.core.cli import options as o
 from graftwork.core.domain import Domain
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.bootstrap import LEVEL, Interval
 from graftwork.core.errors import SettingsError
+from graftwork.core.metrics.bootstrap import LEVEL, Interval
 
 Floats = NDArray[np.float64]
 Measure = Callable[["Counts"], float]

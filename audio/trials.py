@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.delimited import refuse_irregular
+from graftwork.core.data.delimited import refuse_irregular
 from graftwork.core.errors import ManifestError, Problem
 from graftwork.core.names import composed, existing_path
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.audio.masked_crops import Grid, cepstra_of, grid_of
-from graftwork.core.backbone import Backbone
-from graftwork.core.batches import pass_batches
+from graftwork.core.compute.runtime import Runtime
+from graftwork.core.data.batches import pass_batches
+from graftwork.core.data.examples import Examples, load_batches
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.examples import Examples, load_batches
 from graftwork.core.files import DamagedFileError
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import Runtime
 from graftwork.core.tensor_files import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)

@@ -25,18 +25,18 @@ from graftwork.audio.verifier import (
     open_embedder,
     unit,
 )
-from graftwork.core.bootstrap import LEVEL
-from graftwork.core.class_folders import files_below
+from graftwork.core.data.class_folders import files_below
+from graftwork.core.data.examples import Examples, Unreadable, read_examples, read_many, unequal
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.tables import read_manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.examples import Examples, Unreadable, read_examples, read_many, unequal
-from graftwork.core.file_predictions import TABLES, find_inputs
 from graftwork.core.files import whole_file, write_json
-from graftwork.core.manifest import Manifest
+from graftwork.core.metrics.bootstrap import LEVEL
 from graftwork.core.names import name_key
 from graftwork.core.recipe import Recipe
-from graftwork.core.run_folder import claim_folder
-from graftwork.core.tables import read_manifest
+from graftwork.core.runs.predict import TABLES, find_inputs
+from graftwork.core.runs.run_folder import claim_folder
 from graftwork.core.tasks import SINGLE_LABEL
 
 if TYPE_CHECKING:

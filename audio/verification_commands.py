@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graftwork.core import options as o
-from graftwork.core.console import print_table
+from graftwork.core.cli import options as o
+from graftwork.core.cli.console import print_table
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
 

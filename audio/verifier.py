@@ -11,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.adapter import RECORD, WEIGHTS, open_adapter
-from graftwork.core.backbone import Backbone
-from graftwork.core.batches import pass_batches
-from graftwork.core.content import content_digests
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.data.batches import pass_batches
+from graftwork.core.data.content import content_digests
+from graftwork.core.data.examples import Examples, load_batches
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
-from graftwork.core.examples import Examples, load_batches
-from graftwork.core.global_state import undisturbed
-from graftwork.core.heads import Head
+from graftwork.core.model.adapter import RECORD, WEIGHTS, open_adapter
+from graftwork.core.model.backbone import Backbone
+from graftwork.core.model.heads import Head
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import start_runtime
 
 Vectors = NDArray[np.float32]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graftwork.audio.pooling import Pooling, pool
 from graftwork.audio.wavlm import GatedAttention
-from graftwork.core.backbone import FRAMES, Stage
+from graftwork.core.model.backbone import FRAMES, Stage
 from graftwork.core.types import Features, padding_mask
 
 ATTENTION = "attentive_pooling"

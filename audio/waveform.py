@@ -20,9 +20,9 @@ from graftwork.audio.formats import FFMPEG_SUFFIXES
 from graftwork.audio.memory import refuse_too_long
 from graftwork.audio.resampling import has_large_table, resample_directly
 from graftwork.audio.sound_files import open_sound_file, read_frames
-from graftwork.core.content import split_span
+from graftwork.core.data.content import split_span
+from graftwork.core.data.spans import span_problem
 from graftwork.core.errors import GraftworkError, MissingPackageError, SettingsError, UnreadableError
-from graftwork.core.spans import span_problem
 
 log = logging.getLogger(__name__)
 

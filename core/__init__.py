@@ -6,42 +6,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graftwork.core.adapter import Adapter, load_adapter
-    from graftwork.core.backbone import Backbone, Stage
-    from graftwork.core.evaluation import Evaluation, compare_predictions, evaluate_predictions
-    from graftwork.core.examples import Examples, read_examples
-    from graftwork.core.finetuning import Run, finetune
-    from graftwork.core.judging import evaluate, predict
-    from graftwork.core.manifest import Manifest
-    from graftwork.core.plan import Plan, make_plan
+    from graftwork.core.data.examples import Examples, read_examples
+    from graftwork.core.data.manifest import Manifest
+    from graftwork.core.data.tables import read_manifest
+    from graftwork.core.evaluation.evaluation import Evaluation, compare_predictions, evaluate_predictions
+    from graftwork.core.inference.predict import evaluate, predict
+    from graftwork.core.model.adapter import Adapter, load_adapter
+    from graftwork.core.model.backbone import Backbone, Stage
+    from graftwork.core.model.plan import Plan, make_plan
+    from graftwork.core.model.strategies import Strategy, parse_strategy
     from graftwork.core.recipe import Recipe
-    from graftwork.core.strategies import Strategy, parse_strategy
-    from graftwork.core.tables import read_manifest
+    from graftwork.core.training.finetuning import Run, finetune
     from graftwork.core.types import Features, InputContract
 
 _HOMES = {
-    "Adapter": "adapter",
-    "load_adapter": "adapter",
-    "Backbone": "backbone",
-    "Features": "backbone",
-    "InputContract": "backbone",
-    "Stage": "backbone",
-    "Evaluation": "evaluation",
-    "compare_predictions": "evaluation",
-    "evaluate_predictions": "evaluation",
-    "Examples": "examples",
-    "read_examples": "examples",
-    "evaluate": "judging",
-    "predict": "judging",
-    "Run": "finetuning",
-    "finetune": "finetuning",
-    "Manifest": "manifest",
+    "Adapter": "model.adapter",
+    "load_adapter": "model.adapter",
+    "Backbone": "model.backbone",
+    "Features": "model.backbone",
+    "InputContract": "model.backbone",
+    "Stage": "model.backbone",
+    "Evaluation": "evaluation.evaluation",
+    "compare_predictions": "evaluation.evaluation",
+    "evaluate_predictions": "evaluation.evaluation",
+    "Examples": "data.examples",
+    "read_examples": "data.examples",
+    "evaluate": "inference.predict",
+    "predict": "inference.predict",
+    "Run": "training.finetuning",
+    "finetune": "training.finetuning",
+    "Manifest": "data.manifest",
     "Recipe": "recipe",
-    "Plan": "plan",
-    "Strategy": "strategies",
-    "make_plan": "plan",
-    "parse_strategy": "strategies",
-    "read_manifest": "tables",
+    "Plan": "model.plan",
+    "Strategy": "model.strategies",
+    "make_plan": "model.plan",
+    "parse_strategy": "model.strategies",
+    "read_manifest": "data.tables",
 }
 """Where each public name lives: torch alone takes seconds, and asking for help should not."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from graftwork.core.types import Augment, FrameHead, InputContract, Outside, Watch
 
 if TYPE_CHECKING:
-    from graftwork.core.backbone import Backbone
+    from graftwork.core.model.backbone import Backbone
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ from graftwork import audio, core, imaging
 from graftwork.audio.det import draw_det
 from graftwork.audio.scoring import DetectionCost
 from graftwork.audio.verifier import Embedder, cosine_scores, unit
-from graftwork.core.evaluation import Judged
-from graftwork.core.history import write_history
-from graftwork.core.judging import judge
-from graftwork.core.run_folder import write_judged
-from graftwork.core.runtime import seed_everything
+from graftwork.core.compute.runtime import seed_everything
+from graftwork.core.evaluation.evaluation import Judged
+from graftwork.core.inference.predict import judge
+from graftwork.core.runs.run_folder import write_judged
+from graftwork.core.training.history import write_history
 
 RATE_HZ = 16000
 SIDE = 64

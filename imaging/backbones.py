@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from graftwork.core.backbone import Backbone
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.core.model.backbone import Backbone
 from graftwork.imaging import hub
 from graftwork.imaging.catalogue import CATALOGUE, Known
 from graftwork.imaging.mask_files import OtherValues

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from graftwork.core.adapter import Adapter, model_card, read_record, recipe_of
-from graftwork.core.backbone import named_tensors
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.errors import BackboneError, OutputError, SettingsError
 from graftwork.core.files import DamagedFileError, whole_file, write_json, write_text
-from graftwork.core.global_state import undisturbed
-from graftwork.core.graft import make_graft
-from graftwork.core.runtime import seed_everything
-from graftwork.core.strategies import parse_strategy
+from graftwork.core.model.adapter import Adapter, model_card, read_record, recipe_of
+from graftwork.core.model.backbone import named_tensors
+from graftwork.core.model.graft import make_graft
+from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.tasks import find_task
 from graftwork.core.tensor_files import read_tensors
 from graftwork.core.versions import version_of

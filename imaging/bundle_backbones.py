@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from graftwork.core.backbone import Backbone, Stage
-from graftwork.core.decoding import decoding
+from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import BackboneError, SettingsError, UnreadableError
 from graftwork.core.files import write_json
+from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.custom import backbone_from_module
 from graftwork.imaging.monai_backbones import SIZES, densenet_stages, resnet_stages
@@ -215,6 +215,6 @@ def _stated_size(place: Path, dims: int) -> tuple[int, ...]:
 
 
 def _feature_dim(backbone: Backbone) -> int:
-    from graftwork.core.decoder import map_shapes
+    from graftwork.core.model.decoder import map_shapes
 
     return map_shapes(backbone, len(backbone.stages))[-1][0]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from graftwork.core.estimator import fit_adapter, predict_paths
-from graftwork.core.global_state import undisturbed
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import seed_everything
+from graftwork.core.runs.estimator import fit_adapter, predict_paths
 from graftwork.imaging.augmentation import augment
 from graftwork.imaging.backbones import load_backbone
 from graftwork.imaging.content import decoded_digests

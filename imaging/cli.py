@@ -2,7 +2,7 @@
 
 import warnings
 
-from graftwork.core.commands import run_app
+from graftwork.core.cli.commands import run_app
 from graftwork.imaging.domain import DOMAIN
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from graftwork.core.content import content_digests
+from graftwork.core.data.content import content_digests
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.core.progress import progress
 from graftwork.imaging.orientation import plane_of

@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Stage, named_tensors
 from graftwork.core.errors import BackboneError
+from graftwork.core.model.backbone import Backbone, Stage, named_tensors
 from graftwork.core.types import Features
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.dense import dense

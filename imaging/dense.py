@@ -11,9 +11,9 @@ from typing import cast
 import torch
 from torch import nn
 
-from graftwork.core.backbone import MAPS, Backbone, Stage
+from graftwork.core.data.mask_classes import parse_mask_values
 from graftwork.core.errors import BackboneError, SettingsError
-from graftwork.core.mask_classes import parse_mask_values
+from graftwork.core.model.backbone import MAPS, Backbone, Stage
 from graftwork.core.types import Features
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.mask_contract import MaskContract

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from graftwork.core.decoding import decoding
+from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.imaging.dicom_geometry import placed_frames, placed_slice
 from graftwork.imaging.dicom_header import number

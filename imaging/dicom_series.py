@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from graftwork.core.content import split_series
-from graftwork.core.decoding import decoding
+from graftwork.core.data.content import split_series
+from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.dicom import decode, read_dicom
 from graftwork.imaging.dicom_geometry import frame_plane, say_once

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from graftwork.core.backbone import Backbone
+    from graftwork.core.model.backbone import Backbone
     from graftwork.core.types import InputContract, Outside, Watch
     from graftwork.imaging.contract import ImageContract
     from graftwork.imaging.mask_files import OtherValues

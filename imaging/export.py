@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.adapter import Adapter
 from graftwork.core.errors import MissingPackageError, SettingsError
 from graftwork.core.files import whole_file
-from graftwork.core.lora import has_lora, merge_lora
+from graftwork.core.model.adapter import Adapter
+from graftwork.core.model.lora import has_lora, merge_lora
 from graftwork.core.types import Features
 
 TOLERANCE = 1e-4

@@ -6,8 +6,8 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Any, Literal
 
-from graftwork.core import options as o
-from graftwork.core.commands import RUN
+from graftwork.core.cli import options as o
+from graftwork.core.cli.commands import RUN
 from graftwork.core.domain import Domain
 
 
@@ -15,8 +15,8 @@ def export_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
     """Name, command and help of `export`."""
 
     def export(**options: Any) -> None:
-        from graftwork.core.adapter import CARD, open_adapter
         from graftwork.core.errors import OutputError
+        from graftwork.core.model.adapter import CARD, open_adapter
 
         place = Path(options["out"])
         if options["format"] == "onnx" and place.is_dir():

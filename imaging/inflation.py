@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graftwork.core.backbone import Backbone
 from graftwork.core.errors import BackboneError
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.types import Features
 
 Method = Literal["i3d", "acs"]

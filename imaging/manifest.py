@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from graftwork.core import adapter, mask_classes, tables
-from graftwork.core.adapter import Adapter
-from graftwork.core.manifest import Manifest
+from graftwork.core.data import mask_classes, tables
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.model import adapter
+from graftwork.core.model.adapter import Adapter
 from graftwork.core.tasks import Task
 from graftwork.imaging.domain import DOMAIN
 

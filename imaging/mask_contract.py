@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from graftwork.core.content import image_of, mask_of
+from graftwork.core.data.content import image_of, mask_of
 from graftwork.core.errors import SettingsError
 from graftwork.core.types import Features
 from graftwork.imaging.contract import ImageContract, resize, size_at

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.content import image_of, mask_of
+from graftwork.core.data.content import image_of, mask_of
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.core.progress import progress
 from graftwork.imaging.mask_placement import MaskOrder, on_scan

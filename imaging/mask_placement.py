@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.content import channel_files
+from graftwork.core.data.content import channel_files
 from graftwork.core.errors import ContractError
 from graftwork.imaging.orientation import from_stored_order, in_stored_order, plane_of, volume_of
 from graftwork.imaging.pixels import UPRIGHT, turned_by

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.errors import BackboneError, MissingPackageError, SettingsError
+from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.types import Features
 from graftwork.imaging import hub
 from graftwork.imaging.catalogue import CATALOGUE

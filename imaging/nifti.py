@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.decoding import decoding
+from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.memory import check_room
 from graftwork.imaging.orientation import plane_of, turned

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.content import check_array
-from graftwork.core.decoding import decoding
+from graftwork.core.data.content import check_array
+from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.pixels import BYTE, WORD
 from graftwork.imaging.scan import Scan

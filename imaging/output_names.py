@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork.core.content import channel_files, split_row_path, split_series
+from graftwork.core.data.content import channel_files, split_row_path, split_series
 from graftwork.imaging.scan import PICTURES, SUFFIXES
 
 

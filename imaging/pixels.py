@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.decoding import decoding
+from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging import tiff
 from graftwork.imaging.memory import check_room

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.adapter import Adapter
-from graftwork.core.backbone import Stage
 from graftwork.core.errors import SettingsError
-from graftwork.core.graft import Graft
+from graftwork.core.model.adapter import Adapter
+from graftwork.core.model.backbone import Stage
+from graftwork.core.model.graft import Graft
 from graftwork.core.tasks import Task
 from graftwork.core.types import Features
 from graftwork.imaging.contract import ImageContract

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graftwork.core import options as o
-from graftwork.core.commands import RUN
+from graftwork.core.cli import options as o
+from graftwork.core.cli.commands import RUN
+from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.domain import Domain
-from graftwork.core.global_state import undisturbed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,13 +75,13 @@ def explain_files(
     """
     import pandas as pd
 
-    from graftwork.core.adapter import open_adapter
+    from graftwork.core.compute.runtime import start_runtime
+    from graftwork.core.data.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
     from graftwork.core.errors import OutputError, UnreadableError
-    from graftwork.core.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
-    from graftwork.core.file_predictions import find_inputs
+    from graftwork.core.model.adapter import open_adapter
     from graftwork.core.progress import progress
     from graftwork.core.recipe import Recipe
-    from graftwork.core.runtime import start_runtime
+    from graftwork.core.runs.predict import find_inputs
     from graftwork.imaging.output_names import output_names
     from graftwork.imaging.saliency import explain
     from graftwork.imaging.saliency_pictures import draw_saliency

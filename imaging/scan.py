@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.content import channel_files, split_series
+from graftwork.core.data.content import channel_files, split_series
 from graftwork.core.errors import UnreadableError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -74,7 +74,7 @@ def read_scan(path: str) -> Scan:
     files = channel_files(path)
     if len(files) > 1:
         return _stacked([read_scan(file) for file in files], path)
-    from graftwork.core.decoding import decoding
+    from graftwork.core.data.decoding import decoding
 
     with decoding(path, "cannot be read"):
         return _read(path)

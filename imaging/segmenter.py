@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.content import image_of, mask_of
+from graftwork.core.data.content import image_of, mask_of
 from graftwork.core.errors import ContractError
 from graftwork.imaging.contract import resize
 from graftwork.imaging.mask_files import write_mask

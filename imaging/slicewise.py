@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Stage
+from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.types import Features
 from graftwork.imaging.inflation import in_three
 

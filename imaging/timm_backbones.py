@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Backbone, Stage
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError
+from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.types import Features
 from graftwork.imaging import hub
 from graftwork.imaging.contract import ImageContract, picture_contract

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from graftwork.core.backbone import Stage, named_tensors
+from graftwork.core.model.backbone import Stage, named_tensors
 from graftwork.core.types import Features
 
 

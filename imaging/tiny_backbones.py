@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from graftwork.core.backbone import Backbone
 from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.core.model.backbone import Backbone
 from graftwork.imaging.contract import picture_contract
 from graftwork.imaging.timm_stages import timm_stages
 from graftwork.imaging.weights import fit_weights, read_weights

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.backbone import MAPS, Stage
 from graftwork.core.errors import SettingsError
+from graftwork.core.model.backbone import MAPS, Stage
 from graftwork.core.types import Features
 
 SWIN_WIDTH = 48

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from graftwork.core.content import channel_files
+from graftwork.core.data.content import channel_files
 from graftwork.core.files import whole_file
 from graftwork.imaging.orientation import in_stored_order
 from graftwork.imaging.scan import NIFTI, Scan

@@ -169,7 +169,7 @@ def test_rows_are_set_aside_exactly_where_there_are_epochs_to_choose_from(
         seen.extend((len(rows), 0 if val is None else len(val)))
         return core.finetune(backbone, rows, val, **options)
 
-    monkeypatch.setattr("graftwork.core.estimator.finetune", finetune)
+    monkeypatch.setattr("graftwork.core.runs.estimator.finetune", finetune)
     recipe = replace(model.recipe, head=head)
     model.set_params(strategy=strategy, recipe=recipe, val_fraction=0.25).fit(paths, labels)
     assert seen == [learnt, 24 - learnt]

@@ -131,7 +131,7 @@ def test_the_snippets_run(number: int, place: Path) -> None:
 
 
 def test_the_strategies_named_are_the_ones_there_are() -> None:
-    from graftwork.core.strategies import STRATEGIES
+    from graftwork.core.model.strategies import STRATEGIES
 
     table = re.findall(r"^\| `[a-z]+(?:\[?:N\]?)?` \| .*", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert table == [f"| `{one.label}` | {one.meaning} | {one.when} |" for one in STRATEGIES.values()]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core import metrics
-from graftwork.core.bootstrap import Metrics
-from graftwork.core.calibration import expected_calibration_error
+from graftwork.core.metrics import scores as metrics
+from graftwork.core.metrics.bootstrap import Metrics
+from graftwork.core.metrics.calibration import expected_calibration_error
 from graftwork.core.names import composed, name_key
 from graftwork.core.tasks.cells import number_in, single_column
 from graftwork.core.tasks.linear_models import LinearProblem, LinearSolution, Logistic, only_solution

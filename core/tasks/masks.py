@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graftwork.core import metrics
-from graftwork.core.bootstrap import Metrics
+from graftwork.core.metrics import scores as metrics
+from graftwork.core.metrics.bootstrap import Metrics
 from graftwork.core.tasks.cells import single_column
 from graftwork.core.tasks.plots import draw_cases, new_figure
 from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, one_stratum

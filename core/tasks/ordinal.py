@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graftwork.core import metrics
-from graftwork.core.bootstrap import Metrics
+from graftwork.core.metrics import scores as metrics
+from graftwork.core.metrics.bootstrap import Metrics
 from graftwork.core.tasks.cells import number_in, single_column
 from graftwork.core.tasks.labels import (
     binary_likelihood,

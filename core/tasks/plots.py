@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.calibration import reliability
+from graftwork.core.metrics.calibration import reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

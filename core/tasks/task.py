@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.bootstrap import Metrics
+from graftwork.core.metrics.bootstrap import Metrics
 from graftwork.core.types import TaskName
 
 if TYPE_CHECKING:

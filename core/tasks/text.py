@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork.core import metrics
-from graftwork.core.bootstrap import Metrics
+from graftwork.core.metrics import scores as metrics
+from graftwork.core.metrics.bootstrap import Metrics
 from graftwork.core.tasks.cells import single_column
 from graftwork.core.tasks.labels import class_tensor
 from graftwork.core.tasks.plots import new_figure
 from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values
-from graftwork.core.transcripts import (
+from graftwork.core.tasks.transcripts import (
     best_path,
     decode,
     encode,

@@ -20,11 +20,11 @@ import torch
 
 from graftwork.audio import new_backbone, read_manifest
 from graftwork.core import Recipe, finetune
-from graftwork.core.batches import epoch_batches, seconds_per_batch
-from graftwork.core.examples import Examples, load_batches, read_examples
-from graftwork.core.finetuning import new_graft
-from graftwork.core.manifest import Manifest
-from graftwork.core.strategies import parse_strategy
+from graftwork.core.data.batches import epoch_batches, seconds_per_batch
+from graftwork.core.data.examples import Examples, load_batches, read_examples
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.model.strategies import parse_strategy
+from graftwork.core.training.finetuning import new_graft
 
 CONFIG = {"model_type": "wav2vec2", "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
 CONFIG |= {"conv_dim": [128] * 7, "num_conv_pos_embeddings": 32, "num_conv_pos_embedding_groups": 4}

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from graftwork import core, imaging
-from graftwork.core.activations import beyond
-from graftwork.core.allocator import freed_memory_kept
-from graftwork.core.finetuning import new_graft
-from graftwork.core.runtime import start_runtime
-from graftwork.core.strategies import parse_strategy
+from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.compute.allocator import freed_memory_kept
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.model.strategies import parse_strategy
+from graftwork.core.training.finetuning import new_graft
 
 
 def main() -> None:

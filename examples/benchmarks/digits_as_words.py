@@ -16,11 +16,11 @@ import numpy as np
 
 from graftwork.audio import load_backbone, read_manifest
 from graftwork.core import Recipe, finetune
-from graftwork.core.evaluation import compare_predictions, evaluate_predictions
-from graftwork.core.examples import read_examples
-from graftwork.core.judging import predict
-from graftwork.core.manifest import Manifest
-from graftwork.core.transcripts import encode, vocabulary
+from graftwork.core.data.examples import read_examples
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.evaluation.evaluation import compare_predictions, evaluate_predictions
+from graftwork.core.inference.predict import predict
+from graftwork.core.tasks.transcripts import encode, vocabulary
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

@@ -19,9 +19,9 @@ import torch
 from torch.nn import functional as F
 
 from graftwork import core, imaging
-from graftwork.core.finetuning import new_graft
-from graftwork.core.runtime import start_runtime
-from graftwork.core.training import train
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.training.finetuning import new_graft
+from graftwork.core.training.loop import train
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ import torch
 from torch.nn import functional as F
 
 from graftwork import audio, core, imaging
-from graftwork.core.examples import Examples, load_batches, read_many
-from graftwork.core.frozen_pass import Pass, outputs
-from graftwork.core.manifest import Manifest
-from graftwork.core.runtime import start_runtime
+from graftwork.core.activation_cache.frozen_pass import Pass, outputs
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.data.examples import Examples, load_batches, read_many
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.types import Features
 
 
@@ -313,7 +313,7 @@ def bare_steps(run: Callable[[torch.Tensor], torch.Tensor], learning: list[Any],
 
 
 def core_batches(examples: Examples, recipe: core.Recipe) -> list[list[int]]:
-    from graftwork.core.batches import epoch_batches
+    from graftwork.core.data.batches import epoch_batches
 
     return [batch.tolist() for batch in epoch_batches(examples, recipe, 0)]
 

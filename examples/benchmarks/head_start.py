@@ -24,8 +24,8 @@ import torch
 
 from graftwork import audio, core, imaging
 from graftwork.audio.augmentation import augment as augment_sound
-from graftwork.core.console import print_table
-from graftwork.core.evaluation import point_metrics
+from graftwork.core.cli.console import print_table
+from graftwork.core.evaluation.evaluation import point_metrics
 from graftwork.imaging.augmentation import augment as augment_image
 
 STARTS = ("probe", "random")

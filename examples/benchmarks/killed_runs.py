@@ -73,7 +73,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for module in ("graftwork.core.study", f"graftwork.{asked.domain}.domain", "matplotlib.figure", "accelerate",
+    for module in ("graftwork.core.runs.train", f"graftwork.{asked.domain}.domain", "matplotlib.figure", "accelerate",
                    "sklearn.linear_model", "monai.transforms", "torchaudio"):  # fmt: skip
         importlib.import_module(module)
     generator, wrong = random.Random(asked.seed), 0

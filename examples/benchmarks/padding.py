@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from graftwork.audio import load_backbone, new_backbone, save_backbone
-from graftwork.core.backbone import Backbone
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.types import Features
 
 SECOND = 16000

@@ -24,9 +24,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from graftwork import core, imaging
-from graftwork.core.evaluation import point_metrics
-from graftwork.core.heads import Head
-from graftwork.core.probes import fit_probe
+from graftwork.core.evaluation.evaluation import point_metrics
+from graftwork.core.model.heads import Head
+from graftwork.core.training.linear_probe import fit_probe
 
 
 def main() -> None:

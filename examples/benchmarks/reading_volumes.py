@@ -31,9 +31,9 @@ from monai.transforms import (
 )
 
 from graftwork import core
-from graftwork.core.activations import beyond
-from graftwork.core.backbone import Backbone, Stage
-from graftwork.core.runtime import start_runtime
+from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.types import Features
 from graftwork.imaging import ImageContract
 

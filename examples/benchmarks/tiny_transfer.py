@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from graftwork import audio, core, imaging
-from graftwork.core.backbone import Backbone
-from graftwork.core.finetuning import frozen_features
-from graftwork.core.runtime import seed_everything
+from graftwork.core.compute.runtime import seed_everything
+from graftwork.core.model.backbone import Backbone
+from graftwork.core.training.finetuning import frozen_features
 from graftwork.core.types import Features
 
 FEW = 50

@@ -24,10 +24,10 @@ from graftwork.audio.formats import SUFFIXES
 from graftwork.audio.scoring import evaluate_scores
 from graftwork.audio.trials import Trials, all_pairs
 from graftwork.audio.verifier import Embedder, Vectors, cosine_scores, embed, normalise_scores, unit
-from graftwork.core.examples import Examples, read_examples
-from graftwork.core.manifest import Manifest
+from graftwork.core.compute.runtime import seed_everything
+from graftwork.core.data.examples import Examples, read_examples
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import seed_everything
 
 
 def log_mel(clips: Examples) -> Vectors:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from graftwork.audio import new_backbone
-from graftwork.core.backbone import Backbone
+from graftwork.core.model.backbone import Backbone
 
 TINY: dict[str, Any] = {
     "hidden_size": 32,

@@ -9,9 +9,9 @@ import torch
 
 from graftwork.audio.architecture import Architecture, empty_network
 from graftwork.audio.wav2vec2 import speech_stages
-from graftwork.core.backbone import Backbone
-from graftwork.core.layer_mix import insert_layer_mix
-from graftwork.core.lora import insert_lora, lora_targets, merge_lora
+from graftwork.core.model.backbone import Backbone
+from graftwork.core.model.layer_mix import insert_layer_mix
+from graftwork.core.model.lora import insert_lora, lora_targets, merge_lora
 from graftwork.core.types import Features
 
 from .conftest import relative_difference

@@ -14,8 +14,8 @@ from torch import nn
 
 from graftwork.audio import bundles, list_backbones, load_backbone, new_backbone, save_backbone
 from graftwork.audio.architecture import empty_network
-from graftwork.core.backbone import Backbone
 from graftwork.core.errors import BackboneError, DownloadError, OutputError, SettingsError, UnreadableError
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.types import Features
 
 from .conftest import CONFIGS, with_lively_norms

@@ -14,9 +14,9 @@ from graftwork.audio import load_backbone
 from graftwork.audio.checkpoint_head import load_frame_head
 from graftwork.core import Recipe
 from graftwork.core.errors import BackboneError, SettingsError
-from graftwork.core.graft import make_graft
-from graftwork.core.strategies import parse_strategy
-from graftwork.core.transcripts import best_path, decode, encode
+from graftwork.core.model.graft import make_graft
+from graftwork.core.model.strategies import parse_strategy
+from graftwork.core.tasks.transcripts import best_path, decode, encode
 from graftwork.core.types import Features
 
 from .conftest import CONFIGS

@@ -19,8 +19,8 @@ from graftwork.audio.contract import AudioContract
 from graftwork.audio.ffmpeg import open_sound
 from graftwork.audio.formats import FFMPEG_SUFFIXES
 from graftwork.audio.waveform import duration_of
+from graftwork.core.data.tables import read_manifest
 from graftwork.core.errors import GraftworkError, MissingPackageError, UnreadableError
-from graftwork.core.tables import read_manifest
 
 from .conftest import tone
 

@@ -26,10 +26,10 @@ from graftwork.audio.masked_crops import (
 from graftwork.audio.pretrainer import SPEAKER_MARGIN, SPEAKER_SCALE, Pretrainer
 from graftwork.audio.pretraining import Pretraining, pretrain
 from graftwork.audio.units import find_units, mfcc_frames, unit_shares
-from graftwork.core.backbone import Backbone
+from graftwork.core.data.examples import Examples, read_examples
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.examples import Examples, read_examples
-from graftwork.core.manifest import Manifest
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.types import Features
 
 from .conftest import CONFIGS
@@ -237,8 +237,8 @@ def test_in_fp16_an_update_that_overflows_is_passed_over(
     clips: Examples, base_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU, which no run would be let to; the first scale is so large that gradients overflow."""
-    monkeypatch.setattr("graftwork.core.runtime.choose_precision", lambda name, device: "fp16")
-    monkeypatch.setattr("graftwork.core.runtime.FIRST_SCALE", 2.0**40)
+    monkeypatch.setattr("graftwork.core.compute.runtime.choose_precision", lambda name, device: "fp16")
+    monkeypatch.setattr("graftwork.core.compute.runtime.FIRST_SCALE", 2.0**40)
     one = dataclasses.replace(QUICK, updates=1)
     made, _ = pretrain(base_backbone, clips, one, tmp_path / "one", speakers=False, resume=False)
     assert same(made, base_backbone)

@@ -10,9 +10,9 @@ import torch
 
 from graftwork.audio import new_backbone
 from graftwork.core import Examples, Manifest, Recipe, finetune
-from graftwork.core.backbone import Backbone
 from graftwork.core.errors import SettingsError
-from graftwork.core.strategies import STRATEGIES
+from graftwork.core.model.backbone import Backbone
+from graftwork.core.model.strategies import STRATEGIES
 
 from .conftest import CONFIGS
 

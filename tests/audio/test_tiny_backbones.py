@@ -22,10 +22,10 @@ from graftwork.audio import (
 )
 from graftwork.audio.tiny_backbones import ENTRIES, FOLDER
 from graftwork.audio.verifier import Embedder, cosine_scores, unit
+from graftwork.core.compute.runtime import seed_everything
+from graftwork.core.data.examples import read_examples
 from graftwork.core.errors import BackboneError
-from graftwork.core.examples import read_examples
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import seed_everything
 
 from .conftest import tone
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from graftwork.audio.verifier import Embedder, cohort_statistics, cosine_scores, embed, normalise_scores, unit
-from graftwork.core.backbone import Backbone
+from graftwork.core.data.examples import Examples
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import SettingsError
-from graftwork.core.examples import Examples
-from graftwork.core.manifest import Manifest
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.recipe import Recipe
 
 RNG = np.random.default_rng(0)

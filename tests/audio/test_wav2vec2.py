@@ -13,9 +13,9 @@ from torch import nn
 from graftwork.audio.contract import AudioContract
 from graftwork.audio.wav2vec2 import group_norm_over_clips
 from graftwork.audio.wavlm import GatedAttention
-from graftwork.core.backbone import Backbone, named_tensors
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.model.backbone import Backbone, named_tensors
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import start_runtime
 from graftwork.core.types import Features
 
 from .conftest import CONFIGS, relative_difference, with_lively_norms

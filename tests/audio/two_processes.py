@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 
 from graftwork.audio import DOMAIN, Pretraining, new_backbone, pretrain
 from graftwork.core import Manifest, Recipe, finetune
-from graftwork.core.examples import read_examples
-from graftwork.core.judging import judge, predict
-from graftwork.core.runtime import is_first, start_runtime
-from graftwork.core.transcripts import encode, vocabulary
-from graftwork.core.windows import in_windows
+from graftwork.core.compute.runtime import is_first, start_runtime
+from graftwork.core.data.examples import read_examples
+from graftwork.core.data.windows import in_windows
+from graftwork.core.inference.predict import judge, predict
+from graftwork.core.tasks.transcripts import encode, vocabulary
 
 # Dropout is drawn anew in every process, so it is off.
 SHAPE = {

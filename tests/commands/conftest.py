@@ -15,7 +15,7 @@ from PIL import Image
 
 from graftwork import audio
 from graftwork.audio.domain import DOMAIN as AUDIO
-from graftwork.core.commands import run_app
+from graftwork.core.cli.commands import run_app
 from graftwork.core.domain import Domain
 from graftwork.imaging.domain import DOMAIN as IMAGING
 

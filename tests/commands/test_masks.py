@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graftwork.core.activations import beyond
-from graftwork.core.commands import run_app
-from graftwork.core.examples import read_examples
-from graftwork.core.patches import fixed_patches, in_patches
+from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.cli.commands import run_app
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.data.examples import read_examples
+from graftwork.core.data.patches import fixed_patches, in_patches
+from graftwork.core.data.views import all_views
 from graftwork.core.recipe import Recipe
-from graftwork.core.runtime import start_runtime
-from graftwork.core.views import all_views
 from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.domain import DOMAIN
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from graftwork.audio.augmentation import augment as change_clip
 from graftwork.audio.domain import DOMAIN as AUDIO
-from graftwork.core.folding import folded
-from graftwork.core.prefix_key import PASS_VERSION
+from graftwork.core.activation_cache.key import PASS_VERSION
+from graftwork.core.model.folding import folded
 from graftwork.imaging.augmentation import augment as change_image
 from graftwork.imaging.domain import DOMAIN as IMAGING
 

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from graftwork.audio.domain import DOMAIN as AUDIO
-from graftwork.core.examples import Examples, _Rows, epoch_augment, load_batches, read_examples
-from graftwork.core.manifest import Manifest
-from graftwork.core.tensor_store import open_store, read, writer
+from graftwork.core.activation_cache.tensor_store import open_store, read, writer
+from graftwork.core.data.examples import Examples, _Rows, epoch_augment, load_batches, read_examples
+from graftwork.core.data.manifest import Manifest
 from graftwork.imaging.domain import DOMAIN as IMAGING
 
 pytestmark = pytest.mark.slow  # every worker imports torch, and MONAI or torchaudio

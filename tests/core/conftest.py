@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from graftwork.core.backbone import Backbone, Stage
+from graftwork.core.data.examples import read_examples
+from graftwork.core.data.tables import read_manifest
 from graftwork.core.domain import BackboneEntry, Domain
 from graftwork.core.errors import UnreadableError
-from graftwork.core.examples import read_examples
+from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.recipe import Recipe
-from graftwork.core.tables import read_manifest
 from graftwork.core.types import Features
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graftwork.core.strategies import STRATEGIES
+from graftwork.core.model.strategies import STRATEGIES
 
 pytestmark = pytest.mark.xdist_group("several processes")  # one worker makes the folders that all the tests read
 

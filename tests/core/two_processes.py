@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from graftwork.core import Manifest, Recipe, finetune
-from graftwork.core.backbone import Backbone, Stage
-from graftwork.core.examples import Examples
-from graftwork.core.judging import predict
-from graftwork.core.runtime import is_first
+from graftwork.core.compute.runtime import is_first
+from graftwork.core.data.examples import Examples
+from graftwork.core.inference.predict import predict
+from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.types import Features
 
 
@@ -80,7 +80,7 @@ def examples(folder):
 
 def main(folder, strategies):
     recipe = Recipe(epochs=4, batch_size=7, device="cpu", workers=0, learning_rate=0.01, patience=99, clip_norm=1.0)
-    from graftwork.core.runtime import start_runtime
+    from graftwork.core.compute.runtime import start_runtime
 
     runtime = start_runtime(recipe)
     rows = examples(folder)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.layer_mix import insert_layer_mix
-from graftwork.core.lora import insert_lora, lora_targets, merge_lora
+from graftwork.core.model.layer_mix import insert_layer_mix
+from graftwork.core.model.lora import insert_lora, lora_targets, merge_lora
 from graftwork.core.types import Features
 from graftwork.imaging import load_backbone
 

@@ -12,8 +12,8 @@ import timm
 import torch
 from torch import nn
 
-from graftwork.core.depth import with_every_stage
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError, UnreadableError
+from graftwork.core.runs.stages import with_every_stage
 from graftwork.core.types import Features
 from graftwork.imaging import (
     DOMAIN,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from monai.networks.nets import BasicUNet, DenseNet121, SegResNet, UNet, resnet10
 
-from graftwork.core.backbone import MAPS
 from graftwork.core.errors import BackboneError, SettingsError, UnreadableError
+from graftwork.core.model.backbone import MAPS
 from graftwork.core.types import Features
 from graftwork.imaging import load_backbone
 from graftwork.imaging.bundle_backbones import network_definition

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graftwork.core.content import content_digests
-from graftwork.core.learnt_rows import find_overlap, write_learnt_rows
-from graftwork.core.overview import overview
+from graftwork.core.data.content import content_digests
+from graftwork.core.runs.check import overview
+from graftwork.core.runs.learnt_rows import find_overlap, write_learnt_rows
 from graftwork.imaging import read_manifest
 from graftwork.imaging.content import decoded_digests
 

@@ -8,7 +8,7 @@ import pytest
 from pydicom import dcmread as read_slice
 from pydicom.uid import BasicTextSRStorage
 
-from graftwork.core.content import content_digests
+from graftwork.core.data.content import content_digests
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging import load_backbone, read_manifest, read_scan
 from graftwork.imaging.dicom_series import list_series

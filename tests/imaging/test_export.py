@@ -17,7 +17,7 @@ from PIL import Image
 
 from graftwork.core import Manifest, Recipe, finetune, read_examples
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.judging import predict
+from graftwork.core.inference.predict import predict
 from graftwork.core.types import Features
 from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.bundle import export_bundle, load_network

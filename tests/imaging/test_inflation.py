@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn import functional
 
 from graftwork.core.errors import BackboneError, SettingsError
-from graftwork.core.graft import make_graft
-from graftwork.core.lora import insert_lora, merge_lora
+from graftwork.core.model.graft import make_graft
+from graftwork.core.model.lora import insert_lora, merge_lora
+from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import Recipe
-from graftwork.core.strategies import parse_strategy
 from graftwork.core.types import Features
 from graftwork.imaging import load_backbone
 from graftwork.imaging.inflation import ACSConv, InflatedConv3d, inflate_network

@@ -11,7 +11,7 @@ from nibabel.orientations import aff2axcodes
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from graftwork.core.content import content_digests
+from graftwork.core.data.content import content_digests
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.imaging import read_scan
 

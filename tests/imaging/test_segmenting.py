@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from graftwork.core.backbone import MAPS
 from graftwork.core.errors import BackboneError, ContractError, SettingsError
-from graftwork.core.finetuning import finetune
-from graftwork.core.graft import make_graft
+from graftwork.core.model.backbone import MAPS
+from graftwork.core.model.graft import make_graft
+from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import Recipe
-from graftwork.core.strategies import parse_strategy
+from graftwork.core.training.finetuning import finetune
 from graftwork.core.types import Features
 from graftwork.imaging import (
     ImageContract,

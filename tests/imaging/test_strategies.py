@@ -6,8 +6,8 @@ import torch
 
 from graftwork.core import Examples, Manifest, Recipe, finetune, load_adapter
 from graftwork.core.errors import SettingsError
-from graftwork.core.judging import predict
-from graftwork.core.strategies import STRATEGIES
+from graftwork.core.inference.predict import predict
+from graftwork.core.model.strategies import STRATEGIES
 from graftwork.imaging import load_backbone
 
 NETWORKS = {

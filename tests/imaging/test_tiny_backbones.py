@@ -10,11 +10,11 @@ import torch
 from safetensors import safe_open
 
 from graftwork import core, imaging
+from graftwork.core.compute.runtime import seed_everything
+from graftwork.core.data.examples import read_examples
 from graftwork.core.errors import BackboneError, SettingsError
-from graftwork.core.examples import read_examples
-from graftwork.core.finetuning import frozen_features
-from graftwork.core.judging import judge
-from graftwork.core.runtime import seed_everything
+from graftwork.core.inference.predict import judge
+from graftwork.core.training.finetuning import frozen_features
 from graftwork.core.types import Features
 from graftwork.imaging.tiny_backbones import FOLDER
 

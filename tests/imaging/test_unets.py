@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from graftwork.core.backbone import MAPS
 from graftwork.core.errors import SettingsError
-from graftwork.core.freezing import whole_digest
+from graftwork.core.model.backbone import MAPS
+from graftwork.core.model.freezing_proof import whole_digest
 from graftwork.core.types import Features
 from graftwork.imaging import load_backbone
 

@@ -8,13 +8,13 @@ from scipy.optimize import check_grad, minimize
 from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_score
 
 from graftwork import core
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import ManifestError, SettingsError
-from graftwork.core.heads import Head
-from graftwork.core.manifest import Manifest
-from graftwork.core.probes import fit_probe
+from graftwork.core.model.heads import Head
 from graftwork.core.tasks import ORDINAL, TASKS, find_task
 from graftwork.core.tasks.linear_models import CumulativeLogit, _ordinal_loss, grade_probabilities
 from graftwork.core.tasks.ordinal import SharedWeight, predicted_grades
+from graftwork.core.training.linear_probe import fit_probe
 from graftwork.core.types import Features, TaskName
 
 GRADES = ("none", "mild", "moderate", "severe")

@@ -1,0 +1,1 @@
+"""The verbs that both command lines share, their options, and the console."""

@@ -1,0 +1,327 @@
+"""The verbs both command lines share; `stages` and `rank` are in `inspection_commands`. Only results go to stdout."""
+
+# Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
+import errno
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from inspect import Parameter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graftwork.core.cli import options as o
+from graftwork.core.cli.console import accept_all_text, plain_bars, print_table
+from graftwork.core.cli.inspection_commands import rank_command, stages_command
+from graftwork.core.cli.interruption import interruptible
+from graftwork.core.domain import Domain
+from graftwork.core.errors import GraftworkError
+from graftwork.core.model.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from graftwork.core.runs.train import Study
+
+Verb = Callable[..., None]
+
+USER_ERROR, FAULT = 2, 1
+INTERRUPTED = "interrupted; train, compare and pretrain go on from the last checkpoint with --resume"
+
+
+def build_app(domain: Domain) -> typer.Typer:
+    """The command line of one domain."""
+    app = typer.Typer(
+        name=f"graftwork-{domain.name}",
+        help=f"Graft a small trained part onto a frozen pretrained backbone, for {domain.name}. "
+        "Begin with `check`, then `train`, `evaluate` and `predict`. `--debug` shows where an error came from.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        add_completion=False,
+    )
+    for verb in (_backbones, _check, stages_command, rank_command, _train, _compare, _evaluate, _predict,
+                 *domain.verbs):  # fmt: skip
+        name, command, text = verb(domain)
+        app.command(name, help=text, no_args_is_help=name != "backbones")(command)
+    return app
+
+
+def run_app(domain: Domain) -> None:
+    """Runs the command line and exits: 0 done, 2 for what the user can mend, 1 for a fault of the program."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("graftwork")
+    log.addHandler(handler)
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
+    log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else logging.INFO)
+    accept_all_text()
+    try:
+        with interruptible(INTERRUPTED):
+            build_app(domain)(arguments)
+    except GraftworkError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        if debug or error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {error.filename}: no file can have so long a name; give a shorter one", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    finally:
+        log.removeHandler(handler)
+
+
+def _backbones(domain: Domain) -> tuple[str, Verb, str]:
+    def backbones(**options: Any) -> None:
+        rows = domain.list_backbones(options["text"] or "")
+        if options["json"]:
+            print(json.dumps([vars(row) for row in rows], indent=2))
+            return
+        if not rows:
+            print(f"no backbone's id contains {options['text']!r}", file=sys.stderr)
+            return
+        columns = ["id", "parameters", "licence", "weights here", "note"]
+        print_table(columns, [(row.id, _millions(row.parameters), row.licence, row.here, row.note) for row in rows])
+
+    kind = Annotated[str | None, typer.Argument(help="Only ids that contain this.")]
+    text = Parameter("text", Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
+    return (
+        "backbones",
+        o.with_parameters(backbones, text, o.JSON),
+        "List the backbones that can be loaded, their size and licence, and whether their weights are here.\n\n"
+        f"Example: `graftwork-{domain.name} backbones {domain.default_backbone.split(':')[0]}`",
+    )
+
+
+def _check(domain: Domain) -> tuple[str, Verb, str]:
+    def check(**options: Any) -> None:
+        from dataclasses import replace
+
+        from graftwork.core.data.mask_classes import check_one_way, held_values
+        from graftwork.core.data.tables import read_manifest, split_order
+        from graftwork.core.runs.check import overview
+
+        settings = {name: options[name] for name in domain.mask_settings}
+        manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
+                                 task=options["task"], order=split_order(options["order"]),
+                                 suffixes=domain.suffixes)  # fmt: skip
+        manifest = replace(manifest, digests=domain.decoded_digests)
+        held = held_values(domain, manifest, manifest.paths, settings) if manifest.task.in_files else None
+        if held is not None:
+            check_one_way(manifest, held)
+        found = overview(manifest, held)
+        if options["json"]:
+            print(json.dumps(found.to_json(), indent=2))
+        else:
+            print(plain_bars(str(found)))
+
+    own = [parameter for parameter in domain.parameters if parameter.name in domain.mask_settings]
+    return (
+        "check",
+        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, o.ORDER, *own, o.JSON),
+        "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
+        f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",
+    )
+
+
+def _train(domain: Domain) -> tuple[str, Verb, str]:
+    def train(**options: Any) -> None:
+        from graftwork.core.compute.runtime import is_first
+        from graftwork.core.runs.train import run_study
+
+        study = _study(domain, options, options["strategy"])
+        outcome = run_study(study)
+        if not is_first():
+            return
+        if options["json"]:
+            print((study.out / "metrics.json").read_text(encoding="utf-8"), end="")
+            return
+        for judged in outcome.judged:
+            print(f"{judged.part}: {judged.evaluation}\n")
+        if outcome.leakage is not None:
+            print(f"{outcome.leakage}\n")
+        print(f"adapter, predictions and pictures: {study.out}")
+
+    return (
+        "train",
+        o.with_parameters(
+            train,
+            o.MANIFEST,
+            o.option("out", str, Parameter.empty, "Folder for the adapter, the numbers and the pictures."),
+            _backbone(domain),
+            o.WEIGHTS,
+            o.option(
+                "strategy",
+                str,
+                "probe",
+                "What may change: " + "; ".join(f"{one.label}: {one.meaning}" for one in STRATEGIES.values()),
+            ),
+            *o.DATA,
+            *domain.parameters,
+            *o.recipe_options(),
+            o.option("resume", bool, False, "Go on with the unfinished run in --out."),
+            o.JSON,
+        ),
+        "Adapt a backbone to the examples of a manifest and say, with intervals, what the result is worth.\n\n"
+        "The manifest is a CSV, TSV or Parquet table with a column `path` and a target, or a folder per class. "
+        "Without `--folds` or a split column, validation and test parts are drawn; groups stay together.\n\n"
+        f"Example: `graftwork-{domain.name} train {domain.example}s.csv --backbone {domain.default_backbone} "
+        "--strategy probe --folds 5 --out runs/first`",
+    )
+
+
+def _compare(domain: Domain) -> tuple[str, Verb, str]:
+    def compare(**options: Any) -> None:
+        from graftwork.core.runs.compare import COMPARISON, compare_strategies
+
+        names = options["strategies"].split(",")
+        study = _study(domain, options, names[0])
+        comparison = compare_strategies(study, names)
+        if comparison is None:
+            return
+        if options["json"]:
+            print((study.out / COMPARISON).read_text(encoding="utf-8"), end="")
+            return
+        print_table(*comparison.table())
+        print(f"\n{comparison.sentence()}\nruns, {COMPARISON} and picture: {study.out}")
+
+    return (
+        "compare",
+        o.with_parameters(
+            compare,
+            o.MANIFEST,
+            o.option("out", str, Parameter.empty, "Folder for a run per strategy, and for what they give together."),
+            o.option("strategies", str, "knn,probe,partial:1,lora,full,scratch",
+                     "Strategies as train knows them, separated by commas; they run in this order."),
+            _backbone(domain),
+            o.WEIGHTS,
+            *o.DATA,
+            *domain.parameters,
+            *o.recipe_options(),
+            o.option("resume", bool, False, "Go on in --out: finished strategies are kept, an unfinished one goes on."),
+            o.JSON,
+        ),
+        "Train several strategies on the same rows and say which is best, which cannot be told apart from it, and "
+        "what each costs.\n\n"
+        "Differences are bootstrapped in pairs on the same test rows. What an earlier strategy put into the cache of "
+        "frozen stages is not computed again by a later one, and counts for the earlier.\n\n"
+        f"Example: `graftwork-{domain.name} compare {domain.example}s.csv --strategies knn,probe,lora,full "
+        "--folds 5 --out runs/compared`",
+    )  # fmt: skip
+
+
+def _study(domain: Domain, options: dict[str, Any], strategy: str) -> "Study":
+    """The study that the options of `train` and `compare` ask for."""
+    from graftwork.core.runs.train import Study
+
+    return Study(
+        domain=domain,
+        manifest=options["manifest"],
+        out=Path(options["out"]),
+        backbone=options["backbone"],
+        weights=options["weights"],
+        strategy=strategy,
+        data={parameter.name: options[parameter.name] for parameter in o.DATA},
+        input={parameter.name: options[parameter.name] for parameter in domain.parameters},
+        recipe={parameter.name: options[parameter.name] for parameter in o.recipe_options()},
+        resume=options["resume"],
+    )
+
+
+def _backbone(domain: Domain) -> Parameter:
+    return o.option("backbone", str, domain.default_backbone, "Backbone id, as `backbones` lists them.")
+
+
+def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
+    def evaluate(**options: Any) -> None:
+        from graftwork.core.runs.train import evaluate_run
+
+        as_json = options.pop("json")
+        judged, left_out, overlap = evaluate_run(domain, **options)
+        if as_json:
+            extra = {"left_out": [vars(one) for one in left_out],
+                     "overlap": None if overlap is None else overlap.to_json()}  # fmt: skip
+            print(json.dumps({judged.part: judged.evaluation.to_json()} | extra, indent=2, sort_keys=True))
+        else:
+            print(judged.evaluation)
+
+    return (
+        "evaluate",
+        o.with_parameters(
+            evaluate,
+            RUN,
+            o.MANIFEST,
+            o.WEIGHTS,
+            o.option("part", str | None, None, "Only rows whose split column says this: train, val or test."),
+            o.option("target", str | None, None, "Column of the truth; by default the one it was trained on."),
+            o.GROUP,
+            o.SKIP_UNREADABLE,
+            o.option(
+                "out",
+                str | None,
+                None,
+                "Folder for metrics, predictions and pictures; by default nothing is written.",
+            ),
+            o.BATCH_SIZE,
+            o.DEVICE,
+            o.JSON,
+        ),
+        "Judge an adapter on the examples of a manifest.\n\n"
+        f"Example: `graftwork-{domain.name} evaluate runs/first test.csv`",
+    )
+
+
+def _predict(domain: Domain) -> tuple[str, Verb, str]:
+    def predict(**options: Any) -> None:
+        from graftwork.core.runs.predict import predict_files
+
+        as_json = options.pop("json")
+        table = predict_files(domain, **options)
+        if as_json:
+            print(table.to_json(orient="records", indent=2))
+        elif options["out"] is None:
+            print(table.to_csv(index=False, float_format="%.9g"), end="")
+        else:
+            print(f"{len(table)} predictions: {options['out']}")
+
+    return (
+        "predict",
+        o.with_parameters(
+            predict,
+            RUN,
+            o.argument(
+                "inputs",
+                list[str],
+                "Files, patterns such as 'new/*.png', or tables with a column `path`; further runs among them predict "
+                "the same files.",
+            ),
+            o.WEIGHTS,
+            o.option(
+                "out",
+                str | None,
+                None,
+                "CSV file to write, by default the table goes to stdout; of masks the folder that they go into.",
+            ),
+            o.option("timeline", str | None, None, "CSV file for every window of recordings that the run cuts."),
+            *(() if domain.watch is None else (o.OUTSIDE,)),
+            o.SKIP_UNREADABLE,
+            o.BATCH_SIZE,
+            o.DEVICE,
+            o.JSON,
+        ),
+        "Predict new files: one CSV row each, with a probability per class. The adapter's own input contract is "
+        "applied. Several runs over one backbone load it once, run what they share of it once per file, and have "
+        f"columns of their own.\n\nExample: `graftwork-{domain.name} predict runs/first new/* --out predictions.csv`",
+    )
+
+
+def _millions(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:.1f} M"
+
+
+RUN = o.argument("run", str, "Folder that train wrote.")

@@ -1,0 +1,137 @@
+"""The options of the shared commands, as literal tables: both command lines take their flags from here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from inspect import Parameter, Signature
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+from graftwork.core.model.head_records import HEADS
+from graftwork.core.model.strategies import STRATEGIES
+from graftwork.core.recipe import Recipe
+from graftwork.core.types import TaskName
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def option(name: str, kind: Any, default: Any, help: str, *, panel: str | None = None, show: bool = True) -> Parameter:
+    """One `--name` option with its type, default and help text."""
+    flag = "--" + name.replace("_", "-")
+    flags = [f"{flag}/--no-{flag[2:]}"] if kind is bool and default is True else [flag]
+    declared = typer.Option(*flags, help=help, rich_help_panel=panel, show_default=show)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, declared])
+
+
+def argument(name: str, kind: Any, help: str) -> Parameter:
+    """One positional argument."""
+    return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[kind, typer.Argument(help=help)])
+
+
+MANIFEST = argument("manifest", str, "CSV, TSV or Parquet table, folder per class, or MedMNIST .npz.")
+TASK = option("task", TaskName | None, None,
+              "What the target is. By default several columns are several labels, a column of numbers that are "
+              "not all whole is a number (many different whole ones must be named), one called mask names files, "
+              "anything else is single labels. ordinal: grades in an order.")  # fmt: skip
+ORDER = option("order", str | None, None, "Grades of an ordinal target from the lowest to the highest, as "
+               "none,mild,moderate,severe; numbers need none.")  # fmt: skip
+TARGET = option("target", str | None, None, "Column to learn, by default 'label', or 'mask' where there is no label; "
+                "several columns of 0 and 1, separated by commas, are several labels.")  # fmt: skip
+GROUP = option("group", str | None, None, "Column of the patient or speaker, by default 'group', 'patient', "
+               "'speaker', or one like them, as 'patient_id' or 'client_id': its rows are never separated, and "
+               "intervals resample groups.")  # fmt: skip
+WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
+JSON = option("json", bool, False, "Print the result as JSON.")
+DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")
+BATCH_SIZE = option("batch_size", int, 16, "Examples computed at once.")
+SKIP_UNREADABLE = option("skip_unreadable", bool, False, "Leave out files that cannot be read, and list them in the "
+                         "result; without it they stop the command.")  # fmt: skip
+
+OUTSIDE = option("outside", Literal["flag", "refuse"], "flag", "Files far off those of the training in spacing, size "
+                 "or values: flag: the reason is in a column `outside`, refuse counts them as unreadable.")  # fmt: skip
+
+DATA = (
+    TARGET,
+    GROUP,
+    TASK,
+    ORDER,
+    option("vocabulary", str | None, None, "For text: a vocab.json, or 'checkpoint' for the characters of "
+           "the backbone's own CTC head, with which the new one begins; by default those of the transcripts.",
+           show=False),
+    option("folds", int | None, None, "Judge by cross-validation with N folds, then train on everything. A split "
+           "column is ignored."),
+    option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, if no split column names it."),
+    option("test_fraction", float, 0.2, "Share of the rows kept for the test, where no split column names it."),
+    option("random_split", Literal["auto", "on", "off"], "auto", "With groups, judge a second time with rows of a "
+           "group on both sides, and say what the groups alone explain; auto: where it costs little ("
+           + ", ".join(one.name for one in STRATEGIES.values() if one.solver != "gradient") + ")."),
+    SKIP_UNREADABLE,
+)  # fmt: skip
+
+RECIPE_HELP = {
+    "epochs": "Passes over the training rows at most. With --folds the final adapter is trained for the median of "
+    "the folds' best epochs.",
+    "batch_size": "Rows per forward pass; by default 16, and 2 for masks of volumes.",
+    "batch_seconds": "Seconds of sound per forward pass; by default --batch-size clips of mean length. Clips are put "
+    "together with clips of like length.",
+    "accumulate": "Forward passes per update.",
+    "learning_rate": "Rate of the head after warm-up; pretrained tensors learn at a tenth of it.",
+    "weight_decay": "AdamW's, on matrices and filters.",
+    "warmup": "Share of the updates over which the rate rises.",
+    "clip_norm": "Largest norm of the gradient; 0 for no clipping.",
+    "patience": "Epochs without a better validation metric before training stops.",
+    "class_weights": "'balanced' weighs rows by the inverse frequency of their class.",
+    "head": "; ".join(f"{record.name}: {record.meaning}" for record in HEADS.values()) + ".",
+    "head_start": "Where training begins a linear head: probe, the exact solution on the pretrained network's vectors "
+    "(Kumar et al. 2022), or random; auto: random, but for lpft.",
+    "dropout": "In front of the head's last layer.",
+    "margin": "Of the head aam, in radians.",
+    "margin_scale": "Of the head aam: what cosines are multiplied by.",
+    "augment": "Random changes of the training examples; auto: on where the whole backbone is trained.",
+    "views": "With --augment on, changed copies of each example that frozen stages compute once, 4 by default; each "
+    "epoch draws one. 0: no cache, frozen stages run in every epoch.",
+    "stage_decay": "Learning rate of a stage relative to the one above it; 1 for all alike.",
+    "lora_rank": "Rank of lora's changes.",
+    "lora_alpha": "lora's changes count alpha / rank times.",
+    "lora_targets": "Layers that lora changes: auto (attention, else all), all, or stages, layers and stage:layer, "
+    "separated by commas.",
+    "recompute": "on: keep no activations inside stages that learn and compute them again for the gradient: less "
+    "memory, about a third more time.",
+    "seed": "Of splits, initial weights, order and augmentation.",
+    "device": "auto, cpu, cuda, cuda:1, …",
+    "precision": "auto: bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU.",
+    "memory_format": "Layout of images and filters in memory.",
+    "compile": "torch.compile: on compiles frozen and learning stages, auto the frozen ones where it repays.",
+    "workers": "Processes that read files that do not fit in memory.",
+    "cache": "Folder for the outputs of frozen stages, which are computed once; by default the user's cache folder.",
+    "cache_limit": "Largest size of the cache, as 20GB; by default a quarter of the free disk. Beyond it frozen stages "
+    "run in every epoch.",
+    "cache_dtype": "How they are stored: float16 and bfloat16 take half the room, with relative errors of up to 5e-4 "
+    "and 4e-3.",
+}
+
+
+def recipe_options() -> tuple[Parameter, ...]:
+    """One option for every field of the recipe, with its type and default; the batch size's depends on what is
+    learnt, and is left open."""
+    import typing
+
+    kinds = typing.get_type_hints(Recipe)
+    kinds["batch_size"] = int | None
+    kinds["head"] = Literal[tuple(HEADS)]  # the table's names as choices
+    return tuple(
+        option(field.name, kinds[field.name], None if field.name == "batch_size" else field.default,
+               RECIPE_HELP[field.name], panel="Training")
+        for field in dataclasses.fields(Recipe)
+    )  # fmt: skip
+
+
+def with_parameters(command: Command, *parameters: Parameter) -> Command:
+    """The command with this signature, by which Typer makes its flags; it receives them as keywords."""
+    positional = [p for p in parameters if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    keywords = [p for p in parameters if p.kind is Parameter.KEYWORD_ONLY]
+    command.__signature__ = Signature([*positional, *keywords])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command

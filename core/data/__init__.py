@@ -1,0 +1,1 @@
+"""What to learn from: tables and folders, splits, and examples as tensors."""

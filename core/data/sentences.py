@@ -1,0 +1,38 @@
+"""Sentences that are spoken on both sides of a split: a model may know them again instead of what it should learn."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.data.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+LEAST_KEPT = 0.5
+"""Training rows are given up for new sentences only while at least this share of them, and every class, is left."""
+
+
+def apart_in_sentences(manifest: Manifest, inside: NDArray[np.int64], outside: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows of `inside` whose sentence is in no row of `outside`, and says how many were left out.
+
+    All of `inside`, with a warning, where everybody reads the same few sentences, so that too little would be left.
+    """
+    if manifest.sentences is None or not len(inside) or not len(outside):
+        return inside
+    judged = {manifest.sentences[row] for row in outside}
+    kept = np.array([row for row in inside if manifest.sentences[row] not in judged], dtype=np.int64)
+    if len(kept) == len(inside):
+        return inside
+    lost = len(inside) - len(kept)
+    enough = len(kept) >= LEAST_KEPT * len(inside)
+    if manifest.task.one_class:
+        enough = enough and set(manifest.values[kept].tolist()) == set(manifest.values[inside].tolist())
+    if enough:
+        log.info("%d of %d training rows left out: their sentences are judged on", lost, len(inside))
+        return kept
+    log.warning("%d of %d training rows share their sentence with rows that are judged, too many to leave out: the "
+                "numbers do not hold for new sentences", lost, len(inside))  # fmt: skip
+    return inside

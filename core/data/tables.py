@@ -1,0 +1,336 @@
+"""Reads a manifest from a table, a folder per class or a MedMNIST archive, and reports every problem at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graftwork.core.data.class_folders import PART_NAMES, read_class_folders
+from graftwork.core.data.content import MASK_MARK, recording_of
+from graftwork.core.data.delimited import read_delimited, refuse_doubled, refuse_irregular
+from graftwork.core.data.manifest import PARTS, Manifest
+from graftwork.core.data.table_rows import TableRows
+from graftwork.core.data.target_guess import MASK_COLUMN, SENTENCE_COLUMNS, guessed_task, task_by_name
+from graftwork.core.errors import ManifestError, MissingPackageError, Problem, SettingsError
+from graftwork.core.names import composed
+from graftwork.core.tasks import ORDINAL, SINGLE_LABEL, Task, find_task
+from graftwork.core.tasks.transcripts import normalise_text
+
+log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUP_COLUMNS = ("group", "patient", "speaker")
+"""Columns that are taken for the groups, the first that is there and is not the target, unless one is named."""
+PERSON_COLUMNS = ("patientid", "patientno", "patientnumber", "speakerid", "speakername", "spk", "spkid", "subject",
+                  "subjectid", "participant", "participantid", "clientid", "person", "personid")  # fmt: skip
+"""Columns that are taken for the groups after those, with a warning, however they are spelt: `Patient ID`."""
+MOST_CELLS = 200_000_000
+"""A Parquet file or an archive that claims more is no table of examples, however small it is."""
+
+
+def read_manifest(
+    source: str | os.PathLike[str],
+    *,
+    target: str | None = None,
+    group: str | None = None,
+    split: str | None = "split",
+    task: Task | str | None = None,
+    order: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    suffixes: Sequence[str] = (),
+) -> Manifest:
+    """A validated manifest.
+
+    source: a .csv, .tsv or .parquet table with a column `path` (relative to the table's folder), a folder
+    with one folder per class (searched for `suffixes`; below `train`, `val` and `test` folders if there
+    are any), or a MedMNIST .npz.
+    target: the column to learn, by default `label`, or `mask` where there is no label; several columns of 0
+    and 1, separated by commas, are several labels. group: the column of the patient or speaker, by default
+    `group`, `patient` or `speaker` where there is one, or one of PERSON_COLUMNS, with a warning. Names of columns are
+    also found in another case.
+    split: the column that says train, val or test, used where it exists; None ignores it.
+    task: guessed by default: several columns are several labels, a column of numbers that are not all whole
+    is a number (many different whole ones must be said to be numbers or classes), a target
+    called `text`, `sentence` or `transcript` is text, one called `mask` is files of masks,
+    anything else single labels. "ordinal" is never guessed. order: the grades of an ordinal target from the lowest to
+    the highest; numbers need none.
+    classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
+    that exists; others are reported, and no row needs to be for training.
+
+    Raises ManifestError with everything that is wrong.
+    """
+    path = Path(source).expanduser()
+    try:
+        known = None if task is None else find_task(task)
+    except SettingsError as error:
+        raise ManifestError(str(source), [Problem(str(error))]) from error
+    if order is not None:
+        known = known or ORDINAL
+        _check_order(order, known)
+        classes = classes or tuple(map(composed, order))
+    if not os.path.exists(path):
+        raise ManifestError(str(source), [Problem("no such file or folder")])
+    folder = os.path.isdir(path)
+    if path.suffix.lower() == ".npz" and not folder:
+        table = _archive_table(path)
+        target = target or (
+            "label" if "label" in table else ",".join(str(c) for c in table.columns if str(c).startswith("label"))
+        )
+    elif folder:
+        table = read_class_folders(path, suffixes)
+        # Names of folders are classes, also where they are numbers.
+        known = known or (SINGLE_LABEL if target in (None, "label") else None)
+    else:
+        table = _read_table(path)
+    return _validated(TableRows(path, table), target, group, split, known, classes, ordered=order is not None)
+
+
+def read_paths(source: str | os.PathLike[str]) -> dict[str, int]:
+    """The `path` column of a table alone, for examples whose target nobody knows, each with its row as a spreadsheet
+    counts. Raises ManifestError."""
+    rows = TableRows(Path(source), _read_table(Path(source)))
+    paths = rows.paths()
+    rows.stop_if_wrong()
+    return dict(zip(paths, rows.numbers, strict=True))
+
+
+def _validated(
+    rows: TableRows,
+    target: str | None,
+    group: str | None,
+    split: str | None,
+    task: Task | None,
+    classes: Sequence[str] | None,
+    *,
+    ordered: bool,
+) -> Manifest:
+    if not len(rows.table):
+        raise ManifestError(str(rows.source), [Problem("there are no rows")])
+    paths = rows.paths()
+    if target is None and rows.find("label") is None and rows.find(MASK_COLUMN) is not None:
+        target = MASK_COLUMN
+    names = target_names(target)
+    columns = [rows.column(name, "target (choose another with --target)") for name in names]
+    asked = group or _group_column(rows, names)
+    groups = None if asked is None else rows.column(asked, "groups")
+    if asked is not None and groups is not None:
+        groups = rows.same_names(asked, groups)
+        if group is None and _letters(asked) not in GROUP_COLUMNS:
+            rows.warn(f"column {asked!r} is taken for the groups that splits keep together ({len(set(groups))} in "
+                      f"{len(groups)} rows); --group names another")  # fmt: skip
+        _warn_of_alike_groups(rows, asked, groups)
+        if group is None:
+            _warn_of_other_groups(rows, asked, names)
+    else:
+        _warn_of_segments(rows, paths)
+    parts = _parts(rows, split) if split is not None and rows.find(split) is not None else None
+    if split == "split" and parts is None:
+        _warn_of_parts(rows, names)
+    if group is not None and group in names:
+        rows.note(f"{group!r} is both the target and the group: every group would be a class of its own")
+    known = [cells for cells in columns if cells is not None]
+    if len(known) < len(columns):
+        rows.stop_if_wrong()
+    if task is None and task_by_name(names) is None:
+        rows.refuse_files(names[0])
+    task = task or task_by_name(names) or guessed_task(rows, names, known)
+    if task.in_files:
+        paths = [f"{path}{MASK_MARK}{mask}" for path, mask in zip(paths, rows.files(names[0]), strict=True)]
+    found, values = task.read_targets(rows, names, known, classes)
+    if parts is not None:
+        _check_parts(rows, parts, groups, named=group is not None or (asked or "").lower() == "group")
+        if classes is None or ordered:
+            _check_training(rows, parts, known[0] if task.one_class else None)
+    rows.stop_if_wrong()
+    return Manifest(
+        str(rows.source), tuple(paths), task, ",".join(names), found, values,
+        None if groups is None else tuple(groups), None if parts is None else tuple(parts), tuple(rows.numbers),
+        _sentences(rows, names),
+    )  # fmt: skip
+
+
+def split_order(text: str | None) -> tuple[str, ...] | None:
+    """Grades out of `none,mild,severe`."""
+    return None if text is None else tuple(grade.strip() for grade in text.split(","))
+
+
+def _check_order(order: Sequence[str], task: Task) -> None:
+    """Raises SettingsError for an order of what has none, and for one of fewer than two different grades."""
+    if not task.ordered:
+        raise SettingsError(f"order: only ordinal targets have one, the task is {task}")
+    if len(order) < 2 or not all(order) or len(set(order)) < len(order):
+        raise SettingsError(f"order: expected two or more different grades from the lowest to the highest, found "
+                            f"{','.join(order)!r}")  # fmt: skip
+
+
+def _warn_of_segments(rows: TableRows, paths: Sequence[str]) -> None:
+    """Says where rows without groups are seconds of the same recordings: splits may separate them."""
+    recordings = [recording_of(path) for path in paths if recording_of(path) != path]
+    different = len(set(recordings))
+    if different < len(recordings):
+        rows.warn(f"{len(recordings)} rows are seconds of {different} recordings, which splits may put on both sides: "
+                  "name the recording or its speaker with --group")  # fmt: skip
+
+
+def _warn_of_alike_groups(rows: TableRows, column: str, groups: Sequence[str]) -> None:
+    folded: dict[str, set[str]] = {}
+    for group in groups:
+        folded.setdefault(group.casefold(), set()).add(group)
+    alike = [sorted(one) for one in folded.values() if len(one) > 1]
+    if alike:
+        more = f", as are those of {len(alike) - 1} more" if len(alike) > 1 else ""
+        rows.warn(f"column {column!r}: {', '.join(map(repr, alike[0]))} differ in case alone and are different groups"
+                  f"{more}: if these are the same people, splits may separate them")  # fmt: skip
+
+
+def _warn_of_other_groups(rows: TableRows, taken: str, names: Sequence[str]) -> None:
+    """Says where further columns name people, whom splits that keep the groups together may separate."""
+    passed_over = {_letters(name) for name in (*names, taken)}
+    others = [str(column) for column in rows.table.columns if _letters(str(column)) not in passed_over
+              and _letters(str(column)) in (*GROUP_COLUMNS, *PERSON_COLUMNS)]  # fmt: skip
+    if others:
+        rows.warn(f"splits keep {taken!r} together; {', '.join(map(repr, others))} may name people too, whom they may "
+                  "separate: choose with --group")  # fmt: skip
+
+
+def _group_column(rows: TableRows, names: Sequence[str]) -> str | None:
+    """The column of the groups where none was named. Of a target that names people itself, other columns that do are
+    none: each of its classes would be a group."""
+    targets = {_letters(name) for name in names}
+    people = (*GROUP_COLUMNS, *PERSON_COLUMNS)
+    known = ("group",) if targets & set(people[1:]) else people
+    columns = {_letters(str(column)): str(column) for column in reversed(rows.table.columns)}
+    return next((columns[name] for name in known if name in columns and name not in targets), None)
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _warn_of_parts(rows: TableRows, names: Sequence[str]) -> None:
+    """Says where a column looks like a split under another name, and is not used."""
+    for column in rows.table.columns:
+        cells = {str(cell).strip().lower() for cell in rows.table[column]} - {""}
+        if len(cells) > 1 and cells <= set(PART_NAMES) and column not in names:
+            rows.warn(f"column {column!r} names parts ({', '.join(sorted(cells))}) and is not used: call it split if "
+                      "it should be")  # fmt: skip
+
+
+def target_names(target: str | None) -> list[str]:
+    """The columns to learn, from their names separated by commas."""
+    return [composed(name.strip()) for name in (target or "label").split(",")]
+
+
+def _parts(rows: TableRows, split: str) -> list[str] | None:
+    cells = rows.column(split, "split")
+    if cells is None:
+        return None
+    for index, cell in enumerate(cells):
+        if cell and cell.lower() not in PART_NAMES:
+            rows.note(f"expected train, val or test, found {cell!r}", index, split)
+    return [PART_NAMES.get(cell.lower(), "") for cell in cells]
+
+
+def _sentences(rows: TableRows, targets: list[str]) -> tuple[str, ...] | None:
+    column = rows.first_of([name for name in SENTENCE_COLUMNS if name not in targets])
+    if column is None:
+        return None
+    return tuple(normalise_text(str(cell)) or f"row {number}"
+                 for cell, number in zip(rows.table[column], rows.numbers, strict=True))  # fmt: skip
+
+
+def _check_parts(rows: TableRows, parts: list[str], groups: list[str] | None, *, named: bool) -> None:
+    """Groups that somebody named must not be in several parts; ones that were only found may be, with a warning."""
+    if groups is not None:
+        seen: dict[str, dict[str, int]] = {}
+        for index, (name, part) in enumerate(zip(groups, parts, strict=True)):
+            if name and part:
+                seen.setdefault(name, {}).setdefault(part, index)
+        several = sum(len(first) > 1 for first in seen.values())
+        if several and not named:
+            log.warning("%d of %d groups are in several parts of the split column: numbers do not hold for new groups",
+                        several, len(seen))  # fmt: skip
+        for name, first in seen.items():
+            if named and len(first) > 1:
+                places = ", ".join(f"{part!r} (row {rows.numbers[index]})" for part, index in first.items())
+                rows.note(f"group {name!r} is in several parts of the split: {places}")
+
+
+def _check_training(rows: TableRows, parts: list[str], labels: list[str] | None) -> None:
+    if "train" not in parts:
+        rows.note("the split column names no row for training")
+    elif labels is not None:
+        trained = {label for label, part in zip(labels, parts, strict=True) if part == "train"}
+        for label in sorted(set(labels) - trained - {""}):
+            rows.note(f"label {label!r} has no row for training")
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    refuse_irregular(path)
+    table = _parquet_table(path) if path.suffix.lower() == ".parquet" else read_delimited(path)
+    return table[(table != "").any(axis=1)]
+
+
+def _parquet_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        import pyarrow.parquet
+
+        about = pyarrow.parquet.ParquetFile(path).metadata
+        if about.num_rows * about.num_columns > MOST_CELLS:
+            raise ManifestError(str(path), [Problem(f"is no table of examples: it claims {about.num_rows} rows")])
+        table = pd.read_parquet(path)
+    except ImportError as error:
+        raise MissingPackageError(f"reading {path} needs pyarrow: pip install pyarrow") from error
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        # pyarrow's errors are ValueErrors, KeyErrors or NotImplementedErrors.
+        raise ManifestError(str(path), [Problem(f"cannot be read as a table: {error}")]) from error
+    if any(name is not None and name not in table for name in table.index.names):
+        table = table.reset_index()  # a column that somebody has made the index
+    names = [composed(str(name).strip()) for name in table.columns]
+    refuse_doubled(path, names)
+    text = table.astype(object).where(table.notna(), "").astype(str)
+    return text.set_axis(names, axis=1).reset_index(drop=True)
+
+
+def _archive_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    refuse_irregular(path, most_bytes=None)
+    tables = []
+    try:
+        _refuse_bomb(path)
+        with np.load(path, allow_pickle=False) as arrays:
+            for part in PARTS:
+                if f"{part}_labels" not in arrays:
+                    continue
+                labels = np.asarray(arrays[f"{part}_labels"])
+                labels = labels.reshape(len(labels), -1)
+                names = ["label"] if labels.shape[1] == 1 else [f"label{i}" for i in range(labels.shape[1])]
+                table = pd.DataFrame(labels.astype(str), columns=names)
+                table.insert(0, "path", [f"{path.name}#{part}/{row}" for row in range(len(labels))])
+                tables.append(table.assign(split=part))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ManifestError(str(path), [Problem(f"cannot be read as an archive of arrays: {error}")]) from error
+    if not tables:
+        raise ManifestError(str(path), [Problem("expected arrays train_images, train_labels, … as MedMNIST has them")])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Raises ManifestError for labels that are far larger unpacked than any archive of examples has."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename.endswith("_labels.npy") and member.file_size > MOST_CELLS:
+                raise ManifestError(str(path), [Problem(
+                    f"is no archive of examples: {member.filename} has {member.file_size / 1e9:.1f} GB")])  # fmt: skip

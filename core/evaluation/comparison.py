@@ -1,0 +1,188 @@
+"""Several strategies on the same rows: what each is worth and costs, and which is as good as the best for less."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.evaluation.evaluation import compare_predictions, evaluate_predictions, worse_than_chance
+from graftwork.core.metrics.bootstrap import LEVEL, Interval
+from graftwork.core.tasks import find_task
+
+
+@dataclass(frozen=True)
+class Result:
+    """One strategy that ran.
+
+    seconds: wall time of its run, None where the run was interrupted and resumed. peak_memory_mb: of this process
+    during that run, or, if `memory_alone` is False, since the process began. parameters: how many learnt, of how many
+    ("trained", "all"). metrics: on the rows that all strategies were judged on. differences: by how much every metric
+    exceeds the best strategy's, from a paired bootstrap; empty where no strategy is the best.
+    """
+
+    strategy: str
+    seconds: float | None
+    peak_memory_mb: float
+    memory_alone: bool
+    parameters: dict[str, int]
+    metrics: dict[str, Interval]
+    differences: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Results in the order asked for. metric: what decides. part: the judged part. rows, groups: of that part.
+
+    best: highest value of the metric, None where it is undefined for all. cheapest: fewest seconds among those whose
+    difference to the best has an interval around zero. refused: strategies that could not run, with the reason.
+    """
+
+    metric: str
+    part: str
+    rows: int
+    groups: int | None
+    best: str | None
+    cheapest: str | None
+    results: tuple[Result, ...]
+    refused: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an undefined number is None."""
+        return {
+            "metric": self.metric,
+            "part": self.part,
+            "rows": self.rows,
+            "groups": self.groups,
+            "interval": f"{LEVEL:.0%} percentile bootstrap over {'rows' if self.groups is None else 'groups'}",
+            "best": self.best,
+            "cheapest": self.cheapest,
+            "refused": self.refused,
+            "strategies": [
+                vars(one) | {"metrics": _plain(one.metrics), "differences": _plain(one.differences)}
+                for one in self.results
+            ],
+        }
+
+    def table(self) -> tuple[list[str], list[tuple[str, ...]]]:
+        """Column names and rows for people; strategies that could not run come last, with their reason."""
+        others = [name for name in ("accuracy", "mae") if self.results and name in self.results[0].metrics]
+        shown = list(dict.fromkeys([self.metric, *others]))
+        rows = []
+        for one in self.results:
+            difference = one.differences.get(self.metric)
+            rows.append((
+                one.strategy,
+                *(str(one.metrics[name]) for name in shown),
+                "" if difference is None else "best" if one.strategy == self.best else str(difference),
+                "resumed" if one.seconds is None else f"{one.seconds:.1f}",
+                f"{one.peak_memory_mb:.0f}",
+                f"{one.parameters['trained']:,}",
+            ))  # fmt: skip
+        blank = [""] * (len(shown) - 1)
+        rows += [(name, f"cannot: {reason}", *blank, "", "", "", "") for name, reason in self.refused.items()]
+        return ["strategy", *shown, "difference to the best", "seconds", "peak MB", "trained"], rows
+
+    def sentence(self) -> str:
+        """Which is best, and which is cheapest among those that cannot be told apart from it."""
+        if self.best is None:
+            return f"{self.metric} is undefined on the {self.part} rows: no strategy is the best."
+        by_name = {one.strategy: one for one in self.results}
+        value = by_name[self.best].metrics[self.metric]
+        said = f"Best by {self.metric}: {self.best}, {value}."
+        caution = worse_than_chance(value, self.groups) if self.metric == "auroc" else None
+        if caution is not None:
+            said += f" Even that is {caution}."
+        if self.cheapest is None:
+            return f"{said} Which is cheapest is not known: the runs were interrupted."
+        if self.cheapest == self.best:
+            return f"{said} It is also the cheapest of those that cannot be told apart from it."
+        cheap = by_name[self.cheapest]
+        return (f"{said} Cheapest that cannot be told apart from the best: {self.cheapest}, {cheap.seconds:.1f} s, "
+                f"difference {cheap.differences[self.metric]}.")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is kept of one finished strategy, so that a resumed comparison need not run it again; the first fields are
+    `Result`'s. settings: what was asked for. judged: rows, truth and predictions of the judged part, as plain values.
+    """
+
+    settings: dict[str, Any]
+    strategy: str
+    seconds: float | None
+    peak_memory_mb: float
+    memory_alone: bool
+    parameters: dict[str, int]
+    judged: dict[str, Any]
+
+
+def compare_parts(parts: Sequence[Part], refused: dict[str, str]) -> Comparison:
+    """The comparison of parts that were judged on the same rows. Raises RuntimeError if they were not."""
+    about = parts[0].judged
+    for part in parts[1:]:
+        for name in ("part", "task", "classes", "paths", "rows", "values", "groups"):
+            if part.judged[name] != about[name]:
+                raise RuntimeError(f"{part.strategy} and {parts[0].strategy} were judged on other {name}")
+    task, groups = find_task(about["task"]), about["groups"]
+    truth = np.asarray(about["values"])
+    predictions: dict[str, NDArray[np.float64]] = {
+        part.strategy: np.asarray(part.judged["predictions"], dtype=np.float64) for part in parts
+    }
+    metrics = {
+        name: evaluate_predictions(task, about["classes"], truth, own, groups).metrics
+        for name, own in predictions.items()
+    }
+    metric = task.metric
+    best = find_best({name: own[metric].value for name, own in metrics.items()})
+    differences: dict[str, dict[str, Interval]] = {name: {} for name in predictions}
+    if best is not None:
+        differences = {
+            name: compare_predictions(task, truth, own, predictions[best], groups, classes=about["classes"])
+            for name, own in predictions.items()
+        }
+    seconds = {part.strategy: part.seconds for part in parts}
+    cheapest = None
+    if best is not None:
+        cheapest = find_cheapest({name: own[metric] for name, own in differences.items()}, seconds)
+    results = tuple(
+        Result(
+            part.strategy, part.seconds, part.peak_memory_mb, part.memory_alone, part.parameters,
+            metrics[part.strategy], differences[part.strategy],
+        )
+        for part in parts
+    )  # fmt: skip
+    count = None if groups is None else len(set(groups))
+    return Comparison(metric, about["part"], len(truth), count, best, cheapest, results, refused)
+
+
+def find_best(values: Mapping[str, float]) -> str | None:
+    """The name with the highest value, the first of equals; None where all are undefined."""
+    defined = {name: value for name, value in values.items() if not math.isnan(value)}
+    return max(defined, key=lambda name: defined[name]) if defined else None
+
+
+def find_cheapest(differences: Mapping[str, Interval], seconds: Mapping[str, float | None]) -> str | None:
+    """The name with the fewest seconds among those whose difference to the best has an interval around zero, or none:
+    one row or group tells nothing apart.
+
+    Names whose seconds are not known cannot be the cheapest. None where nothing is left.
+    """
+    equal = {
+        name: spent
+        for name, interval in differences.items()
+        if not (math.isnan(interval.value) or interval.low > 0 or interval.high < 0)
+        and (spent := seconds[name]) is not None
+    }
+    return min(equal, key=lambda name: equal[name]) if equal else None
+
+
+def _plain(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {end: None if math.isnan(number) else number for end, number in vars(interval).items()}
+        for name, interval in intervals.items()
+    }

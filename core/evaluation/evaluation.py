@@ -1,0 +1,212 @@
+"""What a set of predictions is worth: every number with an interval, resampled by group where there are groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.metrics.bootstrap import LEVEL, RESAMPLES, Interval, bootstrap
+from graftwork.core.tasks import Task, find_task
+
+Floats = NDArray[np.float64]
+
+FEW = 10
+"""Rows or groups below which a percentile bootstrap covers clearly less than it says (Efron and Tibshirani 1993)."""
+
+SHOWN = 5
+"""Names in a sentence; the others are counted."""
+
+CHANCE = 0.5
+"""AUROC of predictions that know nothing of the labels, however many of each there are."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one set of predictions.
+
+    metrics: name to value and interval. confusion: (classes, classes) counts, truth down, prediction
+    across; None unless every row has one class. groups: how many were resampled, None without groups.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    rows: int
+    groups: int | None
+    metrics: dict[str, Interval]
+    confusion: NDArray[np.int64] | None
+
+    @property
+    def _units(self) -> int:
+        """What is resampled: groups, or rows without groups."""
+        return self.rows if self.groups is None else self.groups
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an undefined metric is None."""
+        numbers: dict[str, Any] = {
+            name: {part: _plain(getattr(interval, part)) for part in ("value", "low", "high")}
+            for name, interval in self.metrics.items()
+        }
+        resampled = "rows" if self.groups is None else "groups"
+        about: dict[str, Any] = {
+            "rows": self.rows,
+            "groups": self.groups,
+            "interval": None if self._units < 2 else f"{LEVEL:.0%} percentile bootstrap over {resampled}",
+            "caution": self.caution,
+        }
+        if self.confusion is not None:
+            about |= {"classes": list(self.classes), "confusion": self.confusion.tolist()}
+        return numbers | {"about": about}
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """A sentence for each reason not to take the metrics at their face: labels told worse than by chance, with the
+        whole interval; classes without a row and labels of one value, which means over them leave out; classes that are
+        never predicted."""
+        found = [worse_than_chance(self.metrics["auroc"], self.groups)] if "auroc" in self.metrics else []
+        labels = [name for name in self.classes if f"auroc_{name}" in self.metrics]
+        undefined = [math.isnan(self.metrics[f"auroc_{name}"].value) for name in labels]
+        found.append(_named(labels, undefined, LEFT_OUT))
+        if self.confusion is not None:
+            truth, predicted = self.confusion.sum(1), self.confusion.sum(0)
+            if len(self.classes) > 2:  # of two, scores are then undefined and say so themselves
+                found.append(_named(self.classes, truth == 0, NO_ROW))
+            found.append(_named(self.classes, (truth > 0) & (predicted == 0), NEVER_PREDICTED))
+        return tuple(one for one in found if one is not None)
+
+    @property
+    def caution(self) -> str | None:
+        """All of them as one text; None where there are none."""
+        return "; ".join(self.cautions) or None
+
+    def __str__(self) -> str:
+        resampled = counted(self.rows, "row")
+        if self.groups is not None:
+            resampled += f" in {counted(self.groups, 'group')}"
+        if self._units < 2:
+            lines = [f"{resampled}, too few for intervals"]
+        else:
+            few = ", so few that intervals are too narrow" if self._units < FEW else ""
+            lines = [f"{resampled}{few}, {LEVEL:.0%} intervals"]
+        width = max(map(len, self.metrics))
+        lines += [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()]
+        return "\n".join(lines if self.caution is None else [*lines, self.caution])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows with what was predicted for them.
+
+    part: "test", "val" or, where a run is judged on it again, "train". predictions: (rows, classes) probabilities,
+    (rows, labels), or (rows,) numbers; of masks what they are worth, (rows, classes without the background, measures).
+    folds: the fold of every row, None without cross-validation.
+    """
+
+    part: str
+    manifest: Manifest
+    predictions: NDArray[np.float64]
+    evaluation: Evaluation
+    folds: NDArray[np.int64] | None = None
+
+
+LEFT_OUT = "have rows of one value only: they are left out of the mean over labels"
+NO_ROW = "have no row here: means over classes leave them out"
+NEVER_PREDICTED = (
+    "are never predicted, though there are rows of them: look at balanced_accuracy, and try --class-weights"
+)
+
+
+def _named(classes: Sequence[str], chosen: Sequence[bool] | NDArray[np.bool_], said: str) -> str | None:
+    """What is said of the chosen classes, with their number and the first names; None where there is none."""
+    names = [name for name, one in zip(classes, chosen, strict=True) if one]
+    if not names:
+        return None
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} of {len(classes)} ({', '.join(map(repr, names[:SHOWN]))}{more}) {said}"
+
+
+def worse_than_chance(auroc: Interval, groups: int | None) -> str | None:
+    """What it usually means if the whole interval of an AUROC lies below one half; None where it does not."""
+    if not auroc.high < CHANCE:
+        return None
+    said = f"worse than chance: the whole interval of auroc lies below {CHANCE}"
+    if groups is None:
+        return said
+    return (
+        f"{said}; with groups kept apart this usually means that few groups carry each class, so that the model "
+        "learnt the groups, and one that it has not seen looks to it like another class"
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def evaluate_predictions(
+    task: Task | str,
+    classes: Sequence[str],
+    truth: NDArray[np.generic],
+    predictions: Floats,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """The evaluation of predictions against the truth.
+
+    truth: (rows,) class indices, (rows, labels) 0/1, or (rows,) numbers. predictions: (rows, classes)
+    probabilities, as for grades, (rows, labels) probabilities, or (rows,) numbers; for text both are (rows, longest)
+    numbers of characters, zeros behind; for masks (rows, classes without the background, measures), what each is worth,
+    the first of `masks.MEASURES`; the truth is not looked at.
+    """
+    task = find_task(task)
+    expected = np.asarray(predictions, dtype=np.float64)
+    measure = task.measures(truth, expected, classes)
+    intervals = bootstrap(measure, len(expected), groups, resamples=resamples, seed=seed)
+    matrix = task.confusion(truth, expected, classes)
+    return Evaluation(
+        task, tuple(classes), len(expected), None if groups is None else len(set(groups)), intervals, matrix
+    )
+
+
+def compare_predictions(
+    task: Task | str,
+    truth: NDArray[np.generic],
+    predictions: Floats,
+    reference: Floats,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    classes: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """By how much every metric of `predictions` exceeds that of `reference` on the same rows.
+
+    The bootstrap is paired: both are measured on the same draws, so what the rows do to both cancels.
+    """
+    measures = find_task(task).measures
+    first = measures(truth, np.asarray(predictions, dtype=np.float64), classes)
+    second = measures(truth, np.asarray(reference, dtype=np.float64), classes)
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        baseline = second(weights)
+        return {name: value - baseline[name] for name, value in first(weights).items()}
+
+    return bootstrap(measure, len(predictions), groups, resamples=resamples, seed=seed)
+
+
+def point_metrics(
+    task: Task | str, truth: NDArray[np.generic], predictions: Floats, classes: Sequence[str] = ()
+) -> dict[str, float]:
+    """The same metrics without intervals; text needs its classes. NaN where the rows do not define one."""
+    measured = find_task(task).measures(truth, np.asarray(predictions, dtype=np.float64), classes)
+    return {name: float(value[0]) for name, value in measured(np.ones((1, len(predictions)))).items()}
+
+
+def _plain(number: float) -> float | None:
+    return None if math.isnan(number) else number

@@ -1,0 +1,42 @@
+"""Plots of results, as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graftwork.core.files import whole_file
+from graftwork.core.tasks.task import Drawn, Task
+
+if TYPE_CHECKING:
+    from graftwork.core.evaluation.comparison import Comparison
+
+
+def draw_evaluation(folder: Path, task: Task, drawn: Drawn) -> None:
+    """Writes `evaluation.png`: what the task draws of its predictions."""
+    figure = task.draw(drawn)
+    with whole_file(folder / "evaluation.png") as beside:
+        # Without metadata the same numbers are the same bytes.
+        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+
+
+def draw_comparison(path: Path, comparison: Comparison) -> None:
+    """One line a strategy: its metric with the interval, and beside its name the seconds it took."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.4 + 0.45 * len(comparison.results)), layout="constrained")
+    axes = figure.subplots()
+    names = []
+    for place, result in enumerate(comparison.results):
+        found, seconds = result.metrics[comparison.metric], result.seconds
+        chosen = result.strategy in (comparison.best, comparison.cheapest)
+        colour = "C0" if chosen else "grey"
+        axes.plot([found.low, found.high], [place, place], color=colour)
+        axes.plot([found.value], [place], "o", color=colour)
+        names.append(result.strategy + ("" if seconds is None else f"\n{seconds:.3g} s"))
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    title = f"best: {comparison.best or 'undefined'}; cheapest beside it: {comparison.cheapest or 'unknown'}"
+    axes.set(xlabel=f"{comparison.metric} ({comparison.part}), 95% interval", title=title)
+    with whole_file(path) as beside:
+        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})

@@ -1,0 +1,1 @@
+"""Adapters applied to examples."""

@@ -1,0 +1,183 @@
+"""Masks of whole scans: what predicted ones are worth, and the files that they are written into."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.pieces import in_pieces
+from graftwork.core.compute.runtime import Runtime, start_runtime
+from graftwork.core.data.content import channel_files
+from graftwork.core.data.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.domain import Domain
+from graftwork.core.errors import OutputError, UnreadableError
+from graftwork.core.evaluation.evaluation import Judged
+from graftwork.core.files import whole_file
+from graftwork.core.model.adapter import Adapter, open_adapter
+from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
+from graftwork.core.tasks.masks import MEASURES
+from graftwork.core.types import Features, MaskContract, Outside
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+TABLE, PICTURE = "segmentations.csv", "cases.png"
+
+
+def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_size: int = 16) -> NDArray[np.float64]:
+    """What the predicted mask of every row is worth, (rows, classes without the background, measures); NaN where a
+    measure is not defined. The graft is on the runtime's device; each process judges its share.
+
+    Raises UnreadableError or ContractError for a file that can no longer be read as it was.
+    """
+    adapter.graft.train(False)  # whoever comes from training has left it learning
+    contract, run = _contract(adapter), _runner(adapter, runtime, batch_size)
+    rows = runtime.share(range(len(manifest)))
+    width = (len(manifest.classes) - 1) * len(MEASURES)
+    found = torch.empty((len(rows), width), dtype=torch.float64)
+    with progress("judging masks", len(rows)) as advance:
+        for place, row in enumerate(rows):
+            found[place] = torch.from_numpy(contract.scores(manifest.paths[row], run)).flatten()
+            advance(1, "")
+    gathered: NDArray[np.float64] = runtime.gather(rows, found, len(manifest)).numpy()
+    return gathered.reshape(len(manifest), len(manifest.classes) - 1, len(MEASURES))
+
+
+@undisturbed()
+def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: str = "auto") -> None:
+    """Writes `cases.png`: the judged cases with the lowest, the median and the highest mean Dice.
+
+    The adapter is the one that was judged, on the CPU. Nothing is drawn where no case has a Dice.
+    """
+    dice = judged.predictions[:, :, 0]
+    defined = np.flatnonzero(~np.isnan(dice).all(1))
+    if not len(defined):
+        return
+    means = np.nanmean(dice[defined], axis=1)
+    order = defined[np.argsort(means, kind="stable")]
+    chosen = dict.fromkeys(int(order[place]) for place in (0, len(order) // 2, -1))
+    ranks = {int(order[len(order) // 2]): "median", int(order[-1]): "best", int(order[0]): "worst"}
+    # Of several files the first is what is drawn.
+    drawn = {row: Path(channel_files(judged.manifest.files[row])[0]).name for row in chosen}
+    titles = [f"{ranks[row]}: {drawn[row]}, Dice {np.nanmean(dice[row]):.3f}"
+              for row in chosen]  # fmt: skip
+    runtime = start_runtime(Recipe(device=device))
+    runtime.place(adapter.graft).train(False)
+    cases = [(title, judged.manifest.paths[row]) for title, row in zip(titles, chosen, strict=True)]
+    with whole_file(folder / PICTURE) as beside:
+        _contract(adapter).draw(cases, _runner(adapter, runtime, 1), beside)
+    runtime.release(adapter.graft)
+
+
+@undisturbed()
+def segment_files(
+    domain: Domain, run: str, paths: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
+    batch_size: int, device: str, outside: Outside = "flag",
+) -> pd.DataFrame:  # fmt: skip
+    """Writes the predicted mask of every file into the folder `out`, and a table `segmentations.csv` beside them.
+
+    One row a file: its path, that of its mask, and the size of every class. With `skip_unreadable`, files that cannot
+    be read have an `error` instead; without it they are all reported at the end, and the masks of the others are there.
+    outside: whether scans unlike those of the training have the reason in a column `outside`, or count as unreadable.
+
+    Raises OutputError without a folder to write into, UnreadableError.
+    """
+    import pandas as pd
+
+    if out is None:
+        raise OutputError("masks are written into files: name a folder with --out")
+    if Path(out).is_file() or Path(out).suffix.lower() == ".csv":
+        raise OutputError(f"{out}: --out must be a folder for masks, this is a file; the table goes into it")
+    adapter = open_adapter(run, domain, weights)
+    runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
+    runtime.place(adapter.graft).train(False)
+    contract, apply = _contract(adapter), _runner(adapter, runtime, batch_size)
+    watch = None
+    if domain.watch is not None and adapter.record.get("seen"):
+        watch = domain.watch(contract, {"": adapter.record["seen"]}, outside)
+    names = contract.mask_names(paths)
+    _check_free(Path(out), names)
+    rows: list[dict[str, Any]] = []
+    failures = []
+    with progress("segmenting", len(paths)) as advance:
+        for path, name in zip(paths, names, strict=True):
+            try:
+                if watch is not None:
+                    watch.read(path)
+                with whole_file(Path(out) / name) as beside:
+                    rows.append({"path": path, "mask": name, **contract.segment(path, apply, beside)})
+            except EXAMPLE_ERRORS as error:
+                failures.append(Unreadable(path, str(error)))
+                rows.append({"path": path, "mask": None, "error": str(error)})
+            advance(1, "")
+    table = pd.DataFrame(rows)
+    if watch is not None and watch.outside:
+        log.warning(
+            "%d of %d files are unlike the training's: see the column `outside`", len(watch.outside), len(paths)
+        )
+        table["outside"] = table["path"].map(watch.outside)
+    with whole_file(Path(out) / TABLE) as beside:
+        table.to_csv(beside, index=False, float_format="%.9g")
+    if failures and not skip_unreadable:
+        rest = f"\nthe others' masks are in {out}" if len(failures) < len(paths) else ""
+        raise UnreadableError(unreadable_report(failures) + rest)
+    if failures:
+        log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(paths))
+    return table
+
+
+def _check_free(folder: Path, names: Sequence[str]) -> None:
+    """Raises OutputError where a mask would take the place of a file that an earlier prediction did not write: the true
+    masks are often called so."""
+    import pandas as pd
+
+    table, own = folder / TABLE, set[str]()
+    try:
+        if table.is_file():
+            found = pd.read_csv(table, dtype=str)
+            if "mask" not in found:
+                raise ValueError(f"expected a column 'mask', found {', '.join(map(repr, found))}")
+            own = set(found["mask"].dropna())
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{table}: does not say which masks an earlier prediction wrote ({error}); name another "
+                          "--out, or delete it") from error  # fmt: skip
+    taken = [name for name in names if (folder / name).exists() and name not in own]
+    if taken:
+        listed = ", ".join(taken[:5])
+        raise OutputError(
+            f"{folder}: files that no earlier prediction wrote would be lost: {listed}; name another --out"
+        )
+
+
+def _contract(adapter: Adapter) -> MaskContract:
+    return cast(MaskContract, adapter.backbone.contract)
+
+
+def _runner(adapter: Adapter, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:
+    """The graft as a function of patches (batch, channels, *size), on the CPU as its logits are, float32; at most
+    `batch_size` go through the network together."""
+
+    def maps(patches: Features) -> Tensor:
+        outputs = adapter.graft.outputs(runtime.send(patches))
+        return outputs.values.float().cpu()  # noqa: PD011  # of features, not of a table
+
+    def run(patches: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        for part in torch.split(patches, batch_size):
+            with torch.no_grad(), runtime.autocast():  # sliding windows are weighted in place
+                found += in_pieces(maps, Features(part))
+        return torch.cat(found)
+
+    return run

@@ -1,0 +1,1 @@
+"""Backbones, heads, what a strategy means for them, and what is kept of them."""

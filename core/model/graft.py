@@ -1,0 +1,197 @@
+"""A backbone with a head on it: the module that is trained. It knows what is frozen: `.train()` cannot undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.errors import AdapterError, SettingsError
+from graftwork.core.model.backbone import FRAMES, MAPS, Backbone, named_tensors
+from graftwork.core.model.decoder import Decoder, make_decoder
+from graftwork.core.model.folding import folded
+from graftwork.core.model.head_records import DEFAULT_HEAD, find_head
+from graftwork.core.model.heads import Head
+from graftwork.core.model.neighbour_head import NeighbourHead
+from graftwork.core.model.plan import Phase, Plan, make_plan
+from graftwork.core.model.strategies import Strategy
+from graftwork.core.recipe import Recipe
+from graftwork.core.tasks import Task, find_task
+from graftwork.core.tensor_files import digest
+from graftwork.core.types import Features
+
+AnyHead = Head | NeighbourHead | Decoder
+
+
+class Graft(nn.Module):
+    """`head(backbone(features))`, frozen as the plan says, from the moment it is made.
+
+    Tensors are named `backbone.…` and `head.…`. Frozen parameters ask for no gradient, stages below the
+    frontier run without a graph, and modules outside the plan's live stages stay in evaluation mode
+    whatever mode is asked for: their running statistics do not move and their dropout is off.
+    """
+
+    def __init__(self, backbone: Backbone, head: AnyHead, plan: Plan, *, recompute: bool = False) -> None:
+        super().__init__()
+        self.stages = backbone
+        self.backbone = backbone.network
+        self.head = head
+        self.plan = plan
+        self.recompute = recompute
+        batch_norms = [name for name, module in self.backbone.named_modules() if isinstance(module, _BatchNorm)]
+        # Running a BatchNorm again would move its statistics twice.
+        self.kept = {stage.name for stage in backbone.stages if any(map(stage.holds, batch_norms))}
+        self.frontier = plan.phases[0].frontier
+        self._folded: Backbone | None = None
+        trainable = set(plan.trainable)
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(name in trainable)
+        self.train(False)
+
+    def forward(self, features: Features, start: int = 0) -> Tensor:
+        """Head outputs (batch, outputs) from features that stages before `start` have been through."""
+        return self.outputs(features, start).values
+
+    def outputs(self, features: Features, start: int = 0) -> Features:
+        """The same with lengths: where the backbone gives frames, (batch, frames, outputs); where it gives maps,
+        (batch, outputs, *spatial) beside the true masks."""
+        frontier, masks = max(start, self.frontier), features.masks
+        if frontier > start:
+            with torch.no_grad():
+                frozen = min(frontier, self.plan.frontier)  # what lies above waits for its turn to learn
+                features = self._for_inference().run(features, start, frozen) if frozen > start else features
+                features = self.stages.run(features, max(start, frozen), frontier)
+        if self.recompute and self.training and torch.is_grad_enabled():
+            for stage in self.stages.stages[frontier:]:
+                run = partial(stage.run, self.backbone)
+                features = run(features) if stage.name in self.kept else checkpoint(run, features, use_reentrant=False)
+        else:
+            features = self.stages.run(features, frontier)
+        if isinstance(self.head, Decoder):
+            return Features(self.head(features), masks=masks)
+        return Features(cast(Tensor, self.head(features.values)), features.lengths)
+
+    def _for_inference(self) -> Backbone:
+        """The stages that no phase trains, as they run fastest; made when they run for the first time."""
+        if self._folded is None:
+            self._folded = folded(self.stages, self.plan.frontier)
+        return self._folded
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Graft:
+        """Called by torch where tensors change their place or format; what was made of the old ones is forgotten."""
+        self._folded = None
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def enter(self, phase: Phase) -> None:
+        """What waits in this phase is frozen like the rest: it runs without a graph, in evaluation mode."""
+        if phase.frontier != self.frontier:
+            self.frontier = phase.frontier
+            self.train(self.training)
+
+    def train(self, mode: bool = True) -> Graft:
+        """Training mode for the head and the live stages only."""
+        live = [self.stages.stages[index] for index in self.plan.live if index >= self.frontier]
+        everything = len(live) == len(self.stages.stages)
+        for name, module in self.backbone.named_modules():
+            module.training = mode and (everything or any(stage.holds(name) for stage in live))
+        for module in self.head.modules():
+            module.training = mode
+        self.training = mode
+        return self
+
+    def moving_buffers(self) -> list[Tensor]:
+        """Buffers of live stages: what training moves without a gradient."""
+        parameters = {f"backbone.{name}" for name, _ in self.backbone.named_parameters()}
+        return [value for name, value in self.learnt().items()
+                if name.startswith("backbone.") and name not in parameters]  # fmt: skip
+
+    def learnt(self) -> dict[str, Tensor]:
+        """What training may change, by name: trainable tensors, buffers of live stages, the whole head."""
+        trainable = set(self.plan.trainable)
+        parameters = {name for name, _ in self.backbone.named_parameters()}
+        kept = {
+            f"backbone.{name}": value
+            for name, value in named_tensors(self.backbone).items()
+            if name in trainable or (name not in parameters and self.stages.stage_of(name) in self.plan.live)
+        }
+        return kept | {f"head.{name}": value for name, value in named_tensors(self.head).items()}
+
+    def frozen(self) -> dict[str, Tensor]:
+        """What training must not change, by name: everything that is not `learnt`."""
+        learnt = self.learnt().keys()
+        return {
+            f"backbone.{name}": value
+            for name, value in named_tensors(self.backbone).items()
+            if f"backbone.{name}" not in learnt
+        }
+
+    def frozen_digests(self) -> dict[str, str]:
+        """SHA-256 of every frozen tensor by name."""
+        return {name: digest({name: value}) for name, value in self.frozen().items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copies learnt tensors back in. Raises AdapterError if names or shapes differ from what this graft learns."""
+        own = self.learnt()
+        if own.keys() != tensors.keys():
+            missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+            raise AdapterError(f"learnt tensors do not match: missing {missing[:5]}, unexpected {extra[:5]}")
+        for name, value in own.items():
+            if value.shape != tensors[name].shape:
+                raise AdapterError(f"{name}: expected shape {tuple(value.shape)}, found {tuple(tensors[name].shape)}")
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(tensors[name])
+
+
+WANTED = {"vector": "one vector an example", "frames": "frames (speech backbones: --pooling none)",
+          "maps": "maps (load_backbone with mask_values)"}  # fmt: skip
+"""What a target asks of the backbone's last stage."""
+
+
+def plan_run(backbone: Backbone, strategy: Strategy, recipe: Recipe, manifest: Manifest) -> Plan:
+    """How a run on these rows would learn; the backbone is left as it is. Raises what `make_graft` raises."""
+    light = backbone.copy_sharing_tensors()
+    return make_graft(light, strategy, recipe, manifest.task, manifest.classes, len(manifest)).plan
+
+
+def make_graft(
+    backbone: Backbone, strategy: Strategy, recipe: Recipe, task: Task | str, classes: tuple[str, ...], rows: int
+) -> Graft:
+    """The backbone, which is changed and kept, under a new head for the task, frozen as the strategy says.
+
+    What a strategy inserts is drawn from torch's generator, after the head. rows: how many training examples
+    a head of neighbours will hold. Raises SettingsError for a strategy that the backbone cannot carry.
+    """
+    task, record = find_task(task), strategy.record
+    outputs = task.output_count(classes)
+    last = backbone.stages[-1].name
+    frames, maps = last == FRAMES, last == MAPS
+    if task.output != ("frames" if frames else "maps" if maps else "vector"):
+        raise SettingsError(f"a {task} target needs {WANTED[task.output]}; {backbone.id} ends in stage {last!r}")
+    if maps and recipe.head != DEFAULT_HEAD:
+        raise SettingsError(f"head {recipe.head}: masks have a decoder of their own; leave --head out")
+    asked = find_head(recipe.head)
+    if asked.single_labels and (task.ordered or not task.one_class):
+        raise SettingsError(f"head {asked.name} {asked.reason}, the task is {task}")
+    head: AnyHead
+    if maps:
+        head = make_decoder(backbone, outputs)
+    else:
+        head = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale, task.last_layer)
+    if frames and backbone.frame_head is not None and isinstance(head, Head) and not record.random_weights:
+        head.begin_with(backbone.frame_head, classes)
+    if record.solver == "neighbours" and task.vote is not None:
+        head = NeighbourHead(backbone.feature_dim, outputs, task.vote, rows)
+    inserted: tuple[str, ...] = ()
+    if record.insert is not None:
+        backbone, inserted = record.insert(backbone, recipe, strategy.number)
+    plan = make_plan(strategy, backbone, head, inserted=inserted, stage_decay=recipe.stage_decay,
+                     solvable=task.linear_problems is not None, head_start=recipe.head_start)  # fmt: skip
+    return Graft(backbone, head, plan, recompute=recipe.recompute == "on")

@@ -1,0 +1,132 @@
+"""What a manifest holds, before anything is trained: counts, balance, groups, and files with the same content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.evaluation.evaluation import counted
+from graftwork.core.data.manifest import PARTS, Manifest
+
+SHOWN = 10
+"""Sets of files that are written out; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
+    groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has.
+    same_content: sets of rows whose files hold the same; conflicts: those sets whose targets differ; conflicting: their
+    files, each with its target; leaks: pairs in different parts."""
+
+    manifest: Manifest
+    classes: dict[str, dict[str, int]]
+    range: tuple[float, float, float] | None
+    groups: dict[str, int] | None
+    classes_per_group: float | None
+    single_group_classes: tuple[str, ...]
+    same_content: int
+    conflicts: int
+    conflicting: tuple[dict[str, str], ...]
+    leaks: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "manifest"}
+        return {"source": self.manifest.source, "rows": len(self.manifest), "task": self.manifest.task.name,
+                "target": self.manifest.target} | fields  # fmt: skip
+
+    def __str__(self) -> str:
+        manifest = self.manifest
+        lines = [f"{manifest.source}: {len(manifest)} rows, {manifest.task} target {manifest.target!r}"]
+        lines += [f"  {line}" for line in manifest.task.summary(manifest.values, manifest.classes)]
+        width = max(map(len, self.classes), default=0)
+        for name, counts in self.classes.items():
+            parts = "  ".join(f"{part} {counts[part]}" for part in PARTS if part in counts)
+            share = counts["all"] / len(manifest)
+            lines.append(
+                f"  {name:<{width}}  {counts['all']:>6}  {share:6.1%}  {'█' * round(30 * share):<30}  {parts}".rstrip()
+            )
+        if self.groups is not None:
+            least, most = self.groups["smallest"], self.groups["largest"]
+            lines.append(f"{counted(self.groups['count'], 'group')} of {'' if least == most else f'{least} to '}"
+                         f"{counted(most, 'row')}")  # fmt: skip
+            if self.single_group_classes:
+                named = ", ".join(map(repr, self.single_group_classes))
+                lines.append(f"  only one group has {named}: no split keeps groups apart and has such a class on both "
+                             "sides; it takes rows of further groups")  # fmt: skip
+            if self.classes_per_group == 1 and len(self.classes) > 1:
+                lines.append("  each group has one class only: judge with group-disjoint folds (--group, --folds), or "
+                             "the model may learn the groups")  # fmt: skip
+        if self.same_content:
+            lines.append(
+                f"{self.same_content} sets of rows hold the same file content: drawn splits keep them together"
+            )
+        if self.conflicts:
+            lines.append(f"  {self.conflicts} of these sets have different targets:")
+            lines += [f"    {', '.join(f'{path}: {target}' for path, target in one.items())}"
+                      for one in self.conflicting[:SHOWN]]  # fmt: skip
+            if self.conflicts > SHOWN:
+                lines.append(f"    … and {self.conflicts - SHOWN} more (--json names all)")
+        if self.leaks:
+            lines.append(f"  {self.leaks} pairs lie in different parts of the split column: test numbers may flatter")
+        return "\n".join(lines)
+
+
+def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> Overview:
+    """Counts everything; reads every file once. held: for masks, the values that
+    every row's holds."""
+    digests = manifest.contents()
+    same: dict[str, list[int]] = {}
+    for row, value in enumerate(digests):
+        same.setdefault(value, []).append(row)
+    sets = [rows for rows in same.values() if len(rows) > 1]
+    values = np.asarray(manifest.values)
+    files, targets = manifest.files, manifest.targets
+    conflicting = tuple({files[row]: str(targets[row]) for row in rows} for rows in sets
+                      if any(not np.array_equal(values[row], values[rows[0]]) for row in rows))  # fmt: skip
+    groups = per_group = None
+    alone: tuple[str, ...] = ()
+    if manifest.groups is not None:
+        counts = Counter(manifest.groups)
+        groups = {"count": len(counts), "smallest": min(counts.values()), "largest": max(counts.values())}
+        pairs = {(group, str(value)) for group, value in zip(manifest.groups, values.tolist(), strict=True)}
+        per_group = None if held is not None else len(pairs) / len(counts)
+        if manifest.task.one_class and len(counts) > 1:
+            of_class = Counter(value for _, value in pairs)
+            alone = tuple(name for place, name in enumerate(manifest.classes) if of_class[str(place)] == 1)
+    return Overview(
+        manifest,
+        _counts(manifest, _memberships(manifest, held)),
+        manifest.task.value_range(values),
+        groups,
+        per_group,
+        alone,
+        len(sets),
+        len(conflicting),
+        conflicting,
+        len(manifest.shared_content()),
+    )
+
+
+def _memberships(manifest: Manifest, held: Sequence[tuple[int, ...]] | None) -> dict[str, NDArray[np.bool_]]:
+    """Which rows (rows,) belong to every class; none for text and numbers."""
+    if held is not None:
+        return {str(value): np.array([value in own for own in held]) for value in sorted(set().union(*held))}
+    return manifest.task.members(np.asarray(manifest.values), manifest.classes)
+
+
+def _counts(manifest: Manifest, memberships: dict[str, NDArray[np.bool_]]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for name, members in memberships.items():
+        counts = {"all": int(members.sum())}
+        if manifest.parts is not None:
+            own = np.array(manifest.parts)
+            counts |= {part: int((members & (own == part)).sum()) for part in PARTS if (own == part).any()}
+        found[name] = counts
+    return found

@@ -1,0 +1,135 @@
+"""The folder of a run: whether it may be written to, and everything that is written into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graftwork.core.errors import OutputError
+from graftwork.core.evaluation.evaluation import Judged
+from graftwork.core.files import OURS, locked, remove_leftovers, whole_file, write_json
+from graftwork.core.recipe import PLACE
+from graftwork.core.tasks.task import Drawn
+
+RUN = "run.json"
+FINISHED, UNFINISHED = "finished", "unfinished"
+
+INNER = ("recipe", "data", "examples")
+"""Fields of a run's record that hold fields of their own."""
+
+
+def claim_folder(folder: Path, resume: bool) -> None:
+    """Checks that a run may write here; makes nothing. Raises OutputError for another run's folder or a file."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: --out must be a folder, this is a file")
+    state = run_state(folder)
+    if resume:
+        if state == UNFINISHED:
+            return
+        found = "a finished run" if state == FINISHED else "no run"
+        raise OutputError(f"{folder}: --resume goes on with an unfinished run, found {found}")
+    if state == FINISHED:
+        raise OutputError(f"{folder}: holds a finished run; name another --out, or delete it first")
+    if state == UNFINISHED:
+        raise OutputError(f"{folder}: holds an unfinished run; go on with --resume, name another --out, or delete it")
+    if folder.exists() and any(not path.name.startswith(OURS) for path in folder.iterdir()):
+        raise OutputError(f"{folder}: is not empty; name another --out")
+
+
+def check_same_run(folder: Path, record: dict[str, Any]) -> None:
+    """Raises OutputError that names what differs where the folder's unfinished run was asked for otherwise: its
+    finished folds would be taken for folds of this run. Device and workers may change."""
+    begun, asked = (_settings(one) for one in (run_record(folder) or {}, json.loads(json.dumps(record))))
+    if record.get("examples") and "examples" not in (run_record(folder) or {}):
+        raise OutputError(f"{folder}: the interrupted run was begun by an earlier version, which did not note what its "
+                          "files held; name another --out")  # fmt: skip
+    changed = sorted(name for name in asked if begun.get(name) != asked[name])
+    if changed:
+        raise OutputError(f"{folder}: the interrupted run had another {', '.join(changed)}; resume with the same")
+
+
+@contextmanager
+def writing_run(folder: Path, record: dict[str, Any], resume: bool) -> Iterator[None]:
+    """While the block runs, the folder is this run's, and says that it is unfinished.
+
+    What a killed run has left half-written is removed. Raises OutputError where another process is writing there, or
+    has done so since the folder was claimed.
+    """
+    with locked(folder):
+        claim_folder(folder, resume)
+        remove_leftovers(folder)
+        mark(folder, record, UNFINISHED)
+        yield
+
+
+def mark(folder: Path, record: dict[str, Any], state: str) -> None:
+    """Writes the run's record with its state."""
+    write_json(folder / RUN, {**record, "state": state})
+
+
+def write_judged(folder: Path, judged: Sequence[Judged], extra: dict[str, Any]) -> None:
+    """Writes `metrics.json`, `predictions.csv` and the pictures of the last part given (the test's)."""
+    from graftwork.core.evaluation.plots import draw_evaluation
+
+    write_json(folder / "metrics.json", {part.part: part.evaluation.to_json() for part in judged} | extra)
+    write_predictions(folder / "predictions.csv", judged)
+    if judged:
+        last = judged[-1]
+        manifest = last.manifest
+        draw_evaluation(folder, manifest.task, Drawn(np.asarray(manifest.values), last.predictions, manifest.classes,
+                                                     manifest.target, last.evaluation.confusion))  # fmt: skip
+
+
+def write_predictions(path: Path, judged: Sequence[Judged]) -> None:
+    """One CSV row for every judged example: path, row, part, fold, group, target, prediction and probabilities."""
+    import pandas as pd
+
+    tables = []
+    for part in judged:
+        manifest = part.manifest
+        table = pd.DataFrame({"path": list(manifest.files), "row": list(manifest.rows or range(len(manifest)))})
+        table["part"] = part.part
+        if part.folds is not None:
+            table["fold"] = part.folds + 1
+        if manifest.groups is not None:
+            table["group"] = list(manifest.groups)
+        columns = manifest.task.target_columns(manifest.targets, manifest.classes)
+        columns |= manifest.task.prediction_columns(part.predictions, manifest.classes)
+        tables.append(table.assign(**columns))
+    if tables:
+        with whole_file(path) as beside:
+            pd.concat(tables, ignore_index=True).to_csv(beside, index=False, float_format="%.9g")
+
+
+def _settings(record: dict[str, Any]) -> dict[str, Any]:
+    flat = dict(record)
+    for name in INNER:
+        flat |= record.get(name, {})
+    return {name: value for name, value in flat.items() if name not in ("state", *INNER, *PLACE)}
+
+
+def run_state(folder: Path) -> str | None:
+    """`FINISHED` or `UNFINISHED`; None where there is no run."""
+    record = run_record(folder)
+    return None if record is None else str(record.get("state"))
+
+
+def run_record(folder: Path) -> dict[str, Any] | None:
+    """What `run.json` says, None where there is none. Raises OutputError if it is broken."""
+    try:
+        record = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("expected an object")
+        wrong = [name for name in INNER if not isinstance(record.get(name, {}), dict)]
+        if wrong:
+            raise ValueError(f"expected an object in {', '.join(wrong)}")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise OutputError(f"{folder / RUN}: cannot be read ({error}); name another --out") from error
+    return record

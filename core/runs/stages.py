@@ -1,0 +1,171 @@
+"""Where in a backbone the targets can be read off best: a linear probe at every stage, all from one pass."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.model.backbone import Backbone, Stage, named_tensors
+from graftwork.core.errors import TrainingError
+from graftwork.core.evaluation.evaluation import Evaluation
+from graftwork.core.data.examples import Examples, Unreadable
+from graftwork.core.files import whole_file, write_json
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.runs.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
+from graftwork.core.recipe import Recipe
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.tasks import Task
+from graftwork.core.types import Features, padding_mask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageScore:
+    """width: channels of the stage's output, pooled. evaluation: of a cross-validated probe on them."""
+
+    name: str
+    width: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The stages of a backbone in order, each with what it is worth."""
+
+    backbone: str
+    weights: str | None
+    digest: str
+    task: Task
+    folds: int
+    stages: tuple[StageScore, ...]
+    left_out: tuple[Unreadable, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an undefined number is None."""
+        return {
+            "backbone": {"id": self.backbone, "weights": self.weights, "digest": self.digest},
+            "folds": self.folds,
+            "score": self.task.metric,
+            "stages": [
+                {"name": stage.name, "width": stage.width, "metrics": stage.evaluation.to_json()}
+                for stage in self.stages
+            ],
+            "left_out": [vars(one) for one in self.left_out],
+        }
+
+
+@undisturbed()
+def inspect_stages(inspection: Inspection, id: str, weights: str | None) -> Depth:
+    """A backbone's stages, judged on the manifest."""
+    start_runtime(inspection.recipe)  # a device that is not there is known before files are read
+    manifest, folds = read_folds(inspection)
+    backbone, examples = open_backbone(inspection, id, weights, manifest)
+    scores = probe_stages(backbone, examples, remaining(folds, manifest, examples), inspection.recipe)
+    doubtful = [stage for stage in scores if stage.evaluation.caution is not None]
+    if doubtful:
+        log.warning("%s: %s", ", ".join(stage.name for stage in doubtful), doubtful[0].evaluation.caution)
+    return Depth(backbone.id, backbone.weights, backbone.digest(), manifest.task, inspection.folds, scores,
+                 examples.left_out)  # fmt: skip
+
+
+@undisturbed()
+def probe_stages(
+    backbone: Backbone, examples: Examples, folds: NDArray[np.int64], recipe: Recipe
+) -> tuple[StageScore, ...]:
+    """One score a stage. examples: as read from files. folds: (rows,). Every example runs through the network once."""
+    derived, widths = with_every_stage(backbone)
+    done = beyond(derived, examples, 1, start_runtime(recipe), recipe)
+    if done is None or done.tensors is None:
+        raise TrainingError(f"the vectors of {len(examples)} examples cannot be kept")
+    scores = []
+    for index, (stage, width) in enumerate(zip(backbone.stages, widths, strict=True)):
+        vectors = torch.stack([tensor[index, :width] for tensor in done.tensors]).float().numpy()
+        scores.append(StageScore(stage.name, width, cross_validated_probe(vectors, done.manifest, folds, recipe)))
+    return tuple(scores)
+
+
+def with_every_stage(backbone: Backbone) -> tuple[Backbone, tuple[int, ...]]:
+    """The backbone as one stage that gives the pooled output of every stage, (batch, stages, widest), padded with
+    zeros behind each stage's own width; and these widths."""
+    features, widths = backbone.contract.collate([backbone.contract.blank()]), []
+    with torch.no_grad():
+        for stage in backbone.stages:
+            features = stage.run(backbone.network, features)
+            widths.append(pooled(features, stage.channel_axis).shape[1])
+    # The store tells runs apart by what a partial has bound: each stage by itself, under a name that has its place.
+    run = partial(
+        run_every_stage,
+        widest=max(widths),
+        channel_axes=tuple(stage.channel_axis for stage in backbone.stages),
+        **{f"stage_{place}": stage for place, stage in enumerate(backbone.stages)},
+    )
+    every = Stage("every stage", run, tuple(named_tensors(backbone.network)))
+    derived = Backbone(backbone.id, backbone.network, (every,), backbone.contract, max(widths), backbone.options,
+                       backbone.weights, backbone.build)  # fmt: skip
+    return derived, tuple(widths)
+
+
+def run_every_stage(
+    network: nn.Module, features: Features, /, *, widest: int, channel_axes: tuple[int, ...], **stages: Stage
+) -> Features:
+    """Runs the stages in the order given: (batch, …) -> (batch, stages, widest), float32."""
+    vectors = []
+    for stage, axis in zip(stages.values(), channel_axes, strict=True):
+        features = stage.run(network, features)
+        vector = pooled(features, axis)
+        vectors.append(nn.functional.pad(vector, (0, widest - vector.shape[1])))
+    return Features(torch.stack(vectors, dim=1))
+
+
+def pooled(features: Features, channel_axis: int = 1) -> Tensor:
+    """The mean over space or time, (batch, channels), float32; of sequences over their valid steps only.
+
+    Channels are the axis `channel_axis` of images and volumes, and the last one of sequences (batch, time, channels);
+    vectors (batch, channels) stay as they are.
+    """
+    values = features.values.float()
+    if values.dim() == 2:
+        return values
+    sequence = values.dim() == 3
+    if not sequence:
+        return values.movedim(channel_axis, 1).flatten(2).mean(dim=2)
+    if features.lengths is None:
+        return values.mean(dim=1)
+    padding = padding_mask(features.lengths, values.shape[1], values.device)
+    return values.masked_fill(padding[..., None], 0.0).sum(dim=1) / features.lengths[:, None].to(values.device)
+
+
+def write_depth(folder: Path, depth: Depth) -> None:
+    """Writes `stages.json` and `stages.png`."""
+    write_json(folder / "stages.json", depth.to_json())
+    draw_depth(folder / "stages.png", depth)
+
+
+def draw_depth(path: Path, depth: Depth) -> None:
+    """Score with its interval over the stages; one that is undefined leaves a gap."""
+    from matplotlib.figure import Figure
+
+    name = depth.task.metric
+    found = [stage.evaluation.metrics[name] for stage in depth.stages]
+    value, low, high = (np.array([getattr(one, part) for one in found]) for part in ("value", "low", "high"))
+    figure = Figure(figsize=(max(5.0, 1.5 + 0.5 * len(found)), 4), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(found))
+    # A percentile interval need not contain its value.
+    ends = np.maximum(np.stack([value - low, high - value]), 0)
+    axes.errorbar(places, value, yerr=ends, marker="o", capsize=3)
+    axes.set(ylabel=name, title=f"{depth.backbone}: probe at every stage")
+    axes.set_xticks(places, [stage.name for stage in depth.stages], rotation=60, ha="right")
+    with whole_file(path) as beside:
+        # Without metadata the same numbers are the same bytes.
+        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})

@@ -1,0 +1,264 @@
+"""From a backbone and a manifest to what was learnt: the way through plan, frozen stages, training and proof."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graftwork.core.activation_cache.activations import agreed, beyond, mapped, vectors
+from graftwork.core.activation_cache.compiled_stages import UNCOMPILED
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
+from graftwork.core.data.examples import Examples, read_examples
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.patches import fixed_patches, in_patches, whole
+from graftwork.core.data.views import all_views
+from graftwork.core.errors import SettingsError, TrainingError
+from graftwork.core.model.adapter import Adapter, make_adapter
+from graftwork.core.model.backbone import Backbone, named_tensors, refuse_non_finite
+from graftwork.core.model.freezing_proof import FreezingProof, prove_frozen
+from graftwork.core.model.graft import Graft, make_graft
+from graftwork.core.model.heads import Head
+from graftwork.core.model.neighbour_head import NeighbourHead
+from graftwork.core.model.plan import Plan
+from graftwork.core.model.strategies import Strategy, parse_strategy
+from graftwork.core.recipe import PLACE, Recipe
+from graftwork.core.training.checkpoint import remove_checkpoint
+from graftwork.core.training.history import HistoryRow
+from graftwork.core.training.linear_probe import fit_probe
+from graftwork.core.training.loop import Checkpoints, OnEpoch, train
+from graftwork.core.training.neighbours import fit_neighbours
+from graftwork.core.types import Augment
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 300.0
+"""Within long epochs the run is kept this often; at the end of each epoch always."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run: what was learnt, its course, and the proof that the rest did not move.
+
+    best_epoch: counted from 1; None for a probe, which has no epochs. rows: what it learnt from; val: what its epoch
+    was chosen by, if anything.
+    """
+
+    adapter: Adapter
+    history: tuple[HistoryRow, ...]
+    proof: FreezingProof
+    best_epoch: int | None
+    rows: Manifest
+    val: Manifest | None
+
+
+@undisturbed()
+def finetune(
+    backbone: Backbone,
+    train_rows: Manifest | Examples,
+    val_rows: Manifest | Examples | None = None,
+    *,
+    strategy: str | Strategy = "probe",
+    recipe: Recipe | None = None,
+    augment: Augment | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    on_epoch: OnEpoch | None = None,
+) -> Run:
+    """Adapts a copy of the backbone to the training rows; the backbone itself is left as it is.
+
+    val_rows: choose the best epoch and stop the run early; without them the last epoch is kept. A probe
+    needs none. augment: the random change used where the recipe turns augmentation on. checkpoints: a
+    folder where the unfinished run is kept; `resume` takes up what is kept there. on_epoch: is told every
+    finished epoch.
+
+    Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry,
+    UnreadableError for files, TrainingError if the loss stops being finite, OutputError for a checkpoint that is
+    damaged or of another run, FreezingError if a frozen tensor moved.
+    """
+    recipe = recipe or Recipe()
+    asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+    runtime = start_runtime(recipe)
+    rows = agreed(_examples(train_rows, backbone), runtime)
+    val = None if val_rows is None or not len(val_rows) else agreed(_examples(val_rows, backbone), runtime)
+    graft = new_graft(backbone, rows.manifest, asked, recipe)
+    chosen = None if val is None or graft.plan.solver != "gradient" else val.manifest
+    before = graft.frozen_digests()
+    history: tuple[HistoryRow, ...] = ()
+    best_epoch = None
+    augment = augment if augmented(graft.plan, recipe) else None
+    drawn_val = None
+    if rows.manifest.task.output == "maps":
+        augment = in_patches(rows, changed=augment is not None)
+        drawn_val = None if val is None else in_patches(val, changed=False)
+    if graft.plan.solver != "gradient":
+        _solve(graft, rows, recipe, runtime, augment)
+    else:
+        kept = None
+        if checkpoints is not None:
+            settings = run_settings(backbone, rows, val, asked, recipe, augment)
+            kept = Checkpoints(checkpoints, settings, checkpoint_seconds, resume)
+        if graft.plan.head_start == "probe" and (kept is None or not resume):  # a resumed run has its head already
+            _start_head(graft, backbone, rows, recipe, runtime)
+        if graft.plan.frontier > 0:
+            rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val)
+        rows = mapped(backbone, rows, runtime, recipe)
+        val = None if val is None else mapped(backbone, val, runtime, recipe)
+        if drawn_val is not None and val is not None and val.stage == 0:
+            val = fixed_patches(val, drawn_val, recipe)
+        history, best_epoch = train(graft, rows, val, recipe=recipe, runtime=runtime, augment=augment,
+                                    checkpoints=kept, on_epoch=on_epoch or _log_epoch)  # fmt: skip
+    runtime.release(graft).train(False)
+    proof = prove_frozen(before, graft)
+    if checkpoints is not None and runtime.rank == 0:
+        remove_checkpoint(checkpoints)
+    adapter = make_adapter(graft, rows.manifest, recipe, proof, best_epoch)
+    if recipe.compile == "on" and graft.plan.frontier > 0:
+        blank = backbone.contract.collate([backbone.contract.blank()])
+        if blank.lengths is not None:
+            adapter.record["training"]["uncompiled"] = UNCOMPILED
+    return Run(adapter, history, proof, best_epoch, rows.manifest, chosen)
+
+
+@undisturbed()
+def new_graft(backbone: Backbone, manifest: Manifest, strategy: Strategy, recipe: Recipe) -> Graft:
+    """A copy of the backbone, or the same architecture afresh where the strategy begins at random weights, under a new
+    head, frozen as planned.
+
+    Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry.
+    """
+    seed_everything(recipe.seed)
+    own = backbone.copy()
+    refuse_non_finite(named_tensors(own.network), backbone.id)
+    if strategy.record.random_weights and backbone.build is not None:
+        own = backbone.with_network(backbone.build().eval())
+        seed_everything(recipe.seed)
+    graft = make_graft(own, strategy, recipe, manifest.task, manifest.classes, len(manifest))
+    if manifest.task.target_scale is not None and graft.plan.solver != "neighbours":
+        mean, deviation = manifest.task.target_scale(manifest.values)
+        graft.head.get_buffer("shift").fill_(mean)
+        graft.head.get_buffer("scale").fill_(deviation)
+    return graft
+
+
+def augmented(plan: Plan, recipe: Recipe) -> bool:
+    """Whether this run changes its training examples at random. Raises SettingsError for views without any change."""
+    on = recipe.augment == "on" or (recipe.augment == "auto" and plan.frontier == 0)
+    if recipe.views and recipe.views > 1 and not on:
+        raise SettingsError(
+            f"--views {recipe.views}: views of an example differ only with augmentation, which is off for "
+            f"{plan.strategy}; add --augment on"
+        )
+    return on
+
+
+@undisturbed()
+def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Strategy, recipe: Recipe) -> Examples:
+    """The examples after all stages that the strategy leaves frozen, as several runs, as of folds, can share them.
+
+    They are returned as they are where nothing is frozen, where training changes them at random, or where the
+    outputs cannot be kept.
+    """
+    manifest = examples.manifest
+    asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+    light = backbone.copy_sharing_tensors()
+    graft = make_graft(light, asked, recipe, manifest.task, manifest.classes, len(manifest))
+    drawn = manifest.task.output == "maps" and not whole(examples)
+    if graft.plan.frontier == 0 or drawn or augmented(graft.plan, recipe):
+        return examples
+    found = beyond(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
+    return examples if found is None else found
+
+
+def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augment: Augment | None) -> None:
+    ready = beyond(graft.stages, rows, len(graft.stages.stages), runtime, recipe, augment)
+    if ready is None:
+        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
+    found = vectors(ready)
+    if isinstance(graft.head, NeighbourHead):
+        neighbours = fit_neighbours(graft.head, found, all_views(ready).manifest, seed=recipe.seed)
+        log.info("%d neighbours predict held-out rows best", neighbours.count)
+        return
+    head = cast(Head, graft.head)  # a decoder is never solved
+    _fit(head, found, all_views(ready).manifest, recipe)
+    # The solver works in the target's own unit.
+    head.get_buffer("shift").zero_()
+    head.get_buffer("scale").fill_(1.0)
+
+
+def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe, runtime: Runtime) -> None:
+    """Sets the head to the probe's solution, as Kumar et al. 2022 (LP-FT) begin fine-tuning.
+
+    It is solved on the vectors of the rows, unchanged, from the network as it is before the first update: the given
+    backbone's, of which the cache may have them, unless what was inserted changes them at once.
+    """
+    network = graft.stages if graft.plan.strategy.record.changed_at_start else backbone
+    ready = beyond(network, rows, len(network.stages), runtime, recipe)
+    if ready is None:
+        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
+    head = cast(Head, graft.head)  # a plan starts no other at the probe
+    _fit(head, vectors(ready), ready.manifest, recipe)
+    # The loss is in units of the target's deviation, from its mean: so is what the layer gives.
+    layer, shift, scale = head.layers[-1], head.get_buffer("shift"), head.get_buffer("scale")
+    with torch.no_grad():
+        layer.get_parameter("weight").div_(scale[:, None])
+        layer.get_parameter("bias").sub_(shift).div_(scale)
+
+
+def _fit(head: Head, found: NDArray[np.float32], manifest: Manifest, recipe: Recipe) -> None:
+    """Solves the head's layer in the target's own unit."""
+    fit = fit_probe(head, found, manifest, balanced=recipe.class_weights == "balanced", seed=recipe.seed)
+    log.info("probe solved on %d rows with C=%s", len(found), ", ".join(f"{c:g}" for c in fit.strengths))
+
+
+def _beyond_frontier(
+    graft: Graft, rows: Examples, val: Examples | None, recipe: Recipe, runtime: Runtime, augment: Augment | None,
+    drawn_val: Augment | None,
+) -> tuple[Examples, Examples | None, Augment | None]:  # fmt: skip
+    """Both parts after the frozen stages, and no random change any more: it is in the views; or all as it was where
+    that cannot be kept. Validation rows are never changed; `drawn_val` only draws pieces of them."""
+    if recipe.views == 0 and (augment is not None or drawn_val is not None):
+        return rows, val, augment
+    frontier = graft.plan.frontier
+    stored = beyond(graft.stages, rows, frontier, runtime, recipe, augment)
+    if stored is None:
+        return rows, val, augment
+    stored_val = None if val is None else beyond(graft.stages, val, frontier, runtime, recipe, drawn_val)
+    return stored, (val if stored_val is None else all_views(stored_val)), None
+
+
+def _examples(data: Manifest | Examples, backbone: Backbone) -> Examples:
+    return data if isinstance(data, Examples) else read_examples(data, backbone.contract, frames=backbone.frames)
+
+
+def run_settings(
+    backbone: Backbone,
+    rows: Examples,
+    val: Examples | None,
+    strategy: Strategy,
+    recipe: Recipe,
+    augment: Augment | None,
+    weights: str | None = None,
+) -> dict[str, Any]:
+    """What a resumed run must share with the interrupted one. weights: the backbone's digest, where it is known."""
+    return {
+        "strategy": str(strategy),
+        "backbone": weights or backbone.digest(),
+        "input contract": backbone.contract.to_json(),
+        "training data": rows.manifest.fingerprints(),
+        "validation data": None if val is None else val.manifest.fingerprints(),
+        "augmentation": augment is not None,
+        **{name: value for name, value in dataclasses.asdict(recipe).items() if name not in PLACE},
+    }
+
+
+def _log_epoch(row: HistoryRow) -> None:
+    log.info("  ".join(f"{name} {value:g}" for name, value in row.items() if value is not None))

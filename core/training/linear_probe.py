@@ -1,0 +1,143 @@
+"""The linear probe is a convex problem: solved by scikit-learn on the frozen vectors, not by epochs."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise, repeat
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.splits import fold_numbers
+from graftwork.core.errors import TrainingError
+from graftwork.core.model.heads import Head
+from graftwork.core.tasks.linear_models import Data, Floats, LinearModel, LinearProblem, LinearSolution
+
+STRENGTHS = tuple(10.0 ** np.arange(-5.0, 3.0))
+"""Inverse L2 strengths, on standardised features, from the strongest regularisation to the weakest."""
+
+LEAST_SPREAD = 0.1
+"""Least deviation of a feature that counts, relative to the root mean square over the features."""
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class ProbeFit:
+    """Inverse L2 strength chosen for each problem that was solved: one, or one a label column."""
+
+    strengths: tuple[float, ...]
+
+
+def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, balanced: bool, seed: int) -> ProbeFit:
+    """Sets the head to the best linear map of the vectors (rows, feature_dim) onto the manifest's targets.
+
+    Logistic regression for labels, ridge regression for numbers, proportional odds for grades, on features
+    standardised over these rows;
+    the L2 strength is the one with the best held-out score in cross-validation that keeps groups together.
+    balanced: weigh classes by inverse frequency. Raises TrainingError if fewer than two classes have rows,
+    or if all rows are one group.
+    """
+    from threadpoolctl import threadpool_limits
+
+    centre, spread = standardisation(vectors)
+    task = manifest.task
+    if task.linear_problems is None or task.linear_map is None:
+        raise TrainingError(f"a probe of a {task} target is not solved, but trained")
+    units = manifest.units()
+    if not units.max():
+        raise TrainingError(
+            f"a probe needs at least two groups of rows to choose its regularisation by, found one "
+            f"of {len(units)} rows (files with the same content count as one)"
+        )
+    folds = fold_numbers(manifest.task.strata(manifest.values), units, min(FOLDS, int(units.max()) + 1), seed)
+    # Many small products: several threads spend more time waiting for each other than computing.
+    with threadpool_limits(1, user_api="blas"):
+        data, rotation = _rotated((vectors - centre) / spread)
+        problems = task.linear_problems(manifest.values, manifest.classes, balanced)
+        solved = [_choose(data, problem, folds) for problem in problems]
+    weight, bias = task.linear_map([linear for linear, _ in solved])
+    layer = head.layers[-1]
+    with torch.no_grad():
+        head.get_buffer("centre").copy_(torch.as_tensor(centre))
+        head.get_buffer("spread").copy_(torch.as_tensor(spread))
+        layer.get_parameter("weight").copy_(torch.as_tensor(weight @ rotation))
+        layer.get_parameter("bias").copy_(torch.as_tensor(bias))
+    return ProbeFit(tuple(strength for _, strength in solved))
+
+
+def standardisation(vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Mean (features,) of the vectors (rows, features), and what their difference from it is divided by (features,).
+
+    That is the standard deviation, but at least `LEAST_SPREAD` of what is usual: behind a ReLU many features are zero
+    in nearly all rows, and one new row where such a feature is not would outweigh everything else.
+    """
+    centre, spread = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
+    usual = float(np.sqrt(np.mean(spread**2)))
+    return centre, np.maximum(spread, LEAST_SPREAD * usual) if usual > 0 else np.ones_like(spread)
+
+
+def _choose(data: Floats, problem: LinearProblem, folds: NDArray[np.int64]) -> tuple[LinearSolution, float]:
+    """The solution on all rows at the strength with the best mean held-out score.
+
+    The strengths are tried from the strongest regularisation on, each solution starting from the one before, until the
+    score has fallen in every fold, or twice on average: weaker ones overfit more and take longest.
+    """
+    model: LinearModel = problem.model
+    parts = [part for part in _parts(data.astype(model.comparison_dtype, copy=False), problem.targets, folds)
+             if model.learnable(part.inside[1])]  # fmt: skip
+
+    def try_one(part: _Part, strength: float, start: LinearSolution | None) -> tuple[LinearSolution, float]:
+        linear = model.fit(*part.inside, strength, start)
+        return linear, model.score(*part.outside, linear)
+
+    starts: list[LinearSolution | None] = [None] * len(parts)
+    best, at_best, strength, falls = -np.inf, np.full(len(parts), -np.inf), STRENGTHS[0], 0
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(FOLDS, os.cpu_count() or 1)) as pool:
+        # Separable classes have no finite optimum at weak strengths; held-out scores decide, not convergence.
+        warnings.filterwarnings("ignore", message="lbfgs failed to converge")
+        for candidate in STRENGTHS if parts else ():
+            found = list(pool.map(try_one, parts, repeat(candidate), starts))
+            starts, scores = [linear for linear, _ in found], np.array([score for _, score in found])
+            falls = falls + 1 if scores.mean() <= best else 0
+            if falls == 2 or (scores < at_best).all():
+                break
+            if scores.mean() > best:
+                best, at_best, strength = float(scores.mean()), scores, candidate
+        return model.solve(data, problem.targets, strength), strength
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Data and targets without one fold, and of that fold."""
+
+    inside: tuple[Data, NDArray[Any]]
+    outside: tuple[Data, NDArray[Any]]
+
+
+def _parts(data: Data, targets: NDArray[Any], folds: NDArray[np.int64]) -> list[_Part]:
+    """One for every fold, as views of the same memory: with the rows in the order of their folds, twice, all folds but
+    one lie in one piece."""
+    order = np.argsort(folds, kind="stable")
+    data, targets = data[np.tile(order, 2)], targets[np.tile(order, 2)]
+    ends = np.cumsum(np.bincount(folds))
+    pieces = [(slice(end, start + len(order)), slice(start, end)) for start, end in pairwise([0, *ends])]
+    return [_Part((data[inside], targets[inside]), (data[outside], targets[outside])) for inside, outside in pieces]
+
+
+def _rotated(data: Floats) -> tuple[Floats, Floats]:
+    """Data in the coordinates of its own row space, and the rotation back, (columns kept, features).
+
+    With fewer rows than features this is exact for an L2 penalty and makes the problem as small as it is.
+    """
+    rows, features = data.shape
+    if rows >= features:
+        return data, np.eye(features)
+    basis, coordinates = np.linalg.qr(data.T)
+    return coordinates.T, basis.T

@@ -1,0 +1,219 @@
+"""The gradient loop: epochs, batches, updates, validation, early stopping, checkpoints. It reads from top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graftwork.core.compute.runtime import Runtime, seed_everything
+from graftwork.core.data.batches import epoch_batches
+from graftwork.core.data.examples import Examples, epoch_augment, load_batches
+from graftwork.core.errors import SettingsError, TrainingError
+from graftwork.core.evaluation.evaluation import point_metrics
+from graftwork.core.inference.outputs import graft_outputs
+from graftwork.core.model.graft import Graft
+from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
+from graftwork.core.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from graftwork.core.training.gradient_check import LearningProof
+from graftwork.core.training.gradients import Course, add_gradients
+from graftwork.core.training.history import HistoryRow
+from graftwork.core.training.optimiser import (
+    active_parameters,
+    build_optimiser,
+    row_weights,
+    set_rates,
+)
+from graftwork.core.types import Augment
+
+log = logging.getLogger(__name__)
+
+OnEpoch = Callable[[HistoryRow], None]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where an unfinished run is kept and how often within an epoch; settings tell one run from another."""
+
+    folder: Path
+    settings: dict[str, Any]
+    every_seconds: float
+    resume: bool
+
+
+def train(
+    graft: Graft,
+    rows: Examples,
+    val: Examples | None,
+    *,
+    recipe: Recipe,
+    runtime: Runtime,
+    augment: Augment | None,
+    checkpoints: Checkpoints | None,
+    on_epoch: OnEpoch,
+) -> tuple[tuple[HistoryRow, ...], int]:
+    """Trains the graft in place and leaves it with its best weights; returns the course and the best epoch (from 1).
+
+    rows, val: examples, or activations of stages below the graft's frontier. Without `val` the last epoch is
+    the best. Raises TrainingError if the loss is not finite or a tensor that should learn gets no gradient,
+    OutputError if a checkpoint does not belong here, SettingsError where BatchNorm learns from batches of fewer rows
+    than there are processes.
+    """
+    batches = [epoch_batches(rows, recipe, epoch) for epoch in range(recipe.epochs)]
+    fewest = min(len(batch) for one in batches for batch in one)
+    if fewest < runtime.processes and graft.kept:
+        # A process without rows would leave the others waiting for its part of the statistics.
+        raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows, and BatchNorm needs all of "
+                            "them: raise --batch-size, or use fewer processes")  # fmt: skip
+    runtime.place(graft)
+    optimiser = build_optimiser(graft, recipe)
+    model: Any = torch.compile(graft.outputs) if recipe.compile == "on" else graft.outputs
+    targets = rows.manifest.task.loss_targets(rows.manifest.values)
+    course = Course(graft, model, optimiser, rows, batches,
+                     sum(-(-len(one) // recipe.accumulate) for one in batches), targets,
+                     row_weights(rows.manifest, recipe), augment, recipe, runtime, LearningProof(graft))  # fmt: skip
+    position, best = Position(), dict[str, Tensor]()
+    if checkpoints is not None and checkpoints.resume:
+        position, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
+        log.info("resuming in epoch %d at batch %d", position.epoch + 1, position.batch + 1)
+
+    def keep(now: Position) -> None:
+        if checkpoints is not None and runtime.rank == 0:
+            save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
+
+    while position.epoch < recipe.epochs and position.stale < recipe.patience:
+        position = _epoch(course, position, keep, checkpoints.every_seconds if checkpoints else math.inf)
+        runtime.copy_from_first(graft.moving_buffers())
+        row: HistoryRow = {
+            "epoch": position.epoch + 1,
+            "learning_rate": optimiser.param_groups[0]["lr"],
+            "train_loss": position.loss_sum / position.loss_weight,
+        }
+        key = (0.0, float(position.epoch))
+        if val is not None:
+            key = _validate(course, val, row)
+        if key > position.best_key:
+            best = {name: value.detach().cpu().clone() for name, value in graft.learnt().items()}
+            position = replace(position, best_epoch=position.epoch, best_key=key, stale=0)
+        else:
+            position = replace(position, stale=position.stale + 1)
+        position = replace(position, epoch=position.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
+                           history=(*position.history, row))  # fmt: skip
+        on_epoch(row)
+        keep(position)
+    course.proof.close()
+    graft.restore(best)
+    return position.history, position.best_epoch + 1
+
+
+def _epoch(course: Course, position: Position, keep: Callable[[Position], None], every_seconds: float) -> Position:
+    """One epoch from the position's batch on; the result's loss sums are the whole epoch's."""
+    recipe, runtime = course.recipe, course.runtime
+    batches, updates = course.batches[position.epoch], course.updates
+    ahead = batches[position.batch :]
+    shares = [runtime.share(batch.tolist()) for batch in ahead]
+    augment = epoch_augment(course.augment, len(course.rows), recipe.seed, position.epoch)
+    filled = [share for share in shares if len(share)]
+    loaded = load_batches(course.rows, filled, augment=augment, seed=recipe.seed, epoch=position.epoch,
+                          workers=runtime.workers, pin=runtime.pins)  # fmt: skip
+    pending: deque[tuple[int, Tensor]] = deque()
+    saved = time.monotonic()
+    phase = course.graft.plan.phase_at(position.update / updates)
+    course.graft.enter(phase)
+    course.graft.train(True)
+    with progress(f"epoch {position.epoch + 1} of {recipe.epochs}{_latest(position)}", len(batches)) as advance:
+        advance(position.batch, "")
+        for share in shares:
+            features = next(loaded) if len(share) else None
+            number = position.batch
+            first = number - number % recipe.accumulate
+            window = batches[first : first + recipe.accumulate]
+            last = number == first + len(window) - 1
+            # Randomness depends on where the run stands, not on what ran before: a resumed run repeats it.
+            seed_everything(recipe.seed, position.epoch, number, runtime.rank)
+            loss = torch.zeros((), device=runtime.device)  # of a process that has no row of this batch
+            if features is not None:
+                weight = float(course.weights[np.concatenate(window)].sum())
+                done = position.update / updates
+                loss, pieces = add_gradients(course, features, share, weight, done, position.pieces, number == first)
+                position = replace(position, pieces=pieces)
+            pending.append((number, loss))
+            seen = position.loss_weight + float(course.weights[batches[number]].sum())
+            position = replace(position, batch=number + 1, loss_weight=seen)
+            if last:
+                set_rates(course.optimiser, phase, recipe, position.update, updates)
+                learning = active_parameters(course.optimiser, phase)
+                runtime.sum_gradients([parameter for _, parameter in learning])
+                course.proof.look(learning)
+                runtime.step(course.optimiser, list(course.graft.parameters()), recipe.clip_norm)
+                position = replace(position, update=position.update + 1)
+                phase = course.graft.plan.phase_at(position.update / updates)
+                course.graft.enter(phase)
+            # The loss of the batch before is looked at while the device works on this one.
+            position = _settle(course, position, pending, batches, leave=1)
+            advance(1, f"loss {position.loss_sum / max(position.loss_weight, 1e-9):.3f}")
+            if last and time.monotonic() - saved >= every_seconds:
+                position = _settle(course, position, pending, batches, leave=0)
+                keep(position)
+                saved = time.monotonic()
+    return _settle(course, position, pending, batches, leave=0)
+
+
+def _latest(position: Position) -> str:
+    """The metric of the epoch before, for the bar."""
+    row = position.history[-1] if position.history else {}
+    return "".join(
+        f", {name} {value:.3f}" for name, value in row.items() if name.startswith("val_") and value is not None
+    )
+
+
+def _settle(
+    course: Course,
+    position: Position,
+    pending: deque[tuple[int, Tensor]],
+    batches: list[NDArray[np.int64]],
+    leave: int,
+) -> Position:
+    """Adds up the losses that are known, all but `leave`. Raises TrainingError for one that is not finite."""
+    while len(pending) > leave:
+        number, loss = pending.popleft()
+        value = course.runtime.total(float(loss))
+        if not math.isfinite(value):
+            files = "\n".join(f"  {course.rows.manifest.paths[row]}" for row in batches[number])
+            raise TrainingError(
+                f"the loss is {value} in epoch {position.epoch + 1}, batch {number + 1}: lower --learning-rate, use "
+                f"--precision fp32, or look at the files of that batch{course.rows.manifest.task.loss_hint}:\n{files}"
+            )
+        position = replace(position, loss_sum=position.loss_sum + value)
+    return position
+
+
+def _validate(course: Course, val: Examples, row: HistoryRow) -> tuple[float, float]:
+    """Adds the validation loss and the watched metric to the row; returns what epochs are compared by.
+
+    The metric decides, and the loss between equal metrics. Where the rows do not define the metric, as with
+    one class only, the loss decides alone.
+    """
+    task = val.manifest.task
+    outputs = graft_outputs(course.graft, val, course.runtime, course.recipe)
+    found = point_metrics(task, val.manifest.values, task.predictions(outputs), val.manifest.classes)
+    scale = course.graft.head.get_buffer("scale").cpu() if task.target_scale is not None else torch.ones(())
+    loss = task.validation_loss(outputs, val.manifest.values, found, scale)
+    metric = found[task.metric]
+    row |= {task.validation_column: _defined(loss), f"val_{task.metric}": _defined(metric)}
+    return (0.0 if math.isnan(metric) else metric, -loss if math.isfinite(loss) else -math.inf)
+
+
+def _defined(number: float) -> float | None:
+    return None if math.isnan(number) else number

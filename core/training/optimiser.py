@@ -1,0 +1,74 @@
+"""The optimiser, its learning rates over time, and the loss. Groups are built at the start; phases switch them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.model.graft import Graft
+from graftwork.core.model.plan import Phase
+from graftwork.core.recipe import Recipe
+
+
+def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over the plan's rate groups, which keep their names; one fused kernel for all tensors of a group."""
+    parameters = dict(graft.named_parameters())
+    groups = [
+        {
+            "params": [parameters[name] for name in group.tensors],
+            "name": group.name,
+            "tensors": group.tensors,
+            "scale": group.scale,
+            "weight_decay": recipe.weight_decay if group.decay else 0.0,
+        }
+        for group in graft.plan.groups
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, phase: Phase, recipe: Recipe, update: int, updates: int) -> float:
+    """Sets every group's rate for update number `update` of `updates`, and drops gradients of groups that wait.
+
+    Returns the head's rate.
+    """
+    rate = recipe.learning_rate * rate_factor(update, updates, recipe.warmup)
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["scale"]
+        if group["name"] not in phase.groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+    return rate
+
+
+def active_parameters(optimiser: torch.optim.Optimizer, phase: Phase) -> list[tuple[str, nn.Parameter]]:
+    """Names and tensors that learn in this phase, in the order of the groups."""
+    return [
+        (name, parameter)
+        for group in optimiser.param_groups
+        if group["name"] in phase.groups
+        for name, parameter in zip(group["tensors"], group["params"], strict=True)
+    ]
+
+
+def rate_factor(update: int, updates: int, warmup: float) -> float:
+    """Linear rise over the first `warmup` of the updates, then half a cosine down to zero (Loshchilov, Hutter 2017)."""
+    rising = max(1, round(warmup * updates)) if warmup else 0
+    if update < rising:
+        return (update + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, updates - rising)))
+
+
+def row_weights(manifest: Manifest, recipe: Recipe) -> NDArray[np.float64]:
+    """How much each training row counts (rows,), mean 1: its class' inverse frequency if asked for."""
+    if recipe.class_weights == "none" or not manifest.task.one_class:
+        return np.ones(len(manifest))
+    labels = np.asarray(manifest.values, dtype=np.int64)
+    counts = np.bincount(labels, minlength=len(manifest.classes))
+    present = (counts > 0).sum()
+    weights: NDArray[np.float64] = len(labels) / (present * counts[labels])
+    return weights

@@ -1,0 +1,103 @@
+"""Calls leave the process as it was: generators, flags, variables, after errors too."""
+
+import os
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sklearn.linear_model  # noqa: F401  # sets variables when it is first imported
+import torch
+
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.errors import GraftworkError
+from graftwork.core.inference.predict import predict
+from graftwork.core.model.adapter import load_adapter
+from graftwork.core.model.strategies import parse_strategy
+from graftwork.core.runs.experiment import Experiment, cross_validate, hold_out
+from graftwork.core.training.finetuning import finetune, frozen_features
+
+
+def process_state():
+    """What a program may have set of the process, for comparison."""
+    backends = torch.backends
+    _, keys, *position = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state().tolist(), "numpy": (keys.tolist(), position), "python": random.getstate(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warns": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "cudnn": [getattr(backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")],
+        "tf32": backends.cuda.matmul.allow_tf32, "precision": torch.get_float32_matmul_precision(),
+        "threads": torch.get_num_threads(), "dtype": torch.get_default_dtype(), "gradients": torch.is_grad_enabled(),
+        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def own_state(monkeypatch):
+    """A program with a state of its own, which is not what any run sets."""
+    monkeypatch.delenv("ACCELERATE_DISABLE_RICH", raising=False)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    torch.manual_seed(11)
+    np.random.seed(12)  # noqa: NPY002
+    random.seed(13)
+    return process_state()
+
+
+@pytest.mark.parametrize("strategy", ["probe", "partial:1", "lora", "full", "scratch", "knn"])
+def test_training_and_predicting_leave_the_state_as_it_was(backbone, examples, recipe, own_state, strategy):
+    run = finetune(backbone, examples, strategy=strategy, recipe=recipe)
+    assert process_state() == own_state
+    predict(run.adapter, examples, batch_size=8, device="cpu")
+    assert process_state() == own_state
+
+
+def test_every_other_verb_does_too(domain, backbone, examples, recipe, tmp_path, own_state):
+    frozen_features(backbone, examples, "partial:1", recipe)
+    assert process_state() == own_state
+    experiment = Experiment(backbone, parse_strategy("partial:1"), recipe, None, tmp_path / "run", False)
+    hold_out(experiment, examples, 0.2, 0.2)
+    assert process_state() == own_state
+    run = cross_validate(replace(experiment, folder=tmp_path / "folds"), examples, 2, 0.2).run
+    assert process_state() == own_state
+    run.adapter.save(tmp_path / "adapter")
+    load_adapter(tmp_path / "adapter", domain.load_backbone)
+    assert process_state() == own_state
+
+
+def test_an_error_in_the_middle_leaves_it_too(backbone, examples, recipe, own_state):
+    def stop(row):
+        raise GraftworkError("enough")
+
+    with pytest.raises(GraftworkError, match="enough"):
+        finetune(backbone, examples, strategy="full", recipe=recipe, on_epoch=stop)
+    assert process_state() == own_state
+
+
+@undisturbed()
+def change(deterministic, warns):
+    torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    os.environ["ACCELERATE_DISABLE_RICH"] = "1"
+    raise ValueError("x")
+
+
+@pytest.mark.parametrize("before", [(False, False), (True, False), (True, True)])
+def test_determinism_and_variables_that_a_gpu_asks_for_are_taken_back(own_state, monkeypatch, before):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+    try:
+        state = process_state()
+        with pytest.raises(ValueError, match="x"):
+            change(not before[0], not before[1])
+        assert process_state() == state
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_equal_calls_give_equal_weights_whatever_was_drawn_before(backbone, examples, recipe):
+    learnt = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        learnt.append(finetune(backbone, examples, strategy="lora", recipe=recipe).adapter.graft.learnt())
+    assert all(torch.equal(value, learnt[1][name]) for name, value in learnt[0].items())

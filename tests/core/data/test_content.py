@@ -1,0 +1,107 @@
+"""Digests of files and of rows of archives."""
+
+import hashlib
+import os
+
+import numpy as np
+import pytest
+
+from graftwork.core.data.content import (
+    absolute_path,
+    content_digests,
+    example_exists,
+    image_of,
+    mask_of,
+    split_row_path,
+)
+from graftwork.core.errors import UnreadableError
+
+
+def test_the_digest_of_a_file_is_the_sha256_of_its_bytes(tmp_path):
+    content = os.urandom((1 << 20) + 17)
+    (tmp_path / "a.bin").write_bytes(content)
+    assert content_digests([str(tmp_path / "a.bin")]) == [hashlib.sha256(content).hexdigest()]
+
+
+def test_a_file_that_is_written_anew_gets_another_digest(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one")
+    before = content_digests([str(path)])
+    path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))
+    assert content_digests([str(path)]) != before
+    assert content_digests([str(path)]) == [hashlib.sha256(b"two").hexdigest()]
+
+
+def test_rows_of_an_archive_have_the_digests_of_their_own_bytes(tmp_path):
+    images = np.random.default_rng(0).integers(0, 9, (3, 4, 4), dtype=np.uint8)
+    images[2] = images[0]
+    np.savez(tmp_path / "set.npz", train_images=images, val_images=images[1:2])
+    rows = [f"{tmp_path / 'set.npz'}#train/{row}" for row in range(3)] + [f"{tmp_path / 'set.npz'}#val/0"]
+    found = content_digests(rows)
+    assert found[0] == found[2] == hashlib.sha256(images[0].tobytes()).hexdigest()
+    assert found[1] == found[3] != found[0]
+
+
+def test_the_path_of_a_row_is_taken_apart():
+    assert split_row_path("a/set.npz#train/17") == ("a/set.npz", "train", 17)
+    assert split_row_path("a/set.npz") is None
+    with pytest.raises(UnreadableError, match=r"expected a row such as a/set.npz#train/17"):
+        split_row_path("a/set.npz#train")
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    np.savez(tmp_path / "set.npz", train_images=np.zeros((2, 3, 3)))
+    whole = (tmp_path / "set.npz").read_bytes()
+    (tmp_path / "broken.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "noise.npz").write_bytes(b"PK\x03\x04" + b"x" * 50)
+    for row, message in {
+        "missing.png": "missing.png: cannot be read",
+        "set.npz#train/2": "the archive has 2 rows in train_images",
+        "set.npz#test/0": "cannot read test_images",
+        "broken.npz#train/0": "cannot read train_images",
+        "noise.npz#train/0": "cannot read train_images",
+    }.items():
+        with pytest.raises(UnreadableError, match=message):
+            content_digests([str(tmp_path / row)])
+
+
+def test_a_row_exists_where_its_archive_does(tmp_path):
+    np.savez(tmp_path / "set.npz", train_images=np.zeros((1, 2, 2)))
+    assert example_exists(f"{tmp_path}/set.npz#train/0")
+    assert not example_exists(f"{tmp_path}/other.npz#train/0")
+    assert example_exists(str(tmp_path))  # a folder is one volume, of a DICOM series
+    assert example_exists(f"{tmp_path}#series=1.2.3")
+    assert not example_exists(str(tmp_path / "none"))
+
+
+def test_the_digest_of_a_folder_is_of_what_its_files_hold(tmp_path):
+    for folder, order in (("one", (0, 1)), ("same", (1, 0)), ("other", (0, 2))):
+        (tmp_path / folder).mkdir()
+        for name, content in zip("ab", order, strict=True):
+            (tmp_path / folder / name).write_bytes(bytes([content]))
+    one, same, other, series = content_digests([*(str(tmp_path / name) for name in ("one", "same", "other")),
+                                                f"{tmp_path}/one#series=1.2"])  # fmt: skip
+    assert one == same
+    assert len({one, other, series}) == 3
+
+
+def test_channels_are_one_example_whose_digest_is_of_all_files_in_order(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(name.encode())
+    a, b, c = (str(tmp_path / name) for name in ("a", "b", "c"))
+    both, same, swapped, other = content_digests([f"{a}|{b}", f"{a} | {b}", f"{b}|{a}", f"{a}|{c}"])
+    assert both == same
+    assert len({both, swapped, other, *content_digests([a, b])}) == 5
+    assert example_exists(f"{a}|{b}")
+    assert not example_exists(f"{a}|{b}x")
+    assert absolute_path("a|../x/b", tmp_path) == f"{a}|{tmp_path.parent}/x/b"
+
+
+def test_an_example_with_a_mask_is_told_by_both_files(tmp_path):
+    for name, content in (("a", b"1"), ("b", b"2"), ("m", b"3"), ("n", b"4")):
+        (tmp_path / name).write_bytes(content)
+    pairs = [f"{tmp_path / image}#mask={tmp_path / mask}" for image in "ab" for mask in "mn"]
+    assert len(set(content_digests(pairs))) == 4
+    assert (image_of(pairs[0]), mask_of(pairs[0])) == (str(tmp_path / "a"), str(tmp_path / "m"))
+    assert (image_of("a.png"), mask_of("a.png")) == ("a.png", None)

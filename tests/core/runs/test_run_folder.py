@@ -1,0 +1,102 @@
+"""Whose folder it is, and what is written into it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from graftwork.core.errors import OutputError
+from graftwork.core.evaluation.evaluation import Judged, evaluate_predictions
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.runs.run_folder import (
+    FINISHED,
+    UNFINISHED,
+    check_same_run,
+    claim_folder,
+    mark,
+    write_predictions,
+    writing_run,
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "resume", "message"),
+    [
+        ("none", False, None),
+        ("empty", False, None),
+        ("file", False, "must be a folder, this is a file"),
+        ("other", False, "is not empty"),
+        (FINISHED, False, "holds a finished run"),
+        (UNFINISHED, False, "holds an unfinished run; go on with --resume"),
+        (UNFINISHED, True, None),
+        (FINISHED, True, "found a finished run"),
+        ("none", True, "found no run"),
+        ("broken", False, r"run\.json: cannot be read"),
+    ],
+)
+def test_a_folder_is_claimed_only_where_nothing_is_overwritten(tmp_path, state, resume, message):
+    folder = tmp_path / "run"
+    if state == "file":
+        folder.write_text("")
+    elif state != "none":
+        folder.mkdir()
+    if state == "other":
+        (folder / "thesis.tex").write_text("")
+    elif state == "broken":
+        (folder / "run.json").write_text("{")
+    elif state in (FINISHED, UNFINISHED):
+        mark(folder, {"a": 1}, state)
+    if message is None:
+        claim_folder(folder, resume)
+    else:
+        with pytest.raises(OutputError, match=message):
+            claim_folder(folder, resume)
+
+
+def test_while_a_run_writes_its_folder_is_its_own_and_rid_of_leftovers(tmp_path):
+    folder = tmp_path / "run"
+    mark(folder, {"a": 1}, UNFINISHED)
+    (folder / ".graftwork-12.json").write_text("half")
+    with writing_run(folder, {"a": 1}, resume=True):
+        assert not (folder / ".graftwork-12.json").exists()
+        with pytest.raises(OutputError, match="another run is writing here"), writing_run(folder, {}, resume=True):
+            pass
+    with pytest.raises(OutputError, match="holds an unfinished run"), writing_run(folder, {"a": 1}, resume=False):
+        pass
+
+
+@pytest.mark.parametrize("content", ['{"recipe": [1]}', '{"data": null}', "[" * 100_000, "[]", '{"a'])
+def test_a_damaged_record_is_named(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(OutputError, match=r"run\.json: cannot be read .*name another --out"):
+        check_same_run(tmp_path, {"recipe": {}})
+
+
+def test_a_run_asked_for_otherwise_is_not_gone_on_with(tmp_path):
+    record = {
+        "strategy": "probe",
+        "recipe": {"seed": 0, "device": "cpu", "workers": 2},
+        "data": {"folds": 3},
+        "rows": 9,
+    }
+    mark(tmp_path, record, UNFINISHED)
+    check_same_run(tmp_path, record)
+    check_same_run(tmp_path, record | {"recipe": {"seed": 0, "device": "cuda", "workers": 0}})
+    changed = record | {"recipe": {"seed": 1}, "data": {"folds": 5}, "rows": 8}
+    with pytest.raises(OutputError, match="the interrupted run had another folds, rows, seed; resume with the same"):
+        check_same_run(tmp_path, changed)
+
+
+def test_every_judged_row_is_a_row_of_the_predictions(tmp_path):
+    manifest = Manifest(
+        "t", ("p", "q"), "single-label", "label", ("x", "y"), np.array([0, 1]), ("g", "h"), None, (5, 9)
+    )
+    predictions = np.array([[0.25, 0.75], [1 / 3, 2 / 3]])
+    judged = Judged("test", manifest, predictions,
+                    evaluate_predictions("single-label", ("x", "y"), manifest.values, predictions, resamples=5),
+                    np.array([0, 2]))  # fmt: skip
+    write_predictions(tmp_path / "p.csv", [judged])
+    found = pd.read_csv(tmp_path / "p.csv")
+    expected = pd.DataFrame({"path": ["p", "q"], "row": [5, 9], "part": "test", "fold": [1, 3], "group": ["g", "h"],
+                             "target": ["x", "y"], "prediction": ["y", "y"], "probability_x": [0.25, 0.333333333],
+                             "probability_y": [0.75, 0.666666667]})  # fmt: skip
+    pd.testing.assert_frame_equal(found, expected)

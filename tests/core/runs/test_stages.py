@@ -1,0 +1,149 @@
+"""Probes at every stage against probes on outputs that are computed stage by stage."""
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from graftwork.core.runs import stages as subject
+from graftwork.core.model.backbone import Stage
+from graftwork.core.runs.stages import inspect_stages, pooled, probe_stages, run_every_stage, with_every_stage, write_depth
+from graftwork.core.evaluation.evaluation import evaluate_predictions, point_metrics
+from graftwork.core.model.heads import Head
+from graftwork.core.runs.inspection import Inspection
+from graftwork.core.activation_cache.key import prefix_keys
+from graftwork.core.training.linear_probe import fit_probe
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.tasks import find_task
+from graftwork.core.types import Features
+
+from .conftest import examples_in
+
+
+@pytest.fixture
+def own_recipe(recipe, tmp_path):
+    return replace(recipe, cache=str(tmp_path / "cache"), memory_format="contiguous")
+
+
+def outputs_of(backbone, examples):
+    """The output of every stage, pooled by hand, (rows, channels) each."""
+    features, found = examples.contract.collate(examples.tensors), []
+    with torch.no_grad():
+        for stage in backbone.stages:
+            features = stage.run(backbone.network, features)
+            values = features.values
+            found.append((values if values.dim() == 2 else values.mean((2, 3))).numpy())
+    return found
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label", "regression"])
+def test_every_stage_has_the_score_of_a_probe_cross_validated_by_hand(backbone, make_examples, own_recipe, task):
+    examples = make_examples(task)
+    manifest = examples.manifest
+    folds = manifest.fold_numbers(3, 0)
+    scores = probe_stages(backbone, examples, folds, own_recipe)
+    assert [(score.name, score.width) for score in scores] == [("stem", 4), ("layer1", 6), ("layer10", 8), ("pool", 8)]
+    for score, vectors in zip(scores, outputs_of(backbone, examples), strict=True):
+        width = 1 if task == "regression" else len(manifest.classes)
+        outputs = torch.zeros(len(manifest), width)
+        for fold in range(3):
+            head = Head(vectors.shape[1], width).eval()
+            fit_probe(head, vectors[folds != fold], manifest.subset(folds != fold), balanced=False, seed=0)
+            outputs[folds == fold] = head(torch.from_numpy(vectors[folds == fold])).detach()
+        for name, value in point_metrics(task, manifest.values, find_task(task).predictions(outputs)).items():
+            assert score.evaluation.metrics[name].value == pytest.approx(value, abs=1e-3), name
+        assert score.evaluation.groups == 20
+
+
+CALLS = Counter()
+"""Not bound by the stages that add to it: what they bind is part of their key."""
+
+
+def counting(stage, network, features):
+    CALLS[stage.name] += examples_in(features)
+    return stage.run(network, features)
+
+
+def test_every_example_runs_through_every_stage_once(backbone, examples, own_recipe):
+    CALLS.clear()
+    stages = tuple(replace(stage, run=partial(counting, stage)) for stage in backbone.stages)
+    counted, folds = replace(backbone, stages=stages), examples.manifest.fold_numbers(3, 0)
+    once = probe_stages(counted, examples, folds, own_recipe)
+    assert dict.fromkeys(("stem", "layer1", "layer10", "pool"), 60) == CALLS
+    again = probe_stages(counted, examples, folds, own_recipe)
+    assert dict.fromkeys(("stem", "layer1", "layer10", "pool"), 60) == CALLS
+    assert [one.evaluation.metrics for one in again] == [one.evaluation.metrics for one in once]
+
+
+def test_only_valid_steps_are_averaged():
+    values = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [float("nan"), 9.0]], [[1.0, 1.0], [2.0, 2.0], [6.0, 0.0]]])
+    found = pooled(Features(values, torch.tensor([2, 3])))
+    assert torch.equal(found, torch.tensor([[2.0, 3.0], [3.0, 1.0]]))
+
+
+def test_channels_are_where_the_stage_says():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 3, 4, 5, generator=generator)
+    volume = torch.randn(2, 3, 4, 5, 6, generator=generator)
+    assert torch.allclose(pooled(Features(values)), values.mean((2, 3)))
+    assert torch.allclose(pooled(Features(values), channel_axis=-1), values.mean((1, 2)))
+    assert torch.allclose(pooled(Features(volume)), volume.mean((2, 3, 4)))
+    assert torch.allclose(pooled(Features(values[0])), values[0].mean(1))
+    assert torch.equal(pooled(Features(values[0, 0])), values[0, 0])
+
+
+def test_the_lengths_of_every_stage_are_its_own():
+    """Half the steps after the first stage: only its own valid ones count there."""
+    halve = Stage("halve", lambda network, f: Features(f.values[:, ::2], (f.lengths + 1) // 2))
+    same = Stage("same", lambda network, f: f)
+    values = torch.arange(12.0).reshape(2, 6, 1)
+    found = run_every_stage(torch.nn.Identity(), Features(values, torch.tensor([6, 3])), widest=2,
+                            channel_axes=(1, 1), stage_0=same, stage_1=halve)  # fmt: skip
+    assert found.lengths is None
+    assert torch.equal(found.values, torch.tensor([[[2.5, 0], [2, 0]], [[7, 0], [7, 0]]]))
+
+
+def key_of(backbone, recipe):
+    return prefix_keys(with_every_stage(backbone)[0], 1, start_runtime(recipe), recipe, None)[-1]
+
+
+def test_backbones_with_other_stages_are_kept_apart(backbone, make_backbone, own_recipe):
+    stem, layer1, *rest = backbone.stages
+    renamed = replace(backbone, stages=(replace(stem, name="root"), layer1, *rest))
+    both = Stage("both", lambda network, f: layer1.run(network, stem.run(network, f)), ("stem", "layer1"))
+    joined = replace(backbone, stages=(both, *rest))
+    doubled = Stage("stem", lambda network, f: Features(2 * network.stem(f.values)), ("stem",))
+    last = replace(backbone, stages=(replace(stem, channel_axis=-1), layer1, *rest))
+    others = [renamed, joined, replace(backbone, stages=(doubled, layer1, *rest)), last, make_backbone(seed=1)]
+    keys = [key_of(one, own_recipe) for one in [backbone, *others]]
+    assert len(set(keys)) == len(keys)
+    assert key_of(make_backbone(), own_recipe) == keys[0]
+
+
+def test_what_was_found_is_written_and_equal_commands_give_equal_bytes(domain, table, own_recipe, tmp_path):
+    inspection = Inspection(domain, str(table), 3, None, None, None, False, {}, own_recipe)
+    depth = inspect_stages(inspection, "tiny:net", None)
+    write_depth(tmp_path / "one", depth)
+    write_depth(tmp_path / "two", inspect_stages(inspection, "tiny:net", None))
+    for name in ("stages.json", "stages.png"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert depth.to_json()["score"] == "auroc"
+    assert np.isfinite([stage["metrics"]["auroc"]["low"] for stage in depth.to_json()["stages"]]).all()
+
+
+def test_stages_that_are_worse_than_chance_are_named_once(domain, own_recipe, misleading_table, caplog, monkeypatch):
+    def with_a_good_first(*arguments):
+        first, *rest = probe_stages(*arguments)
+        truth = np.tile([0, 1], 6)
+        return (replace(first, evaluation=evaluate_predictions("single-label", "ab", truth, np.eye(2)[truth])), *rest)
+
+    monkeypatch.setattr(subject, "probe_stages", with_a_good_first)
+    inspection = Inspection(domain, str(misleading_table), 4, None, None, None, False, {}, own_recipe)
+    depth = inspect_stages(inspection, "tiny:net", None)
+    named = [stage.name for stage in depth.stages if stage.evaluation.metrics["auroc"].high < 0.5]
+    assert 1 < len(named) < len(depth.stages)
+    (said,) = [record.getMessage() for record in caplog.records if "worse than chance" in record.getMessage()]
+    assert said.startswith(f"{', '.join(named)}: worse than chance: the whole interval of auroc lies below 0.5; with")

@@ -1,0 +1,305 @@
+"""`train`, `evaluate` and `predict` with files around them."""
+
+import dataclasses
+import filecmp
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from graftwork.core.runs import experiment
+from graftwork.core.data.characters import check_vocabulary
+from graftwork.core.errors import ManifestError, OutputError, SettingsError, UnreadableError
+from graftwork.core.runs.predict import find_inputs, predict_files
+from graftwork.core.runs.train import Study, evaluate_run, run_study
+
+
+@pytest.fixture
+def make_study(domain, table, recipe, tmp_path):
+    def make(name, strategy="partial:1", resume=False, manifest=table, weights=None, data=None, **changes):
+        options = {"target": None, "group": None, "task": None, "order": None, "folds": None, "val_fraction": 0.2,
+                   "test_fraction": 0.2, "random_split": "off", "vocabulary": None,
+                   "skip_unreadable": False} | (data or {})  # fmt: skip
+        settings = dataclasses.asdict(dataclasses.replace(recipe, **changes))
+        return Study(
+            domain, str(manifest), tmp_path / name, "tiny:net", weights, strategy, options, {}, settings, resume
+        )
+
+    return make
+
+
+def files_under(folder: Path):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def assert_same_folders(one: Path, other: Path):
+    names = files_under(one)
+    assert names == files_under(other)
+    assert filecmp.cmpfiles(one, other, names, shallow=False) == (names, [], [])
+
+
+EVALUATION = ["adapter.json", "adapter.safetensors", "evaluation.png", "learnt_rows.csv", "metrics.json",
+              "predictions.csv", "README.md", "run.json"]  # fmt: skip
+COURSE = ["history.csv", "loss.png"]
+
+
+def unfinished(study):
+    record = study.out / "run.json"
+    record.write_text(record.read_text().replace('"finished"', '"unfinished"'))
+
+
+@pytest.mark.parametrize(("old", "new", "named"), [
+    ("07.npy,b", "07.npy,c", "targets"), (",p3,", ",p4,", "groups"), ("07.npy", "twin.npy", "contents of files"),
+])  # fmt: skip
+def test_a_run_over_a_table_that_changed_is_not_gone_on_with(make_study, table, tmp_path, old, new, named):
+    """Under the same name, with as many rows."""
+    for file in table.parent.glob("*.npy"):
+        shutil.copy(file, tmp_path)
+    np.save(tmp_path / "twin.npy", np.zeros((1, 8, 8), np.float32))
+    copy = Path(shutil.copy(table, tmp_path))
+    study = make_study("run", "probe", manifest=copy, data={"folds": 3})
+    run_study(study)
+    unfinished(study)
+    copy.write_text(table.read_text().replace(old, new))
+    with pytest.raises(OutputError, match=f"the interrupted run had another {named}"):
+        run_study(dataclasses.replace(study, resume=True))
+    copy.write_text(table.read_text())
+    run_study(dataclasses.replace(study, resume=True))
+
+
+@pytest.mark.parametrize(("strategy", "data", "more"), [
+    ("probe", {}, []),
+    ("partial:1", {}, COURSE),
+    ("partial:1", {"target": "age"}, COURSE),
+    ("full", {"target": "bright,striped"}, COURSE),
+    ("probe", {"folds": 2}, ["folds/1/fold.json", "folds/2/fold.json"]),
+])  # fmt: skip
+def test_two_equal_runs_write_the_same_bytes(make_study, strategy, data, more):
+    studies = [make_study(name, strategy, data=data) for name in ("one", "two")]
+    for study in studies:
+        run_study(study)
+    assert_same_folders(*(study.out for study in studies))
+    assert files_under(studies[0].out) == sorted(EVALUATION + more)
+    assert json.loads((studies[0].out / "run.json").read_text())["state"] == "finished"
+
+
+class PowerCutError(Exception):
+    """The power goes out."""
+
+
+def test_a_run_interrupted_within_its_second_fold_ends_with_the_same_bytes(make_study, monkeypatch):
+    options = {"data": {"folds": 3}, "epochs": 3}
+    run_study(make_study("whole", **options))
+    finetune, calls = experiment.finetune, []
+
+    def interrupted(*arguments, **keywords):
+        calls.append(1)
+
+        def stop(row):
+            if len(calls) == 2 and row["epoch"] == 2:
+                raise PowerCutError
+
+        return finetune(*arguments, **keywords, on_epoch=stop)
+
+    monkeypatch.setattr(experiment, "finetune", interrupted)
+    with pytest.raises(PowerCutError):
+        run_study(make_study("cut", **options))
+    monkeypatch.setattr(experiment, "finetune", lambda *a, **k: calls.append(2) or finetune(*a, **k))
+    cut = make_study("cut", resume=True, **options)
+    assert (cut.out / "folds" / "2" / "checkpoint.safetensors").exists()
+    with pytest.raises(OutputError, match="the interrupted run had another learning_rate"):
+        run_study(make_study("cut", resume=True, learning_rate=0.5, **options))
+    run_study(cut)
+    assert calls == [1, 1, 2, 2, 2]  # the first fold was not computed again
+    assert_same_folders(cut.out, cut.out.parent / "whole")
+
+
+def test_the_numbers_are_those_of_the_predictions(make_study):
+    study = make_study("run", "partial:1")
+    outcome = run_study(study)
+    metrics = json.loads((study.out / "metrics.json").read_text())
+    table = pd.read_csv(study.out / "predictions.csv")
+    for part in ("val", "test"):
+        rows = table[table["part"] == part]
+        assert (rows["target"] == rows["prediction"]).mean() == pytest.approx(metrics[part]["accuracy"]["value"])
+        assert metrics[part]["about"]["rows"] == len(rows)
+    assert (metrics["left_out"], metrics["shared_between_parts"]) == ([], 0)
+    assert str(outcome.judged[-1].evaluation) in (study.out / "README.md").read_text()
+
+
+def test_classes_of_which_no_file_can_be_read_are_not_learnt(make_study, table, tmp_path, caplog):
+    lines = table.read_text().splitlines()
+    rows = [f"{table.parent}/{line}" for line in lines[1:]]
+    for number in range(2):
+        (tmp_path / f"bad{number}.npy").write_bytes(b"nothing")
+        rows.append(f"{tmp_path}/bad{number}.npy,absent,q{number},1,0,0")
+    (tmp_path / "with.csv").write_text("\n".join([lines[0], *rows]) + "\n")
+    study = make_study("run", "probe", manifest=tmp_path / "with.csv", data={"skip_unreadable": True})
+    outcome = run_study(study)
+    assert outcome.run.adapter.classes == ("a", "b", "c")
+    assert json.loads((study.out / "adapter.json").read_text())["classes"] == ["a", "b", "c"]
+    assert "no file of 'absent' can be read: the run learns 3 classes, not 4" in caplog.text
+    other = make_study("other", "probe")
+    run_study(other)
+    assert (other.out / "adapter.safetensors").read_bytes() == (study.out / "adapter.safetensors").read_bytes()
+
+
+def test_nothing_is_written_before_everything_is_checked(make_study, tmp_path):
+    (tmp_path / "bad.csv").write_text("path,label\nnone.npy,x\n")
+    for study, error in [
+        (make_study("run", manifest=tmp_path / "bad.csv"), ManifestError),
+        (make_study("run", precision="fp16"), SettingsError),
+        (make_study("run", strategy="partial"), SettingsError),
+        (make_study("run", data={"folds": 1}), SettingsError),
+    ]:
+        with pytest.raises(error):
+            run_study(study)
+        assert not study.out.exists()
+
+
+@pytest.fixture
+def trained(make_study):
+    study = make_study("trained", "probe")
+    run_study(study)
+    return study.out
+
+
+@pytest.fixture
+def judge(domain, trained):
+    def judge(manifest, **changes):
+        options = {"weights": None, "part": None, "target": None, "group": None, "skip_unreadable": False, "out": None,
+                   "batch_size": 16, "device": "cpu"}  # fmt: skip
+        return evaluate_run(domain, str(trained), str(manifest), **options | changes)
+
+    return judge
+
+
+def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(judge, trained, tmp_path):
+    rows = pd.read_csv(trained / "predictions.csv")
+    rows = rows[rows["part"] == "test"].rename(columns={"target": "label"})
+    rows[["path", "label", "group"]].to_csv(tmp_path / "test.csv", index=False)
+    judged, left_out, overlap = judge(tmp_path / "test.csv", out=str(tmp_path / "judged"))
+    assert overlap.caution is None
+    again, first = judged.evaluation.to_json(), json.loads((trained / "metrics.json").read_text())["test"]
+    assert again.pop("about") == first.pop("about")
+    # Not to the last digit everywhere: some processors add up in an order that depends on the size of the batch.
+    assert again == {name: pytest.approx(numbers, rel=1e-5) for name, numbers in first.items()}
+    assert left_out == ()
+    assert files_under(tmp_path / "judged") == ["evaluation.png", "metrics.json", "predictions.csv"]
+
+
+def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(judge, trained, table, tmp_path, caplog):
+    learnt = pd.read_csv(trained / "learnt_rows.csv")
+    tested = pd.read_csv(trained / "predictions.csv")
+    assert set(learnt["path"]) | set(tested["path"]) == {str(path) for path in table.parent.glob("*.npy")}
+    assert not set(learnt["path"]) & set(tested["path"])
+    overlap = judge(table, out=str(tmp_path / "judged"))[2]
+    assert (overlap.rows, overlap.training, overlap.validation, overlap.known_groups) == (60, len(learnt), 0, ())
+    assert f"{len(learnt)} of 60 rows hold what the run learnt from" in caplog.text
+    assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["overlap"]["training"] == len(learnt)
+
+
+@pytest.mark.parametrize(("strategy", "data", "parts"), [
+    ("full", {"folds": 2}, {"train"}),
+    ("full", {}, {"train", "val"}),
+    ("probe", {"test_fraction": 0.0}, {"train"}),
+])  # fmt: skip
+def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_study, strategy, data, parts):
+    study = make_study("run", strategy, data=data, epochs=1)
+    run_study(study)
+    learnt, judged = (pd.read_csv(study.out / name) for name in ("learnt_rows.csv", "predictions.csv"))
+    assert set(learnt["part"]) == parts
+    if "val" in parts:
+        chosen = learnt[learnt["part"] == "val"]
+        assert set(chosen["path"]) == set(judged[judged["part"] == "val"]["path"])
+    else:
+        assert len(learnt) == (60 if "folds" in data else 48)
+
+
+def test_only_the_rows_of_a_part_are_judged(judge, table, tmp_path):
+    rows = pd.read_csv(table).assign(split=["val"] * 6 + ["test"] * 54)
+    rows["path"] = [str(table.parent / path) for path in rows["path"]]
+    rows.to_csv(tmp_path / "parts.csv", index=False)
+    judged = judge(tmp_path / "parts.csv", part="val")[0]
+    assert (len(judged.manifest), judged.part) == (6, "val")
+    with pytest.raises(ManifestError, match="no row of the split column says 'train'"):
+        judge(tmp_path / "parts.csv", part="train")
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "named"),
+    [
+        (None, None, "'label'"),
+        ("bright,striped", None, "'bright', 'striped'"),
+        ("text", "single-label", "'text'"),
+        ("mask", None, "'mask'"),
+    ],
+)
+def test_a_vocabulary_belongs_to_text_which_is_said_before_anything_is_read(make_study, target, task, named):
+    study = make_study("run", manifest="nowhere.csv", data={"vocabulary": "no.json", "target": target, "task": task})
+    with pytest.raises(SettingsError) as caught:
+        run_study(study)
+    said = str(caught.value)
+    assert said.startswith(f"--vocabulary no.json: gives the characters of a text, and {named} is not learnt as text")
+    assert "leave it out, or name the column of the transcripts with --target" in said
+    assert not study.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "target", "task"), [(None, None, None), ("v", "sentence", None), ("v", "said", "text")]
+)
+def test_a_vocabulary_for_text_is_welcome(asked, target, task):
+    check_vocabulary(asked, target, task)
+
+
+@pytest.fixture
+def guess(domain, trained):
+    def guess(*inputs, **changes):
+        options = {
+            "weights": None,
+            "out": None,
+            "skip_unreadable": False,
+            "batch_size": 16,
+            "device": "cpu",
+        }
+        return predict_files(domain, str(trained), [str(one) for one in inputs], **options | changes)
+
+    return guess
+
+
+def test_files_are_predicted_as_they_were_judged(guess, trained, tmp_path):
+    rows = pd.read_csv(trained / "predictions.csv")
+    found = guess(*rows["path"], out=str(tmp_path / "out.csv"))
+    columns = ["prediction", "probability_a", "probability_b", "probability_c"]
+    assert found["path"].tolist() == rows["path"].tolist()
+    pd.testing.assert_frame_equal(found[columns], rows[columns], atol=1e-6)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out.csv"), found, atol=1e-8)
+
+
+def test_files_that_cannot_be_read_stop_or_have_an_error(guess, table, tmp_path):
+    (tmp_path / "bad.npy").write_bytes(b"x")
+    inputs = (table.parent / "03.npy", tmp_path / "bad.npy", table.parent / "01.npy")
+    with pytest.raises(UnreadableError, match=r"bad\.npy"):
+        guess(*inputs)
+    found = guess(*inputs, skip_unreadable=True)
+    assert found["path"].tolist() == [str(one) for one in inputs]
+    assert found["error"].isna().tolist() == [True, False, True]
+    assert found["prediction"].isna().tolist() == [False, True, False]
+
+
+def test_inputs_are_files_patterns_tables_and_rows_of_archives(tmp_path, monkeypatch):
+    for name in ("b.npy", "a.npy", "c[1].npy"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "list.csv").write_text("path\nb.npy\n")
+    np.savez(tmp_path / "set.npz", train_images=np.zeros((2, 3, 3)))
+    monkeypatch.chdir(tmp_path)
+    here = os.fspath(tmp_path)
+    assert find_inputs(["a.npy", "[ab].npy"]) == [f"{here}/a.npy", f"{here}/b.npy"]
+    assert find_inputs(["list.csv", "c[1].npy"]) == [f"{here}/b.npy", f"{here}/c[1].npy"]
+    assert find_inputs(["set.npz#train/1"]) == [f"{here}/set.npz#train/1"]
+    with pytest.raises(UnreadableError, match=r"no such file, and no file matches: z\.npy, y\*$"):
+        find_inputs(["a.npy", "z.npy", "y*"])
