@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from graftwork.core.versions import version_of
+
 if TYPE_CHECKING:
     from graftwork.core.data.examples import Examples, read_examples
     from graftwork.core.data.manifest import Manifest
@@ -72,6 +74,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version_of("graftwork")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -20,6 +20,7 @@ from graftwork.core.cli.interruption import interruptible
 from graftwork.core.domain import Domain
 from graftwork.core.errors import GraftworkError
 from graftwork.core.model.strategies import STRATEGIES
+from graftwork.core.versions import version_of
 
 if TYPE_CHECKING:
     from graftwork.core.runs.train import Study
@@ -45,7 +46,22 @@ def build_app(domain: Domain) -> typer.Typer:
                  *domain.verbs):  # fmt: skip
         name, command, text = verb(domain)
         app.command(name, help=text, no_args_is_help=name != "backbones")(command)
+    app.callback()(_main)
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(version_of("graftwork"))
+        raise typer.Exit
+
+
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options in front of every verb."""
 
 
 def run_app(domain: Domain) -> None:

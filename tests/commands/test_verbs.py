@@ -234,3 +234,10 @@ def test_a_comparison_of_a_strategy_that_is_not_known_writes_nothing(bench):
     assert (found.code, found.out) == (2, "")
     assert "unknown strategy 'porbe'" in found.err
     assert not bench.left("compared")
+
+
+def test_the_version_is_printed(bench):
+    from graftwork import core
+
+    done = bench.run("--version")
+    assert (done.code, done.out.strip()) == (0, core.__version__)
