@@ -61,7 +61,8 @@ class LowRank(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         whole: Tensor = self.base_layer(values)
-        return whole + self.lora_B[ADAPTER](self.lora_A[ADAPTER](values)) * self.scale
+        whole = whole + self.lora_B[ADAPTER](self.lora_A[ADAPTER](values)) * self.scale
+        return whole
 
 
 def eligible_layers(network: nn.Module) -> tuple[str, ...]:
