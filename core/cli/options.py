@@ -103,7 +103,8 @@ RECIPE_HELP = {
     "device": "auto, cpu, cuda, cuda:1, …",
     "precision": "auto: bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU.",
     "memory_format": "Layout of images and filters in memory.",
-    "compile": "torch.compile: on compiles frozen and learning stages, auto the frozen ones where it repays.",
+    "compile": "torch.compile: on compiles frozen and learning stages (of clips the learning ones), auto the frozen "
+    "ones where it repays.",
     "workers": "Processes that read files that do not fit in memory.",
     "cache": "Folder for the outputs of frozen stages, which are computed once; by default the user's cache folder.",
     "cache_limit": "Largest size of the cache, as 20GB; by default a quarter of the free disk. Beyond it frozen stages "

@@ -60,9 +60,9 @@ class LowRank(nn.Module):
         self.train(base.training)
 
     def forward(self, values: Tensor) -> Tensor:
-        whole: Tensor = self.base_layer(values)
-        change: Tensor = self.lora_B[ADAPTER](self.lora_A[ADAPTER](values)) * self.scale
-        return whole + change
+        # The base first, as PEFT does it: gradients add up in that order.
+        changed: Tensor = self.base_layer(values) + self.lora_B[ADAPTER](self.lora_A[ADAPTER](values)) * self.scale
+        return changed
 
 
 def eligible_layers(network: nn.Module) -> tuple[str, ...]:
