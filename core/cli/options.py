@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from graftwork.core.model.head_records import HEADS
-from graftwork.core.model.strategies import STRATEGIES
+from graftwork.core.model.strategies import HEAD_START, STRATEGIES
 from graftwork.core.recipe import Recipe
 from graftwork.core.types import TaskName
 
@@ -85,7 +85,8 @@ RECIPE_HELP = {
     "class_weights": "'balanced' weighs rows by the inverse frequency of their class.",
     "head": "; ".join(f"{record.name}: {record.meaning}" for record in HEADS.values()) + ".",
     "head_start": "Where training begins a linear head: probe, the exact solution on the pretrained network's vectors "
-    "(Kumar et al. 2022), or random; auto: random, but for lpft.",
+    "(Kumar et al. 2022), or random; auto: "
+    f"{HEAD_START}, but for {', '.join(one.name for one in STRATEGIES.values() if one.head_start == 'probe')}.",
     "dropout": "In front of the head's last layer.",
     "margin": "Of the head aam, in radians.",
     "margin_scale": "Of the head aam: what cosines are multiplied by.",

@@ -33,7 +33,8 @@ STARTS = ("probe", "random")
 
 @dataclass(frozen=True)
 class Result:
-    """One run. validation: AUROC after each epoch. best_epoch: from 1. seconds: to the end of the best epoch."""
+    """One run. validation: AUROC after each epoch. best_epoch: from 1, 0 for the probe. seconds: to the end of the best
+    epoch."""
 
     labels: int
     strategy: str
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--labels", type=int, nargs="+", default=[0], help="training rows to draw; 0 for all")
     parser.add_argument("--validation-rows", type=int, default=200, help="at most")
-    parser.add_argument("--strategies", nargs="+", default=["full", "lora", "partial:2"])
+    parser.add_argument("--strategies", nargs="*", default=["full", "lora", "partial:2"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--json", default=None, help="file for every run's figures; by default they follow the table")
@@ -71,7 +72,8 @@ def main() -> None:
                 train, val, test = (core.read_examples(part, backbone.contract) for part in parts)
                 recipe = core.Recipe(epochs=chosen.epochs, patience=chosen.epochs, seed=seed, device="cpu", workers=0,
                                      cache=cache)  # fmt: skip
-                core.finetune(backbone, train, strategy="probe", recipe=recipe)  # neither start pays for it
+                results.append(the_probe(backbone, (train, val, test), recipe))  # neither start pays for its vectors
+                print(json.dumps(asdict(results[-1])), flush=True)
                 for strategy in chosen.strategies:
                     for start in STARTS:
                         own = replace(recipe, head_start=start)
@@ -106,6 +108,20 @@ def some(part: core.Manifest, count: int, order: np.random.Generator) -> core.Ma
     return part.subset(np.sort(order.permutation(len(part))[:count]))
 
 
+def the_probe(backbone: core.Backbone, parts: tuple[core.Examples, ...], recipe: core.Recipe) -> Result:
+    """What is solved and not trained any further, from an empty cache."""
+    train, val, test = parts
+    began = time.perf_counter()
+    run = core.finetune(backbone, train, strategy="probe", recipe=recipe)
+    seconds = round(time.perf_counter() - began, 2)
+    return Result(len(train), "probe", "probe", recipe.seed, (round(auroc(run, val), 4),), 0, seconds, auroc(run, test))
+
+
+def auroc(run: core.Run, part: core.Examples) -> float:
+    found = core.predict(run.adapter, part, device="cpu")
+    return point_metrics(part.manifest.task, part.manifest.values, found, part.manifest.classes)["auroc"]
+
+
 def one_run(
     backbone: core.Backbone, parts: tuple[core.Examples, ...], strategy: str, recipe: core.Recipe, augment: Any
 ) -> Result:
@@ -115,28 +131,29 @@ def one_run(
     run = core.finetune(backbone, train, val, strategy=strategy, recipe=recipe, augment=augment,
                         on_epoch=lambda row: ends.append(time.perf_counter() - began))  # fmt: skip
     best = run.best_epoch or 1
-    found = core.predict(run.adapter, test, device=recipe.device)
-    score = point_metrics(test.manifest.task, test.manifest.values, found, test.manifest.classes)["auroc"]
     curve = tuple(round(float(row["val_auroc"] or np.nan), 4) for row in run.history)
-    return Result(len(train), strategy, recipe.head_start, recipe.seed, curve, best, round(ends[best - 1], 2), score)
+    return Result(len(train), strategy, recipe.head_start, recipe.seed, curve, best, round(ends[best - 1], 2),
+                  auroc(run, test))  # fmt: skip
 
 
 def table(results: list[Result], epochs: int) -> tuple[list[str], list[tuple[str, ...]]]:
-    """A row for each number of labels, strategy and start."""
+    """A row for each number of labels, strategy and start; of the probe itself without epochs."""
     shown = sorted({1, 3, epochs} & set(range(1, epochs + 1)))
     columns = ["labels", "strategy", "head start", *(f"epoch {epoch}" for epoch in shown), "best validation",
-               "best epoch", "seconds to it", "test", "test, probe - random"]  # fmt: skip
+               "best epoch", "seconds to it", "test", "test: probe less random"]  # fmt: skip
     rows = []
     for labels, strategy in dict.fromkeys((one.labels, one.strategy) for one in results):
         alike = [one for one in results if (one.labels, one.strategy) == (labels, strategy)]
-        by_start = {start: [one for one in alike if one.start == start] for start in STARTS}
+        by_start = {start: found for start in STARTS if (found := [one for one in alike if one.start == start])}
         tests = {start: np.array([one.test for one in own]) for start, own in by_start.items()}
-        apart = tests["probe"] - tests["random"]
+        apart = tests["probe"] - tests["random"] if len(tests) == 2 else np.empty(0)
         for start, own in by_start.items():
             curves = np.array([one.validation for one in own])
-            gain = f"{apart.mean():+.3f} ({apart.min():+.3f} to {apart.max():+.3f})" if start == "probe" else ""
+            shown_gain = start == "probe" and len(apart)
+            gain = f"{apart.mean():+.3f} ({apart.min():+.3f} to {apart.max():+.3f})" if shown_gain else ""
+            at_epoch = [f"{curves[:, epoch - 1].mean():.3f}" if strategy != "probe" else "" for epoch in shown]
             rows.append((
-                str(labels), strategy, start, *(f"{curves[:, epoch - 1].mean():.3f}" for epoch in shown),
+                str(labels), strategy, start, *at_epoch,
                 f"{curves.max(1).mean():.3f}", f"{np.mean([one.best_epoch for one in own]):.1f}",
                 f"{np.mean([one.seconds for one in own]):.1f}", f"{tests[start].mean():.3f}", gain,
             ))  # fmt: skip

@@ -38,7 +38,7 @@ def speech(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return backbone, Examples(manifest, backbone.contract, tuple(tensors), seconds=seconds)
 
 
-@pytest.mark.parametrize("strategy", [name for name in SPELLED if name != "knn"])
+@pytest.mark.parametrize("strategy", [name for name in SPELLED if name not in ("knn", "lpft")])
 def test_an_attention_for_pooling_is_learnt_with_every_strategy_that_trains(
     speech: tuple[Backbone, Examples], strategy: str
 ) -> None:
@@ -59,6 +59,8 @@ def test_an_attention_for_pooling_cannot_be_used_without_learning(speech: tuple[
     backbone = new_backbone(CONFIGS["hubert group norm"], pooling="attentive")
     with pytest.raises(SettingsError, match=r"knn: attentive_pooling.* has to be learnt"):
         finetune(backbone, speech[1], strategy="knn", recipe=RECIPE)
+    with pytest.raises(SettingsError, match=r"lpft: .* attentive_pooling.* has to be learnt before"):
+        finetune(backbone, speech[1], strategy="lpft", recipe=RECIPE)
 
 
 @pytest.mark.parametrize("strategy", SPELLED)
