@@ -43,7 +43,7 @@ from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.training.checkpoint import NAME, Position, load_checkpoint, save_checkpoint
+from graftwork.core.training.checkpoint import NAME, TrainingState, load_checkpoint, save_checkpoint
 from graftwork.core.training.history import HistoryRow
 from graftwork.core.training.optimiser import rate_factor
 
@@ -181,7 +181,7 @@ def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bo
     optimiser = _optimiser(model, settings)
     about = dataclasses.asdict(settings) | {"round": task.round, "clips": task.clips.manifest.fingerprints()}
     about = {name: value for name, value in about.items() if name not in ("device", "checkpoint_seconds")}
-    position = Position(history=history)
+    position = TrainingState(history=history)
     if resume and (place / NAME).exists():
         position, _ = load_checkpoint(place, about, model, optimiser, runtime.scaler)
         log.info("resuming in round %d at update %d", task.round + 1, position.update)

@@ -17,7 +17,7 @@ Switch = Literal["on", "off"]
 Compile = Literal["auto", "on", "off"]
 StoreType = Literal["float32", "float16", "bfloat16"]
 
-PLACE = ("device", "workers", "cache", "cache_limit")
+EXECUTION_FIELDS = ("device", "workers", "cache", "cache_limit")
 """Fields of a recipe that say where a run is computed, not what: a resumed run may change them."""
 
 

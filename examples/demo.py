@@ -30,8 +30,8 @@ from graftwork.audio.det import draw_det
 from graftwork.audio.scoring import DetectionCost
 from graftwork.audio.verifier import Embedder, cosine_scores, unit
 from graftwork.core.compute.runtime import seed_everything
-from graftwork.core.evaluation.evaluation import Judged
-from graftwork.core.inference.predict import judge
+from graftwork.core.evaluation.evaluation import EvaluatedPart
+from graftwork.core.inference.predict import evaluate_part
 from graftwork.core.runs.run_folder import write_judged
 from graftwork.core.training.history import write_history
 
@@ -62,7 +62,7 @@ class Row:
     strategy: str
     labels: int
     run: core.Run
-    judged: Judged
+    judged: EvaluatedPart
 
 
 def main() -> None:
@@ -127,7 +127,7 @@ def adapt(backbone: core.Backbone, manifest: core.Manifest, recipe: core.Recipe,
     for labels in (FEW, len(train)):
         for strategy in STRATEGIES:
             run = core.finetune(backbone, train.subset(range(labels)), strategy=strategy, recipe=recipe)
-            judged = judge("test", test, core.predict(run.adapter, examples))
+            judged = evaluate_part("test", test, core.predict(run.adapter, examples))
             folder = runs / f"{strategy}-{labels}"
             run.adapter.save(folder, judged.evaluation)
             write_history(folder, run.history)

@@ -40,7 +40,7 @@ FREE_SHARE = 0.25
 NOT_STORED, ELSEWHERE = "frozen stages are not stored: %s", "another process cannot"
 
 
-def beyond(
+def run_frozen_stages(
     backbone: Backbone,
     examples: Examples,
     stop: int,
@@ -69,7 +69,7 @@ def beyond(
     return _in_memory(work)
 
 
-def agreed(examples: Examples, runtime: Runtime) -> Examples:
+def same_on_all_processes(examples: Examples, runtime: Runtime) -> Examples:
     """The examples without their tensors, where these do not fit in the memory of every process: all then take the same
     way."""
     if not _any(runtime, examples.tensors is None):

@@ -99,7 +99,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedPart:
     """Rows with what was predicted for them.
 
     part: "test", "val" or, where a run is judged on it again, "train". predictions: (rows, classes) probabilities,

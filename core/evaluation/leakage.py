@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.evaluation.evaluation import Evaluation, Judged
+from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation
 from graftwork.core.metrics.bootstrap import Interval, bootstrap
 
 Floats = NDArray[np.float64]
@@ -69,7 +69,7 @@ class Leakage:
         return "\n".join(lines)
 
 
-def find_leakage(apart: Judged, mixed: Judged) -> Leakage:
+def find_leakage(apart: EvaluatedPart, mixed: EvaluatedPart) -> Leakage:
     """What two judgements of the same kind of model say; both manifests have groups, by which intervals are drawn."""
     single = apart.manifest.task.one_class
     pair = (apart, mixed)
@@ -82,7 +82,7 @@ def find_leakage(apart: Judged, mixed: Judged) -> Leakage:
                    by_label)  # fmt: skip
 
 
-def explained(judged: Judged, keys: Sequence[Hashable] | None = None) -> Interval:
+def explained(judged: EvaluatedPart, keys: Sequence[Hashable] | None = None) -> Interval:
     """Share of the variance of predictions, 0 to 1, that lies between rows of different `keys` (rows,), by default of
     different groups.
 

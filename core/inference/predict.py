@@ -10,7 +10,7 @@ from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import has_windows, join_windows
-from graftwork.core.evaluation.evaluation import Evaluation, Judged, evaluate_predictions
+from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation, evaluate_predictions
 from graftwork.core.inference.outputs import graft_outputs
 from graftwork.core.inference.segmentation import mask_scores
 from graftwork.core.model.adapter import Adapter
@@ -37,15 +37,15 @@ def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 1
     """What the adapter is worth on these rows, every number with its interval."""
     examples = data if isinstance(data, Examples) else read_examples(data, adapter.backbone.contract)
     predictions = predict(adapter, examples, batch_size=batch_size, device=device)
-    return judge("test", examples.manifest, predictions).evaluation
+    return evaluate_part("test", examples.manifest, predictions).evaluation
 
 
-def judge(
+def evaluate_part(
     part: str, manifest: Manifest, predictions: NDArray[np.float64], folds: NDArray[np.int64] | None = None
-) -> Judged:
+) -> EvaluatedPart:
     """Predictions with their evaluation, resampled by group where the manifest has groups; windows of a recording are
     judged as one."""
     if has_windows(manifest):
         manifest, predictions, folds = join_windows(manifest, predictions, folds)
     evaluation = evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups)
-    return Judged(part, manifest, predictions, evaluation, folds)
+    return EvaluatedPart(part, manifest, predictions, evaluation, folds)

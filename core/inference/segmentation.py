@@ -20,7 +20,7 @@ from graftwork.core.data.examples import EXAMPLE_ERRORS, Unreadable, unreadable_
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, UnreadableError
-from graftwork.core.evaluation.evaluation import Judged
+from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.files import whole_file
 from graftwork.core.model.adapter import Adapter, open_adapter
 from graftwork.core.progress import progress
@@ -56,7 +56,7 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_si
 
 
 @undisturbed()
-def draw_worst_and_best(adapter: Adapter, judged: Judged, folder: Path, device: str = "auto") -> None:
+def draw_worst_and_best(adapter: Adapter, judged: EvaluatedPart, folder: Path, device: str = "auto") -> None:
     """Writes `cases.png`: the judged cases with the lowest, the median and the highest mean Dice.
 
     The adapter is the one that was judged, on the CPU. Nothing is drawn where no case has a Dice.

@@ -29,7 +29,7 @@ from graftwork.core.types import Features, Outside, Watch
 
 
 @dataclass(frozen=True)
-class Party:
+class AdapterGroup:
     """Adapters over the same weights of one backbone, all on the runtime's device, where they share what is frozen.
 
     names: what their columns are called.
@@ -42,7 +42,9 @@ class Party:
 
 
 @undisturbed()
-def open_parties(runs: Sequence[str], domain: Domain, weights: str | None, runtime: Runtime) -> list[Party]:
+def open_adapter_groups(
+    runs: Sequence[str], domain: Domain, weights: str | None, runtime: Runtime
+) -> list[AdapterGroup]:
     """The adapters of these folders, those over the same backbone together, in the order in which they are named.
 
     Raises AdapterError as `open_adapter` does.
@@ -67,10 +69,10 @@ def open_parties(runs: Sequence[str], domain: Domain, weights: str | None, runti
     return [_party(backbones[key], runtime, group) for key, group in members.items()]
 
 
-def _party(backbone: Backbone, runtime: Runtime, group: Sequence[tuple[str, Adapter]]) -> Party:
+def _party(backbone: Backbone, runtime: Runtime, group: Sequence[tuple[str, Adapter]]) -> AdapterGroup:
     names, adapters = zip(*group, strict=True)
     deepest = max(shared_stages(backbone, adapter.graft) for adapter in adapters)
-    return Party(folded(backbone, deepest), runtime, names, adapters)
+    return AdapterGroup(folded(backbone, deepest), runtime, names, adapters)
 
 
 def run_names(runs: Sequence[str]) -> list[str]:
@@ -79,7 +81,7 @@ def run_names(runs: Sequence[str]) -> list[str]:
     return [name if short.count(name) == 1 else str(run) for name, run in zip(short, runs, strict=True)]
 
 
-def predict_together(party: Party, examples: Examples, recipe: Recipe) -> list[NDArray[np.float64]]:
+def predict_together(party: AdapterGroup, examples: Examples, recipe: Recipe) -> list[NDArray[np.float64]]:
     """Each adapter's predictions for every example, in the order of the party's adapters.
 
     The frozen stages run up to the shallowest frontier for all, then on to the next one for those that go deeper.
@@ -125,7 +127,7 @@ def shared_stages(base: Backbone, graft: Graft) -> int:
     return count
 
 
-def watch_for(domain: Domain, party: Party, outside: Outside, *, named: bool) -> Watch | None:
+def watch_for(domain: Domain, party: AdapterGroup, outside: Outside, *, named: bool) -> Watch | None:
     """What compares new examples with what the party's runs have seen; None where their records do not say.
 
     named: whether reasons begin with the run's name.

@@ -24,7 +24,7 @@ from graftwork.core.model.backbone import Backbone, refuse_non_finite
 from graftwork.core.model.freezing_proof import FreezingProof, whole_digest
 from graftwork.core.model.graft import Graft, make_graft
 from graftwork.core.model.strategies import parse_strategy
-from graftwork.core.recipe import PLACE, Recipe
+from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.tasks import TASKS, Task, find_task
 from graftwork.core.tensor_files import read_tensors, write_tensors
 from graftwork.core.versions import version_of
@@ -87,7 +87,9 @@ def make_adapter(
         "classes": list(manifest.classes),
         "parameters": counted,
         "training": {
-            "recipe": {name: value for name, value in dataclasses.asdict(recipe).items() if name not in PLACE},
+            "recipe": {
+                name: value for name, value in dataclasses.asdict(recipe).items() if name not in EXECUTION_FIELDS
+            },
             "rows": len(manifest),
             "groups": None if manifest.groups is None else len(set(manifest.groups)),
             "best_epoch": best_epoch,

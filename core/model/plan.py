@@ -16,7 +16,7 @@ from graftwork.core.recipe import HeadStart
 
 
 @dataclass(frozen=True)
-class RateGroup:
+class ParameterGroup:
     """Tensors of the graft (`backbone.…`, `head.…`) that share a learning rate, `scale` times the run's.
 
     stage: index of the stage they belong to, where stages learn apart; None for the head and for all at once.
@@ -59,7 +59,7 @@ class Plan:
     trainable: tuple[str, ...]
     frontier: int
     live: tuple[int, ...]
-    groups: tuple[RateGroup, ...]
+    groups: tuple[ParameterGroup, ...]
     phases: tuple[Phase, ...]
     start: Literal["pretrained", "random"]
     solver: Solver
@@ -153,7 +153,7 @@ def head_tensors(head: nn.Module) -> tuple[str, ...]:
 
 
 def _thawing(
-    schedule: Sequence[tuple[float, int]], groups: Sequence[RateGroup], carrying: Sequence[int], top: int
+    schedule: Sequence[tuple[float, int]], groups: Sequence[ParameterGroup], carrying: Sequence[int], top: int
 ) -> tuple[Phase, ...]:
     """One phase for each entry of the schedule: from when on how many of the stages that carry something learn."""
     phases = []
@@ -166,7 +166,7 @@ def _thawing(
 
 def _rate_groups(
     part: str, label: str, module: nn.Module, names: Iterable[str], scale: float, stage: int | None
-) -> list[RateGroup]:
+) -> list[ParameterGroup]:
     """Weights decay; biases and the scales of normalisation layers, which are vectors, do not."""
     shapes = {name: value.dim() for name, value in named_tensors(module).items()}
     split = {
@@ -174,7 +174,7 @@ def _rate_groups(
         False: [name for name in names if shapes[name] <= 1],
     }
     return [
-        RateGroup(
+        ParameterGroup(
             label if decay else f"{label}, no decay", tuple(f"{part}.{name}" for name in members), scale, decay, stage
         )
         for decay, members in split.items()

@@ -15,10 +15,10 @@ import numpy as np
 
 from graftwork.core.evaluation.comparison import Comparison, Part, compare_parts
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
-from graftwork.core.evaluation.evaluation import Judged
+from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.recipe import PLACE
+from graftwork.core.recipe import EXECUTION_FIELDS
 from graftwork.core.runs.run_folder import FINISHED, RUN, UNFINISHED, run_record, run_state
 from graftwork.core.compute.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
 from graftwork.core.model.strategies import parse_strategy
@@ -97,7 +97,7 @@ def _claim(out: Path, resume: bool) -> None:
 
 def _settings(study: Study) -> dict[str, Any]:
     """What was asked for, but for the strategy and the places that a resumed run may change."""
-    recipe = {name: value for name, value in study.recipe.items() if name not in PLACE}
+    recipe = {name: value for name, value in study.recipe.items() if name not in EXECUTION_FIELDS}
     asked = {"manifest": str(Path(study.manifest).expanduser().resolve()), "backbone": study.backbone,
              "weights": study.weights, **study.data, **study.input, **recipe, **manifest_digests(study)}  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(asked))
@@ -139,7 +139,7 @@ def _run(study: Study, strategy: str, settings: dict[str, Any]) -> None:
         write_checked_json(_part_path(study.out, strategy), vars(part))
 
 
-def _judged_to_json(judged: Judged) -> dict[str, Any]:
+def _judged_to_json(judged: EvaluatedPart) -> dict[str, Any]:
     manifest = judged.manifest
     return {
         "part": judged.part,

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from graftwork.core.model.backbone import Backbone, named_tensors, refuse_non_finite
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.evaluation.evaluation import Judged
+from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.data.examples import Examples
 from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
 from graftwork.core.training.finetuning import Run, augmented, finetune, frozen_features, run_settings
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.model.graft import plan_run
 from graftwork.core.training.history import write_history
-from graftwork.core.inference.predict import judge, predict
+from graftwork.core.inference.predict import evaluate_part, predict
 from graftwork.core.evaluation.leakage import Leakage, find_leakage
 from graftwork.core.data.manifest import PARTS, Manifest
 from graftwork.core.model.plan import Plan
@@ -59,7 +59,7 @@ class Outcome:
     """judged: the parts with their predictions, the test last. run: the one whose adapter is kept. leakage: what
     groups have to do with the score, where that was asked for."""
 
-    judged: tuple[Judged, ...]
+    judged: tuple[EvaluatedPart, ...]
     run: Run
     leakage: Leakage | None = None
 
@@ -141,7 +141,7 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
         if len(parts[part]):
             rows = ready.subset(parts[part])
             judged.append(
-                judge(
+                evaluate_part(
                     part,
                     rows.manifest,
                     predict(run.adapter, rows, batch_size=recipe.batch_size, device=recipe.device),
@@ -154,7 +154,7 @@ def hold_out(experiment: Experiment, examples: Examples, val_fraction: float, te
         other = _run(experiment, mixed.subset(drawn["train"]), mixed.subset(drawn["val"]), experiment.folder / MIXED)
         rows = ready.subset(drawn["test"])
         found = predict(other.adapter, rows, batch_size=recipe.batch_size, device=recipe.device)
-        leakage = find_leakage(judged[-1], judge("test", rows.manifest, found))
+        leakage = find_leakage(judged[-1], evaluate_part("test", rows.manifest, found))
     return Outcome(tuple(judged), run, leakage)
 
 
@@ -172,13 +172,13 @@ def cross_validate(experiment: Experiment, examples: Examples, folds: int, val_f
     ready = _prepared(experiment, examples)
     place = experiment.folder / "folds"
     number, predictions, best = _predict_folds(experiment, plan, ready, folds, val_fraction, place)
-    judged = judge("test", manifest, predictions, number)
+    judged = evaluate_part("test", manifest, predictions, number)
     leakage = None
     if _mixes(experiment, plan, manifest):
         log.info("the same folds with groups on both sides")
         mixed = experiment.folder / MIXED
         other, found, _ = _predict_folds(experiment, plan, _without_groups(ready), folds, val_fraction, mixed)
-        leakage = find_leakage(judged, judge("test", manifest, found, other))
+        leakage = find_leakage(judged, evaluate_part("test", manifest, found, other))
     final = experiment
     trained = [epoch for epoch in best if epoch is not None]
     if trained:

@@ -25,7 +25,7 @@ from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.inference.segmentation import segment_files
 from graftwork.core.data.tables import read_paths
 from graftwork.core.tasks import find_task
-from graftwork.core.inference.together import Party, open_parties, predict_together, watch_for
+from graftwork.core.inference.together import AdapterGroup, open_adapter_groups, predict_together, watch_for
 from graftwork.core.types import InputContract, Outside
 from graftwork.core.data.windows import join_table
 from graftwork.core.data.windows import timeline as _timeline
@@ -74,7 +74,7 @@ def predict_files(
     unlike: dict[str, str] = {}
     timelines: list[pd.DataFrame] = []
     unread_windows: dict[str, str] = {}
-    for party in open_parties(runs, domain, weights, runtime):
+    for party in open_adapter_groups(runs, domain, weights, runtime):
         blocks = []
         contract = party.adapters[0].backbone.contract
         watch = watch_for(domain, party, outside, named=len(runs) > 1)
@@ -117,7 +117,7 @@ def _learnt_masks(run: str) -> bool:
     return find_task(read_record(Path(run))["task"]).output == "maps"
 
 
-def _windows(domain: Domain, paths: Sequence[str], party: Party) -> list[list[str]]:
+def _windows(domain: Domain, paths: Sequence[str], party: AdapterGroup) -> list[list[str]]:
     """The windows of every path; itself alone where it is not cut."""
     if domain.windows is None:
         return [[path] for path in paths]
@@ -150,7 +150,7 @@ def _reasons(paths: Sequence[str], windows: Sequence[Sequence[str]], failed: dic
 
 
 def _predict_block(
-    party: Party, contract: InputContract, paths: Sequence[str], recipe: Recipe, skip_unreadable: bool, *,
+    party: AdapterGroup, contract: InputContract, paths: Sequence[str], recipe: Recipe, skip_unreadable: bool, *,
     failed_before: bool, named: bool,
 ) -> tuple[pd.DataFrame, dict[str, str]]:  # fmt: skip
     """Predictions for the paths that can be read, and why the others cannot.

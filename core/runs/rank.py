@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.activation_cache.activations import beyond, vectors
+from graftwork.core.activation_cache.activations import run_frozen_stages, vectors
 from graftwork.core.errors import BackboneError, GraftworkError, TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation
 from graftwork.core.data.examples import Unreadable
@@ -129,7 +129,7 @@ def _judge(
 ) -> Ranked:
     began, recipe = time.monotonic(), inspection.recipe
     backbone, examples = open_backbone(inspection, id, weights, manifest)
-    done = beyond(backbone, examples, len(backbone.stages), start_runtime(recipe), recipe)
+    done = run_frozen_stages(backbone, examples, len(backbone.stages), start_runtime(recipe), recipe)
     if done is None:
         raise TrainingError(f"the vectors of {len(examples)} examples cannot be kept")
     features = vectors(done)

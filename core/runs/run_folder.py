@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from graftwork.core.errors import OutputError
-from graftwork.core.evaluation.evaluation import Judged
+from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.files import OURS, locked, remove_leftovers, whole_file, write_json
-from graftwork.core.recipe import PLACE
+from graftwork.core.recipe import EXECUTION_FIELDS
 from graftwork.core.tasks.task import Drawn
 
 RUN = "run.json"
@@ -72,7 +72,7 @@ def mark(folder: Path, record: dict[str, Any], state: str) -> None:
     write_json(folder / RUN, {**record, "state": state})
 
 
-def write_judged(folder: Path, judged: Sequence[Judged], extra: dict[str, Any]) -> None:
+def write_judged(folder: Path, judged: Sequence[EvaluatedPart], extra: dict[str, Any]) -> None:
     """Writes `metrics.json`, `predictions.csv` and the pictures of the last part given (the test's)."""
     from graftwork.core.evaluation.plots import draw_evaluation
 
@@ -85,7 +85,7 @@ def write_judged(folder: Path, judged: Sequence[Judged], extra: dict[str, Any]) 
                                                      manifest.target, last.evaluation.confusion))  # fmt: skip
 
 
-def write_predictions(path: Path, judged: Sequence[Judged]) -> None:
+def write_predictions(path: Path, judged: Sequence[EvaluatedPart]) -> None:
     """One CSV row for every judged example: path, row, part, fold, group, target, prediction and probabilities."""
     import pandas as pd
 
@@ -110,7 +110,7 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
     flat = dict(record)
     for name in INNER:
         flat |= record.get(name, {})
-    return {name: value for name, value in flat.items() if name not in ("state", *INNER, *PLACE)}
+    return {name: value for name, value in flat.items() if name not in ("state", *INNER, *EXECUTION_FIELDS)}
 
 
 def run_state(folder: Path) -> str | None:

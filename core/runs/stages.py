@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.activation_cache.activations import run_frozen_stages
 from graftwork.core.model.backbone import Backbone, Stage, named_tensors
 from graftwork.core.errors import TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation
@@ -84,7 +84,7 @@ def probe_stages(
 ) -> tuple[StageScore, ...]:
     """One score a stage. examples: as read from files. folds: (rows,). Every example runs through the network once."""
     derived, widths = with_every_stage(backbone)
-    done = beyond(derived, examples, 1, start_runtime(recipe), recipe)
+    done = run_frozen_stages(derived, examples, 1, start_runtime(recipe), recipe)
     if done is None or done.tensors is None:
         raise TrainingError(f"the vectors of {len(examples)} examples cannot be kept")
     scores = []

@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from graftwork.core.activation_cache.activations import agreed
+from graftwork.core.activation_cache.activations import same_on_all_processes
 from graftwork.core.model.adapter import open_adapter, read_record
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.activation_cache.eviction import parse_size
 from graftwork.core.data.characters import asked_classes, check_vocabulary, own_frame_head
 from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, Problem, SettingsError
-from graftwork.core.evaluation.evaluation import Judged
+from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.data.examples import Examples, Unreadable, read_examples
 from graftwork.core.runs.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.inference.predict import judge, predict
+from graftwork.core.inference.predict import evaluate_part, predict
 from graftwork.core.runs.learnt_rows import DIGEST, Overlap, find_overlap, write_learnt_rows
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.mask_classes import with_mask_classes
 from graftwork.core.data.patches import usual_batch_size
-from graftwork.core.recipe import PLACE, Recipe
+from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.runs.run_folder import FINISHED, check_same_run, claim_folder, mark, write_judged, writing_run
 from graftwork.core.compute.runtime import (
     choose_device,
@@ -88,7 +88,7 @@ def run_study(study: Study) -> Outcome:
     examples = read_examples(manifest, watch or backbone.contract, unreadable=unreadable,  # type: ignore[arg-type]
                              frames=backbone.frames)  # fmt: skip
     examples = dataclasses.replace(examples, contract=backbone.contract)
-    examples = agreed(_of_classes_with_rows(examples), runtime)
+    examples = same_on_all_processes(_of_classes_with_rows(examples), runtime)
     shared = examples.manifest.shared_content()  # of those that can be read
     if shared:
         log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
@@ -136,7 +136,7 @@ def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | No
 def evaluate_run(
     domain: Domain, run: str, manifest: str, *, weights: str | None, part: str | None, target: str | None,
     group: str | None, skip_unreadable: bool, out: str | None, batch_size: int, device: str,
-) -> tuple[Judged, tuple[Unreadable, ...], Overlap | None]:  # fmt: skip
+) -> tuple[EvaluatedPart, tuple[Unreadable, ...], Overlap | None]:  # fmt: skip
     """What the adapter of a run is worth on a manifest, the examples that were left out on request, and what the rest
     shares with the rows that the run has learnt from, where its folder says which."""
     record = read_record(Path(run))
@@ -161,7 +161,7 @@ def evaluate_run(
     elif overlap.caution is not None:
         log.warning("%s", overlap.caution)
     found = predict(adapter, examples, batch_size=batch_size, device=device)
-    judged = judge(part or "test", examples.manifest, found)
+    judged = evaluate_part(part or "test", examples.manifest, found)
     if out is not None:
         notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
                  "overlap": None if overlap is None else overlap.to_json()}  # fmt: skip
@@ -242,5 +242,5 @@ def _record(study: Study, backbone: Backbone, examples: Examples, recipe: Recipe
         "strategy": study.strategy,
         "data": study.data,
         "input": backbone.contract.to_json(),
-        "recipe": {name: getattr(recipe, name) for name in study.recipe if name not in PLACE},
+        "recipe": {name: getattr(recipe, name) for name in study.recipe if name not in EXECUTION_FIELDS},
     }

@@ -29,7 +29,7 @@ SCHEMA = 2
 
 
 @dataclass(frozen=True)
-class Position:
+class TrainingState:
     """Where a run stands.
 
     epoch, batch: the next batch to train on. update: updates made so far. loss_sum, loss_weight: of the
@@ -53,7 +53,7 @@ class Position:
 def save_checkpoint(
     folder: Path,
     settings: dict[str, Any],
-    position: Position,
+    position: TrainingState,
     graft: Learner,
     best: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
@@ -76,7 +76,7 @@ def load_checkpoint(
     graft: Learner,
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-) -> tuple[Position, dict[str, Tensor]]:
+) -> tuple[TrainingState, dict[str, Tensor]]:
     """Puts graft, optimiser and scaler back to where they were; returns the position and the best weights so far.
 
     Raises OutputError if there is no checkpoint, if it is damaged, or if it belongs to a run with other settings.
@@ -94,7 +94,7 @@ def load_checkpoint(
         raise OutputError(
             f"{path}: schema {found!r}, this version reads {SCHEMA}; delete it to begin this training anew"
         )
-    if not whole or state["position"].keys() != Position.__dataclass_fields__.keys():
+    if not whole or state["position"].keys() != TrainingState.__dataclass_fields__.keys():
         raise OutputError(f"{path}: does not say where the run stood; delete it to begin this training anew")
     wanted = json.loads(json.dumps(settings))
     changed = sorted(key for key in wanted.keys() | state["settings"].keys()
@@ -111,7 +111,7 @@ def load_checkpoint(
     if scaler.is_enabled() and state["scaler"]:  # a run that was begun in another precision has none
         scaler.load_state_dict(state["scaler"])
     saved = state["position"]
-    position = Position(**saved | {"best_key": tuple(float(part) for part in saved["best_key"]),
+    position = TrainingState(**saved | {"best_key": tuple(float(part) for part in saved["best_key"]),
                                    "history": tuple(saved["history"])})  # fmt: skip
     return position, _under(tensors, "best.")
 
@@ -141,8 +141,8 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _position_json(position: Position) -> dict[str, Any]:
-    fields = {name: getattr(position, name) for name in Position.__dataclass_fields__}
+def _position_json(position: TrainingState) -> dict[str, Any]:
+    fields = {name: getattr(position, name) for name in TrainingState.__dataclass_fields__}
     # repr keeps infinities and every digit, which JSON does not promise.
     return fields | {
         "best_key": [repr(part) for part in position.best_key],

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graftwork.core.activation_cache.activations import agreed, beyond, mapped, vectors
+from graftwork.core.activation_cache.activations import mapped, run_frozen_stages, same_on_all_processes, vectors
 from graftwork.core.activation_cache.compiled_stages import UNCOMPILED
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
@@ -29,7 +29,7 @@ from graftwork.core.model.heads import Head
 from graftwork.core.model.neighbour_head import NeighbourHead
 from graftwork.core.model.plan import Plan
 from graftwork.core.model.strategies import Strategy, parse_strategy
-from graftwork.core.recipe import PLACE, Recipe
+from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.training.checkpoint import remove_checkpoint
 from graftwork.core.training.history import HistoryRow
 from graftwork.core.training.linear_probe import fit_probe
@@ -87,8 +87,10 @@ def finetune(
     recipe = recipe or Recipe()
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     runtime = start_runtime(recipe)
-    rows = agreed(_examples(train_rows, backbone), runtime)
-    val = None if val_rows is None or not len(val_rows) else agreed(_examples(val_rows, backbone), runtime)
+    rows = same_on_all_processes(_examples(train_rows, backbone), runtime)
+    val = (
+        None if val_rows is None or not len(val_rows) else same_on_all_processes(_examples(val_rows, backbone), runtime)
+    )
     graft = new_graft(backbone, rows.manifest, asked, recipe)
     chosen = None if val is None or graft.plan.solver != "gradient" else val.manifest
     before = graft.frozen_digests()
@@ -174,12 +176,12 @@ def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Stra
     drawn = manifest.task.output == "maps" and not whole(examples)
     if graft.plan.frontier == 0 or drawn or augmented(graft.plan, recipe):
         return examples
-    found = beyond(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
+    found = run_frozen_stages(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
     return examples if found is None else found
 
 
 def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augment: Augment | None) -> None:
-    ready = beyond(graft.stages, rows, len(graft.stages.stages), runtime, recipe, augment)
+    ready = run_frozen_stages(graft.stages, rows, len(graft.stages.stages), runtime, recipe, augment)
     if ready is None:
         raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
     found = vectors(ready)
@@ -201,7 +203,7 @@ def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe
     backbone's, of which the cache may have them, unless what was inserted changes them at once.
     """
     network = graft.stages if graft.plan.strategy.record.changed_at_start else backbone
-    ready = beyond(network, rows, len(network.stages), runtime, recipe)
+    ready = run_frozen_stages(network, rows, len(network.stages), runtime, recipe)
     if ready is None:
         raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
     head = cast(Head, graft.head)  # a plan starts no other at the probe
@@ -228,10 +230,10 @@ def _beyond_frontier(
     if recipe.views == 0 and (augment is not None or drawn_val is not None):
         return rows, val, augment
     frontier = graft.plan.frontier
-    stored = beyond(graft.stages, rows, frontier, runtime, recipe, augment)
+    stored = run_frozen_stages(graft.stages, rows, frontier, runtime, recipe, augment)
     if stored is None:
         return rows, val, augment
-    stored_val = None if val is None else beyond(graft.stages, val, frontier, runtime, recipe, drawn_val)
+    stored_val = None if val is None else run_frozen_stages(graft.stages, val, frontier, runtime, recipe, drawn_val)
     return stored, (val if stored_val is None else all_views(stored_val)), None
 
 
@@ -256,7 +258,7 @@ def run_settings(
         "training data": rows.manifest.fingerprints(),
         "validation data": None if val is None else val.manifest.fingerprints(),
         "augmentation": augment is not None,
-        **{name: value for name, value in dataclasses.asdict(recipe).items() if name not in PLACE},
+        **{name: value for name, value in dataclasses.asdict(recipe).items() if name not in EXECUTION_FIELDS},
     }
 
 

@@ -14,7 +14,7 @@ UPDATES = 5
 """A fresh LoRA A has a gradient of zero in its first update, before B has moved; after a few none should."""
 
 
-class LearningProof:
+class GradientCheck:
     """Watches gradients until every tensor has had one that is not zero.
 
     A tensor without one is not reached by the computation: an adapted layer that its network reads past, or a part

@@ -21,14 +21,14 @@ from graftwork.core.model.graft import Graft
 from graftwork.core.model.heads import Head
 from graftwork.core.model.margin import margin_at, with_margin
 from graftwork.core.recipe import Recipe
-from graftwork.core.training.gradient_check import LearningProof
+from graftwork.core.training.gradient_check import GradientCheck
 from graftwork.core.types import Augment, Features
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Course:
+class LoopContext:
     """What stays the same from the first batch to the last. model: `graft.outputs`, compiled where asked for. batches:
     of every epoch; updates: in all epochs."""
 
@@ -43,11 +43,11 @@ class Course:
     augment: Augment | None
     recipe: Recipe
     runtime: Runtime
-    proof: LearningProof
+    proof: GradientCheck
 
 
 def add_gradients(
-    course: Course, features: Features, share: Sequence[int], weight: float, done: float, pieces: int, alone: bool
+    course: LoopContext, features: Features, share: Sequence[int], weight: float, done: float, pieces: int, alone: bool
 ) -> tuple[Tensor, int]:
     """Adds the gradients of this process' rows of a batch; returns the sum of their losses, and in how many pieces they
     went through the network: twice as many as before, as often as one does not fit in the device's memory.
@@ -79,7 +79,7 @@ def add_gradients(
                     "pieces from now on; a BatchNorm that learns has less to average", len(share), pieces)  # fmt: skip
 
 
-def _backward(course: Course, features: Features, share: Sequence[int], weight: float, done: float) -> Tensor:
+def _backward(course: LoopContext, features: Features, share: Sequence[int], weight: float, done: float) -> Tensor:
     """Adds the gradients of these rows; returns the sum of their losses. No graph outlives it, if it fails neither."""
     with course.runtime.batch_statistics():
         with _batch_norm_explained(len(share)):
@@ -103,7 +103,7 @@ def _batch_norm_explained(rows: int) -> Iterator[None]:
         ) from error
 
 
-def _loss(course: Course, features: Any, share: Any, done: float) -> Tensor:
+def _loss(course: LoopContext, features: Any, share: Any, done: float) -> Tensor:
     """Sum of the weighted losses of this process' rows of a batch, after the fraction `done` of all updates."""
     runtime, head = course.runtime, course.graft.head
     index = torch.as_tensor(share)

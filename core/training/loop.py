@@ -25,9 +25,9 @@ from graftwork.core.inference.outputs import graft_outputs
 from graftwork.core.model.graft import Graft
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from graftwork.core.training.gradient_check import LearningProof
-from graftwork.core.training.gradients import Course, add_gradients
+from graftwork.core.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from graftwork.core.training.gradient_check import GradientCheck
+from graftwork.core.training.gradients import LoopContext, add_gradients
 from graftwork.core.training.history import HistoryRow
 from graftwork.core.training.optimiser import (
     active_parameters,
@@ -80,15 +80,15 @@ def train(
     optimiser = build_optimiser(graft, recipe)
     model: Any = torch.compile(graft.outputs) if recipe.compile == "on" else graft.outputs
     targets = rows.manifest.task.loss_targets(rows.manifest.values)
-    course = Course(graft, model, optimiser, rows, batches,
+    course = LoopContext(graft, model, optimiser, rows, batches,
                      sum(-(-len(one) // recipe.accumulate) for one in batches), targets,
-                     row_weights(rows.manifest, recipe), augment, recipe, runtime, LearningProof(graft))  # fmt: skip
-    position, best = Position(), dict[str, Tensor]()
+                     row_weights(rows.manifest, recipe), augment, recipe, runtime, GradientCheck(graft))  # fmt: skip
+    position, best = TrainingState(), dict[str, Tensor]()
     if checkpoints is not None and checkpoints.resume:
         position, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
         log.info("resuming in epoch %d at batch %d", position.epoch + 1, position.batch + 1)
 
-    def keep(now: Position) -> None:
+    def keep(now: TrainingState) -> None:
         if checkpoints is not None and runtime.rank == 0:
             save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
 
@@ -117,7 +117,9 @@ def train(
     return position.history, position.best_epoch + 1
 
 
-def _epoch(course: Course, position: Position, keep: Callable[[Position], None], every_seconds: float) -> Position:
+def _epoch(
+    course: LoopContext, position: TrainingState, keep: Callable[[TrainingState], None], every_seconds: float
+) -> TrainingState:
     """One epoch from the position's batch on; the result's loss sums are the whole epoch's."""
     recipe, runtime = course.recipe, course.runtime
     batches, updates = course.batches[position.epoch], course.updates
@@ -161,16 +163,16 @@ def _epoch(course: Course, position: Position, keep: Callable[[Position], None],
                 phase = course.graft.plan.phase_at(position.update / updates)
                 course.graft.enter(phase)
             # The loss of the batch before is looked at while the device works on this one.
-            position = _settle(course, position, pending, batches, leave=1)
+            position = _add_known_losses(course, position, pending, batches, leave=1)
             advance(1, f"loss {position.loss_sum / max(position.loss_weight, 1e-9):.3f}")
             if last and time.monotonic() - saved >= every_seconds:
-                position = _settle(course, position, pending, batches, leave=0)
+                position = _add_known_losses(course, position, pending, batches, leave=0)
                 keep(position)
                 saved = time.monotonic()
-    return _settle(course, position, pending, batches, leave=0)
+    return _add_known_losses(course, position, pending, batches, leave=0)
 
 
-def _latest(position: Position) -> str:
+def _latest(position: TrainingState) -> str:
     """The metric of the epoch before, for the bar."""
     row = position.history[-1] if position.history else {}
     return "".join(
@@ -178,13 +180,13 @@ def _latest(position: Position) -> str:
     )
 
 
-def _settle(
-    course: Course,
-    position: Position,
+def _add_known_losses(
+    course: LoopContext,
+    position: TrainingState,
     pending: deque[tuple[int, Tensor]],
     batches: list[NDArray[np.int64]],
     leave: int,
-) -> Position:
+) -> TrainingState:
     """Adds up the losses that are known, all but `leave`. Raises TrainingError for one that is not finite."""
     while len(pending) > leave:
         number, loss = pending.popleft()
@@ -199,7 +201,7 @@ def _settle(
     return position
 
 
-def _validate(course: Course, val: Examples, row: HistoryRow) -> tuple[float, float]:
+def _validate(course: LoopContext, val: Examples, row: HistoryRow) -> tuple[float, float]:
     """Adds the validation loss and the watched metric to the row; returns what epochs are compared by.
 
     The metric decides, and the loss between equal metrics. Where the rows do not define the metric, as with

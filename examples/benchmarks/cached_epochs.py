@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from graftwork import core, imaging
-from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.activation_cache.activations import run_frozen_stages
 from graftwork.core.compute.allocator import freed_memory_kept
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.model.strategies import parse_strategy
@@ -128,7 +128,7 @@ def stored_examples(
     backbone: core.Backbone, examples: core.Examples, strategy: str, recipe: core.Recipe
 ) -> core.Examples:
     graft = new_graft(backbone, examples.manifest, parse_strategy(strategy), recipe)
-    found = beyond(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
+    found = run_frozen_stages(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
     if found is None:
         raise SystemExit("the activations do not fit on this disk")
     return found

@@ -31,7 +31,7 @@ from monai.transforms import (
 )
 
 from graftwork import core
-from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.activation_cache.activations import run_frozen_stages
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.types import Features
@@ -75,7 +75,7 @@ def main() -> None:
 
             def ours(recipe: core.Recipe = recipe) -> object:
                 examples = core.Examples(rows, contract, None)
-                found = beyond(backbone, examples, 1, start_runtime(recipe), recipe)
+                found = run_frozen_stages(backbone, examples, 1, start_runtime(recipe), recipe)
                 assert found is not None
                 return [found.tensor(row).sum() for row in range(len(found))]
 

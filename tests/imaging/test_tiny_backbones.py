@@ -13,7 +13,7 @@ from graftwork import core, imaging
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.data.examples import read_examples
 from graftwork.core.errors import BackboneError, SettingsError
-from graftwork.core.inference.predict import judge
+from graftwork.core.inference.predict import evaluate_part
 from graftwork.core.training.finetuning import frozen_features
 from graftwork.core.types import Features
 from graftwork.imaging.tiny_backbones import FOLDER
@@ -79,6 +79,6 @@ def test_it_is_worth_more_than_random_weights_on_real_scans(real_data: Path) -> 
             run = core.finetune(backbone, vectors.subset(np.flatnonzero(folds != fold)), strategy="probe")
             outside = np.flatnonzero(folds == fold)
             predictions[outside] = core.predict(run.adapter, vectors.subset(outside))
-        scores[weights] = judge("folds", scans, predictions).evaluation.metrics["auroc"].value
+        scores[weights] = evaluate_part("folds", scans, predictions).evaluation.metrics["auroc"].value
     assert scores[None] > scores["random"]
     assert scores[None] > 0.8

@@ -13,15 +13,14 @@ import torch
 from torch import nn
 
 from graftwork.core.activation_cache import activations, frozen_pass
-from graftwork.core.activation_cache.activations import beyond, vectors
+from graftwork.core.activation_cache.activations import run_frozen_stages, vectors
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.examples import read_examples
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.data.views import all_views
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.training.finetuning import finetune
-
-from .conftest import ArrayContract, examples_in, tiny_backbone
+from tests.core.conftest import ArrayContract, examples_in, tiny_backbone
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def outputs(backbone, examples, stop):
 
 
 def stored(backbone, examples, stop, recipe, augment=None):
-    return beyond(backbone, examples, stop, start_runtime(recipe), recipe, augment)
+    return run_frozen_stages(backbone, examples, stop, start_runtime(recipe), recipe, augment)
 
 
 @pytest.mark.parametrize("stop", [1, 3, 4])
@@ -357,5 +356,5 @@ def test_where_one_process_cannot_keep_the_examples_none_does(backbone, table):
             return value + self.other
 
     examples = read_examples(read_manifest(table).subset(range(3)), backbone.contract)
-    assert activations.agreed(examples, TwoProcesses(0.0)) is examples
-    assert activations.agreed(examples, TwoProcesses(1.0)).tensors is None
+    assert activations.same_on_all_processes(examples, TwoProcesses(0.0)) is examples
+    assert activations.same_on_all_processes(examples, TwoProcesses(1.0)).tensors is None

@@ -17,8 +17,7 @@ from graftwork.core.model.layer_mix import insert_layer_mix
 from graftwork.core.model.lora import insert_lora
 from graftwork.core.types import Features
 from graftwork.core.versions import version_of
-
-from .conftest import ArrayContract, shift, tiny_backbone
+from tests.core.conftest import ArrayContract, shift, tiny_backbone
 
 
 class Heads(nn.Module):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.activation_cache.activations import run_frozen_stages
 from graftwork.core.activation_cache.compiled_stages import Prefix
 from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import start_runtime
@@ -14,8 +14,7 @@ from graftwork.core.errors import TrainingError
 from graftwork.core.inference.predict import predict
 from graftwork.core.training.finetuning import finetune
 from graftwork.core.types import Features
-
-from .conftest import on_a_small_device
+from tests.core.conftest import on_a_small_device
 
 
 def test_pieces_come_in_order_with_their_lengths():
@@ -34,9 +33,9 @@ def test_pieces_come_in_order_with_their_lengths():
 
 def test_a_frozen_pass_is_the_same_in_pieces(backbone, examples, recipe):
     options = replace(recipe, views=0, batch_size=16)
-    whole = beyond(backbone, examples, 4, start_runtime(options), options)
+    whole = run_frozen_stages(backbone, examples, 4, start_runtime(options), options)
     tried = []
-    pieces = beyond(on_a_small_device(backbone, 5, tried), examples, 4, start_runtime(options), options)
+    pieces = run_frozen_stages(on_a_small_device(backbone, 5, tried), examples, 4, start_runtime(options), options)
     torch.testing.assert_close(torch.stack(list(pieces.tensors)), torch.stack(list(whole.tensors)))
     assert max(tried) > 5
 

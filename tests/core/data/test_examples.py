@@ -13,8 +13,7 @@ import torch
 from graftwork.core.data import examples as examples_module
 from graftwork.core.data.examples import epoch_augment, load_batches, read_examples, read_many
 from graftwork.core.errors import TrainingError, UnreadableError
-
-from .conftest import ArrayContract
+from tests.core.conftest import ArrayContract
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from graftwork.core.data.content import content_digests, example_exists, recording_of, split_span
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import has_windows, in_windows, join_table, join_windows, timeline, windows_of
-from graftwork.core.inference.predict import judge
+from graftwork.core.inference.predict import evaluate_part
 
 
 @settings(deadline=None)
@@ -68,7 +68,7 @@ def test_a_recording_is_judged_by_the_mean_of_its_windows(manifest):
     assert joined.paths == manifest.paths
     np.testing.assert_allclose(means[:, 1], [0.3, 0.9, 0.4])
     assert folds.tolist() == [0, 1, 2]
-    judged = judge("test", cut, predictions)
+    judged = evaluate_part("test", cut, predictions)
     assert judged.evaluation.rows == 3
     assert judged.evaluation.metrics["accuracy"].value == pytest.approx(2 / 3)
 
@@ -89,7 +89,7 @@ def test_seconds_of_a_recording_that_a_manifest_names_are_judged_one_by_one(mani
     """Two segments of one recording have labels of their own."""
     paths = ("a#t=0,1", "a#t=1,2", "b#t=0,1")
     named = replace(manifest, paths=paths)
-    judged = judge("test", named, np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
+    judged = evaluate_part("test", named, np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
     assert judged.manifest.paths == paths
     assert judged.evaluation.metrics["accuracy"].value == pytest.approx(2 / 3)
     cut = in_windows(named, [windows_of(path, 1.0, 0.5, 0.0) for path in paths])

@@ -8,7 +8,7 @@ import pytest
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.sentences import apart_in_sentences
 from graftwork.core.evaluation.leakage import explained, find_leakage, group_majority
-from graftwork.core.inference.predict import judge
+from graftwork.core.inference.predict import evaluate_part
 
 RNG = np.random.default_rng(0)
 GROUPS = tuple(f"s{number}" for number in RNG.integers(0, 12, 240))
@@ -22,7 +22,7 @@ def manifest(labels=LABELS, groups=GROUPS):
 
 def judged(scores):
     scores = np.clip(scores, 0.01, 0.99)
-    return judge("test", manifest(), np.stack([1 - scores, scores], axis=1))
+    return evaluate_part("test", manifest(), np.stack([1 - scores, scores], axis=1))
 
 
 def epsilon_squared(values, keys):
@@ -49,7 +49,7 @@ def test_a_group_that_is_drawn_twice_is_two_groups():
         0.5 + 0.15 * generator.standard_normal(8)[groups] + 0.1 * generator.standard_normal(48), 0.01, 0.99
     )
     rows = manifest(np.zeros(48, int), tuple(map(str, groups)))
-    found = explained(judge("test", rows, np.stack([1 - scores, scores], axis=1)))
+    found = explained(evaluate_part("test", rows, np.stack([1 - scores, scores], axis=1)))
     assert found.low < found.value < found.high
     shares = []
     for _ in range(4000):

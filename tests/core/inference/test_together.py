@@ -8,13 +8,12 @@ import pytest
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import SettingsError
 from graftwork.core.inference.predict import predict
-from graftwork.core.inference.together import open_parties, predict_together, run_names, shared_stages
+from graftwork.core.inference.together import open_adapter_groups, predict_together, run_names, shared_stages
 from graftwork.core.model.adapter import load_adapter
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.predict import predict_files
 from graftwork.core.training.finetuning import finetune
-
-from .conftest import examples_in
+from tests.core.conftest import examples_in
 
 STRATEGIES = ["probe", "partial:1", "lora", "full", "knn"]
 
@@ -34,7 +33,7 @@ def runtime(request):
 
 
 def test_frozen_tensors_are_in_memory_once_and_learnt_ones_are_not_shared(runs, domain, runtime):
-    party = next(party for party in open_parties(runs, domain, None, runtime) if party.names[0] == "probe")
+    party = next(party for party in open_adapter_groups(runs, domain, None, runtime) if party.names[0] == "probe")
     base = dict(party.adapters[0].graft.backbone.named_parameters())
     for adapter in party.adapters:
         learnt = set(adapter.graft.learnt())
@@ -48,7 +47,7 @@ def test_frozen_tensors_are_in_memory_once_and_learnt_ones_are_not_shared(runs, 
 def test_each_predicts_what_it_predicts_alone(runs, domain, examples, runtime):
     alone = [predict(load_adapter(run, domain.load_backbone), examples, device="cpu") for run in runs]
     found = {}
-    for party in open_parties(runs, domain, None, runtime):
+    for party in open_adapter_groups(runs, domain, None, runtime):
         predictions = predict_together(party, examples, Recipe(device="cpu"))
         found |= dict(zip(party.names, predictions, strict=True))
     assert len({predictions.tobytes() for predictions in alone}) == len(runs)
@@ -71,7 +70,7 @@ def test_the_backbone_is_loaded_once_and_shared_stages_run_once(runs, domain, ex
         return replace(backbone, stages=(replace(stem, run=count), *backbone.stages[1:]))
 
     frozen = [run for run in runs if not run.endswith("full")]
-    (party,) = open_parties(frozen, replace(domain, load_backbone=load), None, runtime)
+    (party,) = open_adapter_groups(frozen, replace(domain, load_backbone=load), None, runtime)
     assert loads == [None]
     assert [shared_stages(party.backbone, adapter.graft) for adapter in party.adapters] == [4, 2, 2, 4]
     predict_together(party, examples, Recipe(device="cpu"))

@@ -4,15 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.activation_cache.activations import run_frozen_stages
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.model.backbone import Backbone, Stage, single_stage
 from graftwork.core.model.folding import folded
 from graftwork.core.model.graft import make_graft
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.types import Features
-
-from .conftest import ArrayContract, tiny_backbone
+from tests.core.conftest import ArrayContract, tiny_backbone
 
 
 def norms(backbone):
@@ -152,7 +151,7 @@ def test_a_network_that_writes_into_its_buffers_does_not_write_into_the_one_give
 def test_stored_outputs_and_those_that_a_graft_computes_are_the_same_bits(backbone, examples, recipe):
     graft = make_graft(backbone, parse_strategy("partial:1"), recipe, "single-label", ("a", "b"), 60).eval()
     stop = graft.plan.frontier
-    stored = beyond(backbone, examples, stop, start_runtime(recipe), recipe)
+    stored = run_frozen_stages(backbone, examples, stop, start_runtime(recipe), recipe)
     images = Features(torch.stack([examples.tensor(row) for row in range(60)]))
     kept = Features(torch.stack([stored.tensor(row) for row in range(60)]))
     with torch.no_grad():

@@ -119,7 +119,7 @@ def test_with_stage_decay_each_stage_learns_slower_than_the_one_above(backbone, 
     assert {group.scale for group in plan.groups if group.stage is None} == {1.0}
 
 
-@pytest.mark.parametrize("module", ["strategies", "head_records", "options"])
+@pytest.mark.parametrize("module", ["model.strategies", "model.head_records", "cli.options"])
 def test_the_tables_that_help_texts_are_drawn_from_are_read_without_torch(module):
     code = f"import sys, graftwork.core.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,7 +13,7 @@ from graftwork.core.training.finetuning import finetune
 from graftwork.core.inference.predict import predict
 from graftwork.core.model.strategies import parse_strategy
 
-from .conftest import examples_in
+from tests.core.conftest import examples_in
 
 
 @pytest.fixture

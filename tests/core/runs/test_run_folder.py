@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from graftwork.core.errors import OutputError
-from graftwork.core.evaluation.evaluation import Judged, evaluate_predictions
+from graftwork.core.evaluation.evaluation import EvaluatedPart, evaluate_predictions
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.runs.run_folder import (
     FINISHED,
@@ -91,7 +91,7 @@ def test_every_judged_row_is_a_row_of_the_predictions(tmp_path):
         "t", ("p", "q"), "single-label", "label", ("x", "y"), np.array([0, 1]), ("g", "h"), None, (5, 9)
     )
     predictions = np.array([[0.25, 0.75], [1 / 3, 2 / 3]])
-    judged = Judged("test", manifest, predictions,
+    judged = EvaluatedPart("test", manifest, predictions,
                     evaluate_predictions("single-label", ("x", "y"), manifest.values, predictions, resamples=5),
                     np.array([0, 2]))  # fmt: skip
     write_predictions(tmp_path / "p.csv", [judged])

@@ -20,7 +20,7 @@ from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.tasks import find_task
 from graftwork.core.types import Features
 
-from .conftest import examples_in
+from tests.core.conftest import examples_in
 
 
 @pytest.fixture

@@ -169,20 +169,20 @@ def trained(make_study):
 
 
 @pytest.fixture
-def judge(domain, trained):
-    def judge(manifest, **changes):
+def evaluate_part(domain, trained):
+    def evaluate_part(manifest, **changes):
         options = {"weights": None, "part": None, "target": None, "group": None, "skip_unreadable": False, "out": None,
                    "batch_size": 16, "device": "cpu"}  # fmt: skip
         return evaluate_run(domain, str(trained), str(manifest), **options | changes)
 
-    return judge
+    return evaluate_part
 
 
-def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(judge, trained, tmp_path):
+def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(evaluate_part, trained, tmp_path):
     rows = pd.read_csv(trained / "predictions.csv")
     rows = rows[rows["part"] == "test"].rename(columns={"target": "label"})
     rows[["path", "label", "group"]].to_csv(tmp_path / "test.csv", index=False)
-    judged, left_out, overlap = judge(tmp_path / "test.csv", out=str(tmp_path / "judged"))
+    judged, left_out, overlap = evaluate_part(tmp_path / "test.csv", out=str(tmp_path / "judged"))
     assert overlap.caution is None
     again, first = judged.evaluation.to_json(), json.loads((trained / "metrics.json").read_text())["test"]
     assert again.pop("about") == first.pop("about")
@@ -192,12 +192,12 @@ def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(judge, trained
     assert files_under(tmp_path / "judged") == ["evaluation.png", "metrics.json", "predictions.csv"]
 
 
-def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(judge, trained, table, tmp_path, caplog):
+def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(evaluate_part, trained, table, tmp_path, caplog):
     learnt = pd.read_csv(trained / "learnt_rows.csv")
     tested = pd.read_csv(trained / "predictions.csv")
     assert set(learnt["path"]) | set(tested["path"]) == {str(path) for path in table.parent.glob("*.npy")}
     assert not set(learnt["path"]) & set(tested["path"])
-    overlap = judge(table, out=str(tmp_path / "judged"))[2]
+    overlap = evaluate_part(table, out=str(tmp_path / "judged"))[2]
     assert (overlap.rows, overlap.training, overlap.validation, overlap.known_groups) == (60, len(learnt), 0, ())
     assert f"{len(learnt)} of 60 rows hold what the run learnt from" in caplog.text
     assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["overlap"]["training"] == len(learnt)
@@ -220,14 +220,14 @@ def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_study,
         assert len(learnt) == (60 if "folds" in data else 48)
 
 
-def test_only_the_rows_of_a_part_are_judged(judge, table, tmp_path):
+def test_only_the_rows_of_a_part_are_judged(evaluate_part, table, tmp_path):
     rows = pd.read_csv(table).assign(split=["val"] * 6 + ["test"] * 54)
     rows["path"] = [str(table.parent / path) for path in rows["path"]]
     rows.to_csv(tmp_path / "parts.csv", index=False)
-    judged = judge(tmp_path / "parts.csv", part="val")[0]
+    judged = evaluate_part(tmp_path / "parts.csv", part="val")[0]
     assert (len(judged.manifest), judged.part) == (6, "val")
     with pytest.raises(ManifestError, match="no row of the split column says 'train'"):
-        judge(tmp_path / "parts.csv", part="train")
+        evaluate_part(tmp_path / "parts.csv", part="train")
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from graftwork.core.evaluation.evaluation import point_metrics
 from graftwork.core.inference.predict import predict
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.training.finetuning import finetune, frozen_features, new_graft
-
-from .conftest import ArrayContract, examples_in
+from tests.core.conftest import ArrayContract, examples_in
 
 
 def learnt(run):
@@ -29,8 +28,10 @@ def test_stages_computed_once_give_the_weights_of_stages_computed_anew(
     rows, val = examples.subset(range(45)), examples.subset(range(45, 60))
     options = {"strategy": f"partial:{depth}", "recipe": recipe}
     calls = []
-    kept, original = [], activations.beyond
-    monkeypatch.setattr("graftwork.core.training.finetuning.beyond", lambda *a: kept.append(original(*a)) or kept[-1])
+    kept, original = [], activations.run_frozen_stages
+    monkeypatch.setattr(
+        "graftwork.core.training.finetuning.run_frozen_stages", lambda *a: kept.append(original(*a)) or kept[-1]
+    )
     counted = replace(backbone, stages=(replace(backbone.stages[0], run=counting(backbone.stages[0].run, calls)),
                                         *backbone.stages[1:]))  # fmt: skip
     once = finetune(counted, rows, val, **options)

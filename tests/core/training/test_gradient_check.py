@@ -7,12 +7,12 @@ from torch import nn
 from graftwork.core.errors import TrainingError
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.training.finetuning import new_graft
-from graftwork.core.training.gradient_check import UPDATES, LearningProof
+from graftwork.core.training.gradient_check import UPDATES, GradientCheck
 
 
 @pytest.fixture
 def proof(backbone, manifest, recipe):
-    return LearningProof(new_graft(backbone, manifest, parse_strategy("full"), recipe))
+    return GradientCheck(new_graft(backbone, manifest, parse_strategy("full"), recipe))
 
 
 def tensors(*gradients):

@@ -23,8 +23,7 @@ from graftwork.core.training.finetuning import finetune, new_graft
 from graftwork.core.training.loop import gradients
 from graftwork.core.training.optimiser import rate_factor
 from graftwork.core.types import Features
-
-from .conftest import on_a_small_device
+from tests.core.conftest import on_a_small_device
 
 
 def learnt(run):
