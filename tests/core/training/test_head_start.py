@@ -15,9 +15,9 @@ from graftwork.core.model.graft import plan_run
 from graftwork.core.model.heads import Head
 from graftwork.core.model.plan import make_plan
 from graftwork.core.model.strategies import STRATEGIES, parse_strategy
+from graftwork.core.training import finetuning
 from graftwork.core.training.finetuning import finetune
 from graftwork.core.training.linear_probe import fit_probe
-from graftwork.core.training.loop import finetuning
 from graftwork.core.types import Features
 
 FROM_THE_PROBE = ["lpft", "full", "partial:1", "gradual", "norm", "lora"]

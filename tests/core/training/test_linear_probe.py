@@ -12,8 +12,8 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import TrainingError
 from graftwork.core.model.heads import Head
 from graftwork.core.tasks import linear_models
+from graftwork.core.training import linear_probe as probes
 from graftwork.core.training.linear_probe import LEAST_SPREAD, fit_probe, standardisation
-from graftwork.core.training.loop import linear_probe as probes
 
 
 @pytest.fixture

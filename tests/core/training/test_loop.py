@@ -18,9 +18,9 @@ from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import Recipe
 from graftwork.core.tensor_files import read_tensors, write_tensors
+from graftwork.core.training import gradients
 from graftwork.core.training.checkpoint import NAME
 from graftwork.core.training.finetuning import finetune, new_graft
-from graftwork.core.training.loop import gradients
 from graftwork.core.training.optimiser import rate_factor
 from graftwork.core.types import Features
 from tests.core.conftest import on_a_small_device
