@@ -17,6 +17,7 @@ from graftwork.core.errors import OutputError, TrainingError
 from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import Recipe
+from graftwork.core.tasks import find_task
 from graftwork.core.tensor_files import read_tensors, write_tensors
 from graftwork.core.training import gradients
 from graftwork.core.training.checkpoint import NAME
@@ -410,7 +411,7 @@ def test_what_learns_is_compiled_for_every_kind_of_target(monkeypatch, task, com
     course = SimpleNamespace(
         model=compiled if compile == "on" else None, graft=SimpleNamespace(outputs=compiled, head=None),
         targets=torch.zeros(2), weights=np.ones(2), recipe=Recipe(head="linear"),
-        runtime=start_runtime(Recipe(device="cpu")), rows=SimpleNamespace(manifest=SimpleNamespace(task=task), stage=0),
+        runtime=start_runtime(Recipe(device="cpu")), rows=SimpleNamespace(manifest=SimpleNamespace(task=find_task(task)), stage=0),
     )  # fmt: skip
     course.model = course.model or course.graft.outputs
     if compile == "on":
