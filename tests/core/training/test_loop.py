@@ -408,10 +408,11 @@ def test_what_learns_is_compiled_for_every_kind_of_target(monkeypatch, task, com
         asked.append(features)
         raise AskedError
 
+    rows = SimpleNamespace(manifest=SimpleNamespace(task=find_task(task)), stage=0)
     course = SimpleNamespace(
         model=compiled if compile == "on" else None, graft=SimpleNamespace(outputs=compiled, head=None),
         targets=torch.zeros(2), weights=np.ones(2), recipe=Recipe(head="linear"),
-        runtime=start_runtime(Recipe(device="cpu")), rows=SimpleNamespace(manifest=SimpleNamespace(task=find_task(task)), stage=0),
+        runtime=start_runtime(Recipe(device="cpu")), rows=rows,
     )  # fmt: skip
     course.model = course.model or course.graft.outputs
     if compile == "on":
