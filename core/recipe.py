@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from graftwork.core.errors import SettingsError
@@ -21,69 +21,93 @@ EXECUTION_FIELDS = ("device", "workers", "cache", "cache_limit")
 """Fields of a recipe that say where a run is computed, not what: a resumed run may change them."""
 
 
+def _setting(default: Any, text: str) -> Any:
+    """A field with its default and what it says."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Settings of one run; two runs with equal recipes, data and weights give equal bytes on one machine.
 
-    epochs, batch_size: passes over the training rows, rows per forward pass; the command line takes 2 for masks of
-    volumes where nobody says how many (`patches.usual_batch_size`). batch_seconds: of clips of unequal
-    length, which go through the network with their like: seconds per forward pass, padding included; None is
-    batch_size times their mean. accumulate: forward passes per update, so an update sees batch_size * accumulate
-    rows. learning_rate: of the head, after warm-up; pretrained tensors learn at a tenth of it. weight_decay:
-    AdamW's, on matrices and filters only.
-    warmup: share of the updates over which the rate rises, before it falls along a cosine to zero.
-    clip_norm: largest norm of the gradient, 0 for no clipping. patience: epochs without a better validation
-    metric before training stops. class_weights: "balanced" weighs rows by the inverse frequency of their
-    class. head, dropout: kind of head, dropout in front of its last layer. head_start: where training begins a linear
-    head: "probe" at the exact solution on the vectors of the untrained network, "random" at small random weights,
-    "auto" as the strategy says. margin, margin_scale: of the head "aam", an embedding whose classes are told apart by
-    an angle of at least so many radians. augment: "auto" turns random changes on where the whole backbone is trained,
-    and off where frozen stages are computed once.
-    views: with augmentation in front of frozen stages, how many changed copies of every example are computed
-    once and drawn from; None is 4. 0 computes nothing ahead: frozen stages run in every epoch.
-    stage_decay: rate of a stage relative to the one above it. lora_rank, lora_alpha, lora_targets: size, strength
-    (the change counts alpha / rank times) and layers of `lora`: "auto", "all", or stages, layers and stage:layer
-    separated by commas. recompute: "on" keeps no activations inside stages that learn and computes them again for the
-    gradient: less memory, about a third more time; stages with BatchNorm keep theirs. device: "auto", "cpu",
-    "cuda", "cuda:1", …. precision: "auto" is bf16 where the GPU has it, fp16 on older ones, fp32 on a CPU.
-    memory_format: of images and filters. compile: "on" sends frozen and learning stages through torch.compile;
-    "auto" the frozen ones where there are enough examples to repay it. workers: processes that read files where
-    examples do not fit in memory. cache: folder of the stored outputs of frozen stages, None for the user's cache
-    folder. cache_limit: its largest size, as "20GB"; None is a quarter of the free disk. cache_dtype: how numbers
-    are stored; float16 keeps 11 bits (relative error at most 5e-4), bfloat16 8 (4e-3).
+    None stands for a default that depends on data or machine.
     """
 
-    epochs: int = 30
-    batch_size: int = 16
-    batch_seconds: float | None = None
-    accumulate: int = 1
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    clip_norm: float = 1.0
-    patience: int = 8
-    class_weights: ClassWeights = "none"
-    head: str = "linear"
-    head_start: HeadStart = "auto"
-    dropout: float = 0.0
-    margin: float = 0.2
-    margin_scale: float = 30.0
-    augment: Augmentation = "auto"
-    views: int | None = None
-    stage_decay: float = 1.0
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    lora_targets: str = "auto"
-    recompute: Switch = "off"
-    seed: int = 0
-    device: str = "auto"
-    precision: Precision = "auto"
-    memory_format: MemoryFormat = "channels-last"
-    compile: Compile = "auto"
-    workers: int = 2
-    cache: str | None = None
-    cache_limit: str | None = None
-    cache_dtype: StoreType = "float32"
+    epochs: int = _setting(
+        30,
+        "Passes over the training rows at most. With --folds the final adapter is trained for the median of "
+        "the folds' best epochs.",
+    )
+    batch_size: int = _setting(16, "Rows per forward pass; by default 16, and 2 for masks of volumes.")
+    batch_seconds: float | None = _setting(
+        None,
+        "Seconds of sound per forward pass; by default --batch-size clips of mean length. Clips are put "
+        "together with clips of like length.",
+    )
+    accumulate: int = _setting(1, "Forward passes per update.")
+    learning_rate: float = _setting(
+        1e-3,
+        "Rate of the head after warm-up; pretrained tensors learn at a tenth of it.",
+    )
+    weight_decay: float = _setting(0.01, "AdamW's, on matrices and filters.")
+    warmup: float = _setting(0.1, "Share of the updates over which the rate rises.")
+    clip_norm: float = _setting(1.0, "Largest norm of the gradient; 0 for no clipping.")
+    patience: int = _setting(8, "Epochs without a better validation metric before training stops.")
+    class_weights: ClassWeights = _setting("none", "'balanced' weighs rows by the inverse frequency of their class.")
+    head: str = _setting("linear", "Kind of head.")
+    head_start: HeadStart = _setting(
+        "auto",
+        "Where training begins a linear head: probe, the exact solution on the pretrained network's vectors "
+        "(Kumar et al. 2022), or random; auto: as the strategy says.",
+    )
+    dropout: float = _setting(0.0, "In front of the head's last layer.")
+    margin: float = _setting(0.2, "Of the head aam, in radians.")
+    margin_scale: float = _setting(30.0, "Of the head aam: what cosines are multiplied by.")
+    augment: Augmentation = _setting(
+        "auto",
+        "Random changes of the training examples; auto: on where the whole backbone is trained.",
+    )
+    views: int | None = _setting(
+        None,
+        "With --augment on, changed copies of each example that frozen stages compute once, 4 by default; "
+        "each epoch draws one. 0: no cache, frozen stages run in every epoch.",
+    )
+    stage_decay: float = _setting(1.0, "Learning rate of a stage relative to the one above it; 1 for all alike.")
+    lora_rank: int = _setting(8, "Rank of lora's changes.")
+    lora_alpha: float = _setting(16.0, "lora's changes count alpha / rank times.")
+    lora_targets: str = _setting(
+        "auto",
+        "Layers that lora changes: auto (attention, else all), all, or stages, layers and stage:layer, "
+        "separated by commas.",
+    )
+    recompute: Switch = _setting(
+        "off",
+        "on: keep no activations inside stages that learn and compute them again for the gradient: less "
+        "memory, about a third more time.",
+    )
+    seed: int = _setting(0, "Of splits, initial weights, order and augmentation.")
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:1, …")
+    precision: Precision = _setting("auto", "auto: bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU.")
+    memory_format: MemoryFormat = _setting("channels-last", "Layout of images and filters in memory.")
+    compile: Compile = _setting(
+        "auto",
+        "torch.compile: on compiles frozen and learning stages (of clips the learning ones), auto the frozen "
+        "ones where it repays.",
+    )
+    workers: int = _setting(2, "Processes that read files that do not fit in memory.")
+    cache: str | None = _setting(
+        None,
+        "Folder for the outputs of frozen stages, which are computed once; by default the user's cache folder.",
+    )
+    cache_limit: str | None = _setting(
+        None,
+        "Largest size of the cache, as 20GB; by default a quarter of the free disk. Beyond it frozen stages "
+        "run in every epoch.",
+    )
+    cache_dtype: StoreType = _setting(
+        "float32",
+        "How they are stored: float16 and bfloat16 take half the room, with relative errors of up to 5e-4 and 4e-3.",
+    )
 
     def __post_init__(self) -> None:
         rules = {
@@ -123,6 +147,10 @@ class Recipe:
             raise SettingsError("; ".join(wrong))
         if self.views and self.views > 1 and self.augment == "off":
             raise SettingsError(f"views: {self.views} views of an example differ only with augmentation; it is off")
+
+
+# What a field says stands once: `--help` is drawn from it as well.
+Recipe.__doc__ = (Recipe.__doc__ or "") + "".join(f"\n    {one.name}: {one.metadata['help']}" for one in fields(Recipe))
 
 
 def _one_of(value: str, kind: Any) -> tuple[bool, str]:

@@ -70,49 +70,13 @@ DATA = (
     SKIP_UNREADABLE,
 )  # fmt: skip
 
-RECIPE_HELP = {
-    "epochs": "Passes over the training rows at most. With --folds the final adapter is trained for the median of "
-    "the folds' best epochs.",
-    "batch_size": "Rows per forward pass; by default 16, and 2 for masks of volumes.",
-    "batch_seconds": "Seconds of sound per forward pass; by default --batch-size clips of mean length. Clips are put "
-    "together with clips of like length.",
-    "accumulate": "Forward passes per update.",
-    "learning_rate": "Rate of the head after warm-up; pretrained tensors learn at a tenth of it.",
-    "weight_decay": "AdamW's, on matrices and filters.",
-    "warmup": "Share of the updates over which the rate rises.",
-    "clip_norm": "Largest norm of the gradient; 0 for no clipping.",
-    "patience": "Epochs without a better validation metric before training stops.",
-    "class_weights": "'balanced' weighs rows by the inverse frequency of their class.",
+FROM_TABLES = {
     "head": "; ".join(f"{record.name}: {record.meaning}" for record in HEADS.values()) + ".",
     "head_start": "Where training begins a linear head: probe, the exact solution on the pretrained network's vectors "
     "(Kumar et al. 2022), or random; auto: "
     f"{HEAD_START}, but for {', '.join(one.name for one in STRATEGIES.values() if one.head_start == 'probe')}.",
-    "dropout": "In front of the head's last layer.",
-    "margin": "Of the head aam, in radians.",
-    "margin_scale": "Of the head aam: what cosines are multiplied by.",
-    "augment": "Random changes of the training examples; auto: on where the whole backbone is trained.",
-    "views": "With --augment on, changed copies of each example that frozen stages compute once, 4 by default; each "
-    "epoch draws one. 0: no cache, frozen stages run in every epoch.",
-    "stage_decay": "Learning rate of a stage relative to the one above it; 1 for all alike.",
-    "lora_rank": "Rank of lora's changes.",
-    "lora_alpha": "lora's changes count alpha / rank times.",
-    "lora_targets": "Layers that lora changes: auto (attention, else all), all, or stages, layers and stage:layer, "
-    "separated by commas.",
-    "recompute": "on: keep no activations inside stages that learn and compute them again for the gradient: less "
-    "memory, about a third more time.",
-    "seed": "Of splits, initial weights, order and augmentation.",
-    "device": "auto, cpu, cuda, cuda:1, …",
-    "precision": "auto: bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU.",
-    "memory_format": "Layout of images and filters in memory.",
-    "compile": "torch.compile: on compiles frozen and learning stages (of clips the learning ones), auto the frozen "
-    "ones where it repays.",
-    "workers": "Processes that read files that do not fit in memory.",
-    "cache": "Folder for the outputs of frozen stages, which are computed once; by default the user's cache folder.",
-    "cache_limit": "Largest size of the cache, as 20GB; by default a quarter of the free disk. Beyond it frozen stages "
-    "run in every epoch.",
-    "cache_dtype": "How they are stored: float16 and bfloat16 take half the room, with relative errors of up to 5e-4 "
-    "and 4e-3.",
 }
+"""Help of fields whose choices are records of a table, which says what each means."""
 
 
 def recipe_options() -> tuple[Parameter, ...]:
@@ -125,7 +89,7 @@ def recipe_options() -> tuple[Parameter, ...]:
     kinds["head"] = Literal[tuple(HEADS)]  # the table's names as choices
     return tuple(
         option(field.name, kinds[field.name], None if field.name == "batch_size" else field.default,
-               RECIPE_HELP[field.name], panel="Training")
+               FROM_TABLES.get(field.name, field.metadata["help"]), panel="Training")
         for field in dataclasses.fields(Recipe)
     )  # fmt: skip
 
