@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.evaluation.evaluation import counted
 from graftwork.core.data.manifest import PARTS, Manifest
+from graftwork.core.evaluation.evaluation import counted
 
 SHOWN = 10
 """Sets of files that are written out; the others are counted."""

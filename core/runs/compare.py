@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from graftwork.core.evaluation.comparison import Comparison, Part, compare_parts
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
+from graftwork.core.evaluation.comparison import Comparison, Part, compare_parts
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
-from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS
 from graftwork.core.runs.run_folder import FINISHED, RUN, UNFINISHED, run_record, run_state
-from graftwork.core.compute.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
-from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.runs.train import Study, manifest_digests, run_study
 
 log = logging.getLogger(__name__)

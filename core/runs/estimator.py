@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.data.content import absolute_path, example_exists
+from graftwork.core.data.examples import read_examples
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.errors import SettingsError, UnreadableError
+from graftwork.core.inference.predict import predict
 from graftwork.core.model.adapter import Adapter
 from graftwork.core.model.backbone import Backbone
-from graftwork.core.data.content import absolute_path, example_exists
-from graftwork.core.errors import SettingsError, UnreadableError
-from graftwork.core.data.examples import read_examples
-from graftwork.core.training.finetuning import finetune
 from graftwork.core.model.graft import plan_run
-from graftwork.core.inference.predict import predict
-from graftwork.core.data.manifest import Manifest
-from graftwork.core.recipe import Recipe
 from graftwork.core.model.strategies import parse_strategy
+from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import SINGLE_LABEL
+from graftwork.core.training.finetuning import finetune
 from graftwork.core.types import Augment
 
 

@@ -13,25 +13,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.model.backbone import Backbone, named_tensors, refuse_non_finite
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import is_first
+from graftwork.core.data.examples import Examples
+from graftwork.core.data.manifest import PARTS, Manifest
+from graftwork.core.data.sentences import apart_in_sentences
+from graftwork.core.data.windows import has_windows
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
-from graftwork.core.data.examples import Examples
-from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
-from graftwork.core.training.finetuning import Run, augmented, finetune, frozen_features, run_settings
-from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.model.graft import plan_run
-from graftwork.core.training.history import write_history
-from graftwork.core.inference.predict import evaluate_part, predict
 from graftwork.core.evaluation.leakage import Leakage, find_leakage
-from graftwork.core.data.manifest import PARTS, Manifest
+from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
+from graftwork.core.inference.predict import evaluate_part, predict
+from graftwork.core.model.backbone import Backbone, named_tensors, refuse_non_finite
+from graftwork.core.model.graft import plan_run
 from graftwork.core.model.plan import Plan
-from graftwork.core.recipe import Recipe
-from graftwork.core.compute.runtime import is_first
-from graftwork.core.data.sentences import apart_in_sentences
 from graftwork.core.model.strategies import Strategy
+from graftwork.core.recipe import Recipe
+from graftwork.core.training.finetuning import Run, augmented, finetune, frozen_features, run_settings
+from graftwork.core.training.history import write_history
 from graftwork.core.types import Augment
-from graftwork.core.data.windows import has_windows
 
 log = logging.getLogger(__name__)
 

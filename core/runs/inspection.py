@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graftwork.core.model.backbone import Backbone
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import seed_everything
+from graftwork.core.data.examples import Examples, read_examples
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.tables import read_manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation, evaluate_predictions
-from graftwork.core.data.examples import Examples, read_examples
-from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.heads import Head
-from graftwork.core.data.manifest import Manifest
-from graftwork.core.training.linear_probe import fit_probe
 from graftwork.core.recipe import Recipe
-from graftwork.core.compute.runtime import seed_everything
-from graftwork.core.data.tables import read_manifest
+from graftwork.core.training.linear_probe import fit_probe
 from graftwork.core.types import TaskName
 
 log = logging.getLogger(__name__)

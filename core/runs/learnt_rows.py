@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.core.data.content import content_digests, image_of, recording_of
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import AdapterError
 from graftwork.core.files import whole_file
-from graftwork.core.data.manifest import Manifest
 from graftwork.core.names import name_key
 from graftwork.core.runs.run_folder import run_record
 

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graftwork.core.model.adapter import RECORD, read_record
-from graftwork.core.data.content import ROW_MARK, absolute_path, channel_files, example_exists
-from graftwork.core.domain import Domain
-from graftwork.core.errors import OutputError, SettingsError, UnreadableError
-from graftwork.core.data.examples import Examples, Unreadable, read_many, unequal, unreadable_report
-from graftwork.core.files import whole_file
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.data.manifest import Manifest
-from graftwork.core.names import existing_path, other_forms
-from graftwork.core.recipe import Recipe
 from graftwork.core.compute.runtime import start_runtime
-from graftwork.core.inference.segmentation import segment_files
+from graftwork.core.data.content import ROW_MARK, absolute_path, channel_files, example_exists
+from graftwork.core.data.examples import Examples, Unreadable, read_many, unequal, unreadable_report
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.tables import read_paths
-from graftwork.core.tasks import find_task
-from graftwork.core.inference.together import AdapterGroup, open_adapter_groups, predict_together, watch_for
-from graftwork.core.types import InputContract, Outside
 from graftwork.core.data.windows import join_table
 from graftwork.core.data.windows import timeline as _timeline
+from graftwork.core.domain import Domain
+from graftwork.core.errors import OutputError, SettingsError, UnreadableError
+from graftwork.core.files import whole_file
+from graftwork.core.inference.segmentation import segment_files
+from graftwork.core.inference.together import AdapterGroup, open_adapter_groups, predict_together, watch_for
+from graftwork.core.model.adapter import RECORD, read_record
+from graftwork.core.names import existing_path, other_forms
+from graftwork.core.recipe import Recipe
+from graftwork.core.tasks import find_task
+from graftwork.core.types import InputContract, Outside
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.activation_cache.activations import run_frozen_stages, vectors
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.data.examples import Unreadable
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import BackboneError, GraftworkError, TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation
-from graftwork.core.data.examples import Unreadable
-from graftwork.core.files import write_json
-from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.runs.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
 from graftwork.core.evaluation.logme import logme
-from graftwork.core.data.manifest import Manifest
-from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.files import write_json
+from graftwork.core.runs.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
 from graftwork.core.tasks import Task
 
 log = logging.getLogger(__name__)

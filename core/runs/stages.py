@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork.core.activation_cache.activations import run_frozen_stages
-from graftwork.core.model.backbone import Backbone, Stage, named_tensors
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.data.examples import Examples, Unreadable
 from graftwork.core.errors import TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation
-from graftwork.core.data.examples import Examples, Unreadable
 from graftwork.core.files import whole_file, write_json
-from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.runs.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
+from graftwork.core.model.backbone import Backbone, Stage, named_tensors
 from graftwork.core.recipe import Recipe
-from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.runs.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
 from graftwork.core.tasks import Task
 from graftwork.core.types import Features, padding_mask
 

@@ -13,23 +13,8 @@ from typing import Any
 import numpy as np
 
 from graftwork.core.activation_cache.activations import same_on_all_processes
-from graftwork.core.model.adapter import open_adapter, read_record
-from graftwork.core.model.backbone import Backbone
 from graftwork.core.activation_cache.eviction import parse_size
-from graftwork.core.data.characters import asked_classes, check_vocabulary, own_frame_head
-from graftwork.core.domain import Domain
-from graftwork.core.errors import ManifestError, Problem, SettingsError
-from graftwork.core.evaluation.evaluation import EvaluatedPart
-from graftwork.core.data.examples import Examples, Unreadable, read_examples
-from graftwork.core.runs.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.inference.predict import evaluate_part, predict
-from graftwork.core.runs.learnt_rows import DIGEST, Overlap, find_overlap, write_learnt_rows
-from graftwork.core.data.manifest import Manifest
-from graftwork.core.data.mask_classes import with_mask_classes
-from graftwork.core.data.patches import usual_batch_size
-from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
-from graftwork.core.runs.run_folder import FINISHED, check_same_run, claim_folder, mark, write_judged, writing_run
 from graftwork.core.compute.runtime import (
     choose_device,
     choose_precision,
@@ -38,11 +23,26 @@ from graftwork.core.compute.runtime import (
     seed_everything,
     start_runtime,
 )
-from graftwork.core.inference.segmentation import draw_worst_and_best
-from graftwork.core.model.strategies import parse_strategy
+from graftwork.core.data.characters import asked_classes, check_vocabulary, own_frame_head
+from graftwork.core.data.examples import Examples, Unreadable, read_examples
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.mask_classes import with_mask_classes
+from graftwork.core.data.patches import usual_batch_size
 from graftwork.core.data.tables import read_manifest, split_order
-from graftwork.core.types import FrameHead, InputContract, Watch
 from graftwork.core.data.windows import in_windows
+from graftwork.core.domain import Domain
+from graftwork.core.errors import ManifestError, Problem, SettingsError
+from graftwork.core.evaluation.evaluation import EvaluatedPart
+from graftwork.core.inference.predict import evaluate_part, predict
+from graftwork.core.inference.segmentation import draw_worst_and_best
+from graftwork.core.model.adapter import open_adapter, read_record
+from graftwork.core.model.backbone import Backbone
+from graftwork.core.model.strategies import parse_strategy
+from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
+from graftwork.core.runs.experiment import Experiment, Outcome, check_experiment, cross_validate, hold_out
+from graftwork.core.runs.learnt_rows import DIGEST, Overlap, find_overlap, write_learnt_rows
+from graftwork.core.runs.run_folder import FINISHED, check_same_run, claim_folder, mark, write_judged, writing_run
+from graftwork.core.types import FrameHead, InputContract, Watch
 
 log = logging.getLogger(__name__)
 

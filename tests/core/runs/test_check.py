@@ -2,8 +2,8 @@
 
 import pytest
 
-from graftwork.core.runs.check import overview
 from graftwork.core.data.tables import read_manifest
+from graftwork.core.runs.check import overview
 
 
 @pytest.fixture

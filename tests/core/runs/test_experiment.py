@@ -6,13 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.data.examples import read_examples
-from graftwork.core.runs.experiment import Experiment, cross_validate, hold_out
-from graftwork.core.training.finetuning import finetune
+from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.inference.predict import predict
 from graftwork.core.model.strategies import parse_strategy
-
+from graftwork.core.runs.experiment import Experiment, cross_validate, hold_out
+from graftwork.core.training.finetuning import finetune
 from tests.core.conftest import examples_in
 
 

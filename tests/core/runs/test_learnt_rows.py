@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from graftwork.core.data.tables import read_manifest
 from graftwork.core.errors import AdapterError
 from graftwork.core.files import write_json
 from graftwork.core.runs.learnt_rows import NAME, Overlap, find_overlap, write_learnt_rows
-from graftwork.core.data.tables import read_manifest
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.core.data.examples import read_examples
+from graftwork.core.data.tables import read_manifest
+from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.core.evaluation.logme import logme
+from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.runs.experiment import Experiment, cross_validate
 from graftwork.core.runs.inspection import Inspection
-from graftwork.core.evaluation.logme import logme
 from graftwork.core.runs.rank import rank_backbones, split_weights
-from graftwork.core.model.strategies import parse_strategy
-from graftwork.core.data.tables import read_manifest
 
 
 @pytest.fixture

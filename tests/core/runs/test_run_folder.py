@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import OutputError
 from graftwork.core.evaluation.evaluation import EvaluatedPart, evaluate_predictions
-from graftwork.core.data.manifest import Manifest
 from graftwork.core.runs.run_folder import (
     FINISHED,
     UNFINISHED,

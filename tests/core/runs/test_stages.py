@@ -8,18 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from graftwork.core.runs import stages as subject
-from graftwork.core.model.backbone import Stage
-from graftwork.core.runs.stages import inspect_stages, pooled, probe_stages, run_every_stage, with_every_stage, write_depth
-from graftwork.core.evaluation.evaluation import evaluate_predictions, point_metrics
-from graftwork.core.model.heads import Head
-from graftwork.core.runs.inspection import Inspection
 from graftwork.core.activation_cache.key import prefix_keys
-from graftwork.core.training.linear_probe import fit_probe
 from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.evaluation.evaluation import evaluate_predictions, point_metrics
+from graftwork.core.model.backbone import Stage
+from graftwork.core.model.heads import Head
+from graftwork.core.runs import stages as subject
+from graftwork.core.runs.inspection import Inspection
+from graftwork.core.runs.stages import (
+    inspect_stages,
+    pooled,
+    probe_stages,
+    run_every_stage,
+    with_every_stage,
+    write_depth,
+)
 from graftwork.core.tasks import find_task
+from graftwork.core.training.linear_probe import fit_probe
 from graftwork.core.types import Features
-
 from tests.core.conftest import examples_in
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from graftwork.core.runs import experiment
 from graftwork.core.data.characters import check_vocabulary
 from graftwork.core.errors import ManifestError, OutputError, SettingsError, UnreadableError
+from graftwork.core.runs import experiment
 from graftwork.core.runs.predict import find_inputs, predict_files
 from graftwork.core.runs.train import Study, evaluate_run, run_study
 
