@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from graftwork.audio.huggingface import VOCABULARY, checkpoint_folder, read_json, weights_file
+from graftwork.audio.huggingface import VOCABULARY, checkpoint_folder, weights_file
 from graftwork.audio.weights import read_weights
 from graftwork.core.data.characters import character_entries
 from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.core.files import read_json
 from graftwork.core.names import composed
 from graftwork.core.tasks.transcripts import BLANK
 from graftwork.core.types import FrameHead

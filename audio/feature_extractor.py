@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.core.errors import BackboneError
+from graftwork.core.files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,6 @@ def input_settings(folder: Path) -> tuple[int, bool]:
 
     Raises BackboneError for settings that cannot be meant and for another kind of extractor, UnreadableError.
     """
-    from graftwork.audio.huggingface import read_json
-
     found: list[tuple[Path, tuple[int, bool]]] = []
     for name in SETTINGS_FILES:
         file = folder / name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
@@ -21,7 +20,6 @@ from graftwork.core.errors import (
     DownloadError,
     MissingPackageError,
     OutputError,
-    UnreadableError,
 )
 from graftwork.core.files import whole_file, write_json
 
@@ -162,17 +160,6 @@ def config_of(architecture: Architecture) -> dict[str, Any]:
         "num_buckets": architecture.buckets,
         "max_bucket_distance": architecture.max_distance,
     }
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises UnreadableError."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnreadableError(f"{path}: not a readable JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise UnreadableError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
 
 
 def checkpoint_folder(name: str, needed: Sequence[str] = SETTINGS_FILES) -> Path:

@@ -146,7 +146,7 @@ def _chance(clusters: int) -> float:
 
 def _start(domain: Domain, options: dict[str, Any]) -> "Backbone":
     from graftwork.audio.backbones import new_backbone
-    from graftwork.audio.huggingface import read_json
+    from graftwork.core.files import read_json
 
     backbone, config = options["backbone"], options["config"]
     if (backbone is None) == (config is None):

@@ -168,3 +168,14 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises UnreadableError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnreadableError(f"{path}: not a readable JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise UnreadableError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content

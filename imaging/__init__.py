@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from graftwork.imaging.manifest import load_adapter, read_manifest
     from graftwork.imaging.mask_contract import MaskContract
     from graftwork.imaging.saliency import Saliency, explain
-    from graftwork.imaging.scan import SUFFIXES, Scan, read_scan
+    from graftwork.imaging.scan import SUFFIXES, Scan
+    from graftwork.imaging.scan_files import read_scan
 
 __all__ = [
     "DOMAIN",
@@ -50,7 +51,7 @@ _HOMES = {
     "explain": "saliency",
     "list_backbones": "backbones",
     "load_backbone": "backbones",
-    "read_scan": "scan",
+    "read_scan": "scan_files",
 }
 """Where each public name lives: torch alone takes seconds, and asking for help should not."""
 

@@ -18,7 +18,7 @@ from graftwork.core.data.content import content_digests
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.core.progress import progress
 from graftwork.imaging.orientation import plane_of
-from graftwork.imaging.scan import read_scan
+from graftwork.imaging.scan_files import read_scan
 
 
 def decoded_digests(paths: Sequence[str]) -> list[str]:

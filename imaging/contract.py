@@ -17,7 +17,8 @@ from graftwork.core.types import Features
 from graftwork.imaging.channels import adapt_statistics
 from graftwork.imaging.intensity import parse_intensity, scale_intensity
 from graftwork.imaging.orientation import plane_of
-from graftwork.imaging.scan import Scan, read_scan, times
+from graftwork.imaging.scan import Scan, times
+from graftwork.imaging.scan_files import read_scan
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey: ITU-R BT.601, as Pillow's mode L has them."""

@@ -15,7 +15,8 @@ from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.core.progress import progress
 from graftwork.imaging.mask_placement import MaskOrder, on_scan
 from graftwork.imaging.mask_values import Gradients, Palettes, check_lossless, read_mask_file
-from graftwork.imaging.scan import Scan, read_scan
+from graftwork.imaging.scan import Scan
+from graftwork.imaging.scan_files import read_scan
 
 ROUNDING = 1e-3
 """Masks that went through floating point hold 0.99999997 for 1."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.pixels import BYTE, opened
-from graftwork.imaging.scan import PICTURES, Scan, read_scan
+from graftwork.imaging.scan import PICTURES, Scan
+from graftwork.imaging.scan_files import read_scan
 
 LOSSY = ("JPEG", "MPO", "JPEG2000")
 """Pillow's names of formats that change values; so do TIFFs that are compressed as one of the first."""

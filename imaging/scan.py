@@ -1,15 +1,13 @@
-"""A scan: the values of one file with what the file says about their geometry. The formats live in their own files."""
+"""A scan: the values of one file with what the file says about their geometry. Files are read elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.data.content import channel_files, split_series
 from graftwork.core.errors import UnreadableError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -60,63 +58,7 @@ class Scan:
         return tuple(int(length) for length in self.values.shape[1:])
 
 
-def read_scan(path: str) -> Scan:
-    """The scan in a file: PNG, JPEG, BMP, TIFF, NIfTI, DICOM, or `FILE.npz#SPLIT/ROW` for a row of MedMNIST's layout.
-
-    A folder, or `FOLDER#series=UID`, is the volume of a DICOM series. Several files with `|` between them, as
-    `t1.nii.gz|t2.nii.gz`, are channels of one scan.
-
-    The format follows the ending; a file with another ending, or with none as hospital exports often have,
-    is read as DICOM if it carries the DICOM mark. Raises UnreadableError where the file is missing, damaged
-    or of another format, or where channels do not lie on each other, and MissingPackageError where a package is needed
-    to decompress it.
-    """
-    files = channel_files(path)
-    if len(files) > 1:
-        return _stacked([read_scan(file) for file in files], path)
-    from graftwork.core.data.decoding import decoding
-
-    with decoding(path, "cannot be read"):
-        return _read(path)
-
-
-def _read(path: str) -> Scan:
-    file, _, row = path.rpartition("#")
-    if file.lower().endswith(".npz"):
-        from graftwork.imaging.npz import read_npz_row
-
-        return read_npz_row(file, row)
-    place = Path(path)
-    if Path(split_series(path)[0]).is_dir():
-        from graftwork.imaging.dicom_series import read_series
-
-        return read_series(path)
-    if not place.is_file():
-        raise UnreadableError(f"{path}: no such file")
-    if place.stat().st_size == 0:
-        raise UnreadableError(f"{path}: the file is empty")
-    name = place.name.lower()
-    if name.endswith(PICTURES):
-        from graftwork.imaging.pixels import read_picture
-
-        return read_picture(path)
-    if name.endswith(NIFTI):
-        from graftwork.imaging.nifti import read_nifti
-
-        return read_nifti(path)
-    if name.endswith(DICOM) or _has_dicom_mark(place):
-        from graftwork.imaging.dicom import read_dicom
-
-        return read_dicom(path)
-    if name.endswith(".npz"):
-        raise UnreadableError(f"{path}: an .npz holds many images; name one as {path}#train/0")
-    raise UnreadableError(
-        f"{path}: unknown format; readable are {', '.join(SUFFIXES)}, DICOM files of any name, and rows of an "
-        ".npz as FILE.npz#SPLIT/ROW"
-    )
-
-
-def _stacked(scans: Sequence[Scan], path: str) -> Scan:
+def stacked(scans: Sequence[Scan], path: str) -> Scan:
     """The scans as channels of one. Raises UnreadableError where one does not lie voxel by voxel on the first."""
     first = scans[0]
     for scan in scans[1:]:
@@ -157,9 +99,3 @@ def _corners(affine: NDArray[np.float64], scan: Scan) -> NDArray[np.float64]:
 
 def times(shape: Sequence[int]) -> str:
     return " x ".join(str(length) for length in shape)
-
-
-def _has_dicom_mark(place: Path) -> bool:
-    """Whether the four letters stand where part 10 of the DICOM standard puts them, after 128 free bytes."""
-    with place.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"

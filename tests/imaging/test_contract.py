@@ -16,7 +16,8 @@ from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.imaging import ImageContract
 from graftwork.imaging.contract import resize
 from graftwork.imaging.intensity import Intensity, parse_intensity, scale_intensity
-from graftwork.imaging.scan import Scan, read_scan
+from graftwork.imaging.scan import Scan
+from graftwork.imaging.scan_files import read_scan
 
 PLAIN = ImageContract(2, 1, (8, 8), "auto", (0.0,), (1.0,))
 COLOUR = ImageContract(2, 3, (8, 8), "auto", (0.1, 0.2, 0.3), (0.5, 1.0, 2.0))

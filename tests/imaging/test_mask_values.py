@@ -9,7 +9,7 @@ from PIL import Image
 from graftwork.core.errors import SettingsError, UnreadableError
 from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.mask_files import mask_values, read_mask
-from graftwork.imaging.scan import read_scan
+from graftwork.imaging.scan_files import read_scan
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from graftwork.core.errors import ContractError, UnreadableError
 from graftwork.imaging.contract import ImageContract
 from graftwork.imaging.dicom import SEGMENTATIONS
 from graftwork.imaging.mask_files import mask_values, read_mask, write_mask
-from graftwork.imaging.scan import read_scan
+from graftwork.imaging.scan_files import read_scan
 from graftwork.imaging.volume_output import write_volume
 
 AXIAL, SAGITTAL, CORONAL = [1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1]

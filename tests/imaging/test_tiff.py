@@ -8,7 +8,7 @@ from PIL import Image
 
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.intensity import parse_intensity, scale_intensity
-from graftwork.imaging.scan import read_scan
+from graftwork.imaging.scan_files import read_scan
 
 
 @pytest.fixture
