@@ -23,6 +23,7 @@ from graftwork.audio.wav2vec2 import ATTENTION, speech_stages
 from graftwork.audio.weights import fill, read_weights, translate
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, SettingsError
+from graftwork.core.files import read_json
 from graftwork.core.model.backbone import Backbone
 
 RANDOM = "random"
@@ -63,7 +64,7 @@ def load_backbone(
         rate = 16000
     elif source in ("hf", "tiny") and name:
         folder = tiny_folder(name) if source == "tiny" else huggingface.checkpoint_folder(name)
-        architecture = huggingface.architecture_from_config(huggingface.read_json(folder / "config.json"), id)
+        architecture = huggingface.architecture_from_config(read_json(folder / "config.json"), id)
         rate, normalised = input_settings(folder)
     else:
         raise BackboneError(_unknown(id))

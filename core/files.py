@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.errors import OutputError
+from graftwork.core.errors import OutputError, UnreadableError
 
 OURS = ".graftwork-"
 """Begins the names of files that are not results: what is being written, and locks."""

@@ -74,7 +74,8 @@ def explain(adapter: Adapter, path: str, *, output: str | None = None, stage: st
     with torch.no_grad():
         outputs, maps = _maps(graft, batch, contract)
     chances = adapter.task.probabilities(outputs.double())[0]
-    index = int(chances.argmax()) if index is None else index
+    if index is None:
+        index = _predicted(adapter, chances)
     candidates = _candidates(graft, maps, stage)
     for number in candidates:
         # A Transformer's head may look at the class token alone, to which the last tokens of patches say nothing.
@@ -90,6 +91,14 @@ def explain(adapter: Adapter, path: str, *, output: str | None = None, stage: st
         log.warning("%s: no place raises %s", path, name)
     shown = np.ascontiguousarray(values / peak if peak > 0 else values, dtype=np.float32)
     return Saliency(scan, shown, name, float(chances[index]), graft.stages.stages[number].name)
+
+
+def _predicted(adapter: Adapter, chances: Tensor) -> int:
+    """The class that is predicted, or the label that is likeliest."""
+    if not adapter.task.one_class:
+        return int(chances.argmax())
+    columns = adapter.task.prediction_columns(chances[None].cpu().numpy(), adapter.classes)
+    return adapter.classes.index(columns["prediction"][0])
 
 
 def _output_index(adapter: Adapter, output: str) -> int:
@@ -165,11 +174,7 @@ def _grad_cam(graft: Graft, number: int, features: Features, index: int, task: T
         values = features.values.detach().clone().requires_grad_()
         # A copy, as the next module may work in place, which is not for what gradients are asked of.
         outputs = graft.head(graft.stages.run(Features(values.clone()), number + 1).values)[0].float()
-        if task.one_class:
-            chances = task.probabilities(outputs.double()[None])[0]
-            raised = chances[index].log() - torch.cat([chances[:index], chances[index + 1 :]]).sum().log()
-        else:
-            raised = outputs[index]
+        raised = task.log_odds(outputs, index)
         gradient = None
         if raised.requires_grad:
             (gradient,) = torch.autograd.grad(raised, values, allow_unused=True)

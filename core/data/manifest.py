@@ -84,8 +84,9 @@ class Manifest:
         )
 
     def without_empty_classes(self) -> tuple[Manifest, tuple[str, ...]]:
-        """The manifest without the single labels that no row has, and their names, as of files that were left out."""
-        if not self.task.one_class:
+        """The manifest without the classes that no row has, unless they have an order, and their
+        names, as of files that were left out."""
+        if not self.task.one_class or self.task.ordered:
             return self, ()
         kept, numbers = np.unique(np.asarray(self.values, dtype=np.int64), return_inverse=True)
         names = tuple(self.classes[place] for place in kept)

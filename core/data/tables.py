@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graftwork.core.data.class_folders import PART_NAMES, read_class_folders
 from graftwork.core.data.content import MASK_MARK, recording_of
@@ -19,7 +20,7 @@ from graftwork.core.data.manifest import PARTS, Manifest
 from graftwork.core.data.table_rows import TableRows
 from graftwork.core.data.target_guess import MASK_COLUMN, SENTENCE_COLUMNS, guessed_task, task_by_name
 from graftwork.core.errors import ManifestError, MissingPackageError, Problem, SettingsError
-from graftwork.core.names import composed
+from graftwork.core.names import composed, name_key
 from graftwork.core.tasks import ORDINAL, SINGLE_LABEL, Task, find_task
 from graftwork.core.tasks.transcripts import normalise_text
 
@@ -66,7 +67,7 @@ def read_manifest(
     classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
     that exists; others are reported, and no row needs to be for training.
 
-    Raises ManifestError with everything that is wrong.
+    Raises ManifestError with everything that is wrong, SettingsError for an order that is none.
     """
     path = Path(source).expanduser()
     try:
@@ -75,8 +76,8 @@ def read_manifest(
         raise ManifestError(str(source), [Problem(str(error))]) from error
     if order is not None:
         known = known or ORDINAL
-        _check_order(order, known)
-        classes = classes or tuple(map(composed, order))
+        order = _checked_order(order, known)
+        classes = classes or order
     if not os.path.exists(path):
         raise ManifestError(str(source), [Problem("no such file or folder")])
     folder = os.path.isdir(path)
@@ -149,7 +150,7 @@ def _validated(
     if parts is not None:
         _check_parts(rows, parts, groups, named=group is not None or (asked or "").lower() == "group")
         if classes is None or ordered:
-            _check_training(rows, parts, known[0] if task.one_class else None)
+            _check_training(rows, parts, found if task.one_class else (), values)
     rows.stop_if_wrong()
     return Manifest(
         str(rows.source), tuple(paths), task, ",".join(names), found, values,
@@ -163,13 +164,18 @@ def split_order(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(grade.strip() for grade in text.split(","))
 
 
-def _check_order(order: Sequence[str], task: Task) -> None:
-    """Raises SettingsError for an order of what has none, and for one of fewer than two different grades."""
+def _checked_order(order: Sequence[object], task: Task) -> tuple[str, ...]:
+    """Grades as cells are written.
+
+    Raises SettingsError for an order of what has none, and for one of fewer than two different grades.
+    """
     if not task.ordered:
         raise SettingsError(f"order: only ordinal targets have one, the task is {task}")
-    if len(order) < 2 or not all(order) or len(set(order)) < len(order):
+    grades = () if isinstance(order, str) else tuple(composed(str(grade).strip()) for grade in order)
+    if len(grades) < 2 or not all(grades) or len(set(map(name_key, grades))) < len(grades):
         raise SettingsError(f"order: expected two or more different grades from the lowest to the highest, found "
-                            f"{','.join(order)!r}")  # fmt: skip
+                            f"{order if isinstance(order, str) else ','.join(grades)!r}")  # fmt: skip
+    return grades
 
 
 def _warn_of_segments(rows: TableRows, paths: Sequence[str]) -> None:
@@ -265,13 +271,15 @@ def _check_parts(rows: TableRows, parts: list[str], groups: list[str] | None, *,
                 rows.note(f"group {name!r} is in several parts of the split: {places}")
 
 
-def _check_training(rows: TableRows, parts: list[str], labels: list[str] | None) -> None:
+def _check_training(rows: TableRows, parts: list[str], classes: Sequence[str], values: NDArray[np.generic]) -> None:
+    """Notes classes (of rows that have one) that have rows, and none for training."""
     if "train" not in parts:
         rows.note("the split column names no row for training")
-    elif labels is not None:
-        trained = {label for label, part in zip(labels, parts, strict=True) if part == "train"}
-        for label in sorted(set(labels) - trained - {""}):
-            rows.note(f"label {label!r} has no row for training")
+        return
+    own = np.array(parts)
+    for place, name in enumerate(classes):
+        if (values == place).any() and not (values[own == "train"] == place).any():
+            rows.note(f"label {name!r} has no row for training")
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from graftwork.core.data.content import recording_of, split_span
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,18 +61,20 @@ def join_windows(
     return joined, means, None if folds is None else folds[first]
 
 
-def join_table(table: pd.DataFrame, owners: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """A table of predictions with one row for every example: means of its windows, and the label they speak for.
+def join_table(
+    table: pd.DataFrame, owners: Mapping[str, Sequence[str]], learnt: Mapping[str, tuple[Task, tuple[str, ...]]]
+) -> pd.DataFrame:
+    """A table of predictions with one row for every example: means of its windows, and the class they speak for.
 
-    owners: the examples that every window was cut from.
+    owners: the examples that every window was cut from. learnt: task and classes of every run, by what the names of its
+    columns begin with.
     """
     rows = table.assign(path=table["path"].map(owners)).explode("path")
     joined = rows.groupby("path", sort=False).mean(numeric_only=True)
-    for column in table.columns:
-        if column.rpartition(".")[2] == "prediction" and column not in joined:
-            before = column.removesuffix("prediction") + "probability_"
-            likely = joined[[name for name in joined.columns if name.startswith(before)]].idxmax(axis=1)
-            joined[column] = [str(name).removeprefix(before) for name in likely]
+    for before, (task, classes) in learnt.items():
+        if task.one_class and f"{before}prediction" in table:
+            chances = joined[[f"{before}probability_{name}" for name in classes]].to_numpy()
+            joined[f"{before}prediction"] = task.prediction_columns(chances, classes)["prediction"]
     return joined.reset_index()[list(table.columns)]
 
 

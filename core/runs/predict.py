@@ -95,7 +95,11 @@ def predict_files(
         found = pd.concat(blocks, ignore_index=True)
         timelines.append(found)
         cut = any(own != [path] for path, own in zip(paths, windows, strict=True))
-        table = table.merge(join_table(found, _owners(paths, windows)) if cut else found, how="left", on="path")
+        if cut:
+            learnt = {f"{name}." if len(runs) > 1 else "": (adapter.task, adapter.classes)
+                      for name, adapter in zip(party.names, party.adapters, strict=True)}  # fmt: skip
+            found = join_table(found, _owners(paths, windows), learnt)
+        table = table.merge(found, how="left", on="path")
     if reasons and not skip_unreadable:
         raise UnreadableError(unreadable_report([Unreadable(path, reason) for path, reason in reasons.items()]))
     if reasons:

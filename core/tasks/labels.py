@@ -128,6 +128,13 @@ def _softmax(outputs: Tensor) -> Tensor:
     return outputs.softmax(1)
 
 
+def _log_odds(outputs: Tensor, place: int) -> Tensor:
+    import torch
+
+    others = torch.cat([outputs[:place], outputs[place + 1 :]])
+    return outputs[place] - others.logsumexp(0)
+
+
 def _class_chances(outputs: Tensor) -> Floats:
     chances: Floats = outputs.double().softmax(1).numpy()
     return chances
@@ -215,6 +222,7 @@ SINGLE_LABEL = Task(
     linear_map=only_solution,
     vote=Vote(_one_hot, _log_shares, _class_likelihood),
     probabilities=_softmax,
+    log_odds=_log_odds,
     predictions=_class_chances,
     prediction_columns=class_columns,
     measures=_class_measures,

@@ -140,9 +140,8 @@ class CumulativeLogit:
     """The proportional odds model (McCullagh 1980): P(grade > k) = sigmoid(x w + b_k), one w for all thresholds k.
 
     Its log-likelihood is concave in (w, b) where the b_k fall (Pratt 1981). Minimised is half of |w| squared plus
-    `strength` times the sum over rows of weight times minus log-likelihood, as scikit-learn does for its C. A threshold
-    between grades that have no rows would have no optimum: it stands halfway between its neighbours, outside them one
-    apart.
+    `strength` times the sum over rows of weight times minus log-likelihood, as scikit-learn does for its C. A grade
+    without rows has the probability 0.
     """
 
     comparison_dtype: ClassVar[type[np.floating]] = np.float64
@@ -172,20 +171,21 @@ class CumulativeLogit:
                         method="L-BFGS-B", options={"maxiter": 2000, "maxfun": 4000, "gtol": tolerance * scale,
                                                     "ftol": 1e-13})  # fmt: skip
         found = _falling(lost.x, width)
-        # Threshold k separates grades k and k + 1; without rows of some grades several of them stand for one.
-        known = present[1:] - 1
-        bias = np.interp(np.arange(self.grades - 1), known, found[width:])
-        places = np.arange(self.grades - 1)
-        bias = bias + np.maximum(known[0] - places, 0) - np.maximum(places - known[-1], 0)
+        # Of grades without rows the likelihood is largest where both thresholds are one; beyond all rows there is none.
+        place = np.searchsorted(present, np.arange(self.grades - 1), side="right") - 1
+        inner = found[width:][np.clip(place, 0, len(present) - 2)]
+        bias = np.where(place < 0, -ABSENT, np.where(place == len(present) - 1, ABSENT, inner))
         return found[None, :width], bias
 
     def solve(self, data: Floats, targets: NDArray[Any], strength: float) -> LinearSolution:
         return self.fit(data, targets, strength, None, SOLVED)
 
     def score(self, data: Data, targets: NDArray[Any], linear: LinearSolution) -> float:
-        """Mean log-likelihood of the rows."""
+        """Mean log-likelihood of the rows whose grade the model knows."""
+        ends = np.concatenate([[-ABSENT], linear[1], [ABSENT]])
+        known = (ends[:-1] > ends[1:])[targets]
         likelihood = np.log(np.maximum(grade_probabilities(data @ linear[0].T + linear[1]), 1e-300))
-        return float(likelihood[np.arange(len(targets)), targets].mean())
+        return float(likelihood[np.arange(len(targets)), targets][known].mean()) if known.any() else 0.0
 
 
 def grade_probabilities(logits: Floats) -> Floats:

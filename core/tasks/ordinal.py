@@ -26,6 +26,7 @@ from graftwork.core.tasks.labels import (
     class_names,
     class_numbers,
     class_strata,
+    class_tensor,
     counts_of,
     label_order,
     log_odds,
@@ -91,10 +92,6 @@ def _grades_as_votes(values: Values, classes: Sequence[str]) -> Tensor:
     return _above(values, len(classes) - 1)
 
 
-def _grades(values: Values) -> Tensor:
-    return torch.as_tensor(np.asarray(values, dtype=np.int64))
-
-
 def _coral(logits: Tensor, grades: Tensor) -> Tensor:
     """Binary cross-entropy (rows,) of every threshold, summed."""
     above = (grades[:, None] > torch.arange(logits.shape[1], device=grades.device)).float()
@@ -106,7 +103,7 @@ def _summed_loss(outputs: Features, targets: Tensor, weights: Tensor, scale: Ten
 
 
 def _mean_loss(outputs: Tensor, values: Values, found: Mapping[str, float], scale: Tensor) -> float:
-    return float(_coral(outputs, _grades(values)).mean())
+    return float(_coral(outputs, class_tensor(values)).mean())
 
 
 def _problem(values: Values, classes: Sequence[str], balanced: bool) -> list[LinearProblem]:
@@ -115,9 +112,37 @@ def _problem(values: Values, classes: Sequence[str], balanced: bool) -> list[Lin
 
 def _probabilities(outputs: Tensor) -> Tensor:
     """Of every grade (rows, grades): what lies above one threshold and not above the next."""
-    above = outputs.sigmoid().cummin(1).values  # a tensor's
+    above = _falling(outputs).sigmoid()
     ends = torch.ones_like(above[:, :1]), torch.zeros_like(above[:, :1])
     return torch.cat([ends[0], above], dim=1) - torch.cat([above, ends[1]], dim=1)
+
+
+def _falling(logits: Tensor) -> Tensor:
+    """Each logit, or a smaller one before it: nothing lies rather above a threshold than above a lower one. ONNX has no
+    running minimum."""
+    columns = list(logits.unbind(1))
+    for place in range(1, len(columns)):
+        columns[place] = torch.minimum(columns[place], columns[place - 1])
+    return torch.stack(columns, dim=1)
+
+
+def _log_odds(outputs: Tensor, grade: int) -> Tensor:
+    """Of a grade, from the logits (outputs,); finite also where probabilities are 0 or 1 to the last digit."""
+    logits = _falling(outputs[None])[0]
+    if grade == 0:
+        return -logits[0]
+    if grade == len(logits):
+        return logits[-1]
+    lower, upper = F.logsigmoid(logits[grade - 1]), F.logsigmoid(logits[grade])
+    own = lower + torch.log(-torch.expm1((upper - lower).clamp(max=-1e-12)))
+    return own - torch.logaddexp(F.logsigmoid(-logits[grade - 1]), upper)
+
+
+def chances_above(predictions: Floats) -> Floats:
+    """Probabilities (rows, thresholds) of lying above each, from those of the grades (rows, grades)."""
+    # From the top: small ones are not lost beside 1.
+    above: Floats = predictions[:, ::-1].cumsum(1)[:, ::-1][:, 1:]
+    return above
 
 
 def _predictions(outputs: Tensor) -> Floats:
@@ -127,8 +152,7 @@ def _predictions(outputs: Tensor) -> Floats:
 
 def predicted_grades(predictions: Floats) -> NDArray[np.int64]:
     """The median grade (rows,) of probabilities (rows, grades): the thresholds that a row rather lies above."""
-    above = 1.0 - np.cumsum(predictions, axis=1)[:, :-1]
-    grades: NDArray[np.int64] = (above > 0.5).sum(1)
+    grades: NDArray[np.int64] = (chances_above(predictions) > 0.5).sum(1)
     return grades
 
 
@@ -145,7 +169,7 @@ def _measures(truth: Values, predictions: Floats, classes: Sequence[str]) -> Met
     """Quadratic kappa, the mean error in grades, and the AUROC of lying above every grade but the highest."""
     grades = np.asarray(truth, dtype=np.int64)
     guess = predicted_grades(predictions)
-    above = 1.0 - np.cumsum(predictions, axis=1)[:, :-1]
+    above = chances_above(predictions)
 
     def measure(weights: Floats) -> dict[str, Floats]:
         matrix = metrics.confusion(grades, guess, len(classes), weights)
@@ -167,7 +191,7 @@ def _draw(drawn: Drawn) -> Figure:
     panels = figure.subplots(1, 2)
     thresholds = len(drawn.classes) - 1
     truth = (np.asarray(drawn.values, dtype=np.int64)[:, None] > np.arange(thresholds)).astype(np.float64)
-    above = 1.0 - np.cumsum(drawn.predictions, axis=1)[:, :-1]
+    above = chances_above(drawn.predictions)
     draw_roc(panels[0], truth, above, tuple(f"above {name}" for name in drawn.classes[:-1]))
     if drawn.confusion is not None:
         draw_confusion(panels[1], drawn.confusion, drawn.classes)
@@ -186,13 +210,14 @@ ORDINAL = Task(
     members=class_members,
     output_count=_thresholds,
     last_layer=SharedWeight,
-    loss_targets=_grades,
+    loss_targets=class_tensor,
     summed_loss=_summed_loss,
     validation_loss=_mean_loss,
     linear_problems=_problem,
     linear_map=only_solution,
     vote=Vote(_grades_as_votes, log_odds, binary_likelihood),
     probabilities=_probabilities,
+    log_odds=_log_odds,
     predictions=_predictions,
     prediction_columns=_columns,
     measures=_measures,

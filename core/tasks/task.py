@@ -109,6 +109,11 @@ def outputs_as_answers(outputs: Features) -> Tensor:
     return outputs.values.float().cpu()  # of features, not of a table
 
 
+def one_output(outputs: Tensor, place: int) -> Tensor:
+    """One of the outputs (outputs,): a label's logit, or the number itself."""
+    return outputs[place]
+
+
 def not_finite(answers: Tensor) -> Tensor:
     """Which rows (rows,) of the answers (rows, …) hold a number that is not finite."""
     return ~answers.isfinite().flatten(1).all(dim=1)
@@ -145,7 +150,8 @@ class Task:
 
     Predicting. answers: head outputs of a batch -> what is kept of it, (batch, …), float32 on the CPU. broken: answers
     -> the rows (rows,) whose network is at fault. probabilities: answers -> probabilities (softmax, sigmoid), or as
-    they are. predictions: answers (rows, …) -> what `measures` takes. prediction_columns: predictions, classes ->
+    they are. log_odds: outputs (outputs,) of one example, and a class -> what is explained of it, the logarithm of its
+    odds. predictions: answers (rows, …) -> what `measures` takes. prediction_columns: predictions, classes ->
     columns of `predictions.csv`.
 
     Evaluating. measures: values, predictions, classes -> metrics as a function of how often every row counts.
@@ -185,6 +191,7 @@ class Task:
     answers: Callable[[Features], Tensor] = outputs_as_answers
     broken: Callable[[Tensor], Tensor] = not_finite
     probabilities: Callable[[Tensor], Tensor]
+    log_odds: Callable[[Tensor, int], Tensor] = one_output
     predictions: Callable[[Tensor], Floats]
     prediction_columns: Callable[[Floats, Sequence[str]], dict[str, Any]]
 

@@ -102,6 +102,9 @@ def finetune(
         augment = in_patches(rows, changed=augment is not None)
         drawn_val = None if val is None else in_patches(val, changed=False)
     if graft.plan.solver != "gradient":
+        if recipe.head_start != "auto":
+            log.warning("--head-start %s is not used: %s has no training that could start there", recipe.head_start,
+                        graft.plan.strategy)  # fmt: skip
         _solve(graft, rows, recipe, runtime, augment)
     else:
         kept = None
@@ -208,6 +211,8 @@ def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe
         raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
     head = cast(Head, graft.head)  # a plan starts no other at the probe
     _fit(head, vectors(ready), ready.manifest, recipe)
+    if rows.manifest.task.target_scale is None:
+        return
     # The loss is in units of the target's deviation, from its mean: so is what the layer gives.
     layer, shift, scale = head.layers[-1], head.get_buffer("shift"), head.get_buffer("scale")
     with torch.no_grad():

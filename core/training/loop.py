@@ -77,6 +77,8 @@ def train(
         raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows, and BatchNorm needs all of "
                             "them: raise --batch-size, or use fewer processes")  # fmt: skip
     runtime.place(graft)
+    # What each process has solved for itself may differ in the last digits.
+    runtime.copy_from_first([value.detach() for value in graft.learnt().values()])
     optimiser = build_optimiser(graft, recipe)
     model: Any = torch.compile(graft.outputs) if recipe.compile == "on" else graft.outputs
     targets = rows.manifest.task.loss_targets(rows.manifest.values)

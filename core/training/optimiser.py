@@ -1,4 +1,4 @@
-"""The optimiser, its learning rates over time, and the loss. Groups are built at the start; phases switch them."""
+"""The optimiser, and its learning rates over time. Groups are built at the start; phases switch them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_grades_are_learnt_predicted_and_evaluated_again(graded):
     assert graded.run("predict", "run", graded.file(1), "--device", "cpu").out.splitlines()[1].split(",")[1] == "severe"
 
 
-@pytest.mark.parametrize("strategy", ["knn", "partial:1", "full"])
+@pytest.mark.parametrize("strategy", ["knn", "partial:1", "lpft"])
 def test_every_kind_of_strategy_learns_grades(graded, strategy):
     done = train(graded, "--order", ORDER, "--strategy", strategy, "--epochs", "2", "--class-weights", "balanced")
     assert done.code == 0, done.err
@@ -54,10 +54,22 @@ def test_folds_stages_and_check_take_grades(graded):
     assert train(graded, "--order", ORDER, "--folds", "3").code == 0
     checked = graded.run("check", "graded.csv", *order)
     assert (checked.code, "ordinal target 'grade'" in checked.out) == (0, True)
-    backbone = graded.backbone[:2] + graded.backbone[2:]
-    staged = graded.run("stages", "graded.csv", *order, "--folds", "2", *backbone, "--device", "cpu")
+    staged = graded.run("stages", "graded.csv", *order, "--folds", "2", *graded.backbone, "--device", "cpu")
     assert staged.code == 0, staged.err
     assert "quadratic_kappa" in staged.out
+
+
+def test_grades_are_exported_and_explained(imaging_bench):
+    bench = imaging_bench
+    rows = [(bench.file(number), ("none", "mild", "severe")[number % 3]) for number in range(24)]
+    bench.write_table(rows, "path,grade", "graded.csv")
+    assert train(bench, "--order", ORDER).code == 0
+    exported = bench.run("export", "run", "--format", "onnx", "--out", "grades.onnx", "--weights", "random")
+    assert exported.code == 0, exported.err
+    explained = bench.run(
+        "explain", "run", bench.file(1), "--out", "explained", "--weights", "random", "--device", "cpu"
+    )
+    assert explained.code == 0, explained.err
 
 
 def test_mistakes_in_grades_are_explained(graded):

@@ -25,7 +25,8 @@ VALUES = {
 """Of every version: sum and sum of squares of the output for one file as it is, and changed at random."""
 
 ADVICE = (
-    "a file gives other activations than PASS_VERSION %d gave: raise core/prefix_key.py's PASS_VERSION and state them"
+    "a file gives other activations than PASS_VERSION %d gave: raise PASS_VERSION in core/activation_cache/key.py and "
+    "state them"
 )
 
 

@@ -522,3 +522,9 @@ def test_further_columns_of_people_and_groups_that_differ_in_case_are_said(tmp_p
     cells = [f"{'ab'[number % 2]}\t{'pP'[number % 2]}{number // 2}" for number in range(12)]
     read_manifest(table_of(tmp_path, "label\tgroup", cells))
     assert "'P0', 'p0' differ in case alone and are different groups, as are those of 5 more" in caplog.text
+
+
+@pytest.mark.parametrize("task", ["single-label", "ordinal"])
+def test_one_number_written_in_two_ways_is_one_class_of_every_part(write, task):
+    table = write("path,label,split\na.png,1,train\nb.png,0,train\nc.png,1.0,test\n")
+    assert read_manifest(table, task=task).classes == ("0", "1")

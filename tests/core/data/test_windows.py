@@ -13,6 +13,7 @@ from graftwork.core.data.content import content_digests, example_exists, recordi
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import has_windows, in_windows, join_table, join_windows, timeline, windows_of
 from graftwork.core.inference.predict import evaluate_part
+from graftwork.core.tasks import ORDINAL, SINGLE_LABEL
 
 
 @settings(deadline=None)
@@ -76,13 +77,23 @@ def test_a_recording_is_judged_by_the_mean_of_its_windows(manifest):
 def test_a_table_of_windows_becomes_one_of_recordings_and_a_timeline():
     table = pd.DataFrame({"path": ["a#t=0,2", "a#t=2,4", "b"], "prediction": ["p", "q", "q"],
                           "probability_p": [0.9, 0.4, 0.2], "probability_q": [0.1, 0.6, 0.8]})  # fmt: skip
-    joined = join_table(table, {"a#t=0,2": ["a"], "a#t=2,4": ["a"], "b": ["b"]})
+    owners = {"a#t=0,2": ["a"], "a#t=2,4": ["a"], "b": ["b"]}
+    joined = join_table(table, owners, {"": (SINGLE_LABEL, ("p", "q"))})
     assert joined.to_dict("list") == {"path": ["a", "b"], "prediction": ["p", "q"], "probability_p": [0.65, 0.2],
                                       "probability_q": [0.35, 0.8]}  # fmt: skip
     placed = timeline([table], {}, ["a", "b"])
     assert placed["start_s"].tolist()[:2] == [0.0, 2.0]
     assert np.isnan(placed["end_s"][2])
     assert list(placed.columns) == ["path", "start_s", "end_s", "prediction", "probability_p", "probability_q"]
+
+
+def test_windows_of_a_recording_speak_for_its_median_grade():
+    table = pd.DataFrame({"path": ["a#t=0,2", "a#t=2,4"], "run.prediction": ["mild", "mild"],
+                          "run.probability_none": [0.4, 0.4], "run.probability_mild": [0.3, 0.3],
+                          "run.probability_severe": [0.3, 0.3]})  # fmt: skip
+    owners = {path: ["a"] for path in table["path"]}
+    joined = join_table(table, owners, {"run.": (ORDINAL, ("none", "mild", "severe"))})
+    assert joined["run.prediction"].tolist() == ["mild"]
 
 
 def test_seconds_of_a_recording_that_a_manifest_names_are_judged_one_by_one(manifest):

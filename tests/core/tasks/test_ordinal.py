@@ -13,8 +13,8 @@ from graftwork.core.errors import ManifestError, SettingsError
 from graftwork.core.model.heads import Head
 from graftwork.core.tasks import ORDINAL, TASKS, find_task
 from graftwork.core.tasks.linear_models import CumulativeLogit, _ordinal_loss, grade_probabilities
-from graftwork.core.tasks.ordinal import SharedWeight, predicted_grades
-from graftwork.core.training.linear_probe import fit_probe
+from graftwork.core.tasks.ordinal import SharedWeight, chances_above, predicted_grades
+from graftwork.core.training.linear_probe import fit_probe, standardisation
 from graftwork.core.types import Features, TaskName
 
 GRADES = ("none", "mild", "moderate", "severe")
@@ -62,6 +62,11 @@ def test_numbers_are_in_the_order_of_their_size(table):
     assert list(found.values) == [2, 1, 0, 1]
 
 
+def test_grades_may_be_given_as_numbers(table):
+    found = core.read_manifest(table([2, 1, 2]), target="grade", order=[0, 1, 2])
+    assert (found.classes, list(found.values)) == (("0", "1", "2"), [2, 1, 2])
+
+
 def test_an_order_alone_says_that_the_target_is_ordinal(table):
     found = core.read_manifest(table(["mild", "none"]), target="grade", order=GRADES)
     assert found.task is ORDINAL
@@ -74,7 +79,8 @@ def test_what_has_no_order_or_is_not_in_it_is_refused(table):
         core.read_manifest(table(["mild", "worst"]), target="grade", task="ordinal", order=GRADES)
     with pytest.raises(ManifestError, match="40 different numbers are no grades"):
         core.read_manifest(table(list(range(40))), target="grade", task="ordinal")
-    for order, said in ((("a", "a"), "two or more different grades"), (("a",), "two or more different grades")):
+    for order, said in ((("a", "a"), "two or more different grades"), (("a",), "two or more different grades"),
+                        ("a,b", "two or more different grades"), ((1, "1.0"), "found '1,1.0'")):  # fmt: skip
         with pytest.raises(SettingsError, match=said):
             core.read_manifest(table(["a", "b"]), target="grade", order=order)
     with pytest.raises(SettingsError, match="only ordinal targets have one"):
@@ -109,30 +115,48 @@ def test_the_solution_is_the_optimum_of_the_penalised_likelihood():
     assert np.all(np.diff(bias) < 0)
 
 
-def test_grades_without_rows_leave_the_others_as_they_are():
+@pytest.mark.parametrize("missing", range(4))
+def test_a_grade_without_rows_is_never_expected(missing):
     data, grades = graded()
-    kept = grades != 1
+    kept = grades != missing
+    there = [grade for grade in range(4) if grade != missing]
     weight, bias = CumulativeLogit(4, balanced=False).solve(data[kept], grades[kept], 1.0)
-    fewer = np.array([0, 0, 1, 2])[grades[kept]]
-    alone, without = CumulativeLogit(3, balanced=False).solve(data[kept], fewer, 1.0)
-    np.testing.assert_allclose(weight, alone, atol=1e-4)
-    np.testing.assert_allclose(bias[[1, 2]], without, atol=1e-4)
+    alone, without = CumulativeLogit(3, balanced=False).solve(data[kept], np.searchsorted(there, grades[kept]), 1.0)
     chances = grade_probabilities(data @ weight.T + bias)
-    assert (chances >= 0).all()
-    np.testing.assert_allclose(chances.sum(1), 1)
+    np.testing.assert_allclose(chances[:, there], grade_probabilities(data @ alone.T + without), atol=1e-4)
+    assert chances[:, missing].max() < 1e-12
+    known = CumulativeLogit(4, balanced=False).score(data[kept], grades[kept], (weight, bias))
+    assert CumulativeLogit(4, balanced=False).score(data, grades, (weight, bias)) == pytest.approx(known)
 
 
-def test_a_probe_tells_grades_and_its_probabilities_are_the_models(tmp_path):
+def test_a_probe_is_the_model_on_standardised_features():
     data, grades = graded(200)
-    manifest = Manifest("t", tuple(f"{n}" for n in range(200)), "ordinal", "grade", GRADES, grades,
-                        digests=list)  # fmt: skip
+    data = data.astype(np.float32)
+    manifest = Manifest("t", tuple(map(str, range(200))), "ordinal", "grade", GRADES, grades, digests=list)
     head = Head(3, 3, last_layer=ORDINAL.last_layer).eval()
-    fit_probe(head, data.astype(np.float32), manifest, balanced=False, seed=0)
+    fit = fit_probe(head, data, manifest, balanced=False, seed=0)
     with torch.no_grad():
-        predictions = ORDINAL.predictions(head(torch.from_numpy(data.astype(np.float32))))
-    assert predictions.shape == (200, 4)
-    np.testing.assert_allclose(predictions.sum(1), 1)
+        predictions = ORDINAL.predictions(head(torch.from_numpy(data)))
+    centre, spread = standardisation(data)
+    weight, bias = CumulativeLogit(4, balanced=False).solve((data - centre) / spread, grades, fit.strengths[0])
+    np.testing.assert_allclose(predictions, grade_probabilities((data - centre) / spread @ weight.T + bias), atol=1e-5)
     assert cohen_kappa_score(grades, predicted_grades(predictions), weights="quadratic") > 0.5
+
+
+def test_what_is_explained_are_log_odds_and_finite_where_probabilities_are_not():
+    logits = torch.tensor([2.0, 0.5, -1.0], dtype=torch.float64)
+    chances = ORDINAL.probabilities(logits[None])[0]
+    for grade in range(4):
+        assert float(ORDINAL.log_odds(logits, grade)) == pytest.approx(float((chances / (1 - chances)).log()[grade]))
+    far = torch.tensor([50.0, 40.0, 39.0], requires_grad=True)
+    for grade in range(4):
+        (slope,) = torch.autograd.grad(ORDINAL.log_odds(far, grade), far)
+        assert slope.isfinite().all()
+
+
+def test_small_chances_of_high_grades_are_not_rounded_away():
+    predictions = np.array([[1 - 1e-18, 5e-19, 5e-19], [1 - 2e-18, 1e-18, 1e-18], [1.0, 1e-20, 1e-20]])
+    assert np.argsort(chances_above(predictions)[:, 0]).tolist() == [2, 0, 1]
 
 
 def test_metrics_are_scikit_learns():
