@@ -21,7 +21,7 @@ def read_manifest(
     group: str | None = None,
     split: str | None = "split",
     task: Task | str | None = None,
-    order: Sequence[str] | None = None,
+    order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Manifest:
     """A validated manifest of clips; see `graftwork.core.read_manifest`."""

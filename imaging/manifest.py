@@ -22,7 +22,7 @@ def read_manifest(
     group: str | None = None,
     split: str | None = "split",
     task: Task | str | None = None,
-    order: Sequence[str] | None = None,
+    order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
     mask_values: str | None = None,
 ) -> Manifest:

@@ -45,7 +45,7 @@ def read_manifest(
     group: str | None = None,
     split: str | None = "split",
     task: Task | str | None = None,
-    order: Sequence[str] | None = None,
+    order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
     suffixes: Sequence[str] = (),
 ) -> Manifest:
@@ -63,7 +63,7 @@ def read_manifest(
     is a number (many different whole ones must be said to be numbers or classes), a target
     called `text`, `sentence` or `transcript` is text, one called `mask` is files of masks,
     anything else single labels. "ordinal" is never guessed. order: the grades of an ordinal target from the lowest to
-    the highest; numbers need none.
+    the highest, also as one text with commas; numbers need none.
     classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
     that exists; others are reported, and no row needs to be for training.
 
@@ -171,10 +171,11 @@ def _checked_order(order: Sequence[object], task: Task) -> tuple[str, ...]:
     """
     if not task.ordered:
         raise SettingsError(f"order: only ordinal targets have one, the task is {task}")
-    grades = () if isinstance(order, str) else tuple(composed(str(grade).strip()) for grade in order)
+    listed = order.split(",") if isinstance(order, str) else order
+    grades = tuple(composed(str(grade).strip()) for grade in listed)
     if len(grades) < 2 or not all(grades) or len(set(map(name_key, grades))) < len(grades):
         raise SettingsError(f"order: expected two or more different grades from the lowest to the highest, found "
-                            f"{order if isinstance(order, str) else ','.join(grades)!r}")  # fmt: skip
+                            f"{','.join(grades)!r}")  # fmt: skip
     return grades
 
 

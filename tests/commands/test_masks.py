@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graftwork.core.activation_cache.activations import beyond
+from graftwork.core.activation_cache.activations import run_frozen_stages
 from graftwork.core.cli.commands import run_app
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.examples import read_examples
@@ -156,7 +156,7 @@ def test_validation_pieces_are_the_same_with_and_without_a_store(run, tmp_path):
     fixed = fixed_patches(examples, draw, recipe)
     assert len(fixed) == 4 * CASES
     stop = len(backbone.stages)
-    stored = all_views(beyond(backbone, examples, stop, start_runtime(recipe), recipe, draw))
+    stored = all_views(run_frozen_stages(backbone, examples, stop, start_runtime(recipe), recipe, draw))
     batch = stored.contract.collate([stored.tensor(row) for row in range(len(stored))])
     expected = fixed.contract.collate(fixed.tensors)
     assert torch.equal(batch.masks, expected.masks)

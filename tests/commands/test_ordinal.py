@@ -74,7 +74,7 @@ def test_grades_are_exported_and_explained(imaging_bench):
 
 def test_mistakes_in_grades_are_explained(graded):
     done = train(graded)
-    assert (done.code, "--order mild,none,severe" in done.err) == (2, True)
+    assert (done.code, "and not as here: mild,none,severe" in done.err) == (2, True)
     done = train(graded, "--order", "none,mild")
     assert (done.code, "unknown label 'severe'" in done.err) == (2, True)
     done = train(graded, "--order", ORDER, "--head", "aam", "--strategy", "full")

@@ -65,6 +65,8 @@ def test_numbers_are_in_the_order_of_their_size(table):
 def test_grades_may_be_given_as_numbers(table):
     found = core.read_manifest(table([2, 1, 2]), target="grade", order=[0, 1, 2])
     assert (found.classes, list(found.values)) == (("0", "1", "2"), [2, 1, 2])
+    text = core.read_manifest(table(["mild", "none"]), target="grade", order="none, mild")
+    assert (text.classes, list(text.values)) == (("none", "mild"), [1, 0])
 
 
 def test_an_order_alone_says_that_the_target_is_ordinal(table):
@@ -80,7 +82,7 @@ def test_what_has_no_order_or_is_not_in_it_is_refused(table):
     with pytest.raises(ManifestError, match="40 different numbers are no grades"):
         core.read_manifest(table(list(range(40))), target="grade", task="ordinal")
     for order, said in ((("a", "a"), "two or more different grades"), (("a",), "two or more different grades"),
-                        ("a,b", "two or more different grades"), ((1, "1.0"), "found '1,1.0'")):  # fmt: skip
+                        ("a,a", "two or more different grades"), ((1, "1.0"), "found '1,1.0'")):  # fmt: skip
         with pytest.raises(SettingsError, match=said):
             core.read_manifest(table(["a", "b"]), target="grade", order=order)
     with pytest.raises(SettingsError, match="only ordinal targets have one"):
