@@ -57,7 +57,7 @@ def _read(
         named = [cell for cell in found if number_in(cell) is None]
         if named:
             rows.note(f"grades have an order, and {', '.join(map(repr, named[:5]))} have none of their own: name all "
-                      f"{len(found)} from the lowest to the highest with --order, separated by commas, and not as here: "
+                      f"{len(found)} from the lowest to the highest with --order, with commas, and not as here: "
                       f"{shlex.quote(','.join(found[:MOST_GRADES]))}", None, name)  # fmt: skip
         elif len(found) > MOST_GRADES:
             rows.note(f"{len(found)} different numbers are no grades: use --task regression", None, name)
