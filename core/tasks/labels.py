@@ -124,7 +124,8 @@ def _mean_cross_entropy(outputs: Tensor, values: Values, found: Mapping[str, flo
     return float(F.cross_entropy(outputs.float(), class_tensor(values), reduction="none").sum()) / len(outputs)
 
 
-def _softmax(outputs: Tensor) -> Tensor:
+def softmax(outputs: Tensor) -> Tensor:
+    """Probabilities (batch, classes, …) from logits."""
     return outputs.softmax(1)
 
 
@@ -221,7 +222,7 @@ SINGLE_LABEL = Task(
     linear_problems=_class_problem,
     linear_map=only_solution,
     vote=Vote(_one_hot, _log_shares, _class_likelihood),
-    probabilities=_softmax,
+    probabilities=softmax,
     log_odds=_log_odds,
     predictions=_class_chances,
     prediction_columns=class_columns,

@@ -52,10 +52,8 @@ class LinearProblem:
     model: LinearModel
 
 
-def row_weights(labels: NDArray[Any], balanced: bool) -> Floats:
-    """How much each row counts (rows,), mean 1: the inverse frequency of its class where classes weigh the same."""
-    if not balanced:
-        return np.ones(len(labels))
+def balanced_weights(labels: NDArray[Any]) -> Floats:
+    """How much each row counts (rows,), mean 1, so that all classes that have rows weigh the same."""
     weights: Floats = len(labels) / (len(np.unique(labels)) * np.bincount(labels)[labels])
     return weights
 
@@ -89,7 +87,7 @@ class Logistic:
         if start is not None:
             rows = present[1:] if len(present) == 2 else present
             model.classes_, model.coef_, model.intercept_ = present, start[0][rows], start[1][rows]
-        model.fit(data, targets, sample_weight=row_weights(targets, self.balanced))
+        model.fit(data, targets, sample_weight=balanced_weights(targets) if self.balanced else np.ones(len(targets)))
         weight, bias = np.zeros((self.classes, data.shape[1])), np.full(self.classes, ABSENT)
         if len(present) == 2:
             bias[present[0]] = 0.0
@@ -154,12 +152,16 @@ class CumulativeLogit:
     def fit(
         self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None, tolerance: float = 1e-4
     ) -> LinearSolution:
+        """One weight (1, features) and the falling biases (grades - 1,) of all thresholds.
+
+        Raises TrainingError for rows of fewer than two grades.
+        """
         from scipy.optimize import minimize
 
         present, codes = np.unique(targets, return_inverse=True)
         if len(present) < 2:
             raise TrainingError(f"a probe needs rows of at least two grades to train on, found {len(present)}")
-        weights = row_weights(targets, self.balanced)
+        weights = balanced_weights(targets) if self.balanced else np.ones(len(targets))
         above = np.array([(weights * (codes > k)).sum() / weights.sum() for k in range(len(present) - 1)])
         width = data.shape[1]
         begin = np.concatenate([np.zeros(width), np.log(above / (1 - above))])

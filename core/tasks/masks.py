@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from graftwork.core.metrics import scores as metrics
 from graftwork.core.metrics.bootstrap import Metrics
 from graftwork.core.tasks.cells import single_column
+from graftwork.core.tasks.labels import softmax
 from graftwork.core.tasks.plots import draw_cases, new_figure
 from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, one_stratum
 
@@ -96,10 +97,6 @@ def _none_broken(answers: Tensor) -> Tensor:
     return torch.zeros(len(answers), dtype=torch.bool)
 
 
-def _softmax(outputs: Tensor) -> Tensor:
-    return outputs.softmax(1)
-
-
 def _dice(outputs: Tensor) -> Floats:
     """(rows, classes without the background, 1), without the loss before it."""
     dice: Floats = outputs.double().numpy()[:, 1:, None]
@@ -150,7 +147,7 @@ MASK = Task(
     validation_loss=_mean_loss,
     answers=_loss_and_dice,
     broken=_none_broken,
-    probabilities=_softmax,
+    probabilities=softmax,
     predictions=_dice,
     prediction_columns=_columns,
     measures=_measures,

@@ -84,10 +84,6 @@ def _less_squared_error(outputs: Tensor, truth: Tensor) -> float:
     return -float((outputs - truth).square().sum())
 
 
-def _as_they_are(outputs: Tensor) -> Tensor:
-    return outputs
-
-
 def _numbers(outputs: Tensor) -> Floats:
     numbers: Floats = outputs.double().numpy()[:, 0]
     return numbers
@@ -134,7 +130,6 @@ REGRESSION = Task(
     linear_problems=_problem,
     linear_map=only_solution,
     vote=Vote(_as_votes, None, _less_squared_error),
-    probabilities=_as_they_are,
     predictions=_numbers,
     prediction_columns=_columns,
     measures=_measures,

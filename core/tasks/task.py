@@ -109,6 +109,11 @@ def outputs_as_answers(outputs: Features) -> Tensor:
     return outputs.values.float().cpu()  # of features, not of a table
 
 
+def as_they_are(answers: Tensor) -> Tensor:
+    """Answers that are no probabilities."""
+    return answers
+
+
 def one_output(outputs: Tensor, place: int) -> Tensor:
     """One of the outputs (outputs,): a label's logit, or the number itself."""
     return outputs[place]
@@ -190,7 +195,7 @@ class Task:
 
     answers: Callable[[Features], Tensor] = outputs_as_answers
     broken: Callable[[Tensor], Tensor] = not_finite
-    probabilities: Callable[[Tensor], Tensor]
+    probabilities: Callable[[Tensor], Tensor] = as_they_are
     log_odds: Callable[[Tensor, int], Tensor] = one_output
     predictions: Callable[[Tensor], Floats]
     prediction_columns: Callable[[Floats, Sequence[str]], dict[str, Any]]

@@ -68,10 +68,6 @@ def _best_path(outputs: Features) -> Tensor:
     return best_path(outputs).float().cpu()
 
 
-def _as_they_are(outputs: Tensor) -> Tensor:
-    return outputs
-
-
 def _numbers(outputs: Tensor) -> Floats:
     numbers: Floats = outputs.double().numpy()
     return numbers
@@ -118,7 +114,6 @@ TEXT = Task(
     validation_column="val_cer",
     loss_hint=" (a clip that its transcript only just fits is too short at a higher speed: --augment off)",
     answers=_best_path,
-    probabilities=_as_they_are,
     predictions=_numbers,
     prediction_columns=_columns,
     measures=_measures,

@@ -13,6 +13,7 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.model.graft import Graft
 from graftwork.core.model.plan import Phase
 from graftwork.core.recipe import Recipe
+from graftwork.core.tasks.linear_models import balanced_weights
 
 
 def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
@@ -67,8 +68,4 @@ def row_weights(manifest: Manifest, recipe: Recipe) -> NDArray[np.float64]:
     """How much each training row counts (rows,), mean 1: its class' inverse frequency if asked for."""
     if recipe.class_weights == "none" or not manifest.task.one_class:
         return np.ones(len(manifest))
-    labels = np.asarray(manifest.values, dtype=np.int64)
-    counts = np.bincount(labels, minlength=len(manifest.classes))
-    present = (counts > 0).sum()
-    weights: NDArray[np.float64] = len(labels) / (present * counts[labels])
-    return weights
+    return balanced_weights(np.asarray(manifest.values, dtype=np.int64))

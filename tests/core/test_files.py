@@ -76,6 +76,7 @@ def test_no_file_is_made_with_a_umask_that_was_changed_for_a_moment(tmp_path, mo
     """It is the process', and another thread's files would have it."""
     monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the umask was changed"))
     write_text(tmp_path / "a", "x")
+    assert (tmp_path / "a").read_text() == "x"
 
 
 def test_a_place_that_cannot_be_is_named_whatever_part_of_it_is_wrong(tmp_path):

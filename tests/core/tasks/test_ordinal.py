@@ -210,3 +210,13 @@ def test_thresholds_that_cross_do_not_give_negative_probabilities():
     chances = ORDINAL.probabilities(torch.tensor([[-1.0, 2.0, 0.5]]))
     assert (chances >= 0).all()
     assert float(chances.sum()) == pytest.approx(1)
+
+
+def test_a_grade_without_rows_stays_one():
+    """Files that cannot be read take no grade away that somebody has named."""
+    values = np.array([0, 2, 0])
+    graded = Manifest("t", ("a", "b", "c"), "ordinal", "grade", GRADES, values)
+    kept, empty = graded.without_empty_classes()
+    assert (kept is graded, empty) == (True, ())
+    labelled = Manifest("t", ("a", "b", "c"), "single-label", "label", GRADES, values)
+    assert labelled.without_empty_classes()[1] == ("mild", "severe")
