@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from graftwork.core.compute.runtime import peak_memory_mb
 from graftwork.imaging import ImageContract, MaskContract, read_scan
-from graftwork.imaging.segmenter import predict_mask
+from graftwork.imaging.segmentation.segmenter import predict_mask
 
 DILATIONS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 12, 8, 7, 6, 5, 4, 3, 2, 1)
 WIDTH, CLASSES = 15, 3
