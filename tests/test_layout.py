@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
@@ -90,6 +91,22 @@ def test_domains_stand_on_the_core_and_not_on_each_other(package):
             assert first not in PACKAGES, f"{file.name}: import graftwork.{first}"
             if first == "graftwork":
                 assert rest[0] in ALLOWED[package], f"{file.name} imports {name}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_itself_by_way_of_others_not_even_for_types(package):
+    files = {".".join(("graftwork", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): file
+             for file in modules(package)}  # fmt: skip
+    below = {}
+    for name, file in files.items():
+        # What is imported from a module is a name in it; what is imported from a package may be a module.
+        found = {target if target in files else target.rpartition(".")[0] for target in imported(file)}
+        below[name] = {target for target in found if target in files}
+    assert any(below.values())
+    try:
+        TopologicalSorter(below).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 def loaded_after(code):

@@ -19,6 +19,7 @@ from graftwork.imaging.preprocessing.contract import ImageContract
 from graftwork.imaging.segmentation.mask_contract import MaskContract
 from graftwork.imaging.segmentation.mask_files import OtherValues
 from graftwork.imaging.segmentation.mask_placement import MaskOrder
+from graftwork.imaging.segmentation.segmenter import PatchSegmenter
 
 OVERLAP = 0.5
 """Share of a patch that its neighbour covers too, unless the user says otherwise."""
@@ -40,7 +41,7 @@ def dense(backbone: Backbone, contract: MaskContract) -> Backbone:
     if backbone.stages[-1].name == MAPS:
         if len(shapes) < len(backbone.stages) or shapes[-1][1:] != contract.size:
             raise SettingsError(_WRONG_PATCH.format(backbone.id, contract.size, "other maps come out"))
-        return replace(backbone, contract=contract)
+        return replace(backbone, contract=contract, segmenter=PatchSegmenter(contract))
     if not shapes:
         raise BackboneError(f"{backbone.id}: no stage gives maps (batch, channels, *spatial), which masks need: choose "
                             "a convolutional network or Swin")  # fmt: skip
@@ -49,7 +50,8 @@ def dense(backbone: Backbone, contract: MaskContract) -> Backbone:
     kept = backbone.stages[: len(shapes)]
     stages = kept if shapes[-1][1:] == contract.size else _decodable(kept, shapes)
     return replace(backbone, network=_without(backbone.network, rest), stages=(*stages, Stage(MAPS, _as_they_are)),
-                   contract=contract, feature_dim=shapes[-1][0], build=build)  # fmt: skip
+                   contract=contract, feature_dim=shapes[-1][0], build=build,
+                   segmenter=PatchSegmenter(contract))  # fmt: skip
 
 
 def _decodable(kept: Sequence[Stage], shapes: Sequence[tuple[int, ...]]) -> list[Stage]:

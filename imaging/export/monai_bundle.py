@@ -27,6 +27,7 @@ from graftwork.imaging.backbones.monai_bundles import network_definition, split_
 from graftwork.imaging.export.onnx import Predictor
 from graftwork.imaging.preprocessing.contract import ImageContract
 from graftwork.imaging.segmentation.mask_contract import MaskContract
+from graftwork.imaging.segmentation.segmenter import PatchSegmenter
 
 WEIGHTS = "model.safetensors"
 NETWORK = "network"
@@ -145,14 +146,14 @@ class WriteMasks:
 
     def __init__(self, paths: Sequence[str], network: nn.Module, device: torch.device, folder: str, place: str) -> None:
         self.paths, self.network, self.device, self.place = paths, network.to(device).eval(), device, Path(place)
-        self.contract = MaskContract.from_json(read_record(Path(folder))["input"])
+        self.segmenter = PatchSegmenter(MaskContract.from_json(read_record(Path(folder))["input"]))
 
     def run(self) -> None:
         """Predicts everything; every file appears whole or not at all."""
         with torch.no_grad():
-            for path, name in zip(self.paths, self.contract.mask_names(self.paths), strict=True):
+            for path, name in zip(self.paths, self.segmenter.names(self.paths), strict=True):
                 with whole_file(self.place / name) as beside:
-                    self.contract.segment(path, self._chances, beside)
+                    self.segmenter.segment(path, self._chances, beside)
 
     def _chances(self, patches: Tensor) -> Tensor:
         found: Tensor = self.network(patches.to(self.device)).float().cpu()

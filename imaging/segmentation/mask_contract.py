@@ -6,9 +6,8 @@ An image with its mask is named `image#mask=mask`, and is one tensor: the mask i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -173,26 +172,6 @@ class MaskContract:
         from graftwork.imaging.preprocessing.augmentation import augment_with_mask
 
         return augment_with_mask(piece, generator)
-
-    def scores(self, path: str, run: Callable[[Tensor], Tensor]) -> NDArray[np.float64]:
-        from graftwork.imaging.segmentation.segmenter import case_scores
-
-        return case_scores(self, path, run)
-
-    def draw(self, cases: Sequence[tuple[str, str]], run: Callable[[Tensor], Tensor], beside: Path) -> None:
-        from graftwork.imaging.segmentation.segmenter import draw_cases
-
-        draw_cases(self, cases, run, beside)
-
-    def mask_names(self, paths: Sequence[str]) -> list[str]:
-        from graftwork.imaging.formats.output_names import mask_names
-
-        return mask_names(paths)
-
-    def segment(self, path: str, run: Callable[[Tensor], Tensor], beside: Path) -> dict[str, float]:
-        from graftwork.imaging.segmentation.segmenter import segment_file
-
-        return segment_file(self, path, run, beside)
 
     def _grid(self, scan: Scan) -> tuple[int, ...]:
         if self.image.spacing_mm is not None:

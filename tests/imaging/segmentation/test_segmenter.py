@@ -1,5 +1,7 @@
 """Images with masks as a network takes them, in patches, and whole scans put together again from patches."""
 
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from graftwork.imaging import (
 from graftwork.imaging.scan import Scan
 from graftwork.imaging.segmentation.mask_contract import _drawn_voxel
 from graftwork.imaging.segmentation.overlays import shown_range
-from graftwork.imaging.segmentation.segmenter import case_scores, predict_mask
+from graftwork.imaging.segmentation.segmenter import PatchSegmenter
 
 
 def contract(size=(8, 8, 8), **fields):
@@ -120,13 +122,13 @@ def test_batches_keep_masks_beside_the_image(case):
 @pytest.mark.parametrize("shape", [(5, 6, 7), (8, 8, 8), (19, 8, 13)])
 def test_whole_scans_come_back_voxel_by_voxel_from_patches(case, shape):
     own = contract(overlap=0.5)
-    scores = case_scores(own, case(shape), by_value)
+    scores = PatchSegmenter(own).scores(case(shape), by_value)
     assert scores.tolist() == [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
 
 
 def test_masks_are_predicted_at_the_scans_own_voxels_whatever_the_spacing_of_the_network(case):
     path = case((6, 7, 5), (2.0, 1.0, 1.5)).partition("#")[0]
-    assert predict_mask(contract(spacing_mm=1.0), read_scan(path), by_value).shape == (5, 7, 6)
+    assert PatchSegmenter(contract(spacing_mm=1.0)).predict(read_scan(path), by_value).shape == (5, 7, 6)
 
 
 def test_overlapping_patches_equal_the_whole_volume_where_the_network_sees_no_further_than_the_overlap(case):
@@ -134,8 +136,8 @@ def test_overlapping_patches_equal_the_whole_volume_where_the_network_sees_no_fu
     network = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 3, 3, padding=1)).eval()
     path = case((20, 20, 20)).partition("#")[0]
     with torch.no_grad():
-        tiled = predict_mask(contract((12, 12, 12), overlap=0.75), read_scan(path), network)
-        whole = predict_mask(contract((20, 20, 20)), read_scan(path), network)
+        tiled = PatchSegmenter(contract((12, 12, 12), overlap=0.75)).predict(read_scan(path), network)
+        whole = PatchSegmenter(contract((20, 20, 20))).predict(read_scan(path), network)
     inside = (slice(2, -2),) * 3
     assert (tiled[inside] == whole[inside]).mean() > 0.99
 
@@ -149,7 +151,7 @@ def test_only_the_largest_piece_of_a_class_is_kept_on_request(case):
         logits[:, 1, 1:3, 1:3, 1:3] = logits[:, 1, 6, 6, 6] = 2
         return logits
 
-    found = [predict_mask(contract((10, 10, 10), largest_component=kept), read_scan(path), two_pieces)
+    found = [PatchSegmenter(contract((10, 10, 10), largest_component=kept)).predict(read_scan(path), two_pieces)
              for kept in (False, True)]  # fmt: skip
     assert [int((classes == 1).sum()) for classes in found] == [9, 8]
 
@@ -263,6 +265,15 @@ def test_every_strategy_that_trains_learns_masks_over_what_it_leaves_frozen(stra
     assert all(torch.equal(value, again[name]) for name, value in learnt.items())
 
 
+def test_a_network_whose_maps_nobody_makes_masks_of_is_refused_before_it_learns():
+    vectors = load_backbone("tiny:cnn2d", image_size=32)
+    masks = load_backbone("tiny:cnn2d", mask_values="0,1", image_size=32)
+    assert vectors.segmenter is None
+    assert masks.segmenter == PatchSegmenter(masks.contract)
+    with pytest.raises(SettingsError, match=r"\(load_backbone with mask_values\); tiny:cnn2d has maps, but no"):
+        make_graft(replace(masks, segmenter=None), parse_strategy("probe"), Recipe(), "mask", ("0", "1"), 2)
+
+
 @pytest.mark.parametrize(("strategy", "reason"), [("knn", "not masks"), ("layers:4", "layers needs a network")])
 def test_strategies_that_cannot_learn_masks_say_why(strategy, reason):
     backbone = load_backbone("tiny:cnn2d", mask_values="0,1", image_size=32)
@@ -281,7 +292,7 @@ def test_a_real_mask_fits_its_image_and_judges_itself_as_perfect(real_data):
     def told(patches):
         return torch.eye(3)[truth].movedim(-1, 1).float().expand(len(patches), -1, -1, -1, -1) * 50
 
-    assert case_scores(own, path, told).tolist() == [[1.0, 0.0, 0.0]] * 2
+    assert PatchSegmenter(own).scores(path, told).tolist() == [[1.0, 0.0, 0.0]] * 2
 
 
 def test_published_weights_of_a_mesh_network_are_a_backbone_that_strategies_adapt(real_data):
