@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -49,9 +50,13 @@ def whole_file(path: Path, access: Literal["shared", "private"] = "shared") -> I
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The system applies the umask, which cannot be asked for without changing it for all threads.
-        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if access == "private" else 0o666))
-        made = True
+        opened = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if access == "private" else 0o666)
+        mode, made = stat.S_IMODE(os.fstat(opened).st_mode), True
+        os.close(opened)
         yield beside
+        # A library may have put a file of its own in this place: safetensors does, and opens it to nobody else.
+        if stat.S_IMODE(beside.stat().st_mode) != mode:
+            beside.chmod(mode)
         _flush(beside)
         os.replace(beside, path)
         with suppress(OSError):  # some systems flush no folders; the file is in its place already

@@ -1,5 +1,8 @@
 """Tensors come back as they were written, or not at all."""
 
+import os
+import stat
+
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -16,6 +19,17 @@ def test_tensors_of_any_layout_come_back_with_what_was_said_of_them(tmp_path):
     found, about = read_tensors(tmp_path / "a.safetensors", digest)
     assert about == {"epoch": 3, "of": ["é", None]}
     assert all(torch.equal(found[name], value) for name, value in TENSORS.items())
+
+
+@pytest.mark.parametrize(("access", "mode"), [("shared", 0o640), ("private", 0o600)])
+def test_tensors_are_as_open_as_the_umask_says_or_their_owners_alone(tmp_path, access, mode):
+    """Whatever safetensors itself makes of it: colleagues read the adapters in a folder that is shared."""
+    usual = os.umask(0o027)
+    try:
+        write_tensors(tmp_path / "a.safetensors", TENSORS, access=access)
+    finally:
+        os.umask(usual)
+    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == mode
 
 
 def test_a_digest_that_is_kept_elsewhere_tells_other_tensors(tmp_path):
