@@ -1,6 +1,5 @@
 """The gradient loop against one written by hand; interruption, repetition, early stopping."""
 
-import stat
 import weakref
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -13,18 +12,18 @@ from torch import nn
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.batches import epoch_batches
 from graftwork.core.data.examples import read_examples
-from graftwork.core.errors import OutputError, TrainingError
+from graftwork.core.errors import TrainingError
 from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import find_task
-from graftwork.core.tensor_files import read_tensors, write_tensors
 from graftwork.core.training import gradients
 from graftwork.core.training.checkpoint import NAME
 from graftwork.core.training.finetuning import finetune, new_graft
 from graftwork.core.training.optimiser import rate_factor
 from graftwork.core.types import Features
 from tests.core.conftest import on_a_small_device
+from tests.core.training.conftest import PowerCutError
 
 
 def learnt(run):
@@ -168,22 +167,6 @@ def test_the_best_weights_survive_an_interruption_after_them(stalling, tmp_path,
     resumed = go(checkpoints=tmp_path, resume=True)
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert resumed.history == whole.history
-
-
-class PowerCutError(Exception):
-    """The power goes out."""
-
-
-@pytest.fixture
-def interrupt():
-    def after(epoch):
-        def stop(row):
-            if row["epoch"] == epoch:
-                raise PowerCutError
-
-        return stop
-
-    return after
 
 
 CASES = {
@@ -420,67 +403,6 @@ def test_what_learns_is_compiled_for_every_kind_of_target(monkeypatch, task, com
     with pytest.raises(AskedError):
         gradients._loss(course, Features(torch.zeros(2, 1)), [0, 1], 0.0)
     assert len(asked) == 1
-
-
-@pytest.mark.parametrize("field", ["settings", "position", "stale"])
-def test_a_checkpoint_that_lacks_a_field_is_refused(backbone, examples, recipe, tmp_path, interrupt, field):
-    def go(**more):
-        return finetune(backbone, examples, strategy="partial:1", recipe=recipe, checkpoints=tmp_path, **more)
-
-    with pytest.raises(PowerCutError):
-        go(on_epoch=interrupt(2))
-    tensors, state = read_tensors(tmp_path / NAME)
-    state.pop(field, None)
-    state.get("position", {}).pop(field, None)
-    write_tensors(tmp_path / NAME, tensors, state)
-    with pytest.raises(OutputError, match="does not say where the run stood; delete it"):
-        go(resume=True)
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
-def test_a_damaged_checkpoint_is_refused_with_a_way_out(backbone, examples, recipe, tmp_path, interrupt, damage):
-    def go(**more):
-        return finetune(backbone, examples, strategy="partial:1", recipe=recipe, checkpoints=tmp_path, **more)
-
-    with pytest.raises(PowerCutError):
-        go(on_epoch=interrupt(2))
-    path = tmp_path / NAME
-    content = bytearray(path.read_bytes())
-    for place in [0.05, 0.3, 0.7, 0.99]:
-        flipped = bytearray(content)
-        flipped[int(place * len(content))] ^= 16
-        path.write_bytes({"cut": content[: int(place * len(content))], "flipped": flipped, "empty": b"",
-                          "text": b"{}" * 40}[damage])  # fmt: skip
-        with pytest.raises(OutputError, match=r"cannot be read .*delete it to begin this training anew"):
-            go(resume=True)
-
-
-def test_a_checkpoint_is_its_owners_alone(backbone, examples, recipe, tmp_path, interrupt):
-    with pytest.raises(PowerCutError):
-        finetune(backbone, examples, strategy="partial:1", recipe=recipe, checkpoints=tmp_path, on_epoch=interrupt(2))
-    assert stat.S_IMODE((tmp_path / NAME).stat().st_mode) == 0o600
-
-
-def test_a_run_with_other_settings_is_not_resumed(backbone, make_backbone, examples, recipe, tmp_path, interrupt):
-    def go(backbone=backbone, rows=examples, strategy="partial:1", recipe=recipe, **more):
-        return finetune(backbone, rows, strategy=strategy, recipe=recipe, checkpoints=tmp_path, **more)
-
-    with pytest.raises(PowerCutError):
-        go(on_epoch=interrupt(2))
-    for changes, names in [
-        ({"recipe": replace(recipe, learning_rate=0.5, seed=3)}, "learning_rate, seed"),
-        ({"strategy": "partial:2"}, "strategy"),
-        ({"backbone": make_backbone(seed=5)}, "backbone"),
-        ({"rows": examples.subset(range(1, 60))}, "training data"),
-    ]:
-        with pytest.raises(OutputError, match=f"the interrupted run had another {names}; resume with the same"):
-            go(resume=True, **changes)
-    assert go(resume=True, recipe=replace(recipe, workers=1)).best_epoch == 2
-
-
-def test_there_must_be_something_to_resume(backbone, examples, recipe, tmp_path):
-    with pytest.raises(OutputError, match="nothing to resume"):
-        finetune(backbone, examples, strategy="full", recipe=recipe, checkpoints=tmp_path, resume=True)
 
 
 def test_a_loss_that_is_not_finite_names_epoch_batch_and_files(backbone, examples, recipe):
