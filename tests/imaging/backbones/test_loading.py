@@ -1,12 +1,8 @@
 """Backbones of every source: their stages equal their own forward, their weights fit entirely or not at all."""
 
 import copy
-import inspect
 import pickle
-import subprocess
-import sys
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -16,15 +12,10 @@ from graftwork.core.errors import BackboneError, DownloadError, SettingsError, U
 from graftwork.core.runs.stages import with_every_stage
 from graftwork.core.types import Features
 from graftwork.imaging import (
-    DOMAIN,
-    ImageContract,
-    augment,
-    backbone_from_module,
     list_backbones,
     load_backbone,
 )
 from graftwork.imaging.backbones.catalogue import CATALOGUE
-from graftwork.imaging.preprocessing.channels import adapt_channels, adapt_statistics
 
 TIMM = [
     ("test_resnet", None, "layer4"),
@@ -153,21 +144,6 @@ def test_build_has_the_same_tensors_with_fresh_values(options):
     assert {name: value.shape for name, value in fresh.items()} == {n: v.shape for n, v in known.items()}
     assert not torch.equal(fresh["blocks.0.attn.qkv.weight"], known["blocks.0.attn.qkv.weight"])
     assert backbone.options == options
-
-
-@pytest.mark.parametrize("kernel", [(3, 3), (3, 3, 3)])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 7])
-def test_adapted_filters_respond_the_same_to_identical_channels(kernel, channels):
-    generator = torch.Generator().manual_seed(channels)
-    weight = torch.randn(5, 3, *kernel, generator=generator)
-    grey = torch.randn(2, 1, *[8] * len(kernel), generator=generator)
-    convolve = nn.functional.conv2d if len(kernel) == 2 else nn.functional.conv3d
-    spread = [channels, *[1] * len(kernel)]
-    expected = convolve(grey.repeat(1, 3, *spread[1:]), weight)
-    torch.testing.assert_close(
-        convolve(grey.repeat(1, *spread), adapt_channels(weight, channels)), expected, rtol=1e-4, atol=1e-4
-    )
-    assert len(adapt_statistics((0.1, 0.2, 0.3), channels)) == channels
 
 
 @pytest.fixture
@@ -316,82 +292,12 @@ def test_zscore_replaces_the_pretrained_mean_and_std():
     assert (contract.mean, contract.std) == ((0, 0, 0), (1, 1, 1))
 
 
-@torch.inference_mode()
-def test_a_module_of_the_users_is_one_stage_or_the_ones_named():
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Conv2d(4, 6, 3)))
-    contract = ImageContract(2, 1, (8, 8), "auto", (0.0,), (1.0,))
-    whole = backbone_from_module(module, contract=contract)
-    staged = backbone_from_module(module, [("a", "0"), ("b", module[1]), ("c", "2")], contract=contract)
-    batch = random_batch(whole)
-    expected = module(batch).mean(dim=(2, 3))
-    torch.testing.assert_close(whole.run(Features(batch)).values, expected)
-    torch.testing.assert_close(staged.run(Features(batch)).values, expected)
-    assert [stage.name for stage in staged.stages] == ["a", "b", "c", "pool"]
-    assert whole.feature_dim == 6
-    with pytest.raises(BackboneError, match=r"'2\.0\.weight' belongs to none"):
-        backbone_from_module(module, [("a", "0"), ("b", "1")], contract=contract)
-    with pytest.raises(BackboneError, match="'head' is not a submodule"):
-        backbone_from_module(module, [("a", "head")], contract=contract)
-    with pytest.raises(BackboneError, match="given as 5, and the module gives 6"):
-        backbone_from_module(module, contract=contract, feature_dim=5)
-
-
-def test_the_catalogue_agrees_with_timm():
-    for known in (row for row in CATALOGUE if row.id.startswith("timm:")):
-        name = known.id.removeprefix("timm:")
-        config = timm.get_pretrained_cfg(name)
-        assert (config.hf_hub_id, config.license) == (known.repository, known.licence), name
-        with torch.device("meta"):
-            network = timm.create_model(name, num_classes=0)
-        assert sum(parameter.numel() for parameter in network.parameters()) == known.parameters, name
-
-
 def test_lists_hold_the_well_known_and_for_a_text_all_that_match():
     assert [row.id for row in list_backbones("")] == [known.id for known in CATALOGUE]
     found = {row.id: row for row in list_backbones("mobilenetv2")}
     assert set(found) == {f"timm:{name}" for name in timm.list_models("*mobilenetv2*")}
     assert found["timm:mobilenetv2_100"].parameters == 2_223_872
     assert list_backbones("nothing is called this") == []
-
-
-@pytest.mark.parametrize("shape", [(3, 24, 24), (1, 12, 13, 14)])
-def test_augmentation_is_decided_by_its_generator_alone(shape):
-    example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    before = example.clone()
-    seen = [augment(example, np.random.default_rng(seed)) for seed in (1, 2, 1)]
-    assert torch.equal(seen[0], seen[2])
-    assert not torch.equal(seen[0], seen[1])
-    assert torch.equal(example, before)
-    assert all(
-        type(result) is torch.Tensor and result.shape == shape and result.dtype == torch.float32 for result in seen
-    )
-
-
-def test_augmentation_never_turns_an_image_upside_down():
-    ramp = torch.arange(24.0)[:, None].expand(1, 24, 24) / 24
-    for seed in range(20):
-        changed = augment(ramp, np.random.default_rng(seed))[0]
-        assert changed[-6:].mean() > changed[:6].mean()
-
-
-def test_asking_for_the_options_loads_no_network_library():
-    code = (
-        "import sys; from graftwork.imaging import DOMAIN; "
-        "print(sorted({'torch', 'timm', 'monai', 'nibabel', 'pydicom'} & set(sys.modules)))"
-    )
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    )
-
-
-def test_the_domains_options_are_what_the_loader_takes():
-    taken = inspect.signature(load_backbone).parameters
-    for parameter in DOMAIN.parameters:
-        assert taken[parameter.name].kind is parameter.kind
-        assert parameter.annotation.__metadata__[0].help
-    backbone = DOMAIN.load_backbone("timm:test_vit", weights="random", image_size=96)
-    assert backbone.contract.size == (96, 96)
 
 
 @torch.inference_mode()

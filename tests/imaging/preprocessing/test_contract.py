@@ -16,7 +16,7 @@ from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.imaging import ImageContract
 from graftwork.imaging.formats.scan_files import read_scan
 from graftwork.imaging.preprocessing.contract import resize
-from graftwork.imaging.preprocessing.intensity import Intensity, parse_intensity, scale_intensity
+from graftwork.imaging.preprocessing.intensity import parse_intensity, scale_intensity
 from graftwork.imaging.scan import Scan
 
 PLAIN = ImageContract(2, 1, (8, 8), "auto", (0.0,), (1.0,))
@@ -101,57 +101,6 @@ def test_values_that_teach_nothing_are_refused(write_png, write_nifti):
     broken[0, 0, 0], broken[1, 1, 1] = np.nan, np.inf
     with pytest.raises(UnreadableError, match="2 of 27 values are not finite"):
         VOLUME.read(write_nifti(broken))
-
-
-def test_auto_is_the_full_range_for_pictures_and_quantiles_for_measurements(rng):
-    values = rng.normal(size=(1, 30, 30)).astype(np.float32) * 40 + 100
-    auto = parse_intensity("auto")
-    picture = Scan(values, "p", full_range=(0, 255))
-    np.testing.assert_allclose(scale_intensity(picture, auto), values / 255, rtol=1e-6)
-    low, high = np.percentile(values, (0.5, 99.5))
-    expected = np.clip((values - low) / (high - low), 0, 1)
-    np.testing.assert_allclose(scale_intensity(Scan(values, "m"), auto), expected, atol=1e-5)
-
-
-def test_window_and_zscore_follow_their_formulas(rng):
-    values = rng.normal(size=(1, 30, 30)).astype(np.float32) * 500
-    window = scale_intensity(Scan(values, "m"), parse_intensity("window:-1000:400"))
-    np.testing.assert_allclose(window, np.clip((values + 1000) / 1400, 0, 1), atol=1e-6)
-    scaled = scale_intensity(Scan(values, "m"), parse_intensity("zscore"))
-    np.testing.assert_allclose(scaled, (values - values.mean()) / values.std(), atol=1e-5)
-
-
-def test_a_small_bright_object_survives_quantiles_that_see_only_background():
-    values = np.zeros((1, 100, 100), dtype=np.float32)
-    values[0, 3, 3] = 9
-    assert scale_intensity(Scan(values, "m"), parse_intensity("quantile")).max() == 1
-
-
-def test_scaling_leaves_the_scan_as_it_was(rng):
-    for text in ("range", "quantile", "window:0:1", "zscore"):
-        values = rng.normal(size=(1, 5, 5)).astype(np.float32)
-        before = values.copy()
-        scale_intensity(Scan(values, "m", full_range=(0, 255)), parse_intensity(text))
-        np.testing.assert_array_equal(values, before)
-
-
-def test_range_of_a_measurement_is_refused(rng):
-    with pytest.raises(ContractError, match="'range' needs an 8- or 16-bit picture"):
-        scale_intensity(Scan(rng.normal(size=(1, 3, 3)).astype(np.float32), "m"), parse_intensity("range"))
-
-
-@given(st.floats(-5000, 5000), st.floats(0.1, 5000))
-def test_every_window_is_read_back(low, width):
-    assert parse_intensity(f"window:{low}:{low + width}") == Intensity("window", low, low + width)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "windw:0:1", "window", "window:5:1", "window:a:b", "window:0:inf", "quantile:-1:50", "range:1:2"],
-)
-def test_intensities_that_mean_nothing_are_refused(text):
-    with pytest.raises(SettingsError, match="intensity"):
-        parse_intensity(text)
 
 
 @settings(max_examples=25)

@@ -1,9 +1,8 @@
-"""What leaves for other programs gives there what it gives here: onnxruntime and MONAI's bundles are the judges."""
+"""What leaves as a MONAI bundle predicts there what it predicts here, and needs nothing else."""
 
 import csv
 import json
 import shutil
-import sys
 from dataclasses import replace
 
 import nibabel
@@ -13,16 +12,16 @@ import torch
 from monai.bundle import ConfigWorkflow, run, verify_metadata, verify_net_in_out
 from monai.bundle.properties import MetaProperties
 from monai.networks.nets import UNet
-from PIL import Image
 
-from graftwork.core import Manifest, Recipe, finetune, read_examples
+from graftwork.core import finetune, read_examples
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.inference.predict import predict
 from graftwork.core.types import Features
 from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.backbones.monai_bundles import write_definition
 from graftwork.imaging.export.monai_bundle import export_bundle, load_network
-from graftwork.imaging.export.onnx import Predictor, export_onnx
+from graftwork.imaging.export.onnx import Predictor
+from tests.imaging.export.conftest import RECIPE, trained
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 TENSOR = {
@@ -51,60 +50,6 @@ SPECIFICATION = {
     },
 }  # fmt: skip
 """The mandatory fields of the MONAI Bundle specification as a schema; MONAI's own is a download."""
-
-RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=0.01, device="cpu", workers=0, augment="off", compile="off")
-
-
-@pytest.fixture
-def manifest(tmp_path, rng):
-    paths = []
-    (tmp_path / "scans").mkdir()
-    for number in range(8):
-        values = rng.uniform(0, 100, (40, 50)) + 100 * (number % 2)
-        paths.append(str(tmp_path / "scans" / f"{number}.png"))
-        Image.fromarray(values.astype(np.uint8)).save(paths[-1])
-    return Manifest("own", tuple(paths), "single-label", "finding", ("plain", "marked"), np.arange(8) % 2)
-
-
-def trained(manifest, strategy):
-    return finetune(load_backbone("tiny:cnn2d", image_size=32), manifest, strategy=strategy, recipe=RECIPE).adapter
-
-
-@pytest.mark.slow(reason="torch.export traces whole networks")
-@pytest.mark.parametrize("task", ["single-label", "regression"])
-def test_onnxruntime_gives_the_predictions_for_batches_of_any_size(manifest, tmp_path, task):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    if task == "regression":
-        manifest = Manifest("own", manifest.paths, task, "age", (), np.arange(8) * 9.0)
-    adapter = trained(manifest, "lora")
-    assert not any("lora" in name for name in Predictor(adapter).state_dict())
-    # Merging an adapter that learnt nothing would change nothing.
-    assert any(value.abs().max() > 1e-4 for name, value in adapter.graft.learnt().items() if "lora_B" in name)
-    assert export_onnx(adapter, tmp_path / "own.onnx") < 1e-4
-    session = onnxruntime.InferenceSession(str(tmp_path / "own.onnx"), providers=["CPUExecutionProvider"])
-    examples = read_examples(manifest, adapter.backbone.contract)
-    expected = predict(adapter, examples).reshape(8, -1)
-    scans = torch.stack([examples.tensor(row) for row in range(8)]).numpy()
-    for rows in (slice(0, 1), slice(0, 8)):
-        (found,) = session.run(None, {"scan": scans[rows]})
-        np.testing.assert_allclose(found, expected[rows], rtol=1e-4, atol=1e-4)
-    assert sys.prefix.encode() not in (tmp_path / "own.onnx").read_bytes()
-    assert adapter.graft.head.layers[-1].weight.requires_grad
-    about = json.loads(session.get_modelmeta().custom_metadata_map["graftwork"])
-    assert about["classes"] == list(adapter.classes)
-    assert about["input"] == adapter.backbone.contract.to_json()
-
-
-def test_an_onnx_file_with_other_outputs_is_not_kept(manifest, tmp_path, monkeypatch):
-    pytest.importorskip("onnxscript")
-    adapter = trained(manifest, "probe")
-    monkeypatch.setattr("graftwork.imaging.export.onnx._difference", lambda *arguments: 0.01)
-    with pytest.raises(SettingsError, match=r"outputs that differ by 0\.01"):
-        export_onnx(adapter, tmp_path / "own.onnx")
-    assert not (tmp_path / "own.onnx").exists()
-    with pytest.raises(SettingsError, match="knn: looks up its training examples"):
-        export_onnx(trained(manifest, "knn"), tmp_path / "own.onnx")
 
 
 @pytest.mark.parametrize("strategy", ["lora", "knn", "partial:1"])
@@ -171,32 +116,6 @@ def test_monai_verifies_the_metadata_by_its_specification(manifest, tmp_path):
     metadata.write_text(json.dumps(wrong))
     with pytest.raises(ValueError, match="'two' is not of type 'integer'"):
         verify_metadata(meta_file=str(metadata), filepath=str(schema))
-
-
-@pytest.fixture
-def segmenter(tmp_path):
-    """An adapter for masks, and the paths of scans larger than its patches."""
-    rng = np.random.default_rng(0)
-    (tmp_path / "volumes").mkdir()
-    lines = ["path,mask"]
-    for number in range(3):
-        classes = (rng.uniform(size=(18, 16, 20)) > 0.7).astype(np.uint8)
-        values = (classes + rng.normal(0, 0.2, classes.shape)).astype(np.float32)
-        nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, 1, 2, 1])), tmp_path / "volumes" / f"{number}.nii.gz")
-        nibabel.save(nibabel.Nifti1Image(classes, np.diag([-1, 1, 2, 1])), tmp_path / f"m{number}.nii.gz")
-        lines.append(f"volumes/{number}.nii.gz,m{number}.nii.gz")
-    (tmp_path / "t.csv").write_text("\n".join(lines))
-    backbone = load_backbone("slices:tiny:cnn2d", mask_values="0,1", patch_size="16")
-    adapter = finetune(backbone, read_manifest(tmp_path / "t.csv", target="mask"), recipe=RECIPE).adapter
-    return adapter, [str(tmp_path / "volumes" / f"{number}.nii.gz") for number in range(3)]
-
-
-@pytest.mark.slow(reason="torch.export traces whole networks")
-def test_onnxruntime_gives_the_probabilities_of_every_voxel_of_a_patch(segmenter, tmp_path):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    adapter, _ = segmenter
-    assert export_onnx(adapter, tmp_path / "masks.onnx") < 1e-4
 
 
 @pytest.mark.slow(reason="runs a bundle")
