@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from graftwork.audio.augmentation import augment
-from graftwork.audio.backbones import load_backbone
+from graftwork.audio.backbones.loading import load_backbone
+from graftwork.audio.preprocessing.augmentation import augment
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.recipe import Recipe

@@ -14,9 +14,9 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.estimator import fit_adapter, predict_paths
-from graftwork.imaging.augmentation import augment
-from graftwork.imaging.backbones import load_backbone
-from graftwork.imaging.content import decoded_digests
+from graftwork.imaging.backbones.loading import load_backbone
+from graftwork.imaging.formats.content import decoded_digests
+from graftwork.imaging.preprocessing.augmentation import augment
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
