@@ -18,7 +18,7 @@ AHEAD = 4
 pixels that lie in memory; more batches only take memory."""
 
 
-def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: int = 2) -> Iterator[Made]:
+def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
     """What `make` gives for every item, in order, a few made ahead by threads. Raises what `make` raises."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Made]] = deque()

@@ -291,7 +291,7 @@ def load_batches(
     if pin and not workers:
         # One thread alone calls what changes examples, which need not be made for several.
         yield from made_ahead(lambda batch: collate([rows[int(row)] for row in batch]).pin_memory(), batches,
-                              threads=2 if idle else 1)  # fmt: skip
+                              threads=4 if idle else 1)  # fmt: skip
         return
     if workers and augment is not None:
         rows[0]  # what a change imports, as MONAI, is imported here once, not by every worker of every epoch

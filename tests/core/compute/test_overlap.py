@@ -30,7 +30,7 @@ def test_an_error_reaches_the_caller_in_its_place():
             raise KeyError("third")
         return item
 
-    items = made_ahead(make, range(10))
+    items = made_ahead(make, range(10), threads=2)
     assert [next(items) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(KeyError, match="third"):
         next(items)
@@ -38,7 +38,7 @@ def test_an_error_reaches_the_caller_in_its_place():
 
 def test_no_thread_outlives_a_caller_that_stops():
     before, made = threading.active_count(), []
-    items = made_ahead(made.append, range(1000))
+    items = made_ahead(made.append, range(1000), threads=2)
     next(items)
     items.close()
     assert threading.active_count() == before
