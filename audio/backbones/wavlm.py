@@ -81,7 +81,7 @@ class GatedAttention(nn.Module):
             raise ValueError("only the first layer holds the relative position embedding")
         distances = torch.arange(1 - time, time)
         buckets = distance_buckets(distances, self.buckets, self.max_distance)
-        by_distance: Tensor = self.rel_attn_embed(buckets.to(self.rel_attn_embed.weight.device)).T
+        by_distance: Tensor = self.rel_attn_embed(buckets.to(self.rel_attn_embed.weight.device, non_blocking=True)).T
         # Entry (query, key) is that of distance key - query: each row is the one above, shifted by one.
         return by_distance.unfold(1, time, 1).flip(1)
 

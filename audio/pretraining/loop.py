@@ -268,7 +268,7 @@ def _update(
 ) -> tuple[float, float]:
     """One update; returns the summed loss of the masked frames, of all processes, and how many these are."""
     settings, model, runtime = task.settings, task.model, task.runtime
-    masked, units = batch.masked.to(runtime.device), batch.units.to(runtime.device)
+    masked, units = runtime.send_tensor(batch.masked), runtime.send_tensor(batch.units)
     seed_everything(settings.seed, task.round, update, runtime.rank)
     model.train()
     count = sum(int(crop.masked.sum()) for crop in crops)
@@ -284,11 +284,11 @@ def _update(
         loss = loss + settings.seen_weight * easier / seen
     if batch.cepstra is not None:
         there = units >= 0
-        error = model.spectrum_loss(projected[there], frames[there], batch.cepstra.to(runtime.device)[there])
+        error = model.spectrum_loss(projected[there], frames[there], runtime.send_tensor(batch.cepstra)[there])
         loss = loss + settings.spectrum_weight * error / (count + seen)
     if task.speakers is not None:
         own = torch.as_tensor(task.speakers[[crops[place].row for place in runtime.share(range(len(crops)))]])
-        loss = loss + settings.speaker_weight * model.speaker_loss(last, own.to(runtime.device)) / len(crops)
+        loss = loss + settings.speaker_weight * model.speaker_loss(last, runtime.send_tensor(own)) / len(crops)
     runtime.backward(loss)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     runtime.sum_gradients(parameters)
@@ -311,7 +311,7 @@ def _validate(task: _Task) -> HistoryRow:
     for row in task.val:
         crop = draw_crop(int(row), len(task.units[row]), most, _masks(task.settings), generator)
         batch = crop_batch(task.clips, task.units, task.grid, [crop], None, None)
-        masked = batch.masked.to(task.runtime.device)
+        masked = task.runtime.send_tensor(batch.masked)
         with task.runtime.autocast():
             _, last = task.model(task.runtime.send(batch.waveforms), masked)
         scores = task.model.unit_logits(last.values.float()[masked]).cpu()

@@ -49,7 +49,7 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_si
     found = torch.empty((len(rows), width), dtype=torch.float64)
     with progress("judging masks", len(rows)) as advance:
         for place, row in enumerate(rows):
-            found[place] = torch.from_numpy(segmenter.scores(manifest.paths[row], run)).flatten()
+            found[place] = torch.from_numpy(segmenter.scores(manifest.paths[row], run, runtime.device)).flatten()
             advance(1, "")
     gathered: NDArray[np.float64] = runtime.gather(rows, found, len(manifest)).numpy()
     return gathered.reshape(len(manifest), len(manifest.classes) - 1, len(MEASURES))
@@ -77,7 +77,7 @@ def draw_worst_and_best(adapter: Adapter, judged: EvaluatedPart, folder: Path, d
     runtime.place(adapter.graft).train(False)
     cases = [(title, judged.manifest.paths[row]) for title, row in zip(titles, chosen, strict=True)]
     with whole_file(folder / PICTURE) as beside:
-        _segmenter(adapter).draw(cases, _runner(adapter, runtime, 1), beside)
+        _segmenter(adapter).draw(cases, _runner(adapter, runtime, 1), beside, runtime.device)
     runtime.release(adapter.graft)
 
 
@@ -117,7 +117,8 @@ def segment_files(
                 if watch is not None:
                     watch.read(path)
                 with whole_file(Path(out) / name) as beside:
-                    rows.append({"path": path, "mask": name, **segmenter.segment(path, apply, beside)})
+                    sizes = segmenter.segment(path, apply, beside, runtime.device)
+                    rows.append({"path": path, "mask": name, **sizes})
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
                 rows.append({"path": path, "mask": None, "error": str(error)})
@@ -166,12 +167,12 @@ def _segmenter(adapter: Adapter) -> Segmenter:
 
 
 def _runner(adapter: Adapter, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:
-    """The graft as a function of patches (batch, channels, *size), on the CPU as its logits are, float32; at most
-    `batch_size` go through the network together."""
+    """The graft as a function of patches (batch, channels, *size), on any device, to logits on the same, float32; at
+    most `batch_size` go through the network together."""
 
     def maps(patches: Features) -> Tensor:
-        outputs = adapter.graft.outputs(runtime.send(patches))
-        return outputs.values.float().cpu()  # noqa: PD011  # of features, not of a table
+        given, logits = patches.values, adapter.graft.outputs(runtime.send(patches)).values  # noqa: PD011
+        return logits.float().to(given.device)
 
     def run(patches: Tensor) -> Tensor:
         found: list[Tensor] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from graftwork.core.data.content import channel_files, split_series
@@ -10,7 +11,7 @@ from graftwork.core.errors import UnreadableError
 from graftwork.imaging.scan import DICOM, NIFTI, PICTURES, SUFFIXES, Scan, stacked
 
 
-def read_scan(path: str) -> Scan:
+def read_scan(path: str | os.PathLike[str]) -> Scan:
     """The scan in a file: PNG, JPEG, BMP, TIFF, NIfTI, DICOM, or `FILE.npz#SPLIT/ROW` for a row of MedMNIST's layout.
 
     A folder, or `FOLDER#series=UID`, is the volume of a DICOM series. Several files with `|` between them, as
@@ -21,6 +22,7 @@ def read_scan(path: str) -> Scan:
     or of another format, or where channels do not lie on each other, and MissingPackageError where a package is needed
     to decompress it.
     """
+    path = os.fspath(path)
     files = channel_files(path)
     if len(files) > 1:
         return stacked([read_scan(file) for file in files], path)

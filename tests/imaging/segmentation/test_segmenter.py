@@ -186,3 +186,25 @@ def test_the_loss_of_validation_is_the_loss_that_is_trained(case, tmp_path):
     run = finetune(backbone, manifest, manifest, strategy="full", recipe=still)
     assert run.history[0]["val_loss"] == pytest.approx(run.history[0]["train_loss"], rel=1e-4)
     assert run.history[0]["val_loss"] > 1  # more than a Dice can be away from one
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("spacing", [None, 1.5])
+def test_a_scan_that_is_put_together_on_a_gpu_has_the_same_mask(case, spacing, monkeypatch):
+    own = contract((12, 12, 12), overlap=0.5, spacing_mm=spacing)
+    scan, devices = read_scan(case((20, 21, 22)).split("#mask=")[0]), []
+    torch.manual_seed(0)
+    layer = nn.Conv3d(1, 3, 3, padding=1).eval().requires_grad_(False)
+
+    def run(patches):
+        devices.append(patches.device.type)
+        return layer.to(patches.device)(patches)
+
+    here = PatchSegmenter(own).predict(scan, run)
+    there = PatchSegmenter(own).predict(scan, run, torch.device("cuda"))
+    assert set(devices) == {"cpu", "cuda"}
+    assert (here == there).mean() > 0.999
+    monkeypatch.setattr("graftwork.imaging.segmentation.segmenter.DEVICE_SHARE", 0.0)
+    devices.clear()
+    PatchSegmenter(own).predict(scan, run, torch.device("cuda"))
+    assert set(devices) == {"cpu"}
