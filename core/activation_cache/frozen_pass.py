@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
     own = folded(work.backbone, work.stop)
     network = runtime.place((work.backbone.copy() if own is work.backbone else own).network).eval()
     backbone = work.backbone.with_network(network)
-    recipe = _pass_recipe(work, backbone)
+    recipe = _pass_recipe(examples, work.recipe, runtime.device, partial(_rows_that_fit, work, backbone))
     batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), recipe)]
     prefix = Prefix(backbone, examples.stage, work.stop, runtime, recipe.compile, len(places), recipe.batch_size)
     loaded = load_batches(chosen, batches, augment=_augment_of(work, places), workers=runtime.workers,
@@ -83,10 +84,9 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
             yield batch, results[0][0], [row for _, rows in results for row in rows()]
 
 
-def _pass_recipe(work: Pass, backbone: Backbone) -> Recipe:
+def _pass_recipe(examples: Examples, recipe: Recipe, device: torch.device, fitting: Callable[[], int]) -> Recipe:
     """The recipe with larger batches, as a pass keeps nothing for a backward one: on a CPU of small images, on a GPU of
-    everything, as far as its memory goes. The backbone is on the runtime's device."""
-    examples, recipe, device = work.examples, work.recipe, work.runtime.device
+    everything, as far as its memory goes. fitting: says how many rows fit there."""
     example = examples.tensor(0) if examples.tensors else examples.contract.blank()
     rows = PASS_FACTOR * recipe.batch_size
     if example.dim() == 3:
@@ -95,7 +95,7 @@ def _pass_recipe(work: Pass, backbone: Backbone) -> Recipe:
     elif device.type == "cpu":  # clips and volumes become too large within
         return recipe
     if device.type == "cuda":
-        rows = min(rows, _rows_that_fit(work, backbone))
+        rows = min(rows, fitting())
     if rows <= recipe.batch_size:
         return recipe
     seconds = recipe.batch_seconds
@@ -104,7 +104,8 @@ def _pass_recipe(work: Pass, backbone: Backbone) -> Recipe:
 
 
 def _rows_that_fit(work: Pass, backbone: Backbone) -> int:
-    """How many of the longest examples fill `FREE_SHARE` of the GPU's free memory, by what one of them fills."""
+    """How many of the longest examples fill `FREE_SHARE` of the GPU's free memory, by what one of them fills. The
+    backbone is on the GPU."""
     examples, runtime = work.examples, work.runtime
     longest = int(np.argmax(examples.seconds)) if examples.seconds else 0
     before = torch.cuda.memory_allocated(runtime.device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graftwork.core.activation_cache.packing import Shapes, unpacked
+from graftwork.core.compute.overlap import stacked
 from graftwork.core.types import Features
 
 
@@ -36,9 +37,9 @@ class StoredFeatures:
     def collate(self, examples: Sequence[Tensor]) -> Features:
         """Equal shapes are stacked; sequences (time, channels) of unequal length are padded with zeros. float32."""
         if self.shapes:
-            return unpacked(torch.stack(list(examples)).float(), self.shapes, self.mask_shape)
+            return unpacked(stacked(examples).float(), self.shapes, self.mask_shape)
         if not self.ragged:
-            return Features(torch.stack(list(examples)).float())
+            return Features(stacked(examples).float())
         lengths = torch.tensor([len(example) for example in examples])
         return Features(torch.nn.utils.rnn.pad_sequence(list(examples), batch_first=True).float(), lengths)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
@@ -14,8 +16,28 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 AHEAD = 4
-"""Batches that threads make ahead of the one the device works on. Two threads kept an H100 busy with images of 224
-pixels that lie in memory; more batches only take memory."""
+"""Batches that threads make ahead of the one the device works on; more of them only take memory."""
+
+_page_locked = ContextVar("page_locked", default=False)
+
+
+@contextmanager
+def page_locked() -> Iterator[None]:
+    """Inside, what `stacked` makes lies in page-locked memory, from which a GPU copies by itself. It is PyTorch's own,
+    which keeps it: 256 images of 224 pixels take a third of the time of a new block that is copied to such memory."""
+    token = _page_locked.set(True)
+    try:
+        yield
+    finally:
+        _page_locked.reset(token)
+
+
+def stacked(examples: Sequence[Tensor]) -> Tensor:
+    """Examples of one shape as a batch, (batch, …): what a contract's `collate` makes of images and vectors."""
+    if not _page_locked.get():
+        return torch.stack(list(examples))
+    shape = (len(examples), *examples[0].shape)
+    return torch.stack(list(examples), out=torch.empty(shape, dtype=examples[0].dtype, pin_memory=True))
 
 
 def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:

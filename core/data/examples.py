@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from graftwork.core.compute.overlap import made_ahead
+from graftwork.core.compute.overlap import made_ahead, page_locked
 from graftwork.core.compute.runtime import processes_here
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.mapped import MappedTensors
@@ -289,9 +289,13 @@ def load_batches(
     collate: Callable[[Sequence[Tensor]], Features] = examples.contract.collate
     rows = _Rows(examples, augment, seed, epoch)
     if pin and not workers:
+
+        def make(batch: Sequence[int] | NDArray[np.int64]) -> Features:
+            with page_locked():
+                return collate([rows[int(row)] for row in batch]).pin_memory()
+
         # One thread alone calls what changes examples, which need not be made for several.
-        yield from made_ahead(lambda batch: collate([rows[int(row)] for row in batch]).pin_memory(), batches,
-                              threads=4 if idle else 1)  # fmt: skip
+        yield from made_ahead(make, batches, threads=4 if idle else 1)
         return
     if workers and augment is not None:
         rows[0]  # what a change imports, as MONAI, is imported here once, not by every worker of every epoch

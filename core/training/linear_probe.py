@@ -28,8 +28,9 @@ LEAST_SPREAD = 0.1
 
 FOLDS = 5
 
-DEVICE_VALUES = 2**21
-"""Rows times features from which a problem is solved on a GPU; smaller ones are solved sooner than it has begun."""
+DEVICE_VALUES = 2**22
+"""Rows times features from which a problem is solved on a GPU. On an H100 beside 16 cores 2000 x 1024 took 0.37 s, on
+the cores 0.22; 8000 x 768 took 0.21 s, on the cores 0.42."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from graftwork.core.compute.overlap import stacked
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
 from graftwork.core.types import Features
 from graftwork.imaging.formats.orientation import plane_of
@@ -117,7 +118,7 @@ class ImageContract:
 
     def collate(self, examples: Sequence[Tensor]) -> Features:
         """(batch, channels, *size); all examples have one size, so `lengths` is None."""
-        return Features(torch.stack(list(examples)))
+        return Features(stacked(examples))
 
     def seconds(self, example: Tensor) -> None:
         """Images and volumes have no duration."""

@@ -185,7 +185,7 @@ def _drawn_voxel(mask: Tensor, generator: np.random.Generator) -> list[int]:
     step = math.ceil((mask.numel() / LOOKED_AT) ** (1 / mask.dim()))
     starts = [int(generator.integers(min(step, length))) for length in mask.shape]
     thinned = mask[tuple(slice(start, None, step) for start in starts)]
-    present: Tensor = torch.unique(thinned)
+    present = torch.bincount(thinned.flatten().long()).nonzero().flatten()  # torch.unique sorts all voxels
     voxels = (thinned == present[int(generator.integers(len(present)))]).nonzero()
     chosen = voxels[int(generator.integers(len(voxels)))].tolist()
     return [start + step * place for start, place in zip(starts, chosen, strict=True)]

@@ -96,9 +96,13 @@ def test_activations_computed_again_move_statistics_once(network):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("strategy", ["full", "lora"])
-def test_on_a_gpu_equal_runs_give_equal_bytes_attention_and_volumes_too(network, strategy):
-    _, backbone, examples = network
+def test_on_a_gpu_equal_runs_give_equal_bytes_or_say_which_layer_cannot(network, strategy, caplog):
+    kind, backbone, examples = network
     recipe = Recipe(epochs=2, batch_size=5, device="cuda", precision="bf16", workers=0, augment="off", compile="off")
     one, other = (finetune(backbone, examples, strategy=strategy, recipe=recipe).adapter for _ in range(2))
-    assert all(torch.equal(value, other.graft.learnt()[name]) for name, value in one.graft.learnt().items())
+    if kind == "3D CNN":
+        assert "max_pool3d_with_indices_backward_cuda has no deterministic form" in caplog.text
+    else:
+        assert "deterministic" not in caplog.text
+        assert all(torch.equal(value, other.graft.learnt()[name]) for name, value in one.graft.learnt().items())
     assert one.record["training"]["computed"]["precision"] == "bf16"

@@ -39,8 +39,27 @@ def test_small_pictures_go_in_larger_batches(go, monkeypatch):
         torch.testing.assert_close(first, other, atol=1e-6, rtol=0)
 
 
-def test_volumes_and_clips_keep_the_batches_of_training(examples):
-    for shape in ((1, 4, 4, 4), (64,)):
-        tensors = tuple(torch.zeros(shape) for _ in range(60))
-        work = Pass(None, replace(examples, tensors=tensors), 1, None, frozen_pass.Recipe(batch_size=4), None, 1)
-        assert frozen_pass._pass_recipe(work).batch_size == 4
+def sizes_on(device, examples, shape, fitting=None, **changes):
+    """Rows and seconds of a batch of a pass over examples of one shape. fitting: rows that a GPU's memory takes."""
+    tensors = tuple(torch.zeros(shape) for _ in range(60))
+    recipe = replace(frozen_pass.Recipe(batch_size=4), **changes)
+    found = frozen_pass._pass_recipe(replace(examples, tensors=tensors), recipe, torch.device(device), lambda: fitting)
+    return found.batch_size, found.batch_seconds
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 4), (64,)], ids=["volumes", "clips"])
+def test_on_a_cpu_volumes_and_clips_keep_the_batches_of_training(examples, shape):
+    assert sizes_on("cpu", examples, shape) == (4, None)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 4), (64,)], ids=["volumes", "clips"])
+def test_on_a_gpu_they_grow_as_far_as_its_memory_goes(examples, shape):
+    assert sizes_on("cuda", examples, shape, fitting=1000) == (16, None)
+    assert sizes_on("cuda", examples, shape, fitting=9, batch_seconds=20.0) == (9, 45.0)
+    assert sizes_on("cuda", examples, shape, fitting=1) == (4, None)
+
+
+def test_on_a_gpu_images_fill_it_whatever_the_batches_of_training(examples):
+    most = frozen_pass.PASS_VALUES["cuda"] // (3 * 224 * 224)
+    assert sizes_on("cuda", examples, (3, 224, 224), fitting=10_000)[0] == most == 256
+    assert sizes_on("cuda", examples, (3, 224, 224), fitting=100)[0] == 100

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from graftwork.core.compute.overlap import AHEAD, each_after_the_next, made_ahead, to_host
+from graftwork.core.compute.overlap import AHEAD, each_after_the_next, made_ahead, page_locked, stacked, to_host
 
 
 def test_what_is_made_ahead_comes_in_order_and_only_a_little_ahead():
@@ -75,3 +75,18 @@ def test_a_result_is_copied_while_the_device_goes_on():
     done.record()
     assert wait().shape == (2, 2)
     assert not done.query(), "the copy waited for what came after it"
+
+
+def test_examples_are_stacked():
+    examples = [torch.full((2, 3), float(row)) for row in range(4)]
+    assert torch.equal(stacked(examples), torch.stack(examples))
+
+
+@pytest.mark.gpu
+def test_inside_they_are_stacked_where_a_gpu_copies_by_itself():
+    examples = [torch.full((2, 3), row, dtype=torch.float16) for row in range(4)]
+    with page_locked():
+        found = stacked(examples)
+    assert found.is_pinned()
+    assert torch.equal(found, torch.stack(examples))
+    assert not stacked(examples).is_pinned()
