@@ -207,7 +207,7 @@ def test_wrong_input_says_what_was_expected(case: Case) -> None:
         model.fit([paths[0], "none.png"], [0, 1])
     with pytest.raises(ValueError, match="at least two classes"):
         model.fit(paths, [1] * 24)
-    with pytest.raises(ValueError, match="24 paths, y has 3 labels"):
+    with pytest.raises(ValueError, match="24 paths, y has 3 entries"):
         model.fit(paths, [0, 1, 0])
     with pytest.raises(ValueError, match="groups has 2 entries"):
         model.fit(paths, labels, groups=[0, 1])
