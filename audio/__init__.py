@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from graftwork.audio.augmentation import augment
     from graftwork.audio.backbones import list_backbones, load_backbone, new_backbone, save_backbone
-    from graftwork.audio.classifier import ClipClassifier, ClipRegressor
+    from graftwork.audio.classifier import ClipClassifier, ClipFeatures, ClipRegressor
     from graftwork.audio.contract import AudioContract
     from graftwork.audio.domain import DOMAIN
     from graftwork.audio.formats import SUFFIXES
@@ -25,6 +25,7 @@ __all__ = [
     "SUFFIXES",
     "AudioContract",
     "ClipClassifier",
+    "ClipFeatures",
     "ClipRegressor",
     "Pretraining",
     "all_pairs",
@@ -46,6 +47,7 @@ __all__ = [
 
 _HOMES = {
     "ClipClassifier": "classifier",
+    "ClipFeatures": "classifier",
     "ClipRegressor": "classifier",
     "Pretraining": "pretraining",
     "pretrain": "pretraining",

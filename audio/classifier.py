@@ -1,4 +1,4 @@
-"""scikit-learn's estimators of clips: paths in; labels or numbers out."""
+"""scikit-learn's estimators of clips: paths in; labels, numbers or features out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, Literal
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
     RegressorMixin,
+    TransformerMixin,
 )
 
 from graftwork.audio.domain import DOMAIN
@@ -124,6 +126,49 @@ class ClipRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     fit = estimator.fit_regressor
     predict = estimator.predict_numbers
+    get_params, set_params = estimator_state.get_params, estimator_state.set_params
+    __getstate__, __setstate__ = estimator_state.getstate, estimator_state.setstate
+
+    def __sklearn_tags__(self) -> Any:
+        return estimator.takes_paths(super().__sklearn_tags__())
+
+
+class ClipFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turns clips into the features of a frozen backbone, for a pipeline of your own.
+
+    stage: the stage whose output is taken, pooled over time as `stages` does it; None for the last, which is what the
+    strategy `probe` learns from. recipe: its device, precision, batch size and cache are used, and what was computed
+    once is in the cache. The others as of `ClipClassifier`. After `fit`, which only loads the backbone: `backbone_`,
+    `stage_`.
+    """
+
+    domain = DOMAIN
+
+    def __init__(
+        self,
+        backbone: str = "torchaudio:WAV2VEC2_BASE",
+        *,
+        stage: str | None = None,
+        weights: str | None = None,
+        max_seconds: float | None = None,
+        pooling: str | None = None,
+        window_seconds: float | None = None,
+        window_overlap: float | None = None,
+        trim_silence: OnOff | None = None,
+        recipe: Recipe | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.stage = stage
+        self.weights = weights
+        self.max_seconds = max_seconds
+        self.pooling = pooling
+        self.window_seconds = window_seconds
+        self.window_overlap = window_overlap
+        self.trim_silence = trim_silence
+        self.recipe = recipe
+
+    fit = estimator.fit_features
+    transform = estimator.transform
     get_params, set_params = estimator_state.get_params, estimator_state.set_params
     __getstate__, __setstate__ = estimator_state.getstate, estimator_state.setstate
 

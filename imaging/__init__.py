@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graftwork.imaging.augmentation import augment
     from graftwork.imaging.backbones import list_backbones, load_backbone
-    from graftwork.imaging.classifier import ImageClassifier, ImageRegressor
+    from graftwork.imaging.classifier import ImageClassifier, ImageFeatures, ImageRegressor
     from graftwork.imaging.contract import ImageContract
     from graftwork.imaging.custom import backbone_from_module
     from graftwork.imaging.domain import DOMAIN
@@ -23,6 +23,7 @@ __all__ = [
     "SUFFIXES",
     "ImageClassifier",
     "ImageContract",
+    "ImageFeatures",
     "ImageRegressor",
     "MaskContract",
     "Saliency",
@@ -39,6 +40,7 @@ __all__ = [
 
 _HOMES = {
     "ImageClassifier": "classifier",
+    "ImageFeatures": "classifier",
     "ImageRegressor": "classifier",
     "DOMAIN": "domain",
     "load_adapter": "manifest",

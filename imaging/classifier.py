@@ -1,4 +1,4 @@
-"""scikit-learn's estimators of scans: paths in; labels or numbers out."""
+"""scikit-learn's estimators of scans: paths in; labels, numbers or features out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, Literal
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
     RegressorMixin,
+    TransformerMixin,
 )
 
 from graftwork.core.recipe import Recipe
@@ -123,6 +125,49 @@ class ImageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     fit = estimator.fit_regressor
     predict = estimator.predict_numbers
+    get_params, set_params = estimator_state.get_params, estimator_state.set_params
+    __getstate__, __setstate__ = estimator_state.getstate, estimator_state.setstate
+
+    def __sklearn_tags__(self) -> Any:
+        return estimator.takes_paths(super().__sklearn_tags__())
+
+
+class ImageFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turns pictures and volumes into the features of a frozen backbone, for a pipeline of your own.
+
+    stage: the stage whose output is taken, pooled over space as `stages` does it; None for the last, which is what the
+    strategy `probe` learns from. recipe: its device, precision, batch size and cache are used, and what was computed
+    once is in the cache. The others as of `ImageClassifier`. After `fit`, which only loads the backbone:
+    `backbone_`, `stage_`.
+    """
+
+    domain = DOMAIN
+
+    def __init__(
+        self,
+        backbone: str = "timm:mobilenetv2_100",
+        *,
+        stage: str | None = None,
+        weights: str | None = None,
+        image_size: int | None = None,
+        channels: int | None = None,
+        intensity: str | None = None,
+        spacing_mm: float | None = None,
+        slice_pooling: SlicePooling | None = None,
+        recipe: Recipe | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.stage = stage
+        self.weights = weights
+        self.image_size = image_size
+        self.channels = channels
+        self.intensity = intensity
+        self.spacing_mm = spacing_mm
+        self.slice_pooling = slice_pooling
+        self.recipe = recipe
+
+    fit = estimator.fit_features
+    transform = estimator.transform
     get_params, set_params = estimator_state.get_params, estimator_state.set_params
     __getstate__, __setstate__ = estimator_state.getstate, estimator_state.setstate
 

@@ -1,4 +1,4 @@
-"""What the domains' scikit-learn estimators share: paths in, labels or numbers out.
+"""What the domains' scikit-learn estimators share: paths in, labels, numbers or features out.
 
 The functions with `self` are methods: a domain's estimators take them one by one, and share no base class. Such a class
 names its `domain`, has the parameters `backbone`, `weights` and `recipe`, and any of the domain's own options.
@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from graftwork.core.activation_cache.activations import run_frozen_stages
+from graftwork.core.activation_cache.activations import run_frozen_stages, vectors
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything, start_runtime
 from graftwork.core.data.content import absolute_path, example_exists
@@ -23,10 +24,10 @@ from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import join_windows
 from graftwork.core.domain import Domain
-from graftwork.core.errors import SettingsError, UnreadableError
+from graftwork.core.errors import SettingsError, TrainingError, UnreadableError
 from graftwork.core.inference.predict import predict
 from graftwork.core.model.adapter import Adapter
-from graftwork.core.model.backbone import Backbone
+from graftwork.core.model.backbone import FRAMES, Backbone
 from graftwork.core.model.graft import plan_run
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import Recipe
@@ -38,7 +39,9 @@ from graftwork.core.runs.estimator_targets import (
     number_targets,
     predicted_labels,
 )
+from graftwork.core.runs.stages import with_every_stage
 from graftwork.core.runs.train import cut_windows
+from graftwork.core.tasks import REGRESSION
 from graftwork.core.training.finetuning import finetune
 
 Estimator = TypeVar("Estimator")
@@ -87,6 +90,33 @@ def predict_numbers(self: Any, X: Any) -> NDArray[np.float64]:
     """Numbers (rows,) for paths X (rows,), in the unit of y."""
     check_is_fitted(self)
     return predict_paths(self.domain, self.adapter_, X, self.recipe or Recipe())
+
+
+@undisturbed()
+def fit_features(self: Estimator, X: Any = None, y: Any = None) -> Estimator:
+    """Loads the backbone; X and y are not looked at, as nothing is learnt of them. Returns self.
+
+    Raises SettingsError for a stage that the backbone has not, and for a pooling that has to be learnt, and what
+    `load_backbone` raises.
+    """
+    given: Any = self
+    backbone = _loaded(given)
+    if backbone.fresh:
+        raise SettingsError(f"{backbone.id}: {backbone.fresh[0]} has to be learnt; features are of frozen networks")
+    names = [stage.name for stage in backbone.stages]
+    stage = names[-1] if given.stage is None else given.stage
+    if stage not in names:
+        raise SettingsError(f"stage: expected one of {', '.join(names)}, found {stage!r}")
+    given.backbone_, given.stage_ = backbone, stage
+    given._n_features_out = with_every_stage(backbone)[1][names.index(stage)]
+    return self
+
+
+def transform(self: Any, X: Any) -> NDArray[np.float32]:
+    """What the stage gives for paths X (rows,), pooled over space or time: (rows, features), float32. Of recordings
+    that are cut into windows it is the mean over these."""
+    check_is_fitted(self)
+    return stage_features(self.domain, self.backbone_, self.stage_, X, self.recipe or Recipe())
 
 
 def takes_paths(tags: Any, *, multi_label: bool = False) -> Any:
@@ -174,6 +204,30 @@ def predict_paths(domain: Domain, adapter: Adapter, X: Any, recipe: Recipe) -> N
         )
         examples = examples if ready is None else ready
     found = predict(adapter, examples, batch_size=recipe.batch_size, device=recipe.device)
+    return _a_row_a_path(examples.manifest, found, paths)
+
+
+@undisturbed()
+def stage_features(domain: Domain, backbone: Backbone, stage: str, X: Any, recipe: Recipe) -> NDArray[np.float32]:
+    """The output of a backbone's stage for paths X (rows,), pooled as `stages` does it: (rows, features), float32.
+
+    One pass keeps the outputs of all stages in the cache, where a search over stages, and `stages` itself, find them;
+    those of the last one are what a probe learns from.
+    """
+    paths = checked_paths(X)
+    # No target is known; a number is what asks least of a backbone.
+    examples = _read(domain, Manifest("X", paths, REGRESSION, "y", (), np.zeros(len(paths))), backbone)
+    names, runtime = [one.name for one in backbone.stages], start_runtime(recipe)
+    if stage == names[-1] != FRAMES:
+        ready = run_frozen_stages(backbone, examples, len(names), runtime, recipe)
+        found = None if ready is None else vectors(ready)
+    else:
+        derived, widths = with_every_stage(backbone)
+        ready, place = run_frozen_stages(derived, examples, 1, runtime, recipe), names.index(stage)
+        kept = None if ready is None else ready.tensors
+        found = None if kept is None else torch.stack([one[place, : widths[place]] for one in kept]).float().numpy()
+    if found is None:
+        raise TrainingError(f"the vectors of {len(examples)} examples cannot be kept")
     return _a_row_a_path(examples.manifest, found, paths)
 
 

@@ -13,9 +13,12 @@ from typing import Any, TypeVar
 
 from sklearn.base import BaseEstimator
 
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.domain import Domain
-from graftwork.core.errors import AdapterError
+from graftwork.core.errors import AdapterError, BackboneError
 from graftwork.core.model.adapter import RECORD, WEIGHTS, Adapter, open_adapter, recipe_of
+from graftwork.core.model.backbone import Backbone
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.estimator_targets import CLASSIFIED, NUMBERS, labels_of
 from graftwork.core.tasks import Task
@@ -60,15 +63,21 @@ def getstate(self: Any) -> dict[str, Any]:
     state = dict(BaseEstimator.__getstate__(self))
     if "adapter_" in state:
         state["adapter_"] = _adapter_files(state["adapter_"])
+    if "backbone_" in state:
+        backbone: Backbone = state["backbone_"]
+        state["backbone_"] = {"id": backbone.id, "weights": backbone.weights, "options": backbone.options,
+                              "seed": (self.recipe or Recipe()).seed, "digest": backbone.digest()}  # fmt: skip
     return state
 
 
 def setstate(self: Any, state: dict[str, Any]) -> None:
-    """Loads the backbone that the pickled estimator had. Raises AdapterError where its weights are no
+    """Loads the backbone that the pickled estimator had. Raises AdapterError or BackboneError where its weights are no
     longer the same, and what `load_backbone` raises where they are not there."""
     state = dict(state)
     if "adapter_" in state:
         state["adapter_"] = _adapter_of(state["adapter_"], self.domain)
+    if "backbone_" in state:
+        state["backbone_"] = _backbone_of(state["backbone_"], self.domain)
     BaseEstimator.__setstate__(self, state)
 
 
@@ -83,6 +92,15 @@ def _adapter_of(files: dict[str, bytes], domain: Domain) -> Adapter:
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
         return open_adapter(folder, domain)
+
+
+@undisturbed()
+def _backbone_of(about: dict[str, Any], domain: Domain) -> Backbone:
+    seed_everything(about["seed"])  # weights may be asked for at random
+    backbone = domain.load_backbone(about["id"], weights=about["weights"], **about["options"])
+    if backbone.digest() != about["digest"]:
+        raise BackboneError(f"{about['id']}: its weights are no longer those that this estimator was fitted with")
+    return backbone
 
 
 def open_classifier(kind: type[Estimator], folder: str | Path, weights: str | None) -> Estimator:

@@ -14,8 +14,8 @@ from graftwork import audio, core, imaging
 from graftwork.core.errors import SettingsError
 
 KINDS = (
-    imaging.ImageClassifier, imaging.ImageRegressor,
-    audio.ClipClassifier, audio.ClipRegressor,
+    imaging.ImageClassifier, imaging.ImageRegressor, imaging.ImageFeatures,
+    audio.ClipClassifier, audio.ClipRegressor, audio.ClipFeatures,
 )  # fmt: skip
 
 OF_MASKS = {"mask_values", "other_values", "patch_size", "overlap", "largest_component", "mask_order"}

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 
 from graftwork import core, imaging
-from graftwork.core.errors import AdapterError
+from graftwork.core.errors import AdapterError, BackboneError
 
 CLASSES = np.array(["none", "mild", "severe"])
 
@@ -58,6 +58,17 @@ def test_a_pickle_holds_what_was_learnt_and_not_the_backbone(case: Any) -> None:
     assert len(pickle.dumps(model)) < 0.7 * 4 * whole
     assert pickle.loads(pickle.dumps(clone(model))).get_params() == model.get_params()
     assert_same(predictions(copy.deepcopy(model), case.paths), predictions(model, case.paths))
+
+
+def test_features_are_pickled_by_where_the_backbone_is(case: Any, tmp_path: Path) -> None:
+    model = case.make("Features").fit()
+    before = model.transform(case.paths)
+    found = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(found.transform(case.paths), before)
+    assert found.get_feature_names_out().tolist() == model.get_feature_names_out().tolist()
+    state = model.__getstate__()
+    with pytest.raises(BackboneError, match="no longer those that this estimator was fitted with"):
+        type(model)().__setstate__(state | {"backbone_": state["backbone_"] | {"digest": "0" * 64}})
 
 
 def test_other_processes_give_the_same_scores(case: Any) -> None:
