@@ -124,6 +124,8 @@ def takes_paths(tags: Any, *, multi_label: bool = False) -> Any:
     tags.input_tags.one_d_array = True
     tags.input_tags.two_d_array = False
     tags.input_tags.string = True
+    if tags.transformer_tags is not None:
+        tags.transformer_tags.preserves_dtype = []  # paths have none
     if multi_label:
         tags.classifier_tags.multi_label = True
     return tags

@@ -79,6 +79,8 @@ def number_targets(y: Any) -> Targets:
 
     _check_given(y)
     numbers = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    if len(numbers) < 2:
+        raise ValueError(f"a regressor needs at least two rows, y has {len(numbers)} sample")
     return Targets(REGRESSION, (), column_or_1d(numbers, warn=True))
 
 

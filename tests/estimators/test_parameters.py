@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import Pipeline
 
 from graftwork import audio, core, imaging
@@ -95,3 +96,19 @@ def test_a_search_varies_fields_of_the_recipe(case: Any) -> None:
     assert best.adapter_.record["training"]["recipe"]["epochs"] == search.best_params_[epochs]
     assert best.recipe.learning_rate == search.best_params_[rate]
     assert model.recipe.epochs == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scikit_learn_is_told_what_is_taken_and_given(kind: Any) -> None:
+    tags = kind().__sklearn_tags__()
+    assert (tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string) == (True, False, True)
+    assert tags.classifier_tags is None or tags.classifier_tags.multi_label
+    assert tags.transformer_tags is None or tags.transformer_tags.preserves_dtype == []
+
+
+def test_groups_reach_fit_by_routing(case: Any) -> None:
+    with config_context(enable_metadata_routing=True):
+        model = case.make("Classifier").set_fit_request(groups=True)
+        search = GridSearchCV(model, {"strategy": ["probe"]}, cv=GroupKFold(2))
+        search.fit(np.array(case.paths), case.levels, groups=case.groups)
+    assert search.best_estimator_.adapter_.record["training"]["groups"] == 8
