@@ -38,6 +38,7 @@ from graftwork.core.runs.estimator_targets import (
     labels_as_json,
     number_targets,
     predicted_labels,
+    weighted,
 )
 from graftwork.core.runs.stages import with_every_stage
 from graftwork.core.runs.train import cut_windows
@@ -47,27 +48,35 @@ from graftwork.core.training.finetuning import finetune
 Estimator = TypeVar("Estimator")
 
 
-def fit_classifier(self: Estimator, X: Any, y: Any, groups: Sequence[Any] | None = None) -> Estimator:
+def fit_classifier(
+    self: Estimator, X: Any, y: Any, groups: Sequence[Any] | None = None, sample_weight: Any = None
+) -> Estimator:
     """Trains on paths X (rows,) and labels y (rows,), or columns of 0 and 1 (rows, labels). groups (rows,): patient or
-    speaker; rows of one are never separated when some are set aside. Returns self.
+    speaker; rows of one are never separated when some are set aside. sample_weight (rows,): how much each counts in the
+    loss, and in the choice of a probe's strength; epochs are chosen on rows that all count alike. Returns self.
 
-    Raises ValueError for unusable labels, and what `load_backbone` and `graftwork.core.finetune` raise.
+    Raises ValueError for unusable labels or weights, SettingsError for weights and the strategy knn, and what
+    `load_backbone` and `graftwork.core.finetune` raise.
     """
     given: Any = self
     targets = class_targets(y, given.order)
-    given.adapter_ = _fitted(given, X, targets, groups)
+    given.adapter_ = _fitted(given, X, targets, groups, sample_weight)
     given.classes_ = targets.labels
     return self
 
 
-def fit_regressor(self: Estimator, X: Any, y: Any, groups: Sequence[Any] | None = None) -> Estimator:
+def fit_regressor(
+    self: Estimator, X: Any, y: Any, groups: Sequence[Any] | None = None, sample_weight: Any = None
+) -> Estimator:
     """Trains on paths X (rows,) and numbers y (rows,), whose unit is that of the predictions. groups (rows,): patient
-    or speaker; rows of one are never separated when some are set aside. Returns self.
+    or speaker; rows of one are never separated when some are set aside. sample_weight (rows,): how much each counts in
+    the loss, and in the choice of a probe's strength; epochs are chosen on rows that all count alike. Returns self.
 
-    Raises ValueError for a y that is no finite numbers, and what `load_backbone` and `graftwork.core.finetune` raise.
+    Raises ValueError for a y that is no finite numbers and unusable weights, SettingsError for weights and the strategy
+    knn, and what `load_backbone` and `graftwork.core.finetune` raise.
     """
     given: Any = self
-    given.adapter_ = _fitted(given, X, number_targets(y), groups)
+    given.adapter_ = _fitted(given, X, number_targets(y), groups, sample_weight)
     return self
 
 
@@ -162,15 +171,18 @@ def _loaded(given: Any) -> Backbone:
 
 
 @undisturbed()
-def _fitted(given: Any, X: Any, targets: Targets, groups: Sequence[Any] | None) -> Adapter:
+def _fitted(given: Any, X: Any, targets: Targets, groups: Sequence[Any] | None, sample_weight: Any) -> Adapter:
     """The adapter that an estimator's parameters give on these rows."""
     paths = checked_paths(X)
-    for name, column in (("y", targets.values), ("groups", groups)):
+    weights = None if sample_weight is None else np.asarray(sample_weight)
+    for name, column in (("y", targets.values), ("groups", groups), ("sample_weight", weights)):
         if column is not None and len(column) != len(paths):
             raise ValueError(f"X has {len(paths)} paths, {name} has {len(column)} entries")
     units = None if groups is None else tuple(str(group) for group in groups)
     manifest = Manifest("fit", paths, targets.task, "y", targets.classes, targets.values, units,
                         digests=given.domain.decoded_digests)  # fmt: skip
+    if weights is not None:
+        manifest = weighted(manifest, weights)
     adapter = fit_adapter(given.domain, _loaded(given), manifest, strategy=given.strategy,
                           recipe=given.recipe or Recipe(), val_fraction=given.val_fraction)  # fmt: skip
     return replace(adapter, record=adapter.record | labels_as_json(targets.labels))

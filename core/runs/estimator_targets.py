@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.model.adapter import Adapter
 from graftwork.core.tasks import MULTI_LABEL, ORDINAL, REGRESSION, SINGLE_LABEL, Task
 
@@ -82,6 +83,24 @@ def number_targets(y: Any) -> Targets:
     if len(numbers) < 2:
         raise ValueError(f"a regressor needs at least two rows, y has {len(numbers)} sample")
     return Targets(REGRESSION, (), column_or_1d(numbers, warn=True))
+
+
+def weighted(manifest: Manifest, sample_weight: Any) -> Manifest:
+    """The manifest's rows with their weights (rows,); those of weight 0 are left out.
+
+    Raises ValueError for weights that are negative or not finite, and for fewer than two rows or classes that count.
+    """
+    from sklearn.utils.validation import check_array
+
+    weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weights.ndim != 1:
+        raise ValueError(f"sample_weight must have one dimension, found the shape {weights.shape}")
+    if (weights < 0).any():
+        raise ValueError("sample_weight must not be negative")
+    counted = replace(manifest, weights=tuple(weights.tolist())).subset(weights > 0)
+    if len(counted) < 2 or (counted.task.one_class and len(np.unique(counted.values)) < 2):
+        raise ValueError("sample_weight: the rows whose weight is not zero are fewer than two, or of one class")
+    return counted
 
 
 def _check_given(y: Any) -> None:
