@@ -117,7 +117,9 @@ def fit_features(self: Estimator, X: Any = None, y: Any = None) -> Estimator:
     if stage not in names:
         raise SettingsError(f"stage: expected one of {', '.join(names)}, found {stage!r}")
     given.backbone_, given.stage_ = backbone, stage
-    given._n_features_out = with_every_stage(backbone)[1][names.index(stage)]
+    # Of other stages than the last a blank example has to tell.
+    last = stage == names[-1]
+    given._n_features_out = backbone.feature_dim if last else with_every_stage(backbone)[1][names.index(stage)]
     return self
 
 
@@ -207,14 +209,16 @@ def fit_adapter(
 def predict_paths(domain: Domain, adapter: Adapter, X: Any, recipe: Recipe) -> NDArray[np.float64]:
     """The task's predictions (rows, …) for paths X (rows,), columns in the order of the adapter's classes.
 
-    Frozen stages run once for every file, whichever estimator asks: what they give is kept in the cache.
+    Frozen stages run once for every file, whichever estimator asks: what they give is kept in the cache. That of a
+    single path is only looked up there: examples that come one by one would each leave a file behind.
     """
     paths = checked_paths(X)
     asked = Manifest("X", paths, adapter.task, "y", adapter.classes, np.zeros(len(paths)))
     examples = _read(domain, asked, adapter.backbone)
     if recipe.views != 0:
+        frontier = adapter.graft.plan.frontier
         ready = run_frozen_stages(
-            adapter.backbone, examples, adapter.graft.plan.frontier, start_runtime(recipe), recipe
+            adapter.backbone, examples, frontier, start_runtime(recipe), recipe, add=len(paths) > 1
         )
         examples = examples if ready is None else ready
     found = predict(adapter, examples, batch_size=recipe.batch_size, device=recipe.device)
@@ -226,18 +230,18 @@ def stage_features(domain: Domain, backbone: Backbone, stage: str, X: Any, recip
     """The output of a backbone's stage for paths X (rows,), pooled as `stages` does it: (rows, features), float32.
 
     One pass keeps the outputs of all stages in the cache, where a search over stages, and `stages` itself, find them;
-    those of the last one are what a probe learns from.
+    those of the last one are what a probe learns from. Those of a single path are only looked up.
     """
     paths = checked_paths(X)
     # No target is known; a number is what asks least of a backbone.
     examples = _read(domain, Manifest("X", paths, REGRESSION, "y", (), np.zeros(len(paths))), backbone)
-    names, runtime = [one.name for one in backbone.stages], start_runtime(recipe)
+    names, runtime, add = [one.name for one in backbone.stages], start_runtime(recipe), len(paths) > 1
     if stage == names[-1] != FRAMES:
-        ready = run_frozen_stages(backbone, examples, len(names), runtime, recipe)
+        ready = run_frozen_stages(backbone, examples, len(names), runtime, recipe, add=add)
         found = None if ready is None else vectors(ready)
     else:
         derived, widths = with_every_stage(backbone)
-        ready, place = run_frozen_stages(derived, examples, 1, runtime, recipe), names.index(stage)
+        ready, place = run_frozen_stages(derived, examples, 1, runtime, recipe, add=add), names.index(stage)
         kept = None if ready is None else ready.tensors
         found = None if kept is None else torch.stack([one[place, : widths[place]] for one in kept]).float().numpy()
     if found is None:

@@ -77,12 +77,12 @@ class RowsRun:
     """How many rows of files have gone through the first layer of a network."""
 
     def __init__(self) -> None:
-        self.count = 0
+        # A single row is a blank, by which widths are known, or noise, by which folding is checked.
+        self.count, self.least = 0, 2
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         first = isinstance(module, nn.Conv2d | nn.Conv1d) and module.in_channels in (1, 3)
-        # A single row is a blank, by which widths are known, or noise, by which folding is checked.
-        if first and len(args[0]) > 1:
+        if first and len(args[0]) >= self.least:
             self.count += len(args[0])
 
     def clear_after(self) -> int:

@@ -101,6 +101,28 @@ def test_stages_that_learn_run_on_what_frozen_ones_gave(case: Any, rows_run: Any
     assert rows_run.clear_after() == 24
 
 
+@pytest.mark.parametrize("strategy", ["probe", "partial:1"])
+def test_examples_that_come_one_by_one_leave_no_files_behind(strategy: str, case: Any, tmp_path: Path) -> None:
+    model = case.make("Classifier", strategy=strategy).fit(case.paths[:12], case.levels[:12])
+    features = case.make("Features").fit()
+    features.transform(case.paths[:12])
+    before = sorted((tmp_path / "cache").rglob("*"))
+    alone = [np.concatenate([model.predict_proba([path]), features.transform([path])], 1) for path in case.paths]
+    assert sorted((tmp_path / "cache").rglob("*")) == before
+    together = np.concatenate([model.predict_proba(case.paths), features.transform(case.paths)], 1)
+    assert len(sorted((tmp_path / "cache").rglob("*"))) > len(before)
+    np.testing.assert_allclose(np.concatenate(alone), together, atol=1e-4)
+
+
+def test_a_single_path_is_looked_up(case: Any, rows_run: Any) -> None:
+    model = case.make("Classifier").fit(case.paths, case.levels)
+    rows_run.least, rows_run.count = 1, 0
+    model.predict(case.paths[:1])
+    assert rows_run.count == 0
+    case.make("Classifier").fit(case.paths[4:], case.levels[4:]).set_params(recipe__views=0).predict(case.paths[:1])
+    assert rows_run.count > 0
+
+
 def test_an_adapter_for_something_else_is_refused(case: Any, tmp_path: Path) -> None:
     model = case.make("Classifier").fit(case.paths, case.levels)
     model.adapter_.save(tmp_path / "run")
