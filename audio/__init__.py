@@ -6,19 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graftwork.audio.augmentation import augment
-    from graftwork.audio.backbones import list_backbones, load_backbone, new_backbone, save_backbone
+    from graftwork.audio.backbones.loading import list_backbones, load_backbone, new_backbone, save_backbone
     from graftwork.audio.classifier import ClipClassifier, ClipFeatures, ClipRegressor
-    from graftwork.audio.contract import AudioContract
     from graftwork.audio.domain import DOMAIN
-    from graftwork.audio.formats import SUFFIXES
     from graftwork.audio.manifest import load_adapter, read_manifest
-    from graftwork.audio.pretraining import Pretraining, pretrain
-    from graftwork.audio.recogniser import transcribe
-    from graftwork.audio.scoring import evaluate_scores
-    from graftwork.audio.trials import all_pairs, read_trials
-    from graftwork.audio.verifier import embed, open_embedder
-    from graftwork.audio.waveform import read_waveform
+    from graftwork.audio.preprocessing.augmentation import augment
+    from graftwork.audio.preprocessing.contract import AudioContract
+    from graftwork.audio.pretraining.loop import Pretraining, pretrain
+    from graftwork.audio.recognition.recogniser import transcribe
+    from graftwork.audio.sound.formats import SUFFIXES
+    from graftwork.audio.sound.waveform import read_waveform
+    from graftwork.audio.verification.scoring import evaluate_scores
+    from graftwork.audio.verification.trials import all_pairs, read_trials
+    from graftwork.audio.verification.verifier import embed, open_embedder
 
 __all__ = [
     "DOMAIN",
@@ -49,25 +49,25 @@ _HOMES = {
     "ClipClassifier": "classifier",
     "ClipFeatures": "classifier",
     "ClipRegressor": "classifier",
-    "Pretraining": "pretraining",
-    "pretrain": "pretraining",
-    "evaluate_scores": "scoring",
-    "all_pairs": "trials",
-    "read_trials": "trials",
-    "open_embedder": "verifier",
-    "embed": "verifier",
-    "transcribe": "recogniser",
+    "Pretraining": "pretraining.loop",
+    "pretrain": "pretraining.loop",
+    "evaluate_scores": "verification.scoring",
+    "all_pairs": "verification.trials",
+    "read_trials": "verification.trials",
+    "open_embedder": "verification.verifier",
+    "embed": "verification.verifier",
+    "transcribe": "recognition.recogniser",
     "DOMAIN": "domain",
     "load_adapter": "manifest",
     "read_manifest": "manifest",
-    "SUFFIXES": "formats",
-    "AudioContract": "contract",
-    "augment": "augmentation",
-    "list_backbones": "backbones",
-    "load_backbone": "backbones",
-    "new_backbone": "backbones",
-    "read_waveform": "waveform",
-    "save_backbone": "backbones",
+    "SUFFIXES": "sound.formats",
+    "AudioContract": "preprocessing.contract",
+    "augment": "preprocessing.augmentation",
+    "list_backbones": "backbones.loading",
+    "load_backbone": "backbones.loading",
+    "new_backbone": "backbones.loading",
+    "read_waveform": "sound.waveform",
+    "save_backbone": "backbones.loading",
 }
 
 

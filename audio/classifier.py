@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import (
     BaseEstimator,
@@ -18,7 +18,8 @@ from graftwork.audio.domain import DOMAIN
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs import estimator, estimator_state
 
-OnOff = Literal["on", "off"]
+if TYPE_CHECKING:
+    from graftwork.audio.preprocessing.contract import OnOff
 
 
 class ClipClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types

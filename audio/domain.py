@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from graftwork.audio.formats import SUFFIXES
-from graftwork.audio.pretraining_commands import pretrain_command
-from graftwork.audio.recognition_commands import transcribe_command
-from graftwork.audio.verification_commands import (
+from graftwork.audio.pretraining.commands import pretrain_command
+from graftwork.audio.recognition.commands import transcribe_command
+from graftwork.audio.sound.formats import SUFFIXES
+from graftwork.audio.verification.commands import (
     enroll_command,
     identify_command,
     trials_command,
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
-    from graftwork.audio.backbones import load_backbone
+    from graftwork.audio.backbones.loading import load_backbone
 
     return load_backbone(id, weights=weights, **options)
 
 
 def _load_frame_head(id: str, *, weights: str | None = None) -> FrameHead:
-    from graftwork.audio.checkpoint_head import load_frame_head
+    from graftwork.audio.backbones.checkpoint_head import load_frame_head
 
     return load_frame_head(id, weights)
 
 
 def _list_backbones(text: str) -> list[BackboneEntry]:
-    from graftwork.audio.backbones import list_backbones
+    from graftwork.audio.backbones.loading import list_backbones
 
     return list_backbones(text)
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
-    from graftwork.audio.augmentation import augment
+    from graftwork.audio.preprocessing.augmentation import augment
 
     return augment(example, generator)
 
 
 def _windows(paths: Sequence[str], contract: InputContract) -> list[list[str]]:
-    from graftwork.audio.contract import AudioContract
+    from graftwork.audio.preprocessing.contract import AudioContract
 
     return [contract.windows(path) if isinstance(contract, AudioContract) else [path] for path in paths]
 

@@ -89,6 +89,11 @@ class Recipe:
     device: str = _setting("auto", "auto, cpu, cuda, cuda:1, …")
     precision: Precision = _setting("auto", "auto: bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU.")
     memory_format: MemoryFormat = _setting("channels-last", "Layout of images and filters in memory.")
+    deterministic: Switch = _setting(
+        "on",
+        "on: equal runs give equal bytes, on a GPU by slower kernels of attention and a few other layers; off: by the "
+        "fastest. On a CPU they always do.",
+    )
     compile: Compile = _setting(
         "auto",
         "torch.compile: on compiles frozen and learning stages (of clips the learning ones), auto the frozen "
@@ -135,6 +140,7 @@ class Recipe:
             "stage_decay": (0 < self.stage_decay <= 1, "above 0 and at most 1"),
             "lora_rank": (self.lora_rank >= 1, "at least 1"),
             "lora_alpha": (0 < self.lora_alpha < math.inf, "a finite number above 0"),
+            "deterministic": _one_of(self.deterministic, Switch),
             "compile": _one_of(self.compile, Compile),
             "cache_dtype": _one_of(self.cache_dtype, StoreType),
         }

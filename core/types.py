@@ -92,10 +92,7 @@ class InputContract(Protocol):
 
 
 class MaskContract(InputContract, Protocol):
-    """The contract of a backbone whose masks are learnt: examples are images with their masks, of any size.
-
-    `run` takes images (batch, channels, *spatial) of the size of a patch and gives logits (batch, classes, *spatial).
-    """
+    """The contract of a backbone whose masks are learnt: examples are images with their masks, of any size."""
 
     def is_patch(self, example: Tensor) -> bool:
         """Whether what `read` returned goes through the network as a whole."""
@@ -104,16 +101,28 @@ class MaskContract(InputContract, Protocol):
         """A piece of what `read` returned that the network takes, drawn so that every class of its mask is as likely;
         `changed` at random, image and mask alike."""
 
-    def scores(self, path: str, run: Callable[[Tensor], Tensor]) -> NDArray[np.float64]:
+
+class Segmenter(Protocol):
+    """Whole images through a network that takes patches: their masks, measured, drawn and written.
+
+    `run` takes images (batch, channels, *spatial) of the size of a patch, on the CPU or on `device`, and gives logits
+    (batch, classes, *spatial) there.
+    """
+
+    def scores(self, path: str, run: Callable[[Tensor], Tensor], device: torch.device) -> NDArray[np.float64]:
         """What the predicted mask of an image with a mask is worth, (classes without the background, measures)."""
 
-    def draw(self, cases: Sequence[tuple[str, str]], run: Callable[[Tensor], Tensor], beside: Path) -> None:
+    def draw(
+        self, cases: Sequence[tuple[str, str]], run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
+    ) -> None:
         """A picture of true and predicted masks, for pairs of a title and the path of an image with a mask."""
 
-    def mask_names(self, paths: Sequence[str]) -> list[str]:
+    def names(self, paths: Sequence[str]) -> list[str]:
         """What the files of predicted masks are called, no two alike."""
 
-    def segment(self, path: str, run: Callable[[Tensor], Tensor], beside: Path) -> dict[str, float]:
+    def segment(
+        self, path: str, run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
+    ) -> dict[str, float]:
         """Writes the predicted mask of an image beside the place it will have; returns the size of every class."""
 
 

@@ -26,9 +26,9 @@ from rich.table import Table
 from scipy.signal import lfilter
 
 from graftwork import audio, core, imaging
-from graftwork.audio.det import draw_det
-from graftwork.audio.scoring import DetectionCost
-from graftwork.audio.verifier import Embedder, cosine_scores, unit
+from graftwork.audio.verification.det import draw_det
+from graftwork.audio.verification.scoring import DetectionCost
+from graftwork.audio.verification.verifier import Embedder, cosine_scores, unit
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.inference.predict import evaluate_part

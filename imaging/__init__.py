@@ -6,17 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graftwork.imaging.augmentation import augment
-    from graftwork.imaging.backbones import list_backbones, load_backbone
+    from graftwork.imaging.backbones.custom import backbone_from_module
+    from graftwork.imaging.backbones.loading import list_backbones, load_backbone
     from graftwork.imaging.classifier import ImageClassifier, ImageFeatures, ImageRegressor
-    from graftwork.imaging.contract import ImageContract
-    from graftwork.imaging.custom import backbone_from_module
     from graftwork.imaging.domain import DOMAIN
+    from graftwork.imaging.explanation.saliency import Saliency, explain
+    from graftwork.imaging.formats.scan_files import read_scan
     from graftwork.imaging.manifest import load_adapter, read_manifest
-    from graftwork.imaging.mask_contract import MaskContract
-    from graftwork.imaging.saliency import Saliency, explain
+    from graftwork.imaging.preprocessing.augmentation import augment
+    from graftwork.imaging.preprocessing.contract import ImageContract
     from graftwork.imaging.scan import SUFFIXES, Scan
-    from graftwork.imaging.scan_files import read_scan
+    from graftwork.imaging.segmentation.mask_contract import MaskContract
 
 __all__ = [
     "DOMAIN",
@@ -46,16 +46,16 @@ _HOMES = {
     "load_adapter": "manifest",
     "read_manifest": "manifest",
     "SUFFIXES": "scan",
-    "ImageContract": "contract",
-    "MaskContract": "mask_contract",
-    "Saliency": "saliency",
+    "ImageContract": "preprocessing.contract",
+    "MaskContract": "segmentation.mask_contract",
+    "Saliency": "explanation.saliency",
     "Scan": "scan",
-    "augment": "augmentation",
-    "backbone_from_module": "custom",
-    "explain": "saliency",
-    "list_backbones": "backbones",
-    "load_backbone": "backbones",
-    "read_scan": "scan_files",
+    "augment": "preprocessing.augmentation",
+    "backbone_from_module": "backbones.custom",
+    "explain": "explanation.saliency",
+    "list_backbones": "backbones.loading",
+    "load_backbone": "backbones.loading",
+    "read_scan": "formats.scan_files",
 }
 """Where each public name lives: torch alone takes seconds, and asking for help should not."""
 

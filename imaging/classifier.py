@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import (
     BaseEstimator,
@@ -18,7 +18,8 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.runs import estimator, estimator_state
 from graftwork.imaging.domain import DOMAIN
 
-SlicePooling = Literal["mean", "attention"]
+if TYPE_CHECKING:
+    from graftwork.imaging.backbones.slicewise import SlicePooling
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types

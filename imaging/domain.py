@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from graftwork.core.domain import BackboneEntry, Domain
-from graftwork.imaging.export_commands import export_command
-from graftwork.imaging.saliency_commands import explain_command
+from graftwork.imaging.explanation.commands import explain_command
+from graftwork.imaging.export.commands import export_command
 from graftwork.imaging.scan import SUFFIXES
 
 if TYPE_CHECKING:
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
     from graftwork.core.model.backbone import Backbone
     from graftwork.core.types import InputContract, Outside, Watch
-    from graftwork.imaging.contract import ImageContract
-    from graftwork.imaging.mask_files import OtherValues
-    from graftwork.imaging.mask_placement import MaskOrder
+    from graftwork.imaging.preprocessing.contract import ImageContract
+    from graftwork.imaging.segmentation.mask_files import OtherValues
+    from graftwork.imaging.segmentation.mask_placement import MaskOrder
 
 
 def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Backbone:
-    from graftwork.imaging.backbones import load_backbone
+    from graftwork.imaging.backbones.loading import load_backbone
 
     return load_backbone(id, weights=weights, **options)
 
 
 def _list_backbones(text: str) -> list[BackboneEntry]:
-    from graftwork.imaging.backbones import list_backbones
+    from graftwork.imaging.backbones.loading import list_backbones
 
     return list_backbones(text)
 
@@ -40,19 +40,19 @@ def _list_backbones(text: str) -> list[BackboneEntry]:
 def _mask_values(
     paths: Sequence[str], mask_order: MaskOrder | None = None, other_values: OtherValues | None = None
 ) -> list[tuple[int, ...]]:
-    from graftwork.imaging.mask_files import mask_values
+    from graftwork.imaging.segmentation.mask_files import mask_values
 
     return mask_values(paths, mask_order or "place", other_values or "refuse")
 
 
 def _decoded_digests(paths: Sequence[str]) -> list[str]:
-    from graftwork.imaging.content import decoded_digests
+    from graftwork.imaging.formats.content import decoded_digests
 
     return decoded_digests(paths)
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
-    from graftwork.imaging.augmentation import augment
+    from graftwork.imaging.preprocessing.augmentation import augment
 
     return augment(example, generator)
 

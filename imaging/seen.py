@@ -11,10 +11,10 @@ from torch import Tensor
 
 from graftwork.core.errors import ContractError
 from graftwork.core.types import Features, Outside
-from graftwork.imaging.contract import ImageContract
-from graftwork.imaging.intensity import HIGH_PERCENT, LOW_PERCENT, SAMPLE
-from graftwork.imaging.mask_contract import MaskContract
+from graftwork.imaging.preprocessing.contract import ImageContract
+from graftwork.imaging.preprocessing.intensity import HIGH_PERCENT, LOW_PERCENT, SAMPLE
 from graftwork.imaging.scan import Scan
+from graftwork.imaging.segmentation.mask_contract import MaskContract
 
 SPREAD = 0.5
 """How far beyond the range of the training a scan may lie, as a share of that range: data that differ among themselves

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,7 @@ def test_what_lies_beside_the_code_is_installed_with_it():
     patterns = settings["package-data"]["*"]
     found = [path.relative_to(ROOT / name) for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file()]
     beside = [path for path in found if path.suffix not in (".py", ".pyc")]
-    assert Path("tiny/wav2vec2/model.safetensors") in beside
+    assert Path("backbones/tiny/wav2vec2/model.safetensors") in beside
     for path in beside:
         assert any(path.match(pattern) for pattern in patterns), path
 
@@ -58,6 +60,18 @@ def test_what_lies_beside_the_code_is_installed_with_it():
 def test_graftwork_is_a_namespace():
     assert not (ROOT / "graftwork" / "__init__.py").exists()
     assert not (ROOT / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_tests_lie_in_the_room_of_what_they_test(package):
+    rooms = {path.parent.relative_to(ROOT) for path in modules(package)}
+    named = {path.relative_to(ROOT).with_suffix("") for path in modules(package)}
+    for test in sorted((ROOT / "tests" / package).rglob("test_*.py")):
+        room = test.parent.relative_to(ROOT / "tests")
+        subject = test.stem.removeprefix("test_")
+        assert room in rooms, f"{test}: {package} has no such room"
+        elsewhere = [str(path) for path in named if path.name == subject]
+        assert not elsewhere or room / subject in named, f"{test}: {subject} is {', '.join(elsewhere)}"
 
 
 def imported(file):
@@ -77,6 +91,22 @@ def test_domains_stand_on_the_core_and_not_on_each_other(package):
             assert first not in PACKAGES, f"{file.name}: import graftwork.{first}"
             if first == "graftwork":
                 assert rest[0] in ALLOWED[package], f"{file.name} imports {name}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_itself_by_way_of_others_not_even_for_types(package):
+    files = {".".join(("graftwork", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): file
+             for file in modules(package)}  # fmt: skip
+    below = {}
+    for name, file in files.items():
+        # What is imported from a module is a name in it; what is imported from a package may be a module.
+        found = {target if target in files else target.rpartition(".")[0] for target in imported(file)}
+        below[name] = {target for target in found if target in files}
+    assert any(below.values())
+    try:
+        TopologicalSorter(below).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 def loaded_after(code):
@@ -105,6 +135,16 @@ def test_help_is_shown_before_anything_heavy_is_loaded(domain, verb):
     out, loaded = loaded_after(f"from graftwork.{domain}.cli import main; sys.argv = {arguments}; main()")
     assert "Usage" in out
     assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_has_a_home_and_hides_no_room(package):
+    module = import_module(f"graftwork.{package}")
+    assert set(module.__all__) == set(module._HOMES)
+    for name, home in module._HOMES.items():
+        assert (ROOT / package / Path(*home.split("."))).with_suffix(".py").is_file()
+        assert not (ROOT / package / name).exists()
+        assert hasattr(module, name)
 
 
 def test_every_public_name_of_the_core_is_there():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from graftwork.core.activation_cache.compiled_stages import Prefix
 from graftwork.core.activation_cache.packing import packed
+from graftwork.core.compute.overlap import each_after_the_next, to_host
 from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import Runtime
 from graftwork.core.data.batches import pass_batches
@@ -21,12 +24,16 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.types import Augment, Features
 
 PASS_FACTOR = 4
-PASS_VALUES = {"cpu": 2**20, "cuda": 64 * 3 * 224 * 224}
-"""A pass takes up to four times as many rows at once as training, as long as these are no more values.
+PASS_VALUES = {"cpu": 2**20, "cuda": 256 * 3 * 224 * 224}
+"""A pass takes up to four times as many rows at once as training, as long as these are no more values; images on a GPU
+as many as make these values.
 
 On a CPU what the first stages make of them, ten times as much, has to fit the cache: of MobileNetV2 batches of 32 were
-best at 96 pixels (0.58 ms an image; of 16 0.68, of 64 0.62) and of 16 at 224 (3.1 ms; of 64 4.4). On a GPU a guess.
+best at 96 pixels (0.58 ms an image; of 16 0.68, of 64 0.62) and of 16 at 224 (3.1 ms; of 64 4.4).
 """
+
+FREE_SHARE = 0.5
+"""Share of the free memory of a GPU that a batch of a pass may fill, by what one example has filled."""
 
 
 @dataclass(frozen=True)
@@ -58,29 +65,58 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
         chosen = all_views(examples).subset([row * examples.views + view for row, view in places])
     else:
         chosen = examples.subset([row for row, _ in places])
-    recipe = _pass_recipe(work)
-    batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), recipe)]
     own = folded(work.backbone, work.stop)
     network = runtime.place((work.backbone.copy() if own is work.backbone else own).network).eval()
-    prefix = Prefix(work.backbone.with_network(network), examples.stage, work.stop, runtime, recipe.compile,
-                    len(places), recipe.batch_size)  # fmt: skip
+    backbone = work.backbone.with_network(network)
+    recipe = _pass_recipe(work, backbone)
+    batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), recipe)]
+    prefix = Prefix(backbone, examples.stage, work.stop, runtime, recipe.compile, len(places), recipe.batch_size)
     loaded = load_batches(chosen, batches, augment=_augment_of(work, places), workers=runtime.workers,
                           pin=runtime.pins)  # fmt: skip
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
-        for batch, features in zip(batches, loaded, strict=True):
-            results = in_pieces(prefix, features)
+        begun = (
+            (batch, [(result.lengths is not None, _single(result)) for result in in_pieces(prefix, features)])
+            for batch, features in zip(batches, loaded, strict=True)
+        )
+        for batch, results in each_after_the_next(begun, runtime.device):
             advance(len(batch), "")
-            yield batch, results[0].lengths is not None, [row for result in results for row in _single(result)]
+            yield batch, results[0][0], [row for _, rows in results for row in rows()]
 
 
-def _pass_recipe(work: Pass) -> Recipe:
-    """The recipe with larger batches for small pictures: a pass keeps nothing for a backward one."""
-    examples, recipe = work.examples, work.recipe
+def _pass_recipe(work: Pass, backbone: Backbone) -> Recipe:
+    """The recipe with larger batches, as a pass keeps nothing for a backward one: on a CPU of small images, on a GPU of
+    everything, as far as its memory goes. The backbone is on the runtime's device."""
+    examples, recipe, device = work.examples, work.recipe, work.runtime.device
     example = examples.tensor(0) if examples.tensors else examples.contract.blank()
-    if example.dim() != 3:  # clips and volumes become too large within
+    rows = PASS_FACTOR * recipe.batch_size
+    if example.dim() == 3:
+        most = PASS_VALUES[device.type] // max(1, example.numel())
+        rows = min(rows, most) if device.type == "cpu" else most
+    elif device.type == "cpu":  # clips and volumes become too large within
         return recipe
-    rows = min(PASS_FACTOR * recipe.batch_size, PASS_VALUES[work.runtime.device.type] // max(1, example.numel()))
-    return replace(recipe, batch_size=max(recipe.batch_size, rows))
+    if device.type == "cuda":
+        rows = min(rows, _rows_that_fit(work, backbone))
+    if rows <= recipe.batch_size:
+        return recipe
+    seconds = recipe.batch_seconds
+    return replace(recipe, batch_size=rows,
+                   batch_seconds=seconds and seconds * rows / recipe.batch_size)  # fmt: skip
+
+
+def _rows_that_fit(work: Pass, backbone: Backbone) -> int:
+    """How many of the longest examples fill `FREE_SHARE` of the GPU's free memory, by what one of them fills."""
+    examples, runtime = work.examples, work.runtime
+    longest = int(np.argmax(examples.seconds)) if examples.seconds else 0
+    before = torch.cuda.memory_allocated(runtime.device)
+    try:
+        with torch.inference_mode(), runtime.autocast():
+            one = runtime.send(examples.contract.collate([examples.tensor(longest)]))
+            backbone.run(one, examples.stage, work.stop)
+    except torch.OutOfMemoryError:
+        return 1  # which is tried again, and explained
+    filled = torch.cuda.max_memory_allocated(runtime.device) - before
+    free, _ = torch.cuda.mem_get_info(runtime.device)
+    return max(1, int(FREE_SHARE * free / max(1, filled)))
 
 
 def _augment_of(work: Pass, places: Sequence[tuple[int, int]]) -> RowAugment | None:
@@ -91,11 +127,12 @@ def _augment_of(work: Pass, places: Sequence[tuple[int, int]]) -> RowAugment | N
     return view_augment(work.augment, work.recipe, [(paths[row], view) for row, view in places])
 
 
-def _single(features: Features) -> list[Tensor]:
-    """The examples of a batch apart, without their padding, on the CPU; what has skips or masks as one row."""
-    values = features.values.float().cpu()
-    if features.skips or features.masks is not None:
-        return [row.clone() for row in packed(features).cpu()]
-    if features.lengths is None:
-        return [value.clone() for value in values]
-    return [value[:length].clone() for value, length in zip(values, features.lengths.tolist(), strict=True)]
+def _single(features: Features) -> Callable[[], list[Tensor]]:
+    """Begins to copy a batch to the CPU; called, the result gives its examples apart, without their padding, and what
+    has skips or masks as one row."""
+    as_rows = bool(features.skips) or features.masks is not None
+    copied = to_host(packed(features) if as_rows else features.values.float())
+    if as_rows or features.lengths is None:
+        return lambda: [row.clone() for row in copied()]
+    lengths = features.lengths.tolist()
+    return lambda: [value[:length].clone() for value, length in zip(copied(), lengths, strict=True)]

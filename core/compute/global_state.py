@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from graftwork.core.compute.allocator import freed_memory_kept
 
@@ -29,6 +30,8 @@ def undisturbed() -> Iterator[None]:
     tensors, arrays, numbers = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     deterministic = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic  # a module that tells types no attributes
+    filled = memory.fill_uninitialized_memory
     known = {name: os.environ.get(name) for name in VARIABLES}
     try:
         with freed_memory_kept():
@@ -40,6 +43,7 @@ def undisturbed() -> Iterator[None]:
             else:
                 os.environ[name] = value
         torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+        memory.fill_uninitialized_memory = filled
         random.setstate(numbers)
         np.random.set_state(arrays)  # noqa: NPY002
         torch.set_rng_state(tensors)

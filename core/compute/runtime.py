@@ -6,7 +6,7 @@ import atexit
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from graftwork.core.compute.allocator import give_back_freed_memory
 from graftwork.core.compute.batch_statistics import SharedBatchStatistics
+from graftwork.core.compute.determinism import Determinism
+from graftwork.core.compute.overlap import to_host
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
 from graftwork.core.types import Features
@@ -44,6 +46,7 @@ class Runtime:
     channels_last: bool
     workers: int
     scaler: torch.amp.GradScaler
+    determinism: Determinism
 
     @property
     def pins(self) -> bool:
@@ -63,6 +66,15 @@ class Runtime:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, _AUTOCAST[self.precision])
+
+    def record(self) -> dict[str, Any]:
+        """What the digits of a result depend on beside its settings, as plain values: the device, the precision, and
+        on a GPU whether single-precision products of matrices and convolutions are rounded (TF32)."""
+        if self.device.type == "cpu":
+            return {"device": "cpu", "precision": self.precision}
+        return {"device": torch.cuda.get_device_name(self.device), "precision": self.precision,
+                "tf32": {"matrices": torch.backends.cuda.matmul.allow_tf32,
+                         "convolutions": torch.backends.cudnn.allow_tf32}}  # fmt: skip
 
     def place(self, module: nn.Module) -> nn.Module:
         """The module on the device, its filters in the memory format of the run."""
@@ -87,6 +99,10 @@ class Runtime:
             return sent
         layout = torch.channels_last if sent.values.dim() == 4 else torch.channels_last_3d
         return replace(sent, values=sent.values.contiguous(memory_format=layout))
+
+    def send_tensor(self, tensor: Tensor) -> Tensor:
+        """A small tensor of the CPU on the device, without waiting for what the device has still to do."""
+        return (tensor.pin_memory() if self.pins else tensor).to(self.device, non_blocking=True)
 
     def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -144,6 +160,12 @@ class Runtime:
         summed = self.accelerator.reduce(torch.tensor(value, device=self.device, dtype=torch.float32), "sum")
         return float(summed)
 
+    def sum_later(self, value: Tensor) -> Callable[[], float]:
+        """Begins to sum a number on the device over the processes; called, the result waits for the sum alone, not for
+        what the device was given afterwards."""
+        summed = to_host(value if self.processes == 1 else self.accelerator.reduce(value, "sum"))
+        return lambda: float(summed())
+
     def gather(self, rows: Sequence[int], values: Tensor, count: int) -> Tensor:
         """Values (count, …) in the order of the row numbers, every row once, on every process, on the CPU."""
         if self.processes > 1:
@@ -161,6 +183,11 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     """Parts (rows, width) below each other; narrower ones, as of short transcripts, get zeros behind."""
     width = max(part.shape[1] for part in parts)
     return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
+
+
+def processes_here() -> int:
+    """How many processes of this run share the machine, as torchrun says; 1 without it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
@@ -190,12 +217,21 @@ def start_runtime(recipe: Recipe) -> Runtime:
 
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
-    if device.type == "cuda":
-        # Equal commands write equal bytes; kernels without a deterministic form only warn.
+    strict = device.type == "cuda" and recipe.deterministic == "on"
+    if strict:
+        # Equal commands write equal bytes. Outside of updates, kernels without a deterministic form only warn.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Nothing here reads memory that it has not written; to fill all of it first takes a kernel for each tensor.
+        memory: Any = torch.utils.deterministic
+        memory.fill_uninitialized_memory = False
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
+    elif device.type == "cuda" and processes_here() > torch.cuda.device_count():
+        raise SettingsError(
+            f"{processes_here()} processes on this machine, which has {torch.cuda.device_count()} CUDA devices: start "
+            "as many as it has (torchrun --nproc-per-node), or use --device cpu"
+        )
     # Accelerate remembers the device of its first use for the whole process; every run chooses its own.
     AcceleratorState._reset_state(int(os.environ.get("WORLD_SIZE", "1")) == 1)
     # `place` and `send` put everything where it belongs; Accelerate would move it to its own first device.
@@ -207,7 +243,8 @@ def start_runtime(recipe: Recipe) -> Runtime:
         atexit.unregister(_leave_together)
         atexit.register(_leave_together)
     scaler = torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=precision == "fp16")
-    return Runtime(accelerator, device, precision, recipe.memory_format == "channels-last", recipe.workers, scaler)
+    return Runtime(accelerator, device, precision, recipe.memory_format == "channels-last", recipe.workers, scaler,
+                   Determinism(strict))  # fmt: skip
 
 
 def _leave_together() -> None:

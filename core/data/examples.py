@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from graftwork.core.compute.overlap import made_ahead
+from graftwork.core.compute.runtime import processes_here
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.mapped import MappedTensors
 from graftwork.core.errors import (
@@ -157,11 +159,6 @@ def read_examples(
     )
 
 
-def processes_here() -> int:
-    """How many processes of this run share the machine's memory, as torchrun says; 1 without it."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
 def unequal(durations: Sequence[float | None]) -> tuple[float, ...] | None:
     """The durations (seconds) if all are known and not all the same."""
     known = tuple(duration for duration in durations if duration is not None)
@@ -284,12 +281,18 @@ def load_batches(
 ) -> Iterator[Features]:
     """The batches of row numbers as features, in order; of several views, the one that (seed, epoch, row) draws.
 
-    Worker processes are used only where there is something to do besides stacking tensors in memory.
+    Worker processes are used only where there is something to do besides stacking tensors in memory. pin: in
+    page-locked memory; batches are then made ahead, by threads where there are no workers.
     """
     idle = examples.tensors is not None and augment is None
     workers = 0 if idle or len(batches) < 2 else workers
     collate: Callable[[Sequence[Tensor]], Features] = examples.contract.collate
     rows = _Rows(examples, augment, seed, epoch)
+    if pin and not workers:
+        # One thread alone calls what changes examples, which need not be made for several.
+        yield from made_ahead(lambda batch: collate([rows[int(row)] for row in batch]).pin_memory(), batches,
+                              threads=4 if idle else 1)  # fmt: skip
+        return
     if workers and augment is not None:
         rows[0]  # what a change imports, as MONAI, is imported here once, not by every worker of every epoch
     loader: DataLoader[Tensor] = DataLoader(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from graftwork.core.compute.overlap import each_after_the_next, to_host
 from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import Runtime, joined
 from graftwork.core.data.batches import pass_batches
@@ -25,21 +28,26 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Re
     """
     graft.train(False)
     task = examples.manifest.task
+
+    def begin(piece: Features) -> Callable[[], Tensor]:
+        with torch.inference_mode(), runtime.autocast():
+            return to_host(answer(task, graft, runtime.send(piece), examples.stage))
+
     rows = runtime.share(range(len(examples)))
     batches = pass_batches(examples, rows, recipe)
     found = [torch.empty((0, graft.head.outputs))]
     loaded = load_batches(examples, batches, workers=runtime.workers, pin=runtime.pins)
     with progress(description, len(rows) if description else 0) as advance:
-        for batch in loaded:
-            with torch.inference_mode(), runtime.autocast():
-                found += in_pieces(lambda piece: answer(task, graft, runtime.send(piece), examples.stage), batch)
-            advance(len(batch), "")
+        begun = ((len(batch), in_pieces(begin, batch)) for batch in loaded)
+        for count, pieces in each_after_the_next(begun, runtime.device):
+            found += [piece() for piece in pieces]
+            advance(count, "")
     gathered = runtime.gather([row for batch in batches for row in batch], joined(found), len(examples))
     return finite_outputs(gathered, examples)
 
 
 def answer(task: Task, graft: Graft, features: Features, start: int) -> Tensor:
-    """What the task keeps of a batch's outputs, (batch, outputs), float32 on the CPU."""
+    """What the task keeps of a batch's outputs, (batch, outputs), float32 on the device."""
     return task.answers(graft.outputs(features, start))
 
 

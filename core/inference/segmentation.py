@@ -26,7 +26,7 @@ from graftwork.core.model.adapter import Adapter, open_adapter
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks.masks import MEASURES
-from graftwork.core.types import Features, MaskContract, Outside
+from graftwork.core.types import Features, Outside, Segmenter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,13 +43,13 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_si
     Raises UnreadableError or ContractError for a file that can no longer be read as it was.
     """
     adapter.graft.train(False)  # whoever comes from training has left it learning
-    contract, run = _contract(adapter), _runner(adapter, runtime, batch_size)
+    segmenter, run = _segmenter(adapter), _runner(adapter, runtime, batch_size)
     rows = runtime.share(range(len(manifest)))
     width = (len(manifest.classes) - 1) * len(MEASURES)
     found = torch.empty((len(rows), width), dtype=torch.float64)
     with progress("judging masks", len(rows)) as advance:
         for place, row in enumerate(rows):
-            found[place] = torch.from_numpy(contract.scores(manifest.paths[row], run)).flatten()
+            found[place] = torch.from_numpy(segmenter.scores(manifest.paths[row], run, runtime.device)).flatten()
             advance(1, "")
     gathered: NDArray[np.float64] = runtime.gather(rows, found, len(manifest)).numpy()
     return gathered.reshape(len(manifest), len(manifest.classes) - 1, len(MEASURES))
@@ -77,7 +77,7 @@ def draw_worst_and_best(adapter: Adapter, judged: EvaluatedPart, folder: Path, d
     runtime.place(adapter.graft).train(False)
     cases = [(title, judged.manifest.paths[row]) for title, row in zip(titles, chosen, strict=True)]
     with whole_file(folder / PICTURE) as beside:
-        _contract(adapter).draw(cases, _runner(adapter, runtime, 1), beside)
+        _segmenter(adapter).draw(cases, _runner(adapter, runtime, 1), beside, runtime.device)
     runtime.release(adapter.graft)
 
 
@@ -103,11 +103,11 @@ def segment_files(
     adapter = open_adapter(run, domain, weights)
     runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
     runtime.place(adapter.graft).train(False)
-    contract, apply = _contract(adapter), _runner(adapter, runtime, batch_size)
+    segmenter, apply = _segmenter(adapter), _runner(adapter, runtime, batch_size)
     watch = None
     if domain.watch is not None and adapter.record.get("seen"):
-        watch = domain.watch(contract, {"": adapter.record["seen"]}, outside)
-    names = contract.mask_names(paths)
+        watch = domain.watch(adapter.backbone.contract, {"": adapter.record["seen"]}, outside)
+    names = segmenter.names(paths)
     _check_free(Path(out), names)
     rows: list[dict[str, Any]] = []
     failures = []
@@ -117,7 +117,8 @@ def segment_files(
                 if watch is not None:
                     watch.read(path)
                 with whole_file(Path(out) / name) as beside:
-                    rows.append({"path": path, "mask": name, **contract.segment(path, apply, beside)})
+                    sizes = segmenter.segment(path, apply, beside, runtime.device)
+                    rows.append({"path": path, "mask": name, **sizes})
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
                 rows.append({"path": path, "mask": None, "error": str(error)})
@@ -161,17 +162,17 @@ def _check_free(folder: Path, names: Sequence[str]) -> None:
         )
 
 
-def _contract(adapter: Adapter) -> MaskContract:
-    return cast(MaskContract, adapter.backbone.contract)
+def _segmenter(adapter: Adapter) -> Segmenter:
+    return cast(Segmenter, adapter.backbone.segmenter)  # without one no graft for masks is made
 
 
 def _runner(adapter: Adapter, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:
-    """The graft as a function of patches (batch, channels, *size), on the CPU as its logits are, float32; at most
-    `batch_size` go through the network together."""
+    """The graft as a function of patches (batch, channels, *size), on any device, to logits on the same, float32; at
+    most `batch_size` go through the network together."""
 
     def maps(patches: Features) -> Tensor:
-        outputs = adapter.graft.outputs(runtime.send(patches))
-        return outputs.values.float().cpu()  # noqa: PD011  # of features, not of a table
+        given, logits = patches.values, adapter.graft.outputs(runtime.send(patches)).values  # noqa: PD011
+        return logits.float().to(given.device)
 
     def run(patches: Tensor) -> Tensor:
         found: list[Tensor] = []

@@ -96,7 +96,7 @@ def predict_together(party: AdapterGroup, examples: Examples, recipe: Recipe) ->
         features, reached, answers = runtime.send(batch), 0, dict[int, Tensor]()
         for place in sorted(range(len(grafts)), key=lambda place: depths[place]):
             features, reached = base.run(features, reached, depths[place]), depths[place]
-            answers[place] = answer(party.adapters[place].task, grafts[place], features, reached)
+            answers[place] = answer(party.adapters[place].task, grafts[place], features, reached).cpu()
         return [answers[place] for place in range(len(grafts))]
 
     rows = runtime.share(range(len(examples)))

@@ -66,9 +66,10 @@ class Adapter:
 
 
 def make_adapter(
-    graft: Graft, manifest: Manifest, recipe: Recipe, proof: FreezingProof, best_epoch: int | None
-) -> Adapter:
-    """The adapter of a graft that has been trained on the manifest's rows."""
+    graft: Graft, manifest: Manifest, recipe: Recipe, proof: FreezingProof, best_epoch: int | None,
+    computed: dict[str, Any],
+) -> Adapter:  # fmt: skip
+    """The adapter of a graft that has been trained on the manifest's rows. computed: a runtime's record."""
     backbone = graft.stages
     counted = {"all": sum(p.numel() for p in graft.parameters()),
                "trained": sum(p.numel() for p in graft.parameters() if p.requires_grad)}  # fmt: skip
@@ -90,6 +91,7 @@ def make_adapter(
             "recipe": {
                 name: value for name, value in dataclasses.asdict(recipe).items() if name not in EXECUTION_FIELDS
             },
+            "computed": computed,
             "rows": len(manifest),
             "groups": None if manifest.groups is None else len(set(manifest.groups)),
             "best_epoch": best_epoch,
@@ -256,7 +258,7 @@ def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:
     """A Markdown card: what the adapter is for, what it was made from, what it is worth."""
     about, training = record["backbone"], record["training"]
     classes = ", ".join(record["classes"]) or "a number"
-    parameters = record["parameters"]
+    parameters, computed = record["parameters"], training.get("computed")  # earlier versions did not say it
     lines = [
         f"# {record['target']} on {about['id']}",
         "",
@@ -270,6 +272,7 @@ def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:
         f"| training rows | {training['rows']}"
         + (f" in {training['groups']} groups |" if training["groups"] else " |"),
         f"| input | `{json.dumps(record['input'], sort_keys=True)}` |",
+        *([f"| computed on | {computed['device']}, {computed['precision']} |"] if computed else []),
         f"| made with | graftwork {record['made_with']['graftwork']}, torch {record['made_with']['torch']} |",
         "",
     ]

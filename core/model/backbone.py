@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from graftwork.core.errors import BackboneError
 from graftwork.core.tensor_files import digest
-from graftwork.core.types import Features, FrameHead, InputContract
+from graftwork.core.types import Features, FrameHead, InputContract, Segmenter
 
 FRAMES = "frames"
 """Name of the last stage of a backbone that gives frames (batch, time, feature_dim) with lengths, not one vector."""
@@ -63,6 +63,7 @@ class Backbone:
     that trains by gradients learns them.
     frames: how many frames the network makes of an example as the contract reads it; None where unknown.
     frame_head: what a head for text begins with, where the checkpoint's own was asked for.
+    segmenter: what makes masks of whole images with the network; None where none are learnt.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Backbone:
     fresh: tuple[str, ...] = ()
     frames: Callable[[Tensor], int] | None = None
     frame_head: FrameHead | None = None
+    segmenter: Segmenter | None = None
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

@@ -175,6 +175,8 @@ def make_graft(
     frames, maps = last == FRAMES, last == MAPS
     if task.output != ("frames" if frames else "maps" if maps else "vector"):
         raise SettingsError(f"a {task} target needs {WANTED[task.output]}; {backbone.id} ends in stage {last!r}")
+    if maps and backbone.segmenter is None:
+        raise SettingsError(f"a {task} target needs {WANTED[task.output]}; {backbone.id} has maps, but no segmenter")
     if maps and recipe.head != DEFAULT_HEAD:
         raise SettingsError(f"head {recipe.head}: masks have a decoder of their own; leave --head out")
     asked = find_head(recipe.head)

@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from graftwork.core.errors import TrainingError
+from graftwork.core.tasks.device_logistic import fit_on_device, log_likelihoods
 
 ABSENT = -1e4
 """Logit of a class that has no training row: its probability is zero."""
@@ -18,8 +20,8 @@ SOLVED = 1e-6
 """Largest gradient of the final solution; while strengths are compared, scikit-learn's 1e-4 is near enough."""
 
 Floats = NDArray[np.float64]
-Data = NDArray[np.floating]
-"""Standardised features (rows, features), in single or double precision."""
+Data = NDArray[np.floating] | Tensor
+"""Standardised features (rows, features), in single or double precision; a tensor, float64, on a GPU."""
 
 LinearSolution = tuple[Floats, Floats]
 """Weights (outputs, features) and biases (outputs,); of `CumulativeLogit` one weight for all biases."""
@@ -32,6 +34,9 @@ class LinearModel(Protocol):
     comparison_dtype: ClassVar[type[np.floating]]
     """Precision in which strengths are compared."""
 
+    on_device: ClassVar[bool]
+    """Whether data may be a tensor on a GPU."""
+
     def learnable(self, targets: NDArray[Any]) -> bool:
         """Whether something can be learnt of these targets (rows,)."""
 
@@ -42,7 +47,7 @@ class LinearModel(Protocol):
         """The map, near enough to compare strengths."""
 
     def solve(
-        self, data: Floats, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
+        self, data: Data, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
     ) -> LinearSolution:
         """The map, to the end."""
 
@@ -84,6 +89,7 @@ class Logistic:
     """Logistic regression. Strengths are compared in single precision, whose products take half the time."""
 
     comparison_dtype: ClassVar[type[np.floating]] = np.float32
+    on_device: ClassVar[bool] = True
     classes: int
     balanced: bool
 
@@ -95,29 +101,27 @@ class Logistic:
         *, weights: Floats | None = None,
     ) -> LinearSolution:  # fmt: skip
         """Logits for every class; those without rows get `ABSENT`."""
-        from sklearn.linear_model import LogisticRegression
-
-        present = np.unique(targets)
+        present, codes = np.unique(targets, return_inverse=True)
         if len(present) < 2:
             raise TrainingError(f"a probe needs rows of at least two classes to train on, found {len(present)}")
-        model = LogisticRegression(C=strength, tol=tolerance, max_iter=2000, warm_start=start is not None)
-        if start is not None:
-            rows = present[1:] if len(present) == 2 else present
-            model.classes_, model.coef_, model.intercept_ = present, start[0][rows], start[1][rows]
-        model.fit(data, targets, sample_weight=_counted(targets, self.balanced, weights))
+        rows = present[1:] if len(present) == 2 else present
+        begin = None if start is None else (start[0][rows], start[1][rows])
+        counted = _counted(targets, self.balanced, weights)
         weight, bias = np.zeros((self.classes, data.shape[1])), np.full(self.classes, ABSENT)
-        if len(present) == 2:
-            bias[present[0]] = 0.0
-            weight[present[1]], bias[present[1]] = model.coef_[0], model.intercept_[0]
+        bias[present[0]] = 0.0
+        if isinstance(data, Tensor):
+            weight[rows], bias[rows] = fit_on_device(data, codes, counted, strength, begin, tolerance)
         else:
-            weight[present], bias[present] = model.coef_, model.intercept_
+            weight[rows], bias[rows] = _fit_with_scikit_learn(data, codes, counted, strength, begin, tolerance)
         return weight, bias
 
     def solve(
-        self, data: Floats, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
+        self, data: Data, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
     ) -> LinearSolution:
-        """Most of the way in single precision."""
-        start = self.fit(data.astype(np.float32), targets, strength, None, weights=weights)
+        """Most of the way in single precision on a CPU."""
+        start = None
+        if not isinstance(data, Tensor):
+            start = self.fit(data.astype(np.float32), targets, strength, None, weights=weights)
         return self.fit(data, targets, strength, start, SOLVED, weights=weights)
 
     def score(
@@ -127,8 +131,25 @@ class Logistic:
         from scipy.special import log_softmax
 
         known = linear[1][targets] > ABSENT
-        likelihood = log_softmax(data @ linear[0].T + linear[1], axis=1)[np.arange(len(targets)), targets]
+        if isinstance(data, Tensor):
+            likelihood = log_likelihoods(data, *linear, targets)
+        else:
+            likelihood = log_softmax(data @ linear[0].T + linear[1], axis=1)[np.arange(len(targets)), targets]
         return _mean(likelihood, known, weights)
+
+
+def _fit_with_scikit_learn(
+    data: NDArray[np.floating], codes: NDArray[Any], weights: Floats, strength: float,
+    start: tuple[Floats, Floats] | None, tolerance: float,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """Weights (outputs, features) and biases (outputs,): one output for two classes, else one a class."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=strength, tol=tolerance, max_iter=2000, warm_start=start is not None)
+    if start is not None:
+        model.classes_, (model.coef_, model.intercept_) = np.unique(codes), start
+    model.fit(data, codes, sample_weight=weights)
+    return model.coef_, model.intercept_
 
 
 @dataclass(frozen=True)
@@ -136,6 +157,7 @@ class Ridge:
     """Ridge regression. A direct solution is quick, and single precision would not do for nearly equal features."""
 
     comparison_dtype: ClassVar[type[np.floating]] = np.float64
+    on_device: ClassVar[bool] = False
 
     def learnable(self, targets: NDArray[Any]) -> bool:
         return True
@@ -167,6 +189,7 @@ class CumulativeLogit:
     """
 
     comparison_dtype: ClassVar[type[np.floating]] = np.float64
+    on_device: ClassVar[bool] = False
     grades: int
     balanced: bool
 
@@ -205,7 +228,7 @@ class CumulativeLogit:
         return found[None, :width], bias
 
     def solve(
-        self, data: Floats, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
+        self, data: Data, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
     ) -> LinearSolution:
         return self.fit(data, targets, strength, None, SOLVED, weights=weights)
 

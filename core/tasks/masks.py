@@ -89,7 +89,7 @@ def _mean_loss(outputs: Tensor, values: Values, found: Mapping[str, float], scal
 def _loss_and_dice(outputs: Features) -> Tensor:
     """The loss, and the Dice of every class but the background."""
     maps, masks = outputs.values, cast(Tensor, outputs.masks)  # of features
-    return torch.cat([mask_losses(maps, masks)[:, None], patch_dice(maps, masks)[:, 1:]], dim=1).cpu()
+    return torch.cat([mask_losses(maps, masks)[:, None], patch_dice(maps, masks)[:, 1:]], dim=1)
 
 
 def _none_broken(answers: Tensor) -> Tensor:

@@ -105,8 +105,8 @@ def linear_layer(width: int, outputs: int) -> nn.Module:
 
 
 def outputs_as_answers(outputs: Features) -> Tensor:
-    """Head outputs (batch, outputs), float32 on the CPU."""
-    return outputs.values.float().cpu()  # of features, not of a table
+    """Head outputs (batch, outputs), float32."""
+    return outputs.values.float()  # of features, not of a table
 
 
 def as_they_are(answers: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class Task:
     linear_map: their solutions -> the head's weight and bias. vote: how nearest neighbours predict it. Those three are
     None where a task has no such thing.
 
-    Predicting. answers: head outputs of a batch -> what is kept of it, (batch, …), float32 on the CPU. broken: answers
+    Predicting. answers: head outputs of a batch -> what is kept of it, (batch, …), float32. broken: answers
     -> the rows (rows,) whose network is at fault. probabilities: answers -> probabilities (softmax, sigmoid), or as
     they are. log_odds: outputs (outputs,) of one example, and a class -> what is explained of it, the logarithm of its
     odds. predictions: answers (rows, …) -> what `measures` takes. prediction_columns: predictions, classes ->

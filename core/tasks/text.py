@@ -65,7 +65,7 @@ def _character_errors(outputs: Tensor, values: Values, found: Mapping[str, float
 
 
 def _best_path(outputs: Features) -> Tensor:
-    return best_path(outputs).float().cpu()
+    return best_path(outputs).float()
 
 
 def _numbers(outputs: Tensor) -> Floats:

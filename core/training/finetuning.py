@@ -125,7 +125,7 @@ def finetune(
     proof = prove_frozen(before, graft)
     if checkpoints is not None and runtime.rank == 0:
         remove_checkpoint(checkpoints)
-    adapter = make_adapter(graft, rows.manifest, recipe, proof, best_epoch)
+    adapter = make_adapter(graft, rows.manifest, recipe, proof, best_epoch, runtime.record())
     if recipe.compile == "on" and graft.plan.frontier > 0:
         blank = backbone.contract.collate([backbone.contract.blank()])
         if blank.lengths is not None:
@@ -193,7 +193,7 @@ def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augme
         log.info("%d neighbours predict held-out rows best", neighbours.count)
         return
     head = cast(Head, graft.head)  # a decoder is never solved
-    _fit(head, found, all_views(ready).manifest, recipe)
+    _fit(head, found, all_views(ready).manifest, recipe, runtime)
     # The solver works in the target's own unit.
     head.get_buffer("shift").zero_()
     head.get_buffer("scale").fill_(1.0)
@@ -210,7 +210,7 @@ def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe
     if ready is None:
         raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
     head = cast(Head, graft.head)  # a plan starts no other at the probe
-    _fit(head, vectors(ready), ready.manifest, recipe)
+    _fit(head, vectors(ready), ready.manifest, recipe, runtime)
     if rows.manifest.task.target_scale is None:
         return
     # The loss is in units of the target's deviation, from its mean: so is what the layer gives.
@@ -220,9 +220,10 @@ def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe
         layer.get_parameter("bias").sub_(shift).div_(scale)
 
 
-def _fit(head: Head, found: NDArray[np.float32], manifest: Manifest, recipe: Recipe) -> None:
+def _fit(head: Head, found: NDArray[np.float32], manifest: Manifest, recipe: Recipe, runtime: Runtime) -> None:
     """Solves the head's layer in the target's own unit."""
-    fit = fit_probe(head, found, manifest, balanced=recipe.class_weights == "balanced", seed=recipe.seed)
+    fit = fit_probe(head, found, manifest, balanced=recipe.class_weights == "balanced", seed=recipe.seed,
+                    device=str(runtime.device))  # fmt: skip
     log.info("probe solved on %d rows with C=%s", len(found), ", ".join(f"{c:g}" for c in fit.strengths))
 
 

@@ -34,10 +34,11 @@ class GradientCheck:
         """
         if len(self.proven) == len(learning):
             return
-        for name, parameter in learning:
-            if name in self.proven:
-                continue
-            if parameter.grad is not None and bool(torch.count_nonzero(parameter.grad)):
+        waiting = [(name, parameter.grad) for name, parameter in learning if name not in self.proven]
+        counts = [torch.count_nonzero(gradient) for _, gradient in waiting if gradient is not None]
+        found = iter(torch.stack(counts).tolist() if counts else [])  # all at once: the CPU waits for the device once
+        for name, gradient in waiting:
+            if gradient is not None and next(found):
                 self.proven.add(name)
                 self.waiting.pop(name, None)
             else:

@@ -63,7 +63,8 @@ def add_gradients(
         try:
             for part in parts:
                 piece = features if len(parts) == 1 else features.rows(part)
-                total += _backward(course, piece, [share[place] for place in part], weight, done)
+                with runtime.determinism.update():
+                    total += _backward(course, piece, [share[place] for place in part], weight, done)
             return total, pieces
         except torch.OutOfMemoryError as error:
             if len(parts) == len(share) or not alone or runtime.processes > 1:
@@ -72,6 +73,11 @@ def add_gradients(
                     "the device's memory: lower --batch-size (and raise --accumulate by as much), use --recompute on, "
                     "or --precision bf16"
                 ) from error
+        except RuntimeError as error:
+            if not alone or not runtime.determinism.given_up(error):
+                raise
+            course.optimiser.zero_grad()
+            continue
         course.optimiser.zero_grad()
         torch.cuda.empty_cache()
         pieces = 2 * len(parts)
@@ -107,8 +113,8 @@ def _loss(course: LoopContext, features: Any, share: Any, done: float) -> Tensor
     """Sum of the weighted losses of this process' rows of a batch, after the fraction `done` of all updates."""
     runtime, head = course.runtime, course.graft.head
     index = torch.as_tensor(share)
-    targets = course.targets[index].to(runtime.device, non_blocking=True)
-    weights = torch.as_tensor(course.weights[share], dtype=torch.float32).to(runtime.device, non_blocking=True)
+    targets = runtime.send_tensor(course.targets[index])
+    weights = runtime.send_tensor(torch.as_tensor(course.weights[share], dtype=torch.float32))
     task = course.rows.manifest.task
     scale = head.get_buffer("scale") if task.target_scale is not None else torch.ones(())
     with runtime.autocast():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.splits import fold_numbers
@@ -27,6 +28,9 @@ LEAST_SPREAD = 0.1
 
 FOLDS = 5
 
+DEVICE_VALUES = 2**21
+"""Rows times features from which a problem is solved on a GPU; smaller ones are solved sooner than it has begun."""
+
 
 @dataclass(frozen=True)
 class ProbeFit:
@@ -35,14 +39,17 @@ class ProbeFit:
     strengths: tuple[float, ...]
 
 
-def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, balanced: bool, seed: int) -> ProbeFit:
+def fit_probe(
+    head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, balanced: bool, seed: int, device: str = "cpu"
+) -> ProbeFit:
     """Sets the head to the best linear map of the vectors (rows, feature_dim) onto the manifest's targets.
 
     Logistic regression for labels, ridge regression for numbers, proportional odds for grades, on features
     standardised over these rows;
     the L2 strength is the one with the best held-out score in cross-validation that keeps groups together. Weights of
     rows count in all three.
-    balanced: weigh classes by inverse frequency. Raises TrainingError if fewer than two classes have rows,
+    balanced: weigh classes by inverse frequency. device: a GPU where there is one; problems of `DEVICE_VALUES` and more
+    are solved on it, to the same solution. Raises TrainingError if fewer than two classes have rows,
     or if all rows are one group.
     """
     from threadpoolctl import threadpool_limits
@@ -63,7 +70,7 @@ def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, b
     with threadpool_limits(1, user_api="blas"):
         data, rotation = _rotated((vectors - centre) / spread)
         problems = task.linear_problems(manifest.values, manifest.classes, balanced)
-        solved = [_choose(data, problem, folds, weights) for problem in problems]
+        solved = [_choose(_placed(data, problem, device), problem, folds, weights) for problem in problems]
     weight, bias = task.linear_map([linear for linear, _ in solved])
     layer = head.layers[-1]
     with torch.no_grad():
@@ -72,6 +79,14 @@ def fit_probe(head: Head, vectors: NDArray[np.float32], manifest: Manifest, *, b
         layer.get_parameter("weight").copy_(torch.as_tensor(weight @ rotation))
         layer.get_parameter("bias").copy_(torch.as_tensor(bias))
     return ProbeFit(tuple(strength for _, strength in solved))
+
+
+def _placed(data: Floats, problem: LinearProblem, device: str) -> Data:
+    """The data on the GPU where that pays and they fit in its memory, twice as `_parts` wants them."""
+    if device == "cpu" or not problem.model.on_device or data.size < DEVICE_VALUES:
+        return data
+    free, _ = torch.cuda.mem_get_info(device)
+    return torch.as_tensor(data, device=device) if 4 * data.nbytes < free else data
 
 
 def standardisation(vectors: NDArray[np.float32], weights: Floats | None = None) -> tuple[Floats, Floats]:
@@ -91,7 +106,7 @@ def standardisation(vectors: NDArray[np.float32], weights: Floats | None = None)
 
 
 def _choose(
-    data: Floats, problem: LinearProblem, folds: NDArray[np.int64], weights: Floats | None
+    data: Data, problem: LinearProblem, folds: NDArray[np.int64], weights: Floats | None
 ) -> tuple[LinearSolution, float]:
     """The solution on all rows at the strength with the best mean held-out score.
 
@@ -99,7 +114,7 @@ def _choose(
     score has fallen in every fold, or twice on average: weaker ones overfit more and take longest.
     """
     model: LinearModel = problem.model
-    compared = data.astype(model.comparison_dtype, copy=False)
+    compared = data if isinstance(data, Tensor) else data.astype(model.comparison_dtype, copy=False)
     parts = [part for part in _parts(compared, problem.targets, folds, weights) if model.learnable(part.inside[1])]
 
     def try_one(part: _Part, strength: float, start: LinearSolution | None) -> tuple[LinearSolution, float]:

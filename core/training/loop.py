@@ -106,7 +106,7 @@ def train(
         if val is not None:
             key = _validate(course, val, row)
         if key > position.best_key:
-            best = {name: value.detach().cpu().clone() for name, value in graft.learnt().items()}
+            best = {name: value.detach().clone() for name, value in graft.learnt().items()}  # where they are
             position = replace(position, best_epoch=position.epoch, best_key=key, stale=0)
         else:
             position = replace(position, stale=position.stale + 1)
@@ -131,7 +131,7 @@ def _epoch(
     filled = [share for share in shares if len(share)]
     loaded = load_batches(course.rows, filled, augment=augment, seed=recipe.seed, epoch=position.epoch,
                           workers=runtime.workers, pin=runtime.pins)  # fmt: skip
-    pending: deque[tuple[int, Tensor]] = deque()
+    pending: deque[tuple[int, Callable[[], float]]] = deque()
     saved = time.monotonic()
     phase = course.graft.plan.phase_at(position.update / updates)
     course.graft.enter(phase)
@@ -152,7 +152,7 @@ def _epoch(
                 done = position.update / updates
                 loss, pieces = add_gradients(course, features, share, weight, done, position.pieces, number == first)
                 position = replace(position, pieces=pieces)
-            pending.append((number, loss))
+            pending.append((number, runtime.sum_later(loss)))
             seen = position.loss_weight + float(course.weights[batches[number]].sum())
             position = replace(position, batch=number + 1, loss_weight=seen)
             if last:
@@ -185,14 +185,14 @@ def _latest(position: TrainingState) -> str:
 def _add_known_losses(
     course: LoopContext,
     position: TrainingState,
-    pending: deque[tuple[int, Tensor]],
+    pending: deque[tuple[int, Callable[[], float]]],
     batches: list[NDArray[np.int64]],
     leave: int,
 ) -> TrainingState:
     """Adds up the losses that are known, all but `leave`. Raises TrainingError for one that is not finite."""
     while len(pending) > leave:
         number, loss = pending.popleft()
-        value = course.runtime.total(float(loss))
+        value = loss()
         if not math.isfinite(value):
             files = "\n".join(f"  {course.rows.manifest.paths[row]}" for row in batches[number])
             raise TrainingError(

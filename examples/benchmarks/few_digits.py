@@ -18,7 +18,7 @@ from verification_baselines import log_mel
 
 from graftwork import core
 from graftwork.audio import load_backbone, read_manifest
-from graftwork.audio.verifier import Embedder, embed
+from graftwork.audio.verification.verifier import Embedder, embed
 from graftwork.core.compute.runtime import seed_everything
 
 

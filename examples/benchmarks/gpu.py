@@ -2,8 +2,8 @@
 
     python examples/benchmarks/gpu.py --out gpu.json            # on a GPU; on a CPU, the same parts, small
 
-Every ratio is against a bare PyTorch loop (for LoRA PEFT, for speech transformers, for volumes MONAI's inferer) in the
-same call, on the same tensors, after as many warm-up steps. Weights are random and examples are noise: nothing is
+Every ratio is against a bare PyTorch loop (for LoRA PEFT, for speech transformers, for volumes MONAI's loss and
+inferer) in the same call, after as many warm-up steps. Weights are random and examples are noise: nothing is
 downloaded. Prints a table, and writes it as JSON with the card, the versions and the seconds it took.
 """
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -31,16 +32,19 @@ from graftwork.core.activation_cache.frozen_pass import Pass, outputs
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.examples import Examples, load_batches, read_many
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.inference.segmentation import _runner as runner
 from graftwork.core.types import Features
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the parts are. images: of the frozen pass. steps: timed ones, after as many for warming up."""
+    """How large the parts are. images: of the frozen pass. batches: of the network alone. steps: timed ones, after as
+    many for warming up."""
 
     networks: tuple[str, ...]
     images: int
     batch: int
+    batches: tuple[int, ...]
     steps: int
     speech: dict[str, Any]
     clips: int
@@ -48,10 +52,12 @@ class Size:
     patch: int
 
 
-LARGE = Size(("resnet50", "vit_base_patch16_224"), 20_000, 128, 20, {"model_type": "wav2vec2"}, 400, 256, 96)
+LARGE = Size(("resnet50", "vit_base_patch16_224"), 20_000, 128, (64, 128, 256, 512), 20, {"model_type": "wav2vec2"},
+             400, 256, 96)  # fmt: skip
 TINY_SPEECH = {"model_type": "wav2vec2", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
                "intermediate_size": 96, "conv_dim": [32] * 7, "num_conv_pos_embedding_groups": 4}  # fmt: skip
-SMALL = Size(("resnet18", "vit_tiny_patch16_224"), 24, 4, 2, TINY_SPEECH, 8, 32, 32)
+SMALL = Size(("resnet18", "vit_tiny_patch16_224"), 24, 4, (4,), 2, TINY_SPEECH, 8, 32, 32)
+ROOT = Path(__file__).resolve().parents[2]
 NAMED = ("torch", "timm", "monai", "peft", "transformers", "accelerate")
 
 
@@ -69,14 +75,22 @@ class Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default=None, help="JSON file")
-    parser.add_argument("--parts", default="tests,pass,step,lora,speech,volumes,reading")
+    parser.add_argument("--out", default=None, help="JSON file, written anew after every part")
+    parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--size", choices=["large", "small"], default=None, help="large where there is a GPU")
     asked = parser.parse_args()
     gpu = torch.cuda.is_available()
     size = LARGE if (asked.size or ("large" if gpu else "small")) == "large" else SMALL
     device, began, figures = "cuda" if gpu else "cpu", time.perf_counter(), list[Figure]()
+    failed: list[str] = []
     os.environ["GRAFTWORK_CACHE"] = tempfile.mkdtemp(prefix="graftwork-gpu-")
+    about = {
+        "card": torch.cuda.get_device_name() if gpu else "none, rehearsed on the CPU",
+        "cores": os.cpu_count(),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: installed(name) for name in NAMED},
+        "tf32": {"matrices": torch.backends.cuda.matmul.allow_tf32, "convolutions": torch.backends.cudnn.allow_tf32},
+    }
     for part in asked.parts.split(","):
         try:
             for figure in PARTS[part](size, device):
@@ -84,17 +98,16 @@ def main() -> None:
                 print(line(figure), flush=True)
         except ImportError as error:  # a machine with the wheels of one domain alone
             print(f"{part}: left out, {error}", flush=True)
-    about = {
-        "card": torch.cuda.get_device_name() if gpu else "none, rehearsed on the CPU",
-        "versions": {
-            name: installed(name) for name in ("torch", "timm", "monai", "peft", "transformers", "accelerate")
-        },
-        "tf32": {"matrices": torch.backends.cuda.matmul.allow_tf32, "convolutions": torch.backends.cudnn.allow_tf32},
-        "seconds": round(time.perf_counter() - began, 1),
-    }
+        except Exception:  # noqa: BLE001  # minutes on a GPU are few: the other parts are measured all the same
+            traceback.print_exc()
+            failed.append(part)
+        about["seconds"] = round(time.perf_counter() - began, 1)
+        if asked.out:
+            written = about | {"figures": [asdict(one) for one in figures]}
+            Path(asked.out).write_text(json.dumps(written, indent=2) + "\n")
     print(f"{about['seconds']} s on {about['card']}")
-    if asked.out:
-        Path(asked.out).write_text(json.dumps(about | {"figures": [asdict(one) for one in figures]}, indent=2) + "\n")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def line(figure: Figure) -> str:
@@ -114,53 +127,86 @@ def tests(size: Size, device: str) -> Iterator[Figure]:
     """The tests marked gpu; none where there is no GPU, or no pytest."""
     if device == "cpu" or installed("pytest") is None:
         return
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"],
-                          capture_output=True, text=True)  # fmt: skip
-    print(done.stdout[-3000:])
+    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
+    several = ["-n", "4"] if installed("pytest-xdist") else []
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *several, *files]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    print(done.stdout[-4000:])
     yield Figure("tests", "marked gpu, exit status", done.returncode, "", goal=0)
 
 
 def frozen_pass(size: Size, device: str) -> Iterator[Figure]:
-    """All stages over many pictures, and the probe on what they give."""
+    """All stages over many images that lie in the CPU's memory, against the network alone on images that lie in the
+    device's, and the probe on what they give."""
     recipe = core.Recipe(batch_size=size.batch, device=device, precision=half(device), workers=0)
     runtime = start_runtime(recipe)
     for name in size.networks:
         backbone = imaging.load_backbone(f"timm:{name}", weights="random")
         examples = pictures(size.images, backbone)
-        work = Pass(backbone, examples, len(backbone.stages), runtime, recipe, None, 1)
-        kept: list[torch.Tensor] = []
+        network = runtime.place(backbone.copy().network).eval()
+        eager, largest = 0.0, 0
+        for rows in size.batches:
+            found = rows / bare_forward(network, rows, device)
+            eager, largest = max(eager, found), rows
+            yield Figure("pass", f"{name}, bare, eager, batches of {rows}", found, "images/s")
+        for mode in ("off", "on") if device == "cuda" else ("off",):
+            bare = eager
+            if mode == "on":
+                compiled, began = torch.compile(network, options={"freezing": True}), time.perf_counter()
+                bare_forward(compiled, largest // 2, device)
+                yield Figure("pass", f"{name}, bare, compiling", time.perf_counter() - began, "s")
+                bare = largest // 2 / bare_forward(compiled, largest // 2, device)
+                yield Figure("pass", f"{name}, bare, compiled, batches of {largest // 2}", bare, "images/s")
+            first, found, kept = steady_pass(backbone, examples, replace(recipe, compile=mode), runtime)
+            yield Figure("pass", f"{name}, ours, until the first batch, compile {mode}", first, "s")
+            yield Figure("pass", f"{name}, ours, then, compile {mode}", found, "images/s", found / bare, 0.95)
+        vectors = replace(examples, tensors=tuple(kept), stage=len(backbone.stages))
+        for place in dict.fromkeys(("cpu", device)):
+            seconds = run_seconds(backbone, vectors, "probe", replace(recipe, device=place), device)
+            yield Figure("pass", f"{name}, probe on {size.images} vectors, solved on {place}", seconds, "s")
+        del network
 
-        def ours(work: Pass = work, kept: list[torch.Tensor] = kept) -> None:
-            for _, _, tensors in outputs(work, [(row, 0) for row in range(len(work.examples))]):
-                kept.extend(tensors)
 
-        def bare(backbone: Any = backbone, examples: Examples = examples) -> None:
-            network = runtime.place(backbone.copy().network).eval()
-            compiled = torch.compile(network, options={"freezing": True}) if device == "cuda" else network
-            with torch.inference_mode(), autocast(device):
-                for batch in load_batches(examples, batches(len(examples), size.batch), pin=runtime.pins):
-                    compiled(runtime.send(batch).values).float().cpu()
+def bare_forward(network: Any, rows: int, device: str) -> float:
+    """Seconds of one batch of images on the device, the median of eight after two for warming up."""
+    images = torch.randn(rows, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
 
-        seconds, others = timed(ours, device), timed(bare, device)
-        yield Figure("pass", f"{name}, bf16", size.images / seconds, "images/s", others / seconds, 0.95)
-        vectors = replace(examples, tensors=tuple(kept[: size.images]), stage=len(backbone.stages))
-        began = time.perf_counter()
-        core.finetune(backbone, vectors, strategy="probe", recipe=recipe)
-        yield Figure("pass", f"{name}, probe on {size.images} vectors", time.perf_counter() - began, "s")
+    def once() -> None:
+        with torch.inference_mode(), autocast(device):
+            network(images)
+
+    taken = [timed(once, device) for _ in range(10 if device == "cuda" else 3)]
+    return sorted(taken[2:])[len(taken[2:]) // 2]
+
+
+def steady_pass(
+    backbone: Any, examples: Examples, recipe: core.Recipe, runtime: Any
+) -> tuple[float, float, list[torch.Tensor]]:
+    """Seconds until the first batch is there, images a second after the third, and the vectors in order."""
+    work = Pass(backbone, examples, len(backbone.stages), runtime, recipe, None, 1)
+    began, marks, kept = time.perf_counter(), [], {}
+    for batch, _, tensors in outputs(work, [(row, 0) for row in range(len(examples))]):
+        kept |= dict(zip(batch, tensors, strict=True))
+        marks.append((time.perf_counter(), len(batch)))
+    skipped = min(3, len(marks) - 1)
+    rows = sum(count for _, count in marks[skipped:])
+    return marks[0][0] - began, rows / (marks[-1][0] - marks[skipped - 1][0]), [kept[row] for row in range(len(kept))]
 
 
 def full_step(size: Size, device: str) -> Iterator[Figure]:
-    """Steps of full fine-tuning."""
+    """Steps of full fine-tuning, as fast as the kernels are and by deterministic ones alone."""
     for name in size.networks:
         backbone = imaging.load_backbone(f"timm:{name}", weights="random")
         rows = pictures(size.batch * size.steps, backbone)
-        ours = step_seconds(backbone, rows, "full", size, device)
         network = backbone.copy().network.train().to(device, memory_format=torch.channels_last)
         head = torch.nn.Linear(backbone.feature_dim, 2).to(device)
-        others = bare_steps(lambda x, network=network, head=head: head(network(x)), [*network.parameters(),
-                            *head.parameters()], rows, size, device)  # fmt: skip
-        yield Figure("step", f"{name}, full, bf16, batches of {size.batch}", size.batch / ours, "images/s",
-                     others / ours, 0.97)  # fmt: skip
+        bare = bare_steps(lambda x, network=network, head=head: head(network(x)), [*network.parameters(),
+                          *head.parameters()], rows, size, device)  # fmt: skip
+        del network
+        for mode, goal in (("off", 0.97), ("on", None)):
+            ours = step_seconds(backbone, rows, "full", size, device, deterministic=mode)
+            yield Figure("step", f"{name}, full, batches of {size.batch}, deterministic {mode}", size.batch / ours,
+                         "images/s", bare / ours, goal)  # fmt: skip
 
 
 def lora_step(size: Size, device: str) -> Iterator[Figure]:
@@ -170,104 +216,145 @@ def lora_step(size: Size, device: str) -> Iterator[Figure]:
     name = size.networks[1]
     backbone = imaging.load_backbone(f"timm:{name}", weights="random")
     rows = pictures(size.batch * size.steps, backbone)
-    ours = step_seconds(backbone, rows, "lora", size, device)
+    ours = step_seconds(backbone, rows, "lora", size, device, deterministic="off")
     config = LoraConfig(r=8, lora_alpha=16, target_modules=["qkv", "proj"])
     network = get_peft_model(backbone.copy().network.train(), config).to(device)  # type: ignore[arg-type]
     head = torch.nn.Linear(backbone.feature_dim, 2).to(device)
     learning = [one for one in network.parameters() if one.requires_grad]
     others = bare_steps(lambda x: head(network(x)), [*learning, *head.parameters()], rows, size, device)
-    yield Figure("lora", f"{name}, rank 8, bf16", size.batch / ours, "images/s", others / ours)
+    yield Figure("lora", f"{name}, rank 8", size.batch / ours, "images/s", others / ours)
 
 
 def speech(size: Size, device: str) -> Iterator[Figure]:
-    """Strategies on clips of 1 to 15 s, against transformers' network and order of clips by length."""
+    """Strategies on clips of 1 to 15 s, against transformers' network and order of clips by length, which is drawn anew
+    for every epoch, as its Trainer does; once more with the order of the epoch before."""
     generator = np.random.default_rng(0)
     seconds = generator.uniform(1, 15 if device == "cuda" else 2, size.clips)
     clips = [torch.from_numpy(generator.standard_normal(round(16000 * one)).astype(np.float32)) for one in seconds]
     backbone = audio.new_backbone(size.speech)
     examples = Examples(noise(size.clips, "audio"), backbone.contract, clips, seconds=tuple(map(float, seconds)))
     total = float(seconds.sum())
-    recipe = core.Recipe(epochs=1, batch_size=8, device=device, precision=half(device), augment="off", workers=0)
-    for strategy in ("probe", "layers", "lora", "full"):
-        core.finetune(backbone, examples.subset(range(8)), strategy=strategy, recipe=recipe)
+    recipe = core.Recipe(batch_size=8, device=device, precision=half(device), augment="off", workers=0,
+                         deterministic="off")  # fmt: skip
+    fresh, same = transformers_seconds(clips, size, device)
+    yield Figure("speech", "transformers, an epoch in a new order", total / fresh, "s of sound/s")
+    yield Figure("speech", "transformers, an epoch in the order before", total / same, "s of sound/s")
+    for strategy in ("full", "lora", "layers", "probe"):
+        os.environ["GRAFTWORK_CACHE"] = tempfile.mkdtemp(prefix="graftwork-gpu-")
         reset(device)
-        taken = timed(
-            lambda strategy=strategy: core.finetune(backbone, examples, strategy=strategy, recipe=recipe), device
-        )
-        ratio = transformers_seconds(clips, size, device) / taken if strategy == "full" else None
-        yield Figure("speech", f"{strategy}, from an empty cache", total / taken, "s of sound/s", ratio,
-                     2.0 if ratio else None)  # fmt: skip
+        one = replace(recipe, epochs=1)
+        whole = run_seconds(backbone, examples, strategy, one, device)
+        yield Figure("speech", f"{strategy}, a run of one epoch from an empty cache", total / whole, "s of sound/s")
         if device == "cuda":
             yield Figure("speech", f"{strategy}, peak memory", torch.cuda.max_memory_allocated() / 2**20, "MiB")
+        if strategy == "probe":
+            continue
+        known = run_seconds(backbone, examples, strategy, one, device)
+        epoch = max((run_seconds(backbone, examples, strategy, replace(recipe, epochs=3), device) - known) / 2, 1e-9)
+        yield Figure("speech", f"{strategy}, an epoch in a new order", total / epoch, "s of sound/s", fresh / epoch,
+                     2.0 if strategy == "full" else None)  # fmt: skip
+        yield Figure("speech", f"{strategy}, the same, to transformers in the order before", total / epoch,
+                     "s of sound/s", same / epoch)  # fmt: skip
     lengths = [[len(clips[row]) for row in batch] for batch in core_batches(examples, recipe)]
     padded = sum(max(one) * len(one) for one in lengths)
     yield Figure("speech", "padding", 100 * (1 - sum(map(sum, lengths)) / padded), "% of a batch")
 
 
-def transformers_seconds(clips: Sequence[torch.Tensor], size: Size, device: str) -> float:
-    """An epoch of transformers' wav2vec 2.0 for classification, clips drawn as its Trainer does by length."""
+def transformers_seconds(clips: Sequence[torch.Tensor], size: Size, device: str) -> tuple[float, float]:
+    """Seconds of an epoch of transformers' wav2vec 2.0: clips drawn by length anew, and in the same order again."""
     from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
     shape = {name: value for name, value in size.speech.items() if name != "model_type"}
     model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**shape)).train().to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    order = list(LengthGroupedSampler(8, lengths=[len(one) for one in clips]))
 
-    def epoch() -> None:
+    def epoch(order: list[int]) -> None:
         for start in range(0, len(order), 8):
             chosen = [clips[row] for row in order[start : start + 8]]
             values = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True).to(device)
-            mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(one)) for one in chosen], batch_first=True).to(
-                device
-            )
+            ones = [torch.ones(len(one)) for one in chosen]
+            mask = torch.nn.utils.rnn.pad_sequence(ones, batch_first=True).to(device)
             with autocast(device):
                 model(values, attention_mask=mask, labels=torch.zeros(len(chosen), dtype=torch.long,
                       device=device)).loss.backward()  # fmt: skip
             optimiser.step()
             optimiser.zero_grad()
 
-    epoch()
-    return timed(epoch, device)
+    lengths = [len(one) for one in clips]
+    epoch(list(LengthGroupedSampler(8, lengths=lengths)))
+    order = list(LengthGroupedSampler(8, lengths=lengths))
+    return timed(lambda: epoch(order), device), timed(lambda: epoch(order), device)
 
 
 def volumes(size: Size, device: str) -> Iterator[Figure]:
-    """Steps on patches of volumes, and a whole volume in overlapping patches, against MONAI's inferer."""
+    """Training on patches of volumes, against the same network and MONAI's loss on patches that are cut already, and a
+    whole volume in overlapping patches, against MONAI's inferer with everything on the device."""
+    import nibabel
     from monai.inferers import sliding_window_inference
+    from monai.losses import DiceCELoss
 
-    backbone = imaging.load_backbone(
-        "monai:segresnet-3d", weights="random", mask_values="0,1", patch_size=str(size.patch)
-    )
-    network = backbone.copy().network.to(device)
-    patches = torch.randn(2, 1, *[size.patch] * 3, device=device)
-    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
+    options = {"weights": "random", "mask_values": "0,1", "patch_size": str(size.patch)}
+    backbone = imaging.load_backbone("monai:segresnet-3d", **options)
+    recipe = core.Recipe(batch_size=2, device=device, precision=half(device), augment="off", workers=0,
+                         deterministic="off")  # fmt: skip
+    generator, folder = np.random.default_rng(0), Path(tempfile.mkdtemp(prefix="graftwork-gpu-"))
+    for row in range(2 * size.steps):
+        values = generator.standard_normal([size.patch + 8] * 3).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / f"{row}.nii")
+        nibabel.save(nibabel.Nifti1Image((values > 1).astype(np.uint8), np.eye(4)), folder / f"{row}-mask.nii")
+    rows = [f"{row}.nii,{row}-mask.nii" for row in range(2 * size.steps)]
+    (folder / "scans.csv").write_text("\n".join(["path,mask", *rows]))
+    examples = core.read_examples(imaging.read_manifest(folder / "scans.csv", target="mask", task="mask"),
+                                  backbone.contract)  # fmt: skip
+    taken = [run_seconds(backbone, examples, "full", replace(recipe, epochs=epochs), device) for epochs in (1, 1, 3)]
+    run = core.finetune(backbone, examples, strategy="full", recipe=replace(recipe, epochs=1))
+    ours = max((taken[2] - taken[1]) / (2 * size.steps), 1e-9)
+
+    network = backbone.copy().network.train().to(device, memory_format=torch.channels_last_3d)
+    head = torch.nn.Conv3d(backbone.feature_dim, 2, 1).to(device)
+    learning = [*network.parameters(), *head.parameters()]
+    optimiser, loss = torch.optim.AdamW(learning, fused=True), DiceCELoss(softmax=True, to_onehot_y=True)
+    patches = torch.randn(2, 1, *[size.patch] * 3, device=device).contiguous(memory_format=torch.channels_last_3d)
+    masks = (patches > 1).float()
 
     def maps(values: torch.Tensor) -> torch.Tensor:
-        return backbone.with_network(network).run(Features(values)).values
+        return head(backbone.with_network(network).run(Features(values)).values)
 
     def steps() -> None:
         for _ in range(size.steps):
             with autocast(device):
-                maps(patches).float().square().mean().backward()
+                found = loss(maps(patches).float(), masks)
+            found.backward()
+            torch.nn.utils.clip_grad_norm_(learning, 1.0)
             optimiser.step()
             optimiser.zero_grad()
 
     steps()
-    yield Figure(
-        "volumes", f"segresnet, patches of {size.patch}^3 by two", size.steps / timed(steps, device), "steps/s"
-    )
-    whole = torch.randn(1, 1, *[size.volume] * 3, device=device)
+    bare = timed(steps, device) / size.steps
+    yield Figure("volumes", f"segresnet, patches of {size.patch}^3 by two, cut and learnt", 1 / ours, "steps/s",
+                 bare / ours)  # fmt: skip
+    whole = torch.randn(1, 1, *[size.volume] * 3)
 
     def inferred() -> None:
         with torch.inference_mode(), autocast(device):
-            sliding_window_inference(whole, [size.patch] * 3, 4, maps, overlap=0.5, mode="gaussian")
+            found = sliding_window_inference(whole.to(device), [size.patch] * 3, 4, maps, overlap=0.5, mode="gaussian")
+            found.argmax(1).cpu()
 
+    network.eval()
     inferred()
-    yield Figure("volumes", f"MONAI's inferer, a volume of {size.volume}^3", timed(inferred, device), "s")
+    nibabel.save(nibabel.Nifti1Image(whole[0, 0].numpy(), np.eye(4)), folder / "whole.nii")
+    runtime = start_runtime(recipe)
+    runtime.place(run.adapter.graft).train(False)
+    scan, segmenter = imaging.read_scan(str(folder / "whole.nii")), run.adapter.backbone.segmenter
+    network_of = runner(run.adapter, runtime, 16)
+    segmenter.predict(scan, network_of, runtime.device)
+    seconds = timed(lambda: segmenter.predict(scan, network_of, runtime.device), device)
+    yield Figure("volumes", f"mask of a volume of {size.volume}^3", seconds, "s", timed(inferred, device) / seconds)
 
 
 def reading(size: Size, device: str) -> Iterator[Figure]:
-    """Files a second that decoding feeds."""
+    """Files a second that decoding feeds, by threads and by processes; on a GPU, what its own decoder would feed."""
     from PIL import Image
 
     backbone = imaging.load_backbone(f"timm:{size.networks[0]}", weights="random")
@@ -275,21 +362,39 @@ def reading(size: Size, device: str) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for number in range(size.images // 10 + 8):
-            values = generator.integers(0, 255, (28, 28, 3)).astype(np.uint8).repeat(9, 0).repeat(9, 1)
             paths.append(f"{folder}/{number}.jpg")
-            Image.fromarray(values).save(paths[-1])
+            values = generator.integers(0, 255, (36, 36, 3)).astype(np.uint8)
+            Image.fromarray(values).resize((500, 400), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
+        what = "JPEGs of 500 x 400 pixels"
         seconds = timed(lambda: [None for _ in read_many(backbone.contract, paths, "")], "cpu")
-    yield Figure("reading", "JPEGs of 252 pixels, decoded and resized", len(paths) / seconds, "files/s")
+        yield Figure("reading", f"{what}, read before training", len(paths) / seconds, "files/s")
+        workers = max(1, (os.cpu_count() or 1) - 1)
+        rows = Examples(replace(noise(len(paths), "imaging"), paths=tuple(paths)), backbone.contract, None)
+        count = min(32, len(paths) // 4)
+        loaded = load_batches(rows, batches(len(paths), count), workers=workers, pin=device == "cuda")
+        marks = [time.perf_counter() for _ in loaded]
+        found = count * (len(marks) - 1) / max(marks[-1] - marks[0], 1e-9)
+        yield Figure("reading", f"{what}, by --workers {workers}", found, "files/s")
+        if device == "cuda":
+            from torchvision.io import ImageReadMode, decode_jpeg, read_file
+
+            files = [read_file(path) for path in paths[:256]]
+            decoded = [timed(lambda: decode_jpeg(files, mode=ImageReadMode.RGB, device="cuda"), device)
+                       for _ in range(3)]  # fmt: skip
+            yield Figure("reading", f"{what}, decoded on the GPU (nvJPEG)", len(files) / min(decoded), "files/s")
 
 
-def step_seconds(backbone: Any, rows: Examples, strategy: str, size: Size, device: str) -> float:
-    """Seconds of one of our steps: two epochs less one, so that what happens once does not count."""
-    recipe = core.Recipe(
-        batch_size=size.batch, device=device, precision=half(device), augment="off", workers=0, patience=9
-    )
-    taken = [timed(lambda epochs=epochs: core.finetune(backbone, rows, strategy=strategy,
-                   recipe=replace(recipe, epochs=epochs)), device) for epochs in (1, 1, 3)]  # fmt: skip
+def step_seconds(backbone: Any, rows: Examples, strategy: str, size: Size, device: str, *, deterministic: Any) -> float:
+    """Seconds of one of our steps: three epochs less one, so that what happens once does not count."""
+    recipe = core.Recipe(batch_size=size.batch, device=device, precision=half(device), augment="off", workers=0,
+                         patience=9, deterministic=deterministic)  # fmt: skip
+    taken = [run_seconds(backbone, rows, strategy, replace(recipe, epochs=epochs), device) for epochs in (1, 1, 3)]
     return max((taken[2] - taken[1]) / (2 * size.steps), 1e-9)
+
+
+def run_seconds(backbone: Any, rows: Examples, strategy: str, recipe: core.Recipe, device: str) -> float:
+    """Seconds of a whole run."""
+    return timed(lambda: core.finetune(backbone, rows, strategy=strategy, recipe=recipe), device)
 
 
 def bare_steps(run: Callable[[torch.Tensor], torch.Tensor], learning: list[Any], rows: Examples, size: Size,
@@ -363,8 +468,8 @@ def timed(work: Callable[[], Any], device: str) -> float:
 
 
 PARTS: dict[str, Callable[[Size, str], Iterator[Figure]]] = {
-    "tests": tests, "pass": frozen_pass, "step": full_step, "lora": lora_step, "speech": speech, "volumes": volumes,
-    "reading": reading,
+    "tests": tests, "speech": speech, "step": full_step, "lora": lora_step, "volumes": volumes, "reading": reading,
+    "pass": frozen_pass,
 }  # fmt: skip
 
 

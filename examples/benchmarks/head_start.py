@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from graftwork import audio, core, imaging
-from graftwork.audio.augmentation import augment as augment_sound
+from graftwork.audio.preprocessing.augmentation import augment as augment_sound
 from graftwork.core.cli.console import print_table
 from graftwork.core.evaluation.evaluation import point_metrics
-from graftwork.imaging.augmentation import augment as augment_image
+from graftwork.imaging.preprocessing.augmentation import augment as augment_image
 
 STARTS = ("probe", "random")
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from graftwork.core.compute.runtime import peak_memory_mb
 from graftwork.imaging import ImageContract, MaskContract, read_scan
-from graftwork.imaging.segmenter import predict_mask
+from graftwork.imaging.segmentation.segmenter import PatchSegmenter
 
 DILATIONS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 12, 8, 7, 6, 5, 4, 3, 2, 1)
 WIDTH, CLASSES = 15, 3
@@ -53,7 +53,7 @@ def segment(scan: str, weights: str, patch: int, overlap: float, out: str) -> No
     volume = read_scan(scan)
     started = time.perf_counter()
     with torch.inference_mode():
-        classes = predict_mask(contract, volume, lambda patches: network(patches).clone())
+        classes = PatchSegmenter(contract).predict(volume, lambda patches: network(patches).clone())
     np.save(out, classes.astype(np.uint8))
     print(f"patch {patch}, overlap {overlap:g}: {time.perf_counter() - started:.0f} s, largest resident memory "
           f"{peak_memory_mb():.0f} MB", flush=True)  # fmt: skip

@@ -19,7 +19,7 @@ from torch import nn
 
 from graftwork import core, imaging
 from graftwork.core.compute.runtime import recent_peak_memory_mb, reset_peak_memory
-from graftwork.imaging.contract import ImageContract
+from graftwork.imaging.preprocessing.contract import ImageContract
 
 CHANNELS, SIZE = 64, 96
 

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from graftwork.audio.scoring import (
+from graftwork.audio.verification.scoring import (
     Counts,
     DetectionCost,
     cllr,

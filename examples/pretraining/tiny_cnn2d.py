@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graftwork.core.progress import progress
-from graftwork.imaging.tiny_backbones import MEAN, STD, build_cnn2d
+from graftwork.imaging.backbones.packaged import MEAN, STD, build_cnn2d
 
 HELD_OUT = 2000
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from graftwork.audio.architecture import Architecture, empty_network
-from graftwork.audio.wav2vec2 import speech_stages
+from graftwork.audio.backbones.architecture import Architecture, empty_network
+from graftwork.audio.backbones.wav2vec2 import speech_stages
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.layer_mix import insert_layer_mix
 from graftwork.core.model.lora import insert_lora, lora_targets, merge_lora

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,21 @@ def test_activations_computed_again_are_not_kept(speech: tuple[Backbone, Example
             graft(batch)
         held[recompute] = sum(sizes)
     assert held["on"] < 0.3 * held["off"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("strategy", ["full", "lora", "layers:2"])
+def test_on_a_gpu_equal_runs_give_equal_bytes(speech: tuple[Backbone, Examples], strategy: str) -> None:
+    backbone, examples = speech
+    recipe = replace(RECIPE, device="cuda", precision="bf16")
+    one, other = (finetune(backbone, examples, strategy=strategy, recipe=recipe).adapter.graft for _ in range(2))
+    assert all(torch.equal(value, other.learnt()[name]) for name, value in one.learnt().items())
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_of_clips_what_a_cpu_learns(speech: tuple[Backbone, Examples]) -> None:
+    backbone, examples = speech
+    runs = [finetune(backbone, examples, strategy="full", recipe=replace(RECIPE, device=device, precision="fp32"))
+            for device in ("cpu", "cuda")]  # fmt: skip
+    losses = [[row["train_loss"] for row in run.history] for run in runs]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)

@@ -221,7 +221,7 @@ def test_scans_unlike_the_training_s_are_flagged_or_refused(bench):
 
 def test_a_file_whose_decoder_is_missing_does_not_stop_the_others(bench, monkeypatch):
     from graftwork.core.errors import MissingPackageError
-    from graftwork.imaging.contract import ImageContract
+    from graftwork.imaging.preprocessing.contract import ImageContract
 
     assert bench.train("--folds", 2).code == 0
     own = ImageContract.scan

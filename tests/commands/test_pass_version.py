@@ -6,12 +6,12 @@ import soundfile
 import torch
 from PIL import Image
 
-from graftwork.audio.augmentation import augment as change_clip
 from graftwork.audio.domain import DOMAIN as AUDIO
+from graftwork.audio.preprocessing.augmentation import augment as change_clip
 from graftwork.core.activation_cache.key import PASS_VERSION
 from graftwork.core.model.folding import folded
-from graftwork.imaging.augmentation import augment as change_image
 from graftwork.imaging.domain import DOMAIN as IMAGING
+from graftwork.imaging.preprocessing.augmentation import augment as change_image
 
 SEED = 9
 VALUES = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from graftwork.audio.prints import load_prints
+from graftwork.audio.verification.prints import load_prints
 
 PITCHES_HZ = {"anna": 180, "ben": 260, "cleo": 370, "dora": 520, "emil": 740, "fay": 1040, "gus": 1450, "hal": 2050,
               "ina": 2900, "jon": 4100}  # fmt: skip

@@ -92,3 +92,13 @@ def test_activations_computed_again_move_statistics_once(network):
     assert any("running_mean" in name for name in learnt) == ("CNN" in kind)
     for name, value in kept.adapter.graft.learnt().items():
         torch.testing.assert_close(learnt[name], value, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_on_a_gpu_equal_runs_give_equal_bytes_attention_and_volumes_too(network, strategy):
+    _, backbone, examples = network
+    recipe = Recipe(epochs=2, batch_size=5, device="cuda", precision="bf16", workers=0, augment="off", compile="off")
+    one, other = (finetune(backbone, examples, strategy=strategy, recipe=recipe).adapter for _ in range(2))
+    assert all(torch.equal(value, other.graft.learnt()[name]) for name, value in one.graft.learnt().items())
+    assert one.record["training"]["computed"]["precision"] == "bf16"

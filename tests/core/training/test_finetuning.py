@@ -1,5 +1,6 @@
 """From a backbone and a manifest to what was learnt."""
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -193,3 +194,23 @@ def test_a_gpu_trains_in_bf16_and_repeats_itself(backbone, examples, recipe):
     one, other = (finetune(backbone, examples, strategy="full", recipe=half) for _ in range(2))
     assert one.history == other.history
     assert all(torch.equal(value, learnt(other)[name]) for name, value in learnt(one).items())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_updates_do_not_wait_for_the_device(make_backbone, examples, recipe, precision):
+    """A run of three times as many updates an epoch waits as often: at the ends of epochs, not in between."""
+    counts = []
+    for rows in (24, 72):
+        options = replace(recipe, device="cuda", precision=precision, batch_size=4, epochs=2)
+        part = examples.subset([row % len(examples) for row in range(rows)])
+        finetune(make_backbone(dropout=0.0), part, strategy="full", recipe=options)
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                finetune(make_backbone(dropout=0.0), part, strategy="full", recipe=options)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        counts.append(sum("synchroniz" in str(one.message) for one in caught))
+    assert 0 < counts[1] <= counts[0]

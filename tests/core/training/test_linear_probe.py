@@ -168,3 +168,44 @@ def test_a_feature_that_is_nearly_always_zero_does_not_outweigh_the_others_in_a_
     np.testing.assert_allclose(spread[6:], LEAST_SPREAD * usual)
     np.testing.assert_allclose(centre, vectors.mean(0), rtol=1e-4, atol=1e-6)
     assert (standardisation(np.ones((5, 3), np.float32))[1] == 1).all()
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_products_on_a_device_reach_the_solution_of_scikit_learn(classes, balanced):
+    rng = np.random.default_rng(3)
+    data = rng.normal(size=(400, 30))
+    labels = (data[:, :classes] + rng.normal(size=(400, classes))).argmax(1)
+    model = linear_models.Logistic(classes + 1, balanced)  # of one class there is no row
+    for strength in (1e-3, 1.0, 100.0):
+        there = model.solve(torch.from_numpy(data), labels, strength)
+        here = model.solve(data, labels, strength)
+        one, other = (np.exp(data @ weight.T + bias) for weight, bias in (there, here))
+        found, expected = (part / part.sum(1, keepdims=True) for part in (one, other))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        scores = [model.score(torch.from_numpy(data), labels, there), model.score(data, labels, here)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+def test_a_start_near_the_solution_takes_fewer_products(monkeypatch):
+    rng = np.random.default_rng(4)
+    data = torch.from_numpy(rng.normal(size=(300, 20)))
+    labels = (data[:, 0].numpy() + rng.normal(size=300) > 0).astype(int)
+    model, counts = linear_models.Logistic(2, False), []
+    monkeypatch.setattr(torch.nn.functional, "softplus", lambda x: counts.append(1) or torch.log1p(x.exp()))
+    solution = model.fit(data, labels, 1.0, None)
+    cold = len(counts)
+    model.fit(data, labels, 1.0, solution)
+    assert len(counts) - cold < cold / 3
+
+
+@pytest.mark.gpu
+def test_a_gpu_solves_the_probe_that_a_cpu_solves(make_case, monkeypatch):
+    monkeypatch.setattr(probes, "DEVICE_VALUES", 1)
+    vectors, manifest = make_case(300, 40)
+    heads = [Head(40, 3) for _ in range(2)]
+    fits = [fit_probe(head, vectors, manifest, balanced=False, seed=0, device=device)
+            for head, device in zip(heads, ("cpu", "cuda"), strict=True)]  # fmt: skip
+    assert fits[0] == fits[1]
+    found, expected = (outputs(head, vectors).softmax(1) for head in heads)
+    np.testing.assert_allclose(found, expected, atol=1e-4)

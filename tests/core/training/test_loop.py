@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.compute.determinism import Determinism
+from graftwork.core.compute.runtime import Runtime, start_runtime
 from graftwork.core.data.batches import epoch_batches
 from graftwork.core.data.examples import read_examples
 from graftwork.core.errors import OutputError, TrainingError
@@ -502,3 +503,29 @@ def test_a_compiled_network_learns_the_same(make_backbone, examples, recipe):
     plain = finetune(backbone, examples, **options)
     compiled = finetune(backbone, examples, **options | {"recipe": replace(recipe, epochs=1, compile="on")})
     close(learnt(plain), learnt(compiled), 1e-5)
+
+
+def test_a_layer_that_only_some_kernels_compute_alike_is_named_and_learns_on(
+    make_backbone, examples, recipe, monkeypatch, caplog
+):
+    """As on a GPU where torch has no deterministic kernel for a layer: the update is made again without asking."""
+    asked = replace(recipe, epochs=1)
+    whole = finetune(make_backbone(norm=False, dropout=0.0), examples, strategy="full", recipe=asked)
+    backward, refused = Runtime.backward, []
+
+    def refusing(runtime, loss):
+        if runtime.determinism.strict:
+            refused.append(1)
+            raise RuntimeError("max_pool3d_backward does not have a deterministic implementation, but you set …")
+        backward(runtime, loss)
+
+    def strict(recipe):
+        return replace(start_runtime(recipe), determinism=Determinism(True))
+
+    monkeypatch.setattr(Runtime, "backward", refusing)
+    monkeypatch.setattr("graftwork.core.training.finetuning.start_runtime", strict)
+    run = finetune(make_backbone(norm=False, dropout=0.0), examples, strategy="full", recipe=asked)
+    assert len(refused) == 1
+    assert caplog.text.count("max_pool3d_backward has no deterministic form") == 1
+    assert equal_bytes(learnt(whole), learnt(run))
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -1,0 +1,289 @@
+"""Checkpoints in Hugging Face's layout, read and written without transformers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from graftwork.audio.backbones.architecture import Architecture
+from graftwork.audio.backbones.feature_extractor import PREPROCESSOR, SETTINGS_FILES
+from graftwork.audio.backbones.weights import huggingface_names
+from graftwork.audio.preprocessing.contract import AudioContract
+from graftwork.core.errors import (
+    BackboneError,
+    DownloadError,
+    MissingPackageError,
+    OutputError,
+)
+from graftwork.core.files import whole_file, write_json
+
+log = logging.getLogger(__name__)
+
+FAMILIES = ("wav2vec2", "hubert", "wavlm")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+VOCABULARY = "vocab.json"
+TIMEOUT_S = 10
+
+# What the formats mean by a key that is left out: the defaults of transformers' configuration classes.
+DEFAULTS: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "hidden_dropout": 0.1,
+    "activation_dropout": 0.1,
+    "attention_dropout": 0.1,
+    "feat_proj_dropout": 0.0,
+    "feat_proj_layer_norm": True,
+    "layerdrop": 0.1,
+    "layer_norm_eps": 1e-5,
+    "feat_extract_norm": "group",
+    "conv_dim": (512,) * 7,
+    "conv_stride": (5, 2, 2, 2, 2, 2, 2),
+    "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
+    "conv_bias": False,
+    "num_conv_pos_embeddings": 128,
+    "num_conv_pos_embedding_groups": 16,
+    "do_stable_layer_norm": False,
+    "num_buckets": 320,
+    "max_bucket_distance": 800,
+}
+
+UNSUPPORTED = {
+    "add_adapter": (False, "convolutions that shorten the output (add_adapter)"),
+    "adapter_attn_dim": (None, "adapters for single languages (adapter_attn_dim)"),
+    "conv_pos_batch_norm": (False, "a batch norm in the positional convolution (conv_pos_batch_norm)"),
+    "hidden_act": ("gelu", "another activation than gelu (hidden_act)"),
+    "feat_extract_activation": ("gelu", "another activation than gelu (feat_extract_activation)"),
+}
+"""Settings that change the computation in a way no stage knows: the one value that works, and the meaning."""
+
+
+def architecture_from_config(config: Mapping[str, Any], source: str) -> Architecture:
+    """The network's shape from the content of config.json. Raises BackboneError for what is not supported."""
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise BackboneError(f"{source}: model_type must be one of {', '.join(FAMILIES)}, found {family!r}")
+    for key, (works, meaning) in UNSUPPORTED.items():
+        if config.get(key, works) != works:
+            raise BackboneError(f"{source}: {meaning} is not supported, found {config[key]!r}; use another checkpoint")
+    value = {**DEFAULTS, **{key: config[key] for key in DEFAULTS if key in config}}
+    wrong = [f"{key}: {value[key]!r}" for key, default in DEFAULTS.items() if not _of_kind(value[key], default)]
+    if wrong:
+        raise BackboneError(f"{source}: its config has values that no such network can have ({', '.join(wrong)})")
+    convolutions = [value["conv_dim"], value["conv_kernel"], value["conv_stride"]]
+    if len({len(column) for column in convolutions}) != 1:
+        raise BackboneError(
+            f"{source}: conv_dim, conv_kernel and conv_stride must be of one length, found "
+            f"{', '.join(str(len(column)) for column in convolutions)}"
+        )
+    if value["feat_extract_norm"] not in ("group", "layer"):
+        raise BackboneError(
+            f"{source}: feat_extract_norm must be 'group' or 'layer', found {value['feat_extract_norm']!r}"
+        )
+    for divisor in ("num_attention_heads", "num_conv_pos_embedding_groups"):
+        if value["hidden_size"] % value[divisor]:
+            raise BackboneError(f"{source}: hidden_size must be a multiple of {divisor}, found {value['hidden_size']} "
+                                f"and {value[divisor]}")  # fmt: skip
+    return Architecture(
+        family=family,
+        cnn_norm=value["feat_extract_norm"],
+        cnn_layers=tuple((int(c), int(k), int(s)) for c, k, s in zip(*convolutions, strict=True)),
+        cnn_bias=value["conv_bias"],
+        hidden=int(value["hidden_size"]),
+        layers=int(value["num_hidden_layers"]),
+        heads=int(value["num_attention_heads"]),
+        feed_forward=int(value["intermediate_size"]),
+        position_kernel=int(value["num_conv_pos_embeddings"]),
+        position_groups=int(value["num_conv_pos_embedding_groups"]),
+        norm_first=value["do_stable_layer_norm"],
+        projection_norm=value["feat_proj_layer_norm"],
+        norm_eps=value["layer_norm_eps"],
+        projection_dropout=value["feat_proj_dropout"],
+        attention_dropout=value["attention_dropout"],
+        activation_dropout=value["activation_dropout"],
+        hidden_dropout=value["hidden_dropout"],
+        layer_drop=value["layerdrop"],
+        buckets=int(value["num_buckets"]),
+        max_distance=int(value["max_bucket_distance"]),
+    )
+
+
+def _of_kind(value: Any, default: Any) -> bool:
+    """Whether a value of config.json is of the kind that the default is: sizes above 0, shares from 0 to 1."""
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and bool(value) and all(_of_kind(one, 1) for one in value)
+    if isinstance(default, bool | str):
+        return isinstance(value, type(default))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value > 0 and value == value // 1 if isinstance(default, int) else 0 <= value <= 1
+
+
+def config_of(architecture: Architecture) -> dict[str, Any]:
+    """The inverse of `architecture_from_config`: what config.json says of a network of this shape."""
+    classes = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
+    channels, kernels, strides = zip(*architecture.cnn_layers, strict=True)
+    return {
+        "architectures": [classes[architecture.family]],
+        "model_type": architecture.family,
+        "feat_extract_norm": architecture.cnn_norm,
+        "conv_dim": list(channels),
+        "conv_kernel": list(kernels),
+        "conv_stride": list(strides),
+        "conv_bias": architecture.cnn_bias,
+        "num_feat_extract_layers": len(architecture.cnn_layers),
+        "hidden_size": architecture.hidden,
+        "num_hidden_layers": architecture.layers,
+        "num_attention_heads": architecture.heads,
+        "intermediate_size": architecture.feed_forward,
+        "num_conv_pos_embeddings": architecture.position_kernel,
+        "num_conv_pos_embedding_groups": architecture.position_groups,
+        "do_stable_layer_norm": architecture.norm_first,
+        "feat_proj_layer_norm": architecture.projection_norm,
+        "layer_norm_eps": architecture.norm_eps,
+        "feat_proj_dropout": architecture.projection_dropout,
+        "attention_dropout": architecture.attention_dropout,
+        "activation_dropout": architecture.activation_dropout,
+        "hidden_dropout": architecture.hidden_dropout,
+        "layerdrop": architecture.layer_drop,
+        "hidden_act": "gelu",
+        "feat_extract_activation": "gelu",
+        "num_buckets": architecture.buckets,
+        "max_bucket_distance": architecture.max_distance,
+    }
+
+
+def checkpoint_folder(name: str, needed: Sequence[str] = SETTINGS_FILES) -> Path:
+    """The folder of a checkpoint: `name` itself where it is a local folder, or the hub's cache.
+
+    A hub checkpoint that is in the cache is taken as it is, without asking the hub for a newer one; where none of the
+    `needed` small files is there, as after transformers' AutoModel, the hub is asked for those of the same version.
+    Raises
+    BackboneError for a folder without config.json or an id the hub does not know, DownloadError without a
+    network, MissingPackageError without huggingface_hub.
+    """
+    folder = Path(name).expanduser()
+    if os.path.isdir(folder):
+        if not (folder / "config.json").is_file():
+            found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
+            raise BackboneError(f"hf:{name}: the folder has no config.json, found {found}")
+        return folder
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise BackboneError(f"hf:{name}: no such folder")
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ImportError as error:
+        raise MissingPackageError(
+            f"hf:{name} is not a local folder; fetching it needs huggingface_hub: pip install huggingface_hub"
+        ) from error
+    # The hub's HTTP library changes with its version; that library's errors are the base of the hub's own.
+    no_connection: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__bases__)
+    wanted = ["config.json", *SETTINGS_FILES, VOCABULARY]
+    try:
+        cached = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
+        if (cached / "config.json").is_file() and any((cached / file).is_file() for file in WEIGHT_FILES):
+            if not any((cached / file).is_file() for file in needed):
+                _fetch_small_files(name, cached)
+            return cached
+    except errors.LocalEntryNotFoundError:
+        pass  # not in the cache: fetched below
+    except errors.HFValidationError as error:
+        raise BackboneError(f"hf:{name}: neither a local folder nor an id of the hub ({error})") from error
+    try:
+        # Asked first, because a download would try for half a minute before it gives up on a dead network.
+        there = huggingface_hub.HfApi().model_info(name, timeout=TIMEOUT_S)
+        files = {entry.rfilename for entry in there.siblings or ()}
+        wanted += [file for file in WEIGHT_FILES if file in files][:1]
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
+    except errors.RepositoryNotFoundError as error:
+        raise BackboneError(
+            f"hf:{name}: the hub has no such checkpoint, or not for you; check the id, or give a local folder"
+        ) from error
+    except no_connection as error:
+        raise DownloadError(_offline(name, error)) from error
+
+
+def _fetch_small_files(name: str, cached: Path) -> None:
+    """The small files of the version in the cache, as far as the hub can be reached and has them."""
+    import huggingface_hub
+
+    no_answer: tuple[type[Exception], ...] = (OSError, *huggingface_hub.errors.HfHubHTTPError.__bases__)
+    small = (*SETTINGS_FILES, VOCABULARY)
+    try:
+        there = huggingface_hub.HfApi().model_info(name, revision=cached.name, timeout=TIMEOUT_S)
+        found = [entry.rfilename for entry in there.siblings or () if entry.rfilename in small]
+        if found:
+            huggingface_hub.snapshot_download(name, revision=cached.name, allow_patterns=found)
+    except no_answer as error:
+        reason = str(error).strip().partition("\n")[0]
+        log.warning("hf:%s: of %s none is in the cache, and the hub gave none (%s)", name, ", ".join(small), reason)
+
+
+def _offline(name: str, error: Exception) -> str:
+    from huggingface_hub import constants
+
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"hf:{name} needs config.json and {' or '.join(WEIGHT_FILES)}, which could not be fetched from "
+        f"{constants.ENDPOINT}/{name} ({reason}). Fetch them where there is a network, put them into "
+        "a folder and give hf:FOLDER"
+    )
+
+
+def weights_file(folder: Path) -> Path:
+    """The file of weights in a checkpoint folder. Raises BackboneError where there is none."""
+    for file in WEIGHT_FILES:
+        if (folder / file).is_file():
+            return folder / file
+    parts = sorted(file.name for file in folder.glob("*.index.json"))
+    reason = (
+        f"its weights are split over several files ({parts[0]}), which is not supported; save them as one"
+        if parts
+        else f"expected {' or '.join(WEIGHT_FILES)}, found neither; add one, or give --weights FILE"
+    )
+    raise BackboneError(f"{folder}: {reason}")
+
+
+def write_checkpoint(network: nn.Module, architecture: Architecture, contract: AudioContract, folder: Path) -> None:
+    """A folder that `checkpoint_folder` and transformers' own classes read. It appears whole or not at all.
+
+    Raises OutputError where the folder exists already and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: exists already and is not an empty folder; choose another, or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
+        made = Path(beside) / "checkpoint"
+        write_files(network, architecture, contract, made)
+        made.replace(folder)
+
+
+def write_files(network: nn.Module, architecture: Architecture, contract: AudioContract, folder: Path) -> None:
+    """The files of a checkpoint into a folder of ours; config.json, without which it is none, comes last."""
+    from safetensors.torch import save_file
+
+    preprocessor = {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "do_normalize": contract.normalise == "clip",
+        "sampling_rate": contract.sample_rate_hz,
+        "return_attention_mask": architecture.cnn_norm == "layer",
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with whole_file(folder / "model.safetensors") as beside:
+        # transformers 4 refuses files that do not name their framework.
+        save_file(huggingface_names(tensors), beside, metadata={"format": "pt"})
+    write_json(folder / PREPROCESSOR, preprocessor)
+    write_json(folder / "config.json", config_of(architecture))

@@ -1,0 +1,168 @@
+"""What an audio backbone takes: sample rate, normalisation, shortest and longest clip."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from graftwork.audio.preprocessing.voice_activity import trim_silence
+from graftwork.audio.sound.memory import MemoryNeed, refuse_too_long
+from graftwork.audio.sound.waveform import duration_of, read_waveform
+from graftwork.core.data.content import split_span
+from graftwork.core.data.spans import span_problem
+from graftwork.core.data.windows import windows_of
+from graftwork.core.errors import ContractError, SettingsError
+from graftwork.core.types import Features
+
+Normalisation = Literal["clip", "none"]
+OnOff = Literal["on", "off"]
+Longer = Literal["crop", "refuse"]
+
+
+@dataclass(frozen=True)
+class AudioContract:
+    """How a sound file becomes what a network of the wav2vec 2.0 family was trained on.
+
+    sample_rate_hz: files of another rate are resampled.
+    normalise: "clip" brings every clip to zero mean and unit variance over its own samples, before any
+    padding; "none" leaves the amplitude as it was recorded.
+    shortest_samples: what the network needs for one frame; a shorter clip gets zeros at its end.
+    max_seconds: a longer clip is cropped to its middle; None keeps everything.
+    window_seconds: a longer recording is learnt from, and judged, in windows of this length; None for whole clips.
+    window_overlap: share of a window that it has in common with the next one.
+    trim_silence: "on" cuts off what comes before the first and behind the last speech, before anything is cropped.
+    longer: "refuse" makes of a clip beyond max_seconds an error, for text: a transcript belongs to the whole clip.
+    memory: what a clip takes in the network; None where that is not known. Both follow from the backbone, and are not
+    kept in JSON.
+    """
+
+    sample_rate_hz: int = 16000
+    normalise: Normalisation = "none"
+    shortest_samples: int = 400
+    max_seconds: float | None = None
+    window_seconds: float | None = None
+    window_overlap: float = 0.5
+    trim_silence: OnOff = "off"
+    longer: Longer = "crop"
+    memory: MemoryNeed | None = None
+
+    def __post_init__(self) -> None:
+        if self.normalise not in get_args(Normalisation):
+            raise SettingsError(f"normalise must be one of {get_args(Normalisation)}, found {self.normalise!r}")
+        if self.sample_rate_hz <= 0 or self.shortest_samples <= 0:
+            raise SettingsError(
+                f"sample_rate_hz and shortest_samples must be above 0, found {self.sample_rate_hz} "
+                f"and {self.shortest_samples}"
+            )
+        if self.max_seconds is not None and not self.max_seconds * self.sample_rate_hz >= self.shortest_samples:
+            raise SettingsError(
+                f"max_seconds must be at least {self.shortest_samples / self.sample_rate_hz:g} s, the "
+                f"shortest clip that the network takes; found {self.max_seconds}"
+            )
+
+        if self.window_seconds is not None:
+            if self.max_seconds is not None:
+                raise SettingsError("max_seconds crops what window_seconds would cut into windows: give one of them")
+            if not self.window_seconds * self.sample_rate_hz >= self.shortest_samples:
+                raise SettingsError(
+                    f"window_seconds must be at least {self.shortest_samples / self.sample_rate_hz:g} s, found "
+                    f"{self.window_seconds}"
+                )
+        if self.trim_silence not in get_args(OnOff):
+            raise SettingsError(f"trim_silence must be one of {get_args(OnOff)}, found {self.trim_silence!r}")
+        if self.trim_silence == "on" and self.window_seconds is not None:
+            raise SettingsError("trim_silence shortens clips, window_seconds counts their seconds: give one of them")
+        if not 0 <= self.window_overlap < 1:
+            raise SettingsError(f"window_overlap must be at least 0 and below 1, found {self.window_overlap}")
+
+    def windows(self, path: str) -> list[str]:
+        """The windows of a recording by name; itself where it is short, cannot be read, or is not to be cut."""
+        if self.window_seconds is None:
+            return [path]
+        span = split_span(path)
+        duration_s = duration_of(path if span is None else span[0])
+        if duration_s is not None and span is not None:
+            # Seconds that cannot be meant are refused where they are read.
+            duration_s = min(span[2], duration_s) - span[1] if span_problem(path) is None else None
+        return [path] if duration_s is None else windows_of(path, duration_s, self.window_seconds, self.window_overlap)
+
+    def read(self, path: str | Path) -> Tensor:
+        """One clip: (samples,), float32, trimmed, cropped, resampled, normalised and long enough for one frame.
+
+        Raises UnreadableError, naming the file, and ContractError for a longer clip that must not be cropped, or that
+        does not fit into memory.
+        """
+        trims = self.trim_silence == "on"
+        crops = self.longer == "crop"
+        samples = read_waveform(path, self.sample_rate_hz, self.max_seconds if crops and not trims else None)
+        if trims:
+            samples = trim_silence(samples, self.sample_rate_hz, path)
+        # The resampler may leave a sample too many.
+        if not crops and self.max_seconds is not None and self.seconds(samples[1:]) > self.max_seconds:
+            raise ContractError(
+                f"{path}: has {self.seconds(samples):.2f} s, more than --max-seconds {self.max_seconds:g}: its words "
+                "belong to the whole clip, so it is not cropped; cut it where words end, or train with more"
+            )
+        if self.max_seconds is not None:
+            # Rounding in the resampler may leave one sample too many; trimmed clips are not cropped yet.
+            most = round(self.max_seconds * self.sample_rate_hz)
+            start = (len(samples) - most) // 2 if trims and len(samples) > most else 0
+            samples = samples[start : start + most]
+        if self.memory is not None:
+            refuse_too_long(path, self.seconds(samples), self.memory.of(len(samples)))
+        if self.normalise == "clip":
+            samples = normalise_clip(samples)
+        missing = self.shortest_samples - len(samples)
+        return torch.nn.functional.pad(samples, (0, missing)) if missing > 0 else samples
+
+    def collate(self, examples: Sequence[Tensor]) -> Features:
+        """Clips (samples,) as one batch: values (batch, time) with zeros after each clip, and their lengths.
+
+        Raises ContractError for an example that is not one-dimensional or is shorter than `shortest_samples`.
+        """
+        for index, example in enumerate(examples):
+            if example.ndim != 1 or len(example) < self.shortest_samples:
+                raise ContractError(
+                    f"example {index} of the batch: expected (samples,) with at least "
+                    f"{self.shortest_samples} samples, found shape {tuple(example.shape)}"
+                )
+        lengths = torch.tensor([len(example) for example in examples], dtype=torch.int64)
+        return Features(pad_sequence(list(examples), batch_first=True), lengths)
+
+    def seconds(self, example: Tensor) -> float:
+        """Duration of a clip (samples,)."""
+        return len(example) / self.sample_rate_hz
+
+    def blank(self) -> Tensor:
+        """Silence (samples,), long enough for four frames: the shortest gives a single one."""
+        return torch.zeros(4 * self.shortest_samples)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _kept_fields()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> AudioContract:
+        """The contract that `to_json` described. Raises ContractError for missing or unknown entries."""
+        expected = set(_kept_fields())
+        if set(values) != expected:
+            raise ContractError(f"an audio contract has the entries {sorted(expected)}, found {sorted(values)}")
+        return cls(**values)
+
+
+def _kept_fields() -> list[str]:
+    return [field.name for field in dataclasses.fields(AudioContract) if field.name not in ("longer", "memory")]
+
+
+def normalise_clip(samples: Tensor) -> Tensor:
+    """Zero mean and unit variance over all of `samples` (samples,).
+
+    The variance is the population's, with the 1e-7 that Hugging Face's Wav2Vec2FeatureExtractor adds.
+    """
+    return (samples - samples.mean()) / torch.sqrt(samples.var(unbiased=False) + 1e-7)

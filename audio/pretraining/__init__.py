@@ -1,0 +1,1 @@
+"""Learning from speech without transcripts."""

@@ -1,0 +1,48 @@
+"""The verb `transcribe` of the audio command line."""
+
+# Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verb.
+from collections.abc import Callable
+from typing import Any, Literal
+
+from graftwork.core.cli import options as o
+from graftwork.core.domain import Domain
+
+
+def transcribe_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+    """Name, command and help of `transcribe`."""
+
+    def transcribe(**options: Any) -> None:
+        from pathlib import Path
+
+        from graftwork.audio.recognition.recogniser import transcribe_files
+        from graftwork.core.files import whole_file
+
+        table = transcribe_files(domain, options["run"], options["inputs"], weights=options["weights"],
+                                 decoder=options["decoder"], batch_size=options["batch_size"],
+                                 device=options["device"])  # fmt: skip
+        if options["json"]:
+            print(table.to_json(orient="records", indent=2, force_ascii=False))
+        elif options["out"] is not None:
+            with whole_file(Path(options["out"])) as beside:
+                table.to_csv(beside, index=False)
+            print(f"{len(table)} transcripts: {options['out']}")
+        else:
+            print(table.to_csv(index=False), end="")
+
+    return (
+        "transcribe",
+        o.with_parameters(
+            transcribe,
+            o.argument("run", str, "Folder that train wrote for a text target, or hf:… with a head for text."),
+            o.argument("inputs", list[str], "Files, patterns, or tables with a column `path`."),
+            o.option("decoder", Literal["greedy", "beam"], "greedy", "greedy: the most probable class of every frame; "
+                     "beam: the most probable text, all its paths taken together."),
+            o.option("out", str | None, None, "CSV file to write; by default the table goes to stdout.", show=False),
+            o.WEIGHTS,
+            o.BATCH_SIZE,
+            o.DEVICE,
+            o.JSON,
+        ),
+        "Write down what is said in new clips. Files that cannot be read have an `error` instead.\n\n"
+        f"Example: `graftwork-{domain.name} transcribe runs/words new/*.wav`",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Who speaks: embeddings, enrolled speakers, trials, and what scores are worth."""

@@ -1,0 +1,1 @@
+"""Pretrained image networks as stages, by the source that they come from, and their weights."""

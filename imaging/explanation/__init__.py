@@ -1,0 +1,1 @@
+"""Where in a scan an adapter finds what it says."""

@@ -1,0 +1,74 @@
+"""Saliency as people would rather see it: laid over the picture, or over three slices through the strongest place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.files import whole_file
+from graftwork.imaging.explanation.saliency import Saliency
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WINDOW_PERCENT = (0.5, 99.5)
+"""Quantiles of a scan between which its grey values are spread."""
+
+PLANES = ("axial", "coronal", "sagittal")
+"""Slices across depth, height and width of a volume in RAS order."""
+
+
+def draw_saliency(place: Path, found: Saliency) -> None:
+    """Writes a PNG: a picture beside itself under the map; of a volume three slices, through the strongest place.
+
+    Volumes in RAS order are drawn with the head and the front upwards, the patient's right to the right. Raises
+    OutputError where it cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    flat = found.values.ndim == 2
+    figure = Figure(figsize=(7, 3.9) if flat else (10, 3.9), layout="constrained")
+    panels = figure.subplots(1, 2 if flat else 3)
+    if flat:
+        for axes in panels:
+            _draw(axes, found, None)
+        _lay_over(panels[1], found.values)
+    else:
+        for axis, axes in enumerate(panels):
+            _draw(axes, found, axis)
+            _lay_over(axes, np.take(found.values, found.strongest[axis], axis), _aspect(found, axis))
+    figure.suptitle(f"what raises {found.output} ({found.prediction:.3g}), by {found.stage}")
+    with whole_file(place) as beside:
+        # Without metadata the same numbers are the same bytes.
+        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+
+
+def _draw(axes: Axes, found: Saliency, axis: int | None) -> None:
+    """The scan in grey, or in its colours; of a volume the slice across an axis, at the strongest place."""
+    shown: NDArray[Any] = found.scan.values
+    low, high = np.percentile(shown, WINDOW_PERCENT) if found.scan.full_range is None else found.scan.full_range
+    shown = np.clip((shown - low) / max(high - low, 1e-12), 0, 1)
+    aspect = None
+    if axis is not None:
+        shown = np.take(shown, found.strongest[axis], axis + 1)
+        aspect = _aspect(found, axis)
+        oriented = found.scan.affine is not None
+        axes.set_title(f"{PLANES[axis] if oriented else 'slice'} {found.strongest[axis]}", fontsize="medium")
+    picture = np.moveaxis(shown, 0, -1) if found.scan.rgb else shown[0]
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, origin="upper" if axis is None else "lower", aspect=aspect)
+    axes.set_axis_off()
+
+
+def _lay_over(axes: Axes, values: NDArray[np.float32], aspect: float | None = None) -> None:
+    axes.imshow(values, cmap="inferno", vmin=0, vmax=1, alpha=0.65 * values, interpolation="nearest",
+                origin="upper" if aspect is None else "lower", aspect=aspect)  # fmt: skip
+
+
+def _aspect(found: Saliency, axis: int) -> float:
+    """Height of a voxel relative to its width in the slice across an axis."""
+    spacing = found.scan.spacing_mm or (1.0, 1.0, 1.0)
+    down, across = (length for place, length in enumerate(spacing) if place != axis)
+    return down / across

@@ -1,0 +1,50 @@
+"""The verb `export` of the imaging command line."""
+
+# Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verb.
+from collections.abc import Callable
+from inspect import Parameter
+from pathlib import Path
+from typing import Any, Literal
+
+from graftwork.core.cli import options as o
+from graftwork.core.cli.commands import RUN
+from graftwork.core.domain import Domain
+
+
+def export_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+    """Name, command and help of `export`."""
+
+    def export(**options: Any) -> None:
+        from graftwork.core.errors import OutputError
+        from graftwork.core.model.adapter import CARD, open_adapter
+
+        place = Path(options["out"])
+        if options["format"] == "onnx" and place.is_dir():
+            raise OutputError(f"{place}: --out must be a file for onnx, this is a folder")
+        adapter = open_adapter(options["run"], domain, options["weights"])
+        if options["format"] == "onnx":
+            from graftwork.imaging.export.onnx import export_onnx
+
+            difference = export_onnx(adapter, place)
+            print(f"ONNX: {place}; onnxruntime's outputs differ by at most {difference:.1g}")
+        else:
+            from graftwork.imaging.export.monai_bundle import export_bundle
+
+            card = Path(options["run"]) / CARD
+            export_bundle(adapter, place, card.read_text(encoding="utf-8") if card.is_file() else None)
+            print(f"MONAI bundle: {place}; docs/README.md says how to run it")
+
+    return (
+        "export",
+        o.with_parameters(
+            export,
+            RUN,
+            o.option("format", Literal["onnx", "monai-bundle"], Parameter.empty, "What to write: a file that "
+                     "onnxruntime runs, or a folder that MONAI runs.", show=False),
+            o.option("out", str, Parameter.empty, "File (onnx) or folder (monai-bundle) to write."),
+            o.WEIGHTS,
+        ),
+        "Write an adapter and its backbone as one network for other programs. LoRA is merged into ONNX, and the "
+        "outputs are compared before the file is kept.\n\n"
+        f"Example: `graftwork-{domain.name} export runs/first --format onnx --out first.onnx`",
+    )  # fmt: skip

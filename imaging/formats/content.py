@@ -1,0 +1,54 @@
+"""What is in scans once they are decoded, as digests: the same pixels under other bytes are the same scan.
+
+A PNG that was saved with another compression, a DICOM file that was exported twice and a NIfTI file with and without
+gzip hold other bytes, and would be in training and test at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+
+from graftwork.core.data.content import content_digests
+from graftwork.core.errors import MissingPackageError, UnreadableError
+from graftwork.core.progress import progress
+from graftwork.imaging.formats.orientation import plane_of
+from graftwork.imaging.formats.scan_files import read_scan
+
+
+def decoded_digests(paths: Sequence[str]) -> list[str]:
+    """SHA-256 of the values and the shape of every scan, in the order given, whatever kind of file it lies in.
+
+    A grey picture in three equal channels is one in one channel; a volume of one slice is a slice. What cannot be
+    decoded has the digest of its bytes: reading it for training says why. Raises UnreadableError for the first file
+    whose bytes cannot be read.
+    """
+    of_bytes = content_digests(paths)
+    found = []
+    with progress("comparing scans", len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for digest in pool.map(_decoded, paths, of_bytes):
+            found.append(digest)
+            advance(1, "")
+    return found
+
+
+@lru_cache(maxsize=1 << 18)
+def _decoded(path: str, of_bytes: str) -> str:
+    """Remembered for as long as the file has these bytes: folds ask for the same files again and again."""
+    try:
+        scan = read_scan(path)
+    except (UnreadableError, MissingPackageError):
+        return of_bytes
+    if len(scan.spatial_shape) == 3 and 1 in scan.spatial_shape:
+        scan = plane_of(scan)
+    values = scan.values
+    if len(values) == 3 and (values[1:] == values[0]).all():
+        values = values[:1]
+    total = hashlib.sha256(str(values.shape).encode())
+    total.update(np.ascontiguousarray(values + np.float32(0)).data)  # -0 is 0
+    return total.hexdigest()

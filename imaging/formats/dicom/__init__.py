@@ -1,0 +1,1 @@
+"""DICOM: single images, series, segmentations. Nothing about a patient leaves these files."""

@@ -1,0 +1,1 @@
+"""Masks: read beside their images, learnt in patches, predicted for whole scans, measured, drawn and written."""

@@ -1,0 +1,152 @@
+"""Masks in files: read as the classes of an image's voxels, and written in the geometry of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.data.content import image_of, mask_of
+from graftwork.core.errors import ContractError, SettingsError, UnreadableError
+from graftwork.core.progress import progress
+from graftwork.imaging.formats.scan_files import read_scan
+from graftwork.imaging.scan import Scan
+from graftwork.imaging.segmentation.mask_placement import MaskOrder, on_scan
+from graftwork.imaging.segmentation.mask_values import Gradients, Palettes, check_lossless, read_mask_file
+
+ROUNDING = 1e-3
+"""Masks that went through floating point hold 0.99999997 for 1."""
+
+
+MOST_IN_PICTURE = 2**16 - 1
+
+MOST_NAMED = 50
+"""Masks that an error lists."""
+
+MOST_VALUES = 256
+"""A file with more is no mask, but an image that was named as one."""
+
+
+OtherValues = Literal["refuse", "background", "nearest"]
+"""What a mask's values are that nobody named: refused, background, or the nearer of two that are named."""
+
+
+def mask_values(
+    paths: Sequence[str], order: MaskOrder = "place", other_values: OtherValues = "refuse"
+) -> list[tuple[int, ...]]:
+    """The values, ascending, that every mask holds; one named with its image, `image#mask=mask`, is compared with it.
+    order: see `on_scan`. other_values: "nearest" lets values pass that compression and smoothing make up.
+
+    Raises UnreadableError that lists all that cannot be read, have another shape or geometry than their image, or hold
+    values that lossy compression made up; and where the values of all together are those of images or smoothed masks.
+    """
+    found: list[tuple[int, ...]] = []
+    wrong = []
+    gradients, palettes = Gradients(), Palettes()
+    with progress("reading masks", len(paths)) as advance:
+        for path in paths:
+            try:
+                found.append(_held(path, order, None if other_values == "nearest" else gradients, palettes))
+            except (UnreadableError, ContractError) as error:
+                wrong.append(str(error))
+            advance(1, "")
+    if wrong:
+        more = [] if len(wrong) <= MOST_NAMED else [f"  … and {len(wrong) - MOST_NAMED} more"]
+        count = f"{len(wrong)} of {len(paths)} masks, or their images, cannot be used:"
+        raise UnreadableError("\n".join([count, *(f"  {one}" for one in wrong[:MOST_NAMED]), *more]))
+    gradients.check(mask_of(path) or path for path in paths)
+    return found
+
+
+def read_mask(
+    path: str, scan: Scan, values: Sequence[int], other_values: OtherValues = "refuse", order: MaskOrder = "place"
+) -> NDArray[np.int64]:  # fmt: skip
+    """The class (*spatial) of every voxel of the scan: the place of the mask's value among `values`; what is not among
+    them is refused, background (the first), or the nearest of them. order: see `on_scan`.
+
+    Raises ContractError for another shape or geometry than the scan's, or values that are refused; UnreadableError for
+    values that are no whole numbers.
+    """
+    mask, lossy, _ = read_mask_file(path)
+    if lossy and other_values != "nearest":
+        check_lossless(np.unique(_whole_numbers(mask)), path)
+    stored = _fitting(mask, scan, order)
+    ranks = np.argsort(values)
+    known = np.asarray(values)[ranks]
+    places = np.minimum(np.searchsorted(known, stored), len(known) - 1)
+    wrong = known[places] != stored
+    found: NDArray[np.int64] = ranks[places]
+    if other_values == "background":
+        found[wrong] = 0
+    elif other_values == "nearest":
+        # What lies in the middle is the higher one.
+        found[wrong] = ranks[np.searchsorted((known[1:] + known[:-1]) / 2, stored[wrong], side="right")]
+    elif wrong.any():
+        strange = np.unique(stored[wrong]).tolist()
+        raise ContractError(f"{path}: holds the values {', '.join(map(str, strange[:10]))}, and masks here have "
+                            f"{', '.join(map(str, values))} (--mask-values); --other-values background takes others "
+                            "for background")  # fmt: skip
+    return found
+
+
+def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], scan: Scan) -> None:
+    """The class (*spatial) of every voxel of the scan as the values of masks, into a file whose ending says its kind.
+
+    A picture's mask is a PNG; all others are NIfTI, in the geometry of the file that the scan was read from: its axes,
+    affine and codes where that is NIfTI, else RAS. Raises SettingsError for values that a picture cannot hold.
+    """
+    stored = np.asarray(values)[classes]
+    stored = stored.astype(np.uint8 if max(values) < 256 else np.int32)
+    if beside.suffix == ".png":
+        from PIL import Image
+
+        if max(values) > MOST_IN_PICTURE:
+            raise SettingsError(f"a picture holds values up to {MOST_IN_PICTURE}, and masks here have {max(values)}")
+        Image.fromarray(stored if max(values) < 256 else stored.astype(np.uint16)).save(beside)
+        return
+    from graftwork.imaging.formats.volume_output import volume_bytes
+
+    beside.write_bytes(volume_bytes(stored, scan))
+
+
+def _held(path: str, order: MaskOrder, gradients: Gradients | None, palettes: Palettes) -> tuple[int, ...]:
+    """The values in a mask, or in the mask of `image#mask=mask` once it has been compared with its image."""
+    mask = mask_of(path) or path
+    scan, lossy, colours = read_mask_file(mask)
+    palettes.add(colours, mask)
+    stored = _whole_numbers(scan) if mask == path else _fitting(scan, read_scan(image_of(path)), order)
+    values = np.unique(stored)
+    if len(values) > MOST_VALUES:
+        raise UnreadableError(f"{mask}: holds {len(values)} different values: is it a mask?")
+    if gradients is not None:
+        if lossy:
+            check_lossless(values, mask)
+        gradients.add(stored, values)
+    return tuple(values.tolist())
+
+
+def _fitting(mask: Scan, scan: Scan, order: MaskOrder) -> NDArray[np.int64]:
+    """The mask's values (*spatial) at the scan's voxels. Raises ContractError for another shape or geometry."""
+    whole = replace(mask, values=_whole_numbers(mask)[None].astype(np.float32))
+    found: NDArray[np.int64] = on_scan(whole, scan, order).astype(np.int64)
+    return found
+
+
+def _whole_numbers(mask: Scan) -> NDArray[np.int64]:
+    """(*spatial). Raises UnreadableError for several channels that differ, and for values that are no whole numbers."""
+    if mask.channels > 1 and (mask.values != mask.values[:1]).any():
+        raise UnreadableError(f"{mask.path}: has {mask.channels} channels; a mask has one, the class of every voxel; "
+                              "save colours as numbers of classes")  # fmt: skip
+    values = mask.values[0]
+    rounded = np.rint(values)
+    with np.errstate(invalid="ignore"):
+        wrong = ~(np.abs(values - rounded) <= ROUNDING) | (rounded < 0)
+    if wrong.any():
+        raise UnreadableError(f"{mask.path}: {int(wrong.sum())} of {wrong.size} values are no whole numbers of at "
+                              f"least 0, as {float(values[wrong][0]):g}: is it a mask?")  # fmt: skip
+    whole: NDArray[np.int64] = rounded.astype(np.int64)
+    return whole

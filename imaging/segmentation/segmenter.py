@@ -1,0 +1,145 @@
+"""Whole scans through a network that takes patches: their masks, measured, drawn and written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graftwork.core.data.content import image_of, mask_of
+from graftwork.core.errors import ContractError
+from graftwork.imaging.formats.output_names import mask_names
+from graftwork.imaging.preprocessing.contract import resize
+from graftwork.imaging.scan import Scan
+from graftwork.imaging.segmentation.mask_contract import MaskContract
+from graftwork.imaging.segmentation.mask_files import write_mask
+from graftwork.imaging.segmentation.surface_metrics import measure_masks
+
+Run = Callable[[Tensor], Tensor]
+
+CPU = torch.device("cpu")
+
+DEVICE_SHARE = 0.25
+"""Largest share of a GPU's free memory that the logits of a whole scan and what is made of them may fill there. Put
+together on an H100, those of 256^3 voxels took 0.5 s; on the CPU, to which every patch is then copied, 3.2 s."""
+
+WINDOW_VOXELS = 2**21
+"""Voxels that go through the network together, unless a single patch has more: small patches keep a GPU busy only in
+numbers, large ones fill the memory one by one."""
+
+
+@dataclass(frozen=True)
+class PatchSegmenter:
+    """Masks of whole scans by a network that takes patches, as `contract` reads them.
+
+    run, in what follows: patches (batch, channels, *size) on the CPU or on `device` -> logits (batch, classes, *size)
+    there.
+    """
+
+    contract: MaskContract
+
+    def predict(self, scan: Scan, run: Run, device: torch.device = CPU) -> NDArray[np.int64]:
+        """The likeliest class (*spatial) of every voxel of the scan, as it was read.
+
+        Larger scans are covered by overlapping patches whose logits are weighted by a Gaussian about their centres
+        (Isensee et al. 2021, through MONAI).
+        """
+        contract = self.contract
+        image = contract.prepared(scan)
+        spatial = image.shape[1:]
+        padded = contract.padded(image)
+        padded = padded.to(_place(padded, len(contract.values), device))
+        if contract.is_patch(padded):
+            logits = run(padded[None])[0]
+        else:
+            from monai.inferers import sliding_window_inference
+
+            together = max(1, WINDOW_VOXELS // math.prod(contract.size))
+            found = sliding_window_inference(padded[None], contract.size, together, run, contract.overlap,
+                                             mode="gaussian")  # fmt: skip
+            logits = torch.as_tensor(found)[0]
+        margins = contract.margins(spatial)[::-1]
+        inside = [slice(margins[2 * axis + 1], margins[2 * axis + 1] + length) for axis, length in enumerate(spatial)]
+        chances = logits[(slice(None), *inside)]
+        if tuple(chances.shape[1:]) != scan.spatial_shape:
+            chances = chances.softmax(0)
+        classes = _likeliest(chances, scan.spatial_shape)
+        return _largest_components(classes, len(contract.values)) if contract.largest_component else classes
+
+    def scores(self, path: str, run: Run, device: torch.device = CPU) -> NDArray[np.float64]:
+        """What the predicted mask of `image#mask=mask` is worth at the image's own voxels; see `measure_masks`."""
+        scan = self.contract.image.scan(image_of(path))
+        mask = mask_of(path)
+        if mask is None:
+            raise ContractError(f"{path}: has no mask to be judged by")
+        truth = self.contract.truth(mask, scan)
+        found = self.predict(scan, run, device)
+        return measure_masks(truth, found, len(self.contract.values), scan.spacing_mm)
+
+    def draw(self, cases: Sequence[tuple[str, str]], run: Run, beside: Path, device: torch.device = CPU) -> None:
+        """Draws the true and the predicted mask of every `image#mask=mask`, under its title."""
+        from graftwork.imaging.segmentation.overlays import draw_masks
+
+        drawn = []
+        for title, path in cases:
+            scan = self.contract.image.scan(image_of(path))
+            truth = self.contract.truth(str(mask_of(path)), scan)
+            drawn.append((title, scan, truth, self.predict(scan, run, device)))
+        draw_masks(beside, drawn, self.contract.labels)
+
+    def names(self, paths: Sequence[str]) -> list[str]:
+        """The files of predicted masks: PNG for pictures, NIfTI for everything else."""
+        return mask_names(paths)
+
+    def segment(self, path: str, run: Run, beside: Path, device: torch.device = CPU) -> dict[str, float]:
+        """Writes the predicted mask; returns the size of every class but the background, in mm3 (mm2 for pictures), or
+        in pixels where the file does not say its spacing."""
+        contract = self.contract
+        scan = contract.image.scan(image_of(path))
+        classes = self.predict(scan, run, device)
+        write_mask(beside, classes, contract.values, scan)
+        unit = "pixels" if scan.spacing_mm is None else f"mm{len(scan.spacing_mm)}"
+        size = 1.0 if scan.spacing_mm is None else float(np.prod(scan.spacing_mm))
+        counts = np.bincount(classes.ravel(), minlength=len(contract.values)) * size
+        return {f"{unit}_{label}": float(counts[place]) for place, label in enumerate(contract.labels) if place}
+
+
+def _place(image: Tensor, classes: int, device: torch.device) -> torch.device:
+    """Where a whole image (channels, *spatial) is put together: on a GPU, if that leaves memory for the network."""
+    if device.type != "cuda":
+        return CPU
+    # Their sum, the weights, and one of both resized to the scan's own grid.
+    needed = 3 * (classes + 1) * image[0].numel() * image.element_size()
+    return device if needed < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0] else CPU
+
+
+def _likeliest(maps: Tensor, size: Sequence[int]) -> NDArray[np.int64]:
+    """The number (*size) of the highest of the maps (classes, *spatial) once they are of that size: one at a time, as
+    all of them at the size of a large CT would fill the memory."""
+    best = resize(maps[:1], size)[0]
+    classes = torch.zeros(tuple(size), dtype=torch.int64, device=maps.device)
+    for number in range(1, len(maps)):
+        own = resize(maps[number : number + 1], size)[0]
+        higher = own > best
+        classes[higher] = number
+        best = torch.where(higher, own, best)
+    found: NDArray[np.int64] = classes.cpu().numpy()
+    return found
+
+
+def _largest_components(classes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The same with background in place of all but the largest connected piece (by faces) of every class."""
+    from scipy.ndimage import label
+
+    kept = np.zeros_like(classes)
+    for number in range(1, count):
+        pieces, found = label(classes == number)
+        if found:
+            kept[pieces == np.bincount(pieces.ravel())[1:].argmax() + 1] = number
+    return kept
