@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import mean_squared_error
 
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.splits import fold_numbers
 from graftwork.core.errors import SettingsError
 from graftwork.core.model.heads import Head
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import ORDINAL, REGRESSION, SINGLE_LABEL
 from graftwork.core.tasks.linear_models import CumulativeLogit, balanced_weights
-from graftwork.core.training.linear_probe import fit_probe, standardisation
+from graftwork.core.training.linear_probe import STRENGTHS, fit_probe, standardisation
 from graftwork.core.training.optimiser import row_weights
 
 
@@ -144,3 +146,28 @@ def test_weights_follow_their_rows_and_tell_runs_apart(rows: Any) -> None:
     known = manifest.fingerprints()
     assert known.keys() - plain.fingerprints().keys() == {"weights"}
     assert known["weights"] != manifest.subset(np.arange(60)[::-1]).fingerprints()["weights"]
+
+
+def test_the_strength_is_chosen_by_weighted_rows(rows: Any) -> None:
+    vectors, _, _, paths = rows
+    generator = np.random.default_rng(2)
+    # Half of the rows follow a line, the other half nothing at all.
+    follows = np.arange(60) % 2 == 0
+    y = np.where(follows, vectors @ np.arange(1.0, 6.0), generator.normal(0, 20, 60))
+    chosen = {}
+    for name, weights in (("line", np.where(follows, 1.0, 1e-3)), ("noise", np.where(follows, 1e-3, 1.0))):
+        manifest = Manifest("", paths, REGRESSION, "y", (), y, weights=tuple(weights))
+        (chosen[name],) = fit_probe(Head(5, 1).eval(), vectors, manifest, balanced=False, seed=0).strengths
+        folds = fold_numbers(REGRESSION.strata(y), manifest.units(), 5, 0)
+        centre, spread = standardisation(vectors, weights)
+        data, scores = (vectors - centre) / spread, []
+        for strength in STRENGTHS:
+            errors = []
+            for fold in range(5):
+                inside, outside = folds != fold, folds == fold
+                model = Ridge(alpha=1 / strength).fit(data[inside], y[inside], sample_weight=weights[inside])
+                found = model.predict(data[outside])
+                errors.append(mean_squared_error(y[outside], found, sample_weight=weights[outside]))
+            scores.append(-np.mean(errors))
+        assert chosen[name] == STRENGTHS[int(np.argmax(scores))]
+    assert chosen["noise"] < chosen["line"]
