@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from graftwork.audio.backbones.loading import list_backbones, load_backbone, new_backbone, save_backbone
-    from graftwork.audio.classifier import ClipClassifier
+    from graftwork.audio.classifier import ClipClassifier, ClipFeatures, ClipRegressor
     from graftwork.audio.domain import DOMAIN
     from graftwork.audio.manifest import load_adapter, read_manifest
     from graftwork.audio.preprocessing.augmentation import augment
@@ -25,6 +25,8 @@ __all__ = [
     "SUFFIXES",
     "AudioContract",
     "ClipClassifier",
+    "ClipFeatures",
+    "ClipRegressor",
     "Pretraining",
     "all_pairs",
     "augment",
@@ -45,6 +47,8 @@ __all__ = [
 
 _HOMES = {
     "ClipClassifier": "classifier",
+    "ClipFeatures": "classifier",
+    "ClipRegressor": "classifier",
     "Pretraining": "pretraining.loop",
     "pretrain": "pretraining.loop",
     "evaluate_scores": "verification.scoring",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graftwork.imaging.backbones.custom import backbone_from_module
     from graftwork.imaging.backbones.loading import list_backbones, load_backbone
-    from graftwork.imaging.classifier import ImageClassifier
+    from graftwork.imaging.classifier import ImageClassifier, ImageFeatures, ImageRegressor
     from graftwork.imaging.domain import DOMAIN
     from graftwork.imaging.explanation.saliency import Saliency, explain
     from graftwork.imaging.formats.scan_files import read_scan
@@ -23,6 +23,8 @@ __all__ = [
     "SUFFIXES",
     "ImageClassifier",
     "ImageContract",
+    "ImageFeatures",
+    "ImageRegressor",
     "MaskContract",
     "Saliency",
     "Scan",
@@ -38,6 +40,8 @@ __all__ = [
 
 _HOMES = {
     "ImageClassifier": "classifier",
+    "ImageFeatures": "classifier",
+    "ImageRegressor": "classifier",
     "DOMAIN": "domain",
     "load_adapter": "manifest",
     "read_manifest": "manifest",

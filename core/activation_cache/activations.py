@@ -47,23 +47,26 @@ def run_frozen_stages(
     runtime: Runtime,
     recipe: Recipe,
     augment: Augment | None = None,
+    *,
+    add: bool = True,
 ) -> Examples | None:
     """The examples after stages 0 up to `stop`; None, and a message, where these cannot be kept.
 
     With `augment`, every example has as many changed views as the recipe says. Examples that have been that far
     already are returned as they are. What a store holds already is not computed again; with several processes
     each computes its share. Vectors and frames, after all stages, are kept in memory where there is no store.
+    add: whether the store gets what it has not; else it is only looked into, and serves all examples or none.
     """
     if examples.stage >= stop:
         return examples
     views = 1 if augment is None else view_count(recipe)
     work = Pass(backbone, examples, stop, runtime, recipe, augment, max(views, 1))
     if recipe.views != 0 and examples.stage == 0:
-        found = _from_store(work)
+        found = _from_store(work, add)
         if found is not None:
             return found
     if stop < len(backbone.stages) or backbone.stages[-1].name == MAPS:
-        if recipe.views != 0:
+        if recipe.views != 0 and add:
             log.info("the %d frozen stages run anew in every epoch", stop)
         return None
     return _in_memory(work)
@@ -91,8 +94,9 @@ def vectors(examples: Examples) -> np.ndarray[tuple[int, int], np.dtype[np.float
     return torch.stack(list(examples.tensors or ())).float().numpy()
 
 
-def _from_store(work: Pass) -> Examples | None:
-    """The examples out of the store, after what is missing there has been added; None where that cannot be done."""
+def _from_store(work: Pass, add: bool = True) -> Examples | None:
+    """The examples out of the store, after what is missing there has been added; None where that cannot be done, or
+    must not."""
     runtime = work.runtime
     place, failure = _open(work)
     # Until all have looked: what one adds from here on counts as missing for every one.
@@ -104,6 +108,8 @@ def _from_store(work: Pass) -> Examples | None:
         if name not in place.have:
             first_of.setdefault(name, divmod(number, work.views))
     missing = list(first_of.items())
+    if not add and _any(runtime, bool(missing)):
+        return None
     if not missing:
         log.info("all %d examples after %s are in %s", len(work.examples), place.last, place.store.folder)
         return _read(work, place.store, place.wanted, work.stop)

@@ -33,6 +33,8 @@ class Manifest:
     or speaker. parts: "train", "val" or "test" where the source says so. rows: number in the source, as a
     spreadsheet counts them. sentences: what is said, folded to lower case, where the source has a column for it
     that is not the target. recordings: the example that every row is a window of, where long ones were cut.
+    weights: how much every row counts in training, above 0; None for all alike. Splits and evaluations do not look at
+    them.
     digests: of what is in files, by which those that hold the same are known; None for those of their bytes.
     """
 
@@ -47,6 +49,7 @@ class Manifest:
     rows: tuple[int, ...] = ()
     sentences: tuple[str, ...] | None = None
     recordings: tuple[str, ...] | None = None
+    weights: tuple[float, ...] | None = None
     digests: Callable[[Sequence[str]], list[str]] | None = None
 
     def __post_init__(self) -> None:
@@ -81,6 +84,7 @@ class Manifest:
             rows=tuple(self.rows[i] for i in chosen) if self.rows else (),
             sentences=None if self.sentences is None else tuple(self.sentences[i] for i in chosen),
             recordings=None if self.recordings is None else tuple(self.recordings[i] for i in chosen),
+            weights=None if self.weights is None else tuple(self.weights[i] for i in chosen),
         )
 
     def without_empty_classes(self) -> tuple[Manifest, tuple[str, ...]]:
@@ -94,8 +98,8 @@ class Manifest:
         return replace(self, classes=names, values=numbers.astype(np.int64)), empty
 
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256 by what it is taken of: what is in the files, targets, groups, split and sentences, row by row. Two
-        manifests of equal digests are the same to a training run, whatever they and their files are called."""
+        """SHA-256 by what it is taken of: what is in the files, targets, weights, groups, split and sentences, row by
+        row. Two manifests of equal digests are the same to a training run, whatever they and their files are called."""
         targets = hashlib.sha256(json.dumps([self.task.name, self.target, self.classes]).encode())
         targets.update(np.ascontiguousarray(self.values).tobytes())
         columns = {"groups": self.groups, "split": self.parts, "sentences": self.sentences}
@@ -105,6 +109,7 @@ class Manifest:
         return {
             "contents of files": _digest_of_texts(content_digests(self.paths)),
             "targets": targets.hexdigest(),
+            **({} if self.weights is None else {"weights": _digest_of_texts(list(map(repr, self.weights)))}),
             **{name: "" if column is None else _digest_of_texts(column) for name, column in columns.items()},
         }
 

@@ -1,28 +1,145 @@
-"""What the domains' scikit-learn classifiers share: paths and labels in, a trained adapter out."""
+"""What the domains' scikit-learn estimators share: paths in, labels, numbers or features out.
+
+The functions with `self` are methods: a domain's estimators take them one by one, and share no base class. Such a class
+names its `domain`, has the parameters `backbone`, `weights` and `recipe`, and any of the domain's own options.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
+from graftwork.core.activation_cache.activations import run_frozen_stages, vectors
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import seed_everything, start_runtime
 from graftwork.core.data.content import absolute_path, example_exists
-from graftwork.core.data.examples import read_examples
+from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.errors import SettingsError, UnreadableError
+from graftwork.core.data.windows import join_windows
+from graftwork.core.domain import Domain
+from graftwork.core.errors import SettingsError, TrainingError, UnreadableError
 from graftwork.core.inference.predict import predict
 from graftwork.core.model.adapter import Adapter
-from graftwork.core.model.backbone import Backbone
+from graftwork.core.model.backbone import FRAMES, Backbone
 from graftwork.core.model.graft import plan_run
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import Recipe
-from graftwork.core.tasks import SINGLE_LABEL
+from graftwork.core.runs.estimator_targets import (
+    Targets,
+    chances_in_order,
+    class_targets,
+    labels_as_json,
+    number_targets,
+    predicted_labels,
+    weighted,
+)
+from graftwork.core.runs.stages import with_every_stage
+from graftwork.core.runs.train import cut_windows
+from graftwork.core.tasks import REGRESSION
 from graftwork.core.training.finetuning import finetune
-from graftwork.core.types import Augment
+
+Estimator = TypeVar("Estimator")
+
+
+def fit_classifier(
+    self: Estimator, X: Any, y: Any, groups: Sequence[Any] | None = None, sample_weight: Any = None
+) -> Estimator:
+    """Trains on paths X (rows,) and labels y (rows,), or columns of 0 and 1 (rows, labels). groups (rows,): patient or
+    speaker; rows of one are never separated when some are set aside. sample_weight (rows,): how much each counts in the
+    loss, and in the choice of a probe's strength; epochs are chosen on rows that all count alike. Returns self.
+
+    Raises ValueError for unusable labels or weights, SettingsError for weights and the strategy knn, and what
+    `load_backbone` and `graftwork.core.finetune` raise.
+    """
+    given: Any = self
+    targets = class_targets(y, given.order)
+    given.adapter_ = _fitted(given, X, targets, groups, sample_weight)
+    given.classes_ = targets.labels
+    return self
+
+
+def fit_regressor(
+    self: Estimator, X: Any, y: Any, groups: Sequence[Any] | None = None, sample_weight: Any = None
+) -> Estimator:
+    """Trains on paths X (rows,) and numbers y (rows,), whose unit is that of the predictions. groups (rows,): patient
+    or speaker; rows of one are never separated when some are set aside. sample_weight (rows,): how much each counts in
+    the loss, and in the choice of a probe's strength; epochs are chosen on rows that all count alike. Returns self.
+
+    Raises ValueError for a y that is no finite numbers and unusable weights, SettingsError for weights and the strategy
+    knn, and what `load_backbone` and `graftwork.core.finetune` raise.
+    """
+    given: Any = self
+    given.adapter_ = _fitted(given, X, number_targets(y), groups, sample_weight)
+    return self
+
+
+def predict_proba(self: Any, X: Any) -> NDArray[np.float64]:
+    """Probabilities for paths X (rows,): (rows, classes), or (rows, labels) of several labels, each by itself. Columns
+    are in the order of `classes_`."""
+    check_is_fitted(self)
+    chances = predict_paths(self.domain, self.adapter_, X, self.recipe or Recipe())
+    return chances_in_order(self.adapter_, chances, self.classes_)
+
+
+def predict_classes(self: Any, X: Any) -> NDArray[Any]:
+    """Labels for paths X (rows,): the likeliest, of grades the median one; of several labels 0 and 1 (rows, labels)."""
+    check_is_fitted(self)
+    chances = predict_paths(self.domain, self.adapter_, X, self.recipe or Recipe())
+    return predicted_labels(self.adapter_, chances, self.classes_)
+
+
+def predict_numbers(self: Any, X: Any) -> NDArray[np.float64]:
+    """Numbers (rows,) for paths X (rows,), in the unit of y."""
+    check_is_fitted(self)
+    return predict_paths(self.domain, self.adapter_, X, self.recipe or Recipe())
+
+
+@undisturbed()
+def fit_features(self: Estimator, X: Any = None, y: Any = None) -> Estimator:
+    """Loads the backbone; X and y are not looked at, as nothing is learnt of them. Returns self.
+
+    Raises SettingsError for a stage that the backbone has not, and for a pooling that has to be learnt, and what
+    `load_backbone` raises.
+    """
+    given: Any = self
+    backbone = _loaded(given)
+    if backbone.fresh:
+        raise SettingsError(f"{backbone.id}: {backbone.fresh[0]} has to be learnt; features are of frozen networks")
+    names = [stage.name for stage in backbone.stages]
+    stage = names[-1] if given.stage is None else given.stage
+    if stage not in names:
+        raise SettingsError(f"stage: expected one of {', '.join(names)}, found {stage!r}")
+    given.backbone_, given.stage_ = backbone, stage
+    # Of other stages than the last a blank example has to tell.
+    last = stage == names[-1]
+    given._n_features_out = backbone.feature_dim if last else with_every_stage(backbone)[1][names.index(stage)]
+    return self
+
+
+def transform(self: Any, X: Any) -> NDArray[np.float32]:
+    """What the stage gives for paths X (rows,), pooled over space or time: (rows, features), float32. Of recordings
+    that are cut into windows it is the mean over these."""
+    check_is_fitted(self)
+    return stage_features(self.domain, self.backbone_, self.stage_, X, self.recipe or Recipe())
+
+
+def takes_paths(tags: Any, *, multi_label: bool = False) -> Any:
+    """scikit-learn's tags of what takes paths (rows,)."""
+    tags.input_tags.one_d_array = True
+    tags.input_tags.two_d_array = False
+    tags.input_tags.string = True
+    if tags.transformer_tags is not None:
+        tags.transformer_tags.preserves_dtype = []  # paths have none
+    if multi_label:
+        tags.classifier_tags.multi_label = True
+    return tags
 
 
 def checked_paths(X: Any) -> tuple[str, ...]:
@@ -44,54 +161,102 @@ def checked_paths(X: Any) -> tuple[str, ...]:
     return paths
 
 
-def fit_adapter(
-    backbone: Backbone,
-    X: Any,
-    y: Any,
-    groups: Sequence[Any] | None,
-    *,
-    strategy: str,
-    recipe: Recipe,
-    val_fraction: float,
-    augment: Augment,
-    digests: Callable[[Sequence[str]], list[str]] | None = None,
-) -> tuple[Adapter, NDArray[Any]]:
-    """An adapter trained on paths `X` and labels `y`, and the classes as they stand in `y`, sorted.
+def _loaded(given: Any) -> Backbone:
+    """The backbone that an estimator's parameters ask for."""
+    own = given.get_params(deep=False)
+    names = [parameter.name for parameter in given.domain.parameters if own.get(parameter.name) is not None]
+    seed_everything((given.recipe or Recipe()).seed)  # weights may be asked for at random
+    loaded: Backbone = given.domain.load_backbone(
+        given.backbone, weights=given.weights, **{name: own[name] for name in names}
+    )
+    return loaded
 
-    groups: patient or speaker of every path; rows of one are never separated. digests: see `Manifest`. For
-    runs that train in epochs, `val_fraction` of the rows is set aside to choose the best. Raises ValueError for
-    unequal lengths or fewer than two classes.
-    """
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import column_or_1d
 
+@undisturbed()
+def _fitted(given: Any, X: Any, targets: Targets, groups: Sequence[Any] | None, sample_weight: Any) -> Adapter:
+    """The adapter that an estimator's parameters give on these rows."""
     paths = checked_paths(X)
-    labels = column_or_1d(y, warn=True)
-    check_classification_targets(labels)
-    if len(labels) != len(paths):
-        raise ValueError(f"X has {len(paths)} paths, y has {len(labels)} labels")
-    if groups is not None and len(groups) != len(paths):
-        raise ValueError(f"X has {len(paths)} paths, groups has {len(groups)} entries")
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"a classifier needs at least two classes, y has {len(classes)} class")
-    names = tuple(str(name) for name in classes)
+    weights = None if sample_weight is None else np.asarray(sample_weight)
+    for name, column in (("y", targets.values), ("groups", groups), ("sample_weight", weights)):
+        if column is not None and len(column) != len(paths):
+            raise ValueError(f"X has {len(paths)} paths, {name} has {len(column)} entries")
     units = None if groups is None else tuple(str(group) for group in groups)
-    manifest = Manifest("fit", paths, SINGLE_LABEL, "label", names, codes.astype(np.int64), units, digests=digests)
-    examples = read_examples(manifest, backbone.contract)
+    manifest = Manifest("fit", paths, targets.task, "y", targets.classes, targets.values, units,
+                        digests=given.domain.decoded_digests)  # fmt: skip
+    if weights is not None:
+        manifest = weighted(manifest, weights)
+    adapter = fit_adapter(given.domain, _loaded(given), manifest, strategy=given.strategy,
+                          recipe=given.recipe or Recipe(), val_fraction=given.val_fraction)  # fmt: skip
+    return replace(adapter, record=adapter.record | labels_as_json(targets.labels))
+
+
+def fit_adapter(
+    domain: Domain, backbone: Backbone, manifest: Manifest, *, strategy: str, recipe: Recipe, val_fraction: float
+) -> Adapter:
+    """An adapter trained on the manifest's rows. For runs that train in epochs, `val_fraction` of them is set aside to
+    choose the best. Raises the errors of `graftwork.core.finetune`."""
+    examples = _read(domain, manifest, backbone)
     rows, val = examples, None
-    plan = plan_run(backbone, parse_strategy(strategy), recipe, manifest)
+    plan = plan_run(backbone, parse_strategy(strategy), recipe, examples.manifest)
     if plan.solver == "gradient" and val_fraction > 0:
-        numbered = replace(manifest, rows=tuple(range(len(manifest))))
+        numbered = replace(examples.manifest, rows=tuple(range(len(examples))))
         inside, outside, _ = numbered.split(recipe.seed, val_fraction=val_fraction, test_fraction=0.0)
         rows, val = examples.subset(inside.rows), examples.subset(outside.rows)
-    run = finetune(backbone, rows, val, strategy=strategy, recipe=recipe, augment=augment)
-    return run.adapter, classes
+    return finetune(backbone, rows, val, strategy=strategy, recipe=recipe, augment=domain.augment).adapter
 
 
-def predict_paths(adapter: Adapter, X: Any, recipe: Recipe) -> NDArray[np.float64]:
-    """Class probabilities (paths, classes), columns in the order of the fitted classes."""
+@undisturbed()
+def predict_paths(domain: Domain, adapter: Adapter, X: Any, recipe: Recipe) -> NDArray[np.float64]:
+    """The task's predictions (rows, …) for paths X (rows,), columns in the order of the adapter's classes.
+
+    Frozen stages run once for every file, whichever estimator asks: what they give is kept in the cache. That of a
+    single path is only looked up there: examples that come one by one would each leave a file behind.
+    """
     paths = checked_paths(X)
-    manifest = Manifest("predict", paths, adapter.task, "label", adapter.classes, np.zeros(len(paths), dtype=np.int64))
-    examples = read_examples(manifest, adapter.backbone.contract)
-    return predict(adapter, examples, batch_size=recipe.batch_size, device=recipe.device)
+    asked = Manifest("X", paths, adapter.task, "y", adapter.classes, np.zeros(len(paths)))
+    examples = _read(domain, asked, adapter.backbone)
+    if recipe.views != 0:
+        frontier = adapter.graft.plan.frontier
+        ready = run_frozen_stages(
+            adapter.backbone, examples, frontier, start_runtime(recipe), recipe, add=len(paths) > 1
+        )
+        examples = examples if ready is None else ready
+    found = predict(adapter, examples, batch_size=recipe.batch_size, device=recipe.device)
+    return _a_row_a_path(examples.manifest, found, paths)
+
+
+@undisturbed()
+def stage_features(domain: Domain, backbone: Backbone, stage: str, X: Any, recipe: Recipe) -> NDArray[np.float32]:
+    """The output of a backbone's stage for paths X (rows,), pooled as `stages` does it: (rows, features), float32.
+
+    One pass keeps the outputs of all stages in the cache, where a search over stages, and `stages` itself, find them;
+    those of the last one are what a probe learns from. Those of a single path are only looked up.
+    """
+    paths = checked_paths(X)
+    # No target is known; a number is what asks least of a backbone.
+    examples = _read(domain, Manifest("X", paths, REGRESSION, "y", (), np.zeros(len(paths))), backbone)
+    names, runtime, add = [one.name for one in backbone.stages], start_runtime(recipe), len(paths) > 1
+    if stage == names[-1] != FRAMES:
+        ready = run_frozen_stages(backbone, examples, len(names), runtime, recipe, add=add)
+        found = None if ready is None else vectors(ready)
+    else:
+        derived, widths = with_every_stage(backbone)
+        ready, place = run_frozen_stages(derived, examples, 1, runtime, recipe, add=add), names.index(stage)
+        kept = None if ready is None else ready.tensors
+        found = None if kept is None else torch.stack([one[place, : widths[place]] for one in kept]).float().numpy()
+    if found is None:
+        raise TrainingError(f"the vectors of {len(examples)} examples cannot be kept")
+    return _a_row_a_path(examples.manifest, found, paths)
+
+
+def _read(domain: Domain, manifest: Manifest, backbone: Backbone) -> Examples:
+    """The examples, or their windows where the backbone asks for these."""
+    return read_examples(cut_windows(domain, manifest, backbone.contract), backbone.contract)
+
+
+def _a_row_a_path(manifest: Manifest, values: NDArray[Any], paths: Sequence[str]) -> NDArray[Any]:
+    """Values (rows of the manifest, …) as (paths, …): the mean over windows; a path may occur several times."""
+    joined, means, _ = join_windows(manifest, values)
+    place = {path: number for number, path in enumerate(joined.paths)}
+    found: NDArray[Any] = means[[place[path] for path in paths]]
+    return found

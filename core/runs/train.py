@@ -82,7 +82,7 @@ def run_study(study: Study) -> Outcome:
     backbone = dataclasses.replace(backbone, frame_head=frame_head)
     if study.recipe.get("batch_size") is None:
         recipe = dataclasses.replace(recipe, batch_size=usual_batch_size(manifest.task, backbone.contract))
-    manifest = _in_windows(study.domain, manifest, backbone.contract)
+    manifest = cut_windows(study.domain, manifest, backbone.contract)
     unreadable = "skip" if study.data["skip_unreadable"] else "stop"
     watch = None if study.domain.watch is None else study.domain.watch(backbone.contract, {}, "flag")
     examples = read_examples(manifest, watch or backbone.contract, unreadable=unreadable,  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ def evaluate_run(
         if not len(rows):
             raise ManifestError(manifest, [Problem(f"no row of the split column says {part!r}")])
     adapter = open_adapter(run, domain, weights)
-    rows = _in_windows(domain, rows, adapter.backbone.contract)
+    rows = cut_windows(domain, rows, adapter.backbone.contract)
     unreadable = "skip" if skip_unreadable else "stop"
     examples = read_examples(rows, adapter.backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     overlap = find_overlap(run, examples.manifest)
@@ -194,7 +194,7 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
     return with_mask_classes(study.domain, manifest, study.input.get("mask_values"), study.input.get("other_values"))
 
 
-def _in_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> Manifest:
+def cut_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> Manifest:
     """A row for every window, where the contract cuts long recordings."""
     if domain.windows is None:
         return manifest

@@ -28,7 +28,8 @@ LinearSolution = tuple[Floats, Floats]
 
 
 class LinearModel(Protocol):
-    """An L2-penalised linear model. strength: inverse of the penalty, as scikit-learn's C."""
+    """An L2-penalised linear model. strength: inverse of the penalty, as scikit-learn's C. weights: how much every row
+    counts (rows,), None for all alike."""
 
     comparison_dtype: ClassVar[type[np.floating]]
     """Precision in which strengths are compared."""
@@ -39,13 +40,20 @@ class LinearModel(Protocol):
     def learnable(self, targets: NDArray[Any]) -> bool:
         """Whether something can be learnt of these targets (rows,)."""
 
-    def fit(self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None) -> LinearSolution:
+    def fit(
+        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None,
+        *, weights: Floats | None = None,
+    ) -> LinearSolution:  # fmt: skip
         """The map, near enough to compare strengths."""
 
-    def solve(self, data: Data, targets: NDArray[Any], strength: float) -> LinearSolution:
+    def solve(
+        self, data: Data, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
+    ) -> LinearSolution:
         """The map, to the end."""
 
-    def score(self, data: Data, targets: NDArray[Any], linear: LinearSolution) -> float:
+    def score(
+        self, data: Data, targets: NDArray[Any], linear: LinearSolution, *, weights: Floats | None = None
+    ) -> float:
         """What a map is worth on held-out rows, the larger the better."""
 
 
@@ -57,10 +65,18 @@ class LinearProblem:
     model: LinearModel
 
 
-def balanced_weights(labels: NDArray[Any]) -> Floats:
-    """How much each row counts (rows,), mean 1, so that all classes that have rows weigh the same."""
-    weights: Floats = len(labels) / (len(np.unique(labels)) * np.bincount(labels)[labels])
-    return weights
+def balanced_weights(labels: NDArray[Any], weights: Floats | None = None) -> Floats:
+    """How much each row counts (rows,), so that all classes that have rows weigh the same; the mean is that of the
+    weights, 1 without any."""
+    own = np.ones(len(labels)) if weights is None else weights
+    balanced: Floats = own * own.sum() / (len(np.unique(labels)) * np.bincount(labels, own)[labels])
+    return balanced
+
+
+def _counted(targets: NDArray[Any], balanced: bool, weights: Floats | None) -> Floats:
+    if balanced:
+        return balanced_weights(targets, weights)
+    return np.ones(len(targets)) if weights is None else weights
 
 
 def only_solution(solutions: Sequence[LinearSolution]) -> LinearSolution:
@@ -81,29 +97,36 @@ class Logistic:
         return len(np.unique(targets)) > 1
 
     def fit(
-        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None, tolerance: float = 1e-4
-    ) -> LinearSolution:
+        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None, tolerance: float = 1e-4,
+        *, weights: Floats | None = None,
+    ) -> LinearSolution:  # fmt: skip
         """Logits for every class; those without rows get `ABSENT`."""
         present, codes = np.unique(targets, return_inverse=True)
         if len(present) < 2:
             raise TrainingError(f"a probe needs rows of at least two classes to train on, found {len(present)}")
         rows = present[1:] if len(present) == 2 else present
         begin = None if start is None else (start[0][rows], start[1][rows])
-        weights = balanced_weights(targets) if self.balanced else np.ones(len(targets))
+        counted = _counted(targets, self.balanced, weights)
         weight, bias = np.zeros((self.classes, data.shape[1])), np.full(self.classes, ABSENT)
         bias[present[0]] = 0.0
         if isinstance(data, Tensor):
-            weight[rows], bias[rows] = fit_on_device(data, codes, weights, strength, begin, tolerance)
+            weight[rows], bias[rows] = fit_on_device(data, codes, counted, strength, begin, tolerance)
         else:
-            weight[rows], bias[rows] = _fit_with_scikit_learn(data, codes, weights, strength, begin, tolerance)
+            weight[rows], bias[rows] = _fit_with_scikit_learn(data, codes, counted, strength, begin, tolerance)
         return weight, bias
 
-    def solve(self, data: Data, targets: NDArray[Any], strength: float) -> LinearSolution:
+    def solve(
+        self, data: Data, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
+    ) -> LinearSolution:
         """Most of the way in single precision on a CPU."""
-        start = None if isinstance(data, Tensor) else self.fit(data.astype(np.float32), targets, strength, None)
-        return self.fit(data, targets, strength, start, SOLVED)
+        start = None
+        if not isinstance(data, Tensor):
+            start = self.fit(data.astype(np.float32), targets, strength, None, weights=weights)
+        return self.fit(data, targets, strength, start, SOLVED, weights=weights)
 
-    def score(self, data: Data, targets: NDArray[Any], linear: LinearSolution) -> float:
+    def score(
+        self, data: Data, targets: NDArray[Any], linear: LinearSolution, *, weights: Floats | None = None
+    ) -> float:
         """Mean log-likelihood of the rows whose class the model knows."""
         from scipy.special import log_softmax
 
@@ -112,7 +135,7 @@ class Logistic:
             likelihood = log_likelihoods(data, *linear, targets)
         else:
             likelihood = log_softmax(data @ linear[0].T + linear[1], axis=1)[np.arange(len(targets)), targets]
-        return float(likelihood[known].mean()) if known.any() else 0.0
+        return _mean(likelihood, known, weights)
 
 
 def _fit_with_scikit_learn(
@@ -140,17 +163,20 @@ class Ridge:
         return True
 
     def fit(
-        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None = None
-    ) -> LinearSolution:
+        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None = None,
+        *, weights: Floats | None = None,
+    ) -> LinearSolution:  # fmt: skip
         from sklearn.linear_model import Ridge as Model
 
-        model = Model(alpha=1 / strength).fit(data, targets)
+        model = Model(alpha=1 / strength).fit(data, targets, sample_weight=weights)
         return model.coef_[None], np.array([model.intercept_])
 
     solve = fit
 
-    def score(self, data: Data, targets: NDArray[Any], linear: LinearSolution) -> float:
-        return -float(np.mean((data @ linear[0][0] + linear[1][0] - targets) ** 2))
+    def score(
+        self, data: Data, targets: NDArray[Any], linear: LinearSolution, *, weights: Floats | None = None
+    ) -> float:
+        return -float(np.average((data @ linear[0][0] + linear[1][0] - targets) ** 2, weights=weights))
 
 
 @dataclass(frozen=True)
@@ -171,8 +197,9 @@ class CumulativeLogit:
         return len(np.unique(targets)) > 1
 
     def fit(
-        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None, tolerance: float = 1e-4
-    ) -> LinearSolution:
+        self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None, tolerance: float = 1e-4,
+        *, weights: Floats | None = None,
+    ) -> LinearSolution:  # fmt: skip
         """One weight (1, features) and the falling biases (grades - 1,) of all thresholds.
 
         Raises TrainingError for rows of fewer than two grades.
@@ -182,15 +209,15 @@ class CumulativeLogit:
         present, codes = np.unique(targets, return_inverse=True)
         if len(present) < 2:
             raise TrainingError(f"a probe needs rows of at least two grades to train on, found {len(present)}")
-        weights = balanced_weights(targets) if self.balanced else np.ones(len(targets))
-        above = np.array([(weights * (codes > k)).sum() / weights.sum() for k in range(len(present) - 1)])
+        counted = _counted(targets, self.balanced, weights)
+        above = np.array([(counted * (codes > k)).sum() / counted.sum() for k in range(len(present) - 1)])
         width = data.shape[1]
         begin = np.concatenate([np.zeros(width), np.log(above / (1 - above))])
         if start is not None:
             begin[:width] = start[0][0]
             begin[width:] = start[1][present[1:] - 1]
-        scale = strength * len(targets)
-        lost = minimize(_ordinal_loss, _free(begin, width), args=(data, codes, weights, strength, width), jac=True,
+        scale = strength * counted.sum()
+        lost = minimize(_ordinal_loss, _free(begin, width), args=(data, codes, counted, strength, width), jac=True,
                         method="L-BFGS-B", options={"maxiter": 2000, "maxfun": 4000, "gtol": tolerance * scale,
                                                     "ftol": 1e-13})  # fmt: skip
         found = _falling(lost.x, width)
@@ -200,15 +227,26 @@ class CumulativeLogit:
         bias = np.where(place < 0, -ABSENT, np.where(place == len(present) - 1, ABSENT, inner))
         return found[None, :width], bias
 
-    def solve(self, data: Data, targets: NDArray[Any], strength: float) -> LinearSolution:
-        return self.fit(data, targets, strength, None, SOLVED)
+    def solve(
+        self, data: Data, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
+    ) -> LinearSolution:
+        return self.fit(data, targets, strength, None, SOLVED, weights=weights)
 
-    def score(self, data: Data, targets: NDArray[Any], linear: LinearSolution) -> float:
+    def score(
+        self, data: Data, targets: NDArray[Any], linear: LinearSolution, *, weights: Floats | None = None
+    ) -> float:
         """Mean log-likelihood of the rows whose grade the model knows."""
         ends = np.concatenate([[-ABSENT], linear[1], [ABSENT]])
         known = (ends[:-1] > ends[1:])[targets]
         likelihood = np.log(np.maximum(grade_probabilities(data @ linear[0].T + linear[1]), 1e-300))
-        return float(likelihood[np.arange(len(targets)), targets][known].mean()) if known.any() else 0.0
+        return _mean(likelihood[np.arange(len(targets)), targets], known, weights)
+
+
+def _mean(values: NDArray[Any], chosen: NDArray[np.bool_], weights: Floats | None) -> float:
+    """Of the chosen rows' values, 0 where there are none."""
+    if not chosen.any():
+        return 0.0
+    return float(values[chosen].mean() if weights is None else np.average(values[chosen], weights=weights[chosen]))
 
 
 def grade_probabilities(logits: Floats) -> Floats:

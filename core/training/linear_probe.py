@@ -47,14 +47,16 @@ def fit_probe(
 
     Logistic regression for labels, ridge regression for numbers, proportional odds for grades, on features
     standardised over these rows;
-    the L2 strength is the one with the best held-out score in cross-validation that keeps groups together.
+    the L2 strength is the one with the best held-out score in cross-validation that keeps groups together. Weights of
+    rows count in all three.
     balanced: weigh classes by inverse frequency. device: a GPU where there is one; problems of `DEVICE_VALUES` and more
     are solved on it, to the same solution. Raises TrainingError if fewer than two classes have rows,
     or if all rows are one group.
     """
     from threadpoolctl import threadpool_limits
 
-    centre, spread = standardisation(vectors)
+    weights = None if manifest.weights is None else np.array(manifest.weights)
+    centre, spread = standardisation(vectors, weights)
     task = manifest.task
     if task.linear_problems is None or task.linear_map is None:
         raise TrainingError(f"a probe of a {task} target is not solved, but trained")
@@ -69,7 +71,7 @@ def fit_probe(
     with threadpool_limits(1, user_api="blas"):
         data, rotation = _rotated((vectors - centre) / spread)
         problems = task.linear_problems(manifest.values, manifest.classes, balanced)
-        solved = [_choose(_placed(data, problem, device), problem, folds) for problem in problems]
+        solved = [_choose(_placed(data, problem, device), problem, folds, weights) for problem in problems]
     weight, bias = task.linear_map([linear for linear, _ in solved])
     layer = head.layers[-1]
     with torch.no_grad():
@@ -88,18 +90,25 @@ def _placed(data: Floats, problem: LinearProblem, device: str) -> Data:
     return torch.as_tensor(data, device=device) if 4 * data.nbytes < free else data
 
 
-def standardisation(vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """Mean (features,) of the vectors (rows, features), and what their difference from it is divided by (features,).
+def standardisation(vectors: NDArray[np.float32], weights: Floats | None = None) -> tuple[Floats, Floats]:
+    """Mean (features,) of the vectors (rows, features), and what their difference from it is divided by (features,);
+    rows count by their weights (rows,), if there are any.
 
     That is the standard deviation, but at least `LEAST_SPREAD` of what is usual: behind a ReLU many features are zero
     in nearly all rows, and one new row where such a feature is not would outweigh everything else.
     """
-    centre, spread = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
+    if weights is None:
+        centre, spread = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
+    else:
+        centre = np.average(vectors, axis=0, weights=weights)
+        spread = np.sqrt(np.average((vectors - centre) ** 2, axis=0, weights=weights))
     usual = float(np.sqrt(np.mean(spread**2)))
     return centre, np.maximum(spread, LEAST_SPREAD * usual) if usual > 0 else np.ones_like(spread)
 
 
-def _choose(data: Data, problem: LinearProblem, folds: NDArray[np.int64]) -> tuple[LinearSolution, float]:
+def _choose(
+    data: Data, problem: LinearProblem, folds: NDArray[np.int64], weights: Floats | None
+) -> tuple[LinearSolution, float]:
     """The solution on all rows at the strength with the best mean held-out score.
 
     The strengths are tried from the strongest regularisation on, each solution starting from the one before, until the
@@ -107,11 +116,11 @@ def _choose(data: Data, problem: LinearProblem, folds: NDArray[np.int64]) -> tup
     """
     model: LinearModel = problem.model
     compared = data if isinstance(data, Tensor) else data.astype(model.comparison_dtype, copy=False)
-    parts = [part for part in _parts(compared, problem.targets, folds) if model.learnable(part.inside[1])]
+    parts = [part for part in _parts(compared, problem.targets, folds, weights) if model.learnable(part.inside[1])]
 
     def try_one(part: _Part, strength: float, start: LinearSolution | None) -> tuple[LinearSolution, float]:
-        linear = model.fit(*part.inside, strength, start)
-        return linear, model.score(*part.outside, linear)
+        linear = model.fit(*part.inside, strength, start, weights=part.weights[0])
+        return linear, model.score(*part.outside, linear, weights=part.weights[1])
 
     starts: list[LinearSolution | None] = [None] * len(parts)
     best, at_best, strength, falls = -np.inf, np.full(len(parts), -np.inf), STRENGTHS[0], 0
@@ -126,25 +135,29 @@ def _choose(data: Data, problem: LinearProblem, folds: NDArray[np.int64]) -> tup
                 break
             if scores.mean() > best:
                 best, at_best, strength = float(scores.mean()), scores, candidate
-        return model.solve(data, problem.targets, strength), strength
+        return model.solve(data, problem.targets, strength, weights=weights), strength
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Data and targets without one fold, and of that fold."""
+    """Data and targets without one fold, and of that fold; weights likewise, None for none."""
 
     inside: tuple[Data, NDArray[Any]]
     outside: tuple[Data, NDArray[Any]]
+    weights: tuple[Floats | None, Floats | None]
 
 
-def _parts(data: Data, targets: NDArray[Any], folds: NDArray[np.int64]) -> list[_Part]:
+def _parts(data: Data, targets: NDArray[Any], folds: NDArray[np.int64], weights: Floats | None) -> list[_Part]:
     """One for every fold, as views of the same memory: with the rows in the order of their folds, twice, all folds but
     one lie in one piece."""
     order = np.argsort(folds, kind="stable")
     data, targets = data[np.tile(order, 2)], targets[np.tile(order, 2)]
+    own = None if weights is None else weights[np.tile(order, 2)]
     ends = np.cumsum(np.bincount(folds))
     pieces = [(slice(end, start + len(order)), slice(start, end)) for start, end in pairwise([0, *ends])]
-    return [_Part((data[inside], targets[inside]), (data[outside], targets[outside])) for inside, outside in pieces]
+    return [_Part((data[inside], targets[inside]), (data[outside], targets[outside]),
+                  (None, None) if own is None else (own[inside], own[outside]))
+            for inside, outside in pieces]  # fmt: skip
 
 
 def _rotated(data: Floats) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.splits import fold_numbers
-from graftwork.core.errors import TrainingError
+from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.model.neighbour_head import NeighbourHead
 
 COUNTS = (1, 3, 5, 9, 15, 25, 51)
@@ -34,8 +34,11 @@ def fit_neighbours(head: NeighbourHead, vectors: NDArray[np.float32], manifest: 
     """Fills the head with the training rows (rows, feature_dim) and their targets.
 
     The number of neighbours is the one with the best held-out log-likelihood (the least squared error for a number)
-    in cross-validation that keeps groups together. Raises TrainingError if all rows are one group.
+    in cross-validation that keeps groups together. Raises TrainingError if all rows are one group, SettingsError for
+    rows with weights.
     """
+    if manifest.weights is not None:
+        raise SettingsError("knn: every neighbour has one vote, rows cannot have weights; use another strategy")
     units = manifest.units()
     if not units.max():
         raise TrainingError(

@@ -65,7 +65,9 @@ def rate_factor(update: int, updates: int, warmup: float) -> float:
 
 
 def row_weights(manifest: Manifest, recipe: Recipe) -> NDArray[np.float64]:
-    """How much each training row counts (rows,), mean 1: its class' inverse frequency if asked for."""
+    """How much each training row counts (rows,), mean 1: its own weight, if it has one, times its class' inverse
+    frequency, if asked for."""
+    own = np.ones(len(manifest)) if manifest.weights is None else np.array(manifest.weights) / np.mean(manifest.weights)
     if recipe.class_weights == "none" or not manifest.task.one_class:
-        return np.ones(len(manifest))
-    return balanced_weights(np.asarray(manifest.values, dtype=np.int64))
+        return own
+    return balanced_weights(np.asarray(manifest.values, dtype=np.int64), own)
