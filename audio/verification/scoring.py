@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.metrics.bootstrap import LEVEL, Interval
+from graftwork.core.metrics.intervals import LEVEL, Interval
 
 Floats = NDArray[np.float64]
 Measure = Callable[["Counts"], float]

@@ -39,7 +39,7 @@ from graftwork.core.data.tables import read_manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.files import whole_file, write_json
-from graftwork.core.metrics.bootstrap import LEVEL
+from graftwork.core.metrics.intervals import LEVEL
 from graftwork.core.names import name_key
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.predict import TABLES, find_inputs

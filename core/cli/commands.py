@@ -224,7 +224,7 @@ def _compare(domain: Domain) -> tuple[str, Verb, str]:
         ),
         "Train several strategies on the same rows and say which is best, which cannot be told apart from it, and "
         "what each costs.\n\n"
-        "Differences are bootstrapped in pairs on the same test rows. What an earlier strategy put into the cache of "
+        "Differences are measured in pairs on the same test rows. What an earlier strategy put into the cache of "
         "frozen stages is not computed again by a later one, and counts for the earlier.\n\n"
         f"Example: `graftwork-{domain.name} compare {domain.example}s.csv --strategies knn,probe,lora,full "
         "--folds 5 --out runs/compared`",

@@ -41,7 +41,7 @@ TARGET = option("target", str | None, None, "Column to learn, by default 'label'
                 "several columns of 0 and 1, separated by commas, are several labels.")  # fmt: skip
 GROUP = option("group", str | None, None, "Column of the patient or speaker, by default 'group', 'patient', "
                "'speaker', or one like them, as 'patient_id' or 'client_id': its rows are never separated, and "
-               "intervals resample groups.")  # fmt: skip
+               "intervals count groups, not rows.")  # fmt: skip
 WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
 JSON = option("json", bool, False, "Print the result as JSON.")
 DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.evaluation.evaluation import compare_predictions, evaluate_predictions, worse_than_chance
-from graftwork.core.metrics.bootstrap import LEVEL, Interval
+from graftwork.core.metrics.intervals import LEVEL, Interval
 from graftwork.core.tasks import find_task
 
 
@@ -22,7 +22,7 @@ class Result:
     seconds: wall time of its run, None where the run was interrupted and resumed. peak_memory_mb: of this process
     during that run, or, if `memory_alone` is False, since the process began. parameters: how many learnt, of how many
     ("trained", "all"). metrics: on the rows that all strategies were judged on. differences: by how much every metric
-    exceeds the best strategy's, from a paired bootstrap; empty where no strategy is the best.
+    exceeds the best strategy's, both without the same rows in turn; empty where no strategy is the best.
     """
 
     strategy: str
@@ -58,7 +58,7 @@ class Comparison:
             "part": self.part,
             "rows": self.rows,
             "groups": self.groups,
-            "interval": f"{LEVEL:.0%} percentile bootstrap over {'rows' if self.groups is None else 'groups'}",
+            "interval": f"{LEVEL:.0%}, by the jackknife over {'rows' if self.groups is None else 'groups'}",
             "best": self.best,
             "cheapest": self.cheapest,
             "refused": self.refused,
@@ -181,8 +181,12 @@ def find_cheapest(differences: Mapping[str, Interval], seconds: Mapping[str, flo
     return min(equal, key=lambda name: equal[name]) if equal else None
 
 
-def _plain(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
+def _plain(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float | str | None]]:
     return {
-        name: {end: None if math.isnan(number) else number for end, number in vars(interval).items()}
+        name: {
+            end: None if math.isnan(number) else number
+            for end, number in (("value", interval.value), ("low", interval.low), ("high", interval.high))
+        }
+        | {"method": interval.method}
         for name, interval in intervals.items()
     }

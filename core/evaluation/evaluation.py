@@ -5,25 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.metrics.bootstrap import LEVEL, RESAMPLES, Interval, bootstrap
+from graftwork.core.metrics.intervals import LEVEL, Interval, intervals
+from graftwork.core.metrics.scales import DIFFERENCE
 from graftwork.core.tasks import Task, find_task
 
 Floats = NDArray[np.float64]
 
-FEW = 10
-"""Rows or groups below which a percentile bootstrap covers clearly less than it says (Efron and Tibshirani 1993)."""
+FEW = 6
+"""Rows or groups below which an interval is a rough one."""
 
 SHOWN = 5
 """Names in a sentence; the others are counted."""
 
 CHANCE = 0.5
 """AUROC of predictions that know nothing of the labels, however many of each there are."""
+
+
+FAR_BELOW = 0.25
+"""An AUROC below which even few rows are said to be told worse than by chance."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,14 @@ class Evaluation:
         """Plain values; an undefined metric is None."""
         numbers: dict[str, Any] = {
             name: {part: _plain(getattr(interval, part)) for part in ("value", "low", "high")}
+            | {"method": interval.method}
             for name, interval in self.metrics.items()
         }
         resampled = "rows" if self.groups is None else "groups"
         about: dict[str, Any] = {
             "rows": self.rows,
             "groups": self.groups,
-            "interval": None if self._units < 2 else f"{LEVEL:.0%} percentile bootstrap over {resampled}",
+            "interval": None if self._units < 2 else f"{LEVEL:.0%}, by the jackknife over {resampled}",
             "caution": self.caution,
         }
         if self.confusion is not None:
@@ -91,7 +98,7 @@ class Evaluation:
         if self._units < 2:
             lines = [f"{resampled}, too few for intervals"]
         else:
-            few = ", so few that intervals are too narrow" if self._units < FEW else ""
+            few = ", so few that intervals are rough" if self._units < FEW else ""
             lines = [f"{resampled}{few}, {LEVEL:.0%} intervals"]
         width = max(map(len, self.metrics))
         lines += [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()]
@@ -131,10 +138,14 @@ def _named(classes: Sequence[str], chosen: Sequence[bool] | NDArray[np.bool_], s
 
 
 def worse_than_chance(auroc: Interval, groups: int | None) -> str | None:
-    """What it usually means if the whole interval of an AUROC lies below one half; None where it does not."""
-    if not auroc.high < CHANCE:
+    """What it usually means if the whole interval of an AUROC lies below one half, or the AUROC itself below
+    `FAR_BELOW`; None where neither does."""
+    if auroc.high < CHANCE:
+        said = f"worse than chance: the whole interval of auroc lies below {CHANCE}"
+    elif auroc.value < FAR_BELOW:
+        said = f"worse than chance: auroc is {auroc.value:.3f}, if of too little for its interval to say so"
+    else:
         return None
-    said = f"worse than chance: the whole interval of auroc lies below {CHANCE}"
     if groups is None:
         return said
     return (
@@ -153,9 +164,6 @@ def evaluate_predictions(
     truth: NDArray[np.generic],
     predictions: Floats,
     groups: Sequence[Hashable] | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Evaluation:
     """The evaluation of predictions against the truth.
 
@@ -167,11 +175,9 @@ def evaluate_predictions(
     task = find_task(task)
     expected = np.asarray(predictions, dtype=np.float64)
     measure = task.measures(truth, expected, classes)
-    intervals = bootstrap(measure, len(expected), groups, resamples=resamples, seed=seed)
+    found = intervals(measure, len(expected), groups, classes_of=partial(task.metric_classes, truth, expected, classes))
     matrix = task.confusion(truth, expected, classes)
-    return Evaluation(
-        task, tuple(classes), len(expected), None if groups is None else len(set(groups)), intervals, matrix
-    )
+    return Evaluation(task, tuple(classes), len(expected), None if groups is None else len(set(groups)), found, matrix)
 
 
 def compare_predictions(
@@ -182,12 +188,10 @@ def compare_predictions(
     groups: Sequence[Hashable] | None = None,
     *,
     classes: Sequence[str] = (),
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> dict[str, Interval]:
     """By how much every metric of `predictions` exceeds that of `reference` on the same rows.
 
-    The bootstrap is paired: both are measured on the same draws, so what the rows do to both cancels.
+    Both are measured without the same rows, or groups, in turn, so what the rows do to both cancels.
     """
     measures = find_task(task).measures
     first = measures(truth, np.asarray(predictions, dtype=np.float64), classes)
@@ -197,7 +201,7 @@ def compare_predictions(
         baseline = second(weights)
         return {name: value - baseline[name] for name, value in first(weights).items()}
 
-    return bootstrap(measure, len(predictions), groups, resamples=resamples, seed=seed)
+    return intervals(measure, len(predictions), groups, scale=DIFFERENCE)
 
 
 def point_metrics(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation
-from graftwork.core.metrics.bootstrap import Interval, bootstrap
+from graftwork.core.metrics.intervals import Interval, intervals
+from graftwork.core.metrics.scales import BELOW_ONE
 
 Floats = NDArray[np.float64]
 
@@ -116,7 +117,7 @@ def explained(judged: EvaluatedPart, keys: Sequence[Hashable] | None = None) -> 
         share = 1.0 - within / np.where(defined, total / np.maximum(count - 1, 1.0), 1.0)
         return {"share": np.where(defined, share, np.nan)}
 
-    return bootstrap(measure, len(values), judged.manifest.groups)["share"]
+    return intervals(measure, len(values), judged.manifest.groups, scale=BELOW_ONE)["share"]
 
 
 def group_majority(manifest: Manifest) -> float:

@@ -14,14 +14,13 @@ from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation, eval
 from graftwork.core.inference.outputs import graft_outputs
 from graftwork.core.inference.segmentation import mask_scores
 from graftwork.core.model.adapter import Adapter
-from graftwork.core.recipe import Recipe
 
 
 @undisturbed()
 def predict(adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto") -> NDArray[np.float64]:
     """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order; for masks what
     the predicted ones are worth, (rows, classes without the background, measures)."""
-    recipe = Recipe(device=device, batch_size=batch_size)
+    recipe = adapter.prediction_recipe(device, batch_size)
     runtime = start_runtime(recipe)
     runtime.place(adapter.graft)
     if adapter.task.output == "maps":
@@ -43,8 +42,8 @@ def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 1
 def evaluate_part(
     part: str, manifest: Manifest, predictions: NDArray[np.float64], folds: NDArray[np.int64] | None = None
 ) -> EvaluatedPart:
-    """Predictions with their evaluation, resampled by group where the manifest has groups; windows of a recording are
-    judged as one."""
+    """Predictions with their evaluation, with intervals by group where the manifest has groups; windows of a recording
+    count as one."""
     if has_windows(manifest):
         manifest, predictions, folds = join_windows(manifest, predictions, folds)
     evaluation = evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups)

@@ -161,8 +161,7 @@ def draw_depth(path: Path, depth: Depth) -> None:
     figure = Figure(figsize=(max(5.0, 1.5 + 0.5 * len(found)), 4), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(found))
-    # A percentile interval need not contain its value.
-    ends = np.maximum(np.stack([value - low, high - value]), 0)
+    ends = np.nan_to_num(np.stack([value - low, high - value]))  # none where there is no interval
     axes.errorbar(places, value, yerr=ends, marker="o", capsize=3)
     axes.set(ylabel=name, title=f"{depth.backbone}: probe at every stage")
     axes.set_xticks(places, [stage.name for stage in depth.stages], rotation=60, ha="right")

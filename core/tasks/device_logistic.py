@@ -20,7 +20,8 @@ def fit_on_device(
     two classes, else one a class.
 
     data: (rows, features), float64, on any device. codes: classes from 0 without a gap (rows,). strength: C.
-    tolerance: largest entry of the gradient at the solution of the mean loss plus |w|^2 / (2 C rows), by L-BFGS.
+    tolerance: largest entry of the gradient at the solution of the weighted mean of the losses plus |w|^2 divided by
+    2 C and the sum of the weights, by L-BFGS.
     """
     from scipy.optimize import minimize
 

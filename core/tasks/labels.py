@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.metrics import scores as metrics
-from graftwork.core.metrics.bootstrap import Metrics
 from graftwork.core.metrics.calibration import expected_calibration_error
+from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.names import composed, name_key
 from graftwork.core.tasks.cells import number_in, single_column
 from graftwork.core.tasks.linear_models import LinearProblem, LinearSolution, Logistic, only_solution
@@ -195,6 +195,17 @@ def _class_measures(truth: Values, predicted: Floats, names: Sequence[str]) -> M
     return measure
 
 
+OF_THE_PREDICTED = ("balanced_accuracy", "f1")
+"""Metrics that say nothing of a class which is hardly ever predicted."""
+
+
+def _classes_of_rows(
+    truth: Values, predicted: Floats, names: Sequence[str], metric: str
+) -> Sequence[NDArray[np.int64]]:
+    own = np.asarray(truth, dtype=np.int64)
+    return (own, predicted.argmax(1)) if metric in OF_THE_PREDICTED else (own,)
+
+
 def _draw_classes(drawn: Drawn) -> Figure:
     """ROC, reliability and confusion side by side."""
     figure = new_figure(13.5, 4.5)
@@ -227,6 +238,7 @@ SINGLE_LABEL = Task(
     predictions=_class_chances,
     prediction_columns=class_columns,
     measures=_class_measures,
+    metric_classes=_classes_of_rows,
     confusion=class_confusion,
     draw=_draw_classes,
 )
@@ -317,6 +329,10 @@ def binary_likelihood(outputs: Tensor, truth: Tensor) -> float:
     return -float(F.binary_cross_entropy_with_logits(outputs, truth, reduction="sum"))
 
 
+LABEL_METRICS = ("auroc", "average_precision", "accuracy", "balanced_accuracy", "f1")
+"""What every label has of its own."""
+
+
 def _label_measures(truth: Values, predicted: Floats, classes: Sequence[str]) -> Metrics:
     """The mean over labels of each label's own metric, and those of every label; accuracy is the share of right
     cells."""
@@ -343,6 +359,16 @@ def _label_measures(truth: Values, predicted: Floats, classes: Sequence[str]) ->
                            for name, values in own.items()}  # fmt: skip
 
     return measure
+
+
+def _label_of_rows(truth: Values, predicted: Floats, classes: Sequence[str], metric: str) -> Sequence[NDArray[Any]]:
+    """Of a metric of one label whether the row has it; means over labels depend on all of them."""
+    own = {f"{name}_{label}": (name, place) for place, label in enumerate(classes) for name in LABEL_METRICS}
+    if metric not in own:
+        return ()
+    name, place = own[metric]
+    has = np.asarray(truth, dtype=np.float64)[:, place] > 0.5
+    return (has, predicted[:, place] >= 0.5) if name in OF_THE_PREDICTED else (has,)
 
 
 def _draw_labels(drawn: Drawn) -> Figure:
@@ -373,5 +399,6 @@ MULTI_LABEL = Task(
     predictions=_label_chances,
     prediction_columns=chance_columns,
     measures=_label_measures,
+    metric_classes=_label_of_rows,
     draw=_draw_labels,
 )

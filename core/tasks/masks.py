@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graftwork.core.metrics import scores as metrics
-from graftwork.core.metrics.bootstrap import Metrics
+from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.tasks.cells import single_column
 from graftwork.core.tasks.labels import softmax
 from graftwork.core.tasks.plots import draw_cases, new_figure

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graftwork.core.metrics import scores as metrics
-from graftwork.core.metrics.bootstrap import Metrics
+from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.tasks.cells import number_in, single_column
 from graftwork.core.tasks.labels import (
     binary_likelihood,
@@ -187,6 +187,13 @@ def _measures(truth: Values, predictions: Floats, classes: Sequence[str]) -> Met
     return measure
 
 
+def _classes_of_rows(
+    truth: Values, predictions: Floats, classes: Sequence[str], metric: str
+) -> Sequence[NDArray[np.int64]]:
+    own = np.asarray(truth, dtype=np.int64)
+    return (own, predicted_grades(predictions)) if metric == "balanced_accuracy" else (own,)
+
+
 def _draw(drawn: Drawn) -> Figure:
     """ROC of every threshold, and the confusion of grades."""
     figure = new_figure(9, 4.5)
@@ -223,6 +230,7 @@ ORDINAL = Task(
     predictions=_predictions,
     prediction_columns=_columns,
     measures=_measures,
+    metric_classes=_classes_of_rows,
     confusion=_confusion,
     draw=_draw,
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graftwork.core.metrics import scores as metrics
-from graftwork.core.metrics.bootstrap import Metrics
+from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.tasks.cells import check_commas, number_in, single_column
 from graftwork.core.tasks.labels import column_tensor
 from graftwork.core.tasks.linear_models import LinearProblem, Ridge, only_solution

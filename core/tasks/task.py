@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.metrics.bootstrap import Metrics
+from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.types import TaskName
 
 if TYPE_CHECKING:
@@ -124,6 +124,13 @@ def not_finite(answers: Tensor) -> Tensor:
     return ~answers.isfinite().flatten(1).all(dim=1)
 
 
+def no_metric_classes(
+    truth: Values, predictions: Floats, classes: Sequence[str], metric: str
+) -> Sequence[NDArray[Any]]:
+    """Metrics that depend on no class, or on several at once."""
+    return ()
+
+
 def no_confusion(truth: Values, predictions: Floats, classes: Sequence[str]) -> None:
     """Predictions that are no single class cannot be confused."""
 
@@ -160,6 +167,9 @@ class Task:
     columns of `predictions.csv`.
 
     Evaluating. measures: values, predictions, classes -> metrics as a function of how often every row counts.
+    metric_classes: values,
+    predictions, classes, name of a metric -> the class of every row (rows,) that it depends on, and the predicted one
+    where each class has to be predicted for the metric to say something.
     confusion: values, predictions, classes -> counts, truth down, prediction across. draw: the plots.
     """
 
@@ -201,6 +211,7 @@ class Task:
     prediction_columns: Callable[[Floats, Sequence[str]], dict[str, Any]]
 
     measures: Callable[[Values, Floats, Sequence[str]], Metrics]
+    metric_classes: Callable[[Values, Floats, Sequence[str], str], Sequence[NDArray[Any]]] = no_metric_classes
     confusion: Callable[[Values, Floats, Sequence[str]], NDArray[np.int64] | None] = no_confusion
     draw: Callable[[Drawn], Figure]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graftwork.core.metrics import scores as metrics
-from graftwork.core.metrics.bootstrap import Metrics
+from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.tasks.cells import single_column
 from graftwork.core.tasks.labels import class_tensor
 from graftwork.core.tasks.plots import new_figure

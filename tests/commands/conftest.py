@@ -112,13 +112,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def imaging_bench(scans: Path, tmp_path: Path, monkeypatch, capsys) -> Bench:
     chosen = ("--backbone", "timm:test_resnet", "--weights", "random", "--image-size", "48")
-    return Bench(IMAGING, _copy(scans, tmp_path), ".png", chosen, _runner(IMAGING, tmp_path, monkeypatch, capsys))
+    return Bench(IMAGING, _copy(scans, tmp_path), ".png", chosen, patch_network(IMAGING, tmp_path, monkeypatch, capsys))
 
 
 @pytest.fixture
 def audio_bench(clips: Path, tmp_path: Path, monkeypatch, capsys) -> Bench:
     chosen = ("--backbone", "hf:voice")
-    return Bench(AUDIO, _copy(clips, tmp_path), ".wav", chosen, _runner(AUDIO, tmp_path, monkeypatch, capsys))
+    return Bench(AUDIO, _copy(clips, tmp_path), ".wav", chosen, patch_network(AUDIO, tmp_path, monkeypatch, capsys))
 
 
 @pytest.fixture(params=["imaging", "audio"])
@@ -150,7 +150,7 @@ def _copy(source: Path, folder: Path) -> Path:
     return folder
 
 
-def _runner(domain: Domain, folder: Path, monkeypatch, capsys) -> Callable[..., Result]:
+def patch_network(domain: Domain, folder: Path, monkeypatch, capsys) -> Callable[..., Result]:
     monkeypatch.chdir(folder)
 
     def run(*arguments: object) -> Result:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from graftwork.core.evaluation.comparison import Comparison, Result, find_best, find_cheapest
-from graftwork.core.metrics.bootstrap import Interval
+from graftwork.core.metrics.intervals import Interval
 
 
 def test_the_cheapest_is_the_fastest_of_those_whose_interval_holds_zero():

@@ -64,9 +64,9 @@ def test_several_labels_are_judged_label_by_label(rng):
 
 def test_labels_that_a_mean_leaves_out_are_named(rng):
     truth, predicted = rng.integers(0, 2, (60, 3)), rng.random((60, 3))
-    assert evaluate_predictions("multi-label", ("x", "y", "z"), truth, predicted, resamples=20).caution is None
+    assert evaluate_predictions("multi-label", ("x", "y", "z"), truth, predicted).caution is None
     truth[:, 1] = 0
-    found = evaluate_predictions("multi-label", ("x", "y", "z"), truth, predicted, resamples=20)
+    found = evaluate_predictions("multi-label", ("x", "y", "z"), truth, predicted)
     assert found.metrics["auroc"].value == pytest.approx(
         np.mean([reference.roc_auc_score(truth[:, k], predicted[:, k]) for k in (0, 2)])
     )
@@ -74,55 +74,53 @@ def test_labels_that_a_mean_leaves_out_are_named(rng):
     assert found.to_json()["about"]["caution"] == found.caution
     assert str(found).splitlines()[-1] == found.caution
     truth[:, 1] = 1
-    assert "('y') have rows of one value" in str(
-        evaluate_predictions("multi-label", ("x", "y", "z"), truth, predicted, resamples=20)
-    )
+    assert "('y') have rows of one value" in str(evaluate_predictions("multi-label", ("x", "y", "z"), truth, predicted))
 
 
 def test_classes_without_rows_and_classes_that_are_never_predicted_are_named(rng):
     truth = rng.integers(0, 2, 40)
     predicted = np.tile([0.6, 0.3, 0.1], (40, 1)) + rng.normal(0, 0.01, (40, 3))
-    found = evaluate_predictions("single-label", ("x", "y", "z"), truth, predicted, resamples=20)
+    found = evaluate_predictions("single-label", ("x", "y", "z"), truth, predicted)
     assert found.metrics["balanced_accuracy"].value == 0.5
     no_row, never = found.cautions
     assert no_row == "1 of 3 ('z') have no row here: means over classes leave them out"
     assert never.startswith("1 of 3 ('y') are never predicted, though there are rows of them")
-    many = evaluate_predictions("single-label", tuple("abcdefgh"), np.zeros(9, int), np.eye(8)[np.zeros(9, int)],
-                                resamples=20)  # fmt: skip
+    many = evaluate_predictions("single-label", tuple("abcdefgh"), np.zeros(9, int), np.eye(8)[np.zeros(9, int)])
     assert many.cautions[0].startswith("7 of 8 ('b', 'c', 'd', 'e', 'f' and 2 more) have no row here")
 
 
 def test_numbers_may_come_as_a_column(rng):
     truth, predicted = rng.normal(size=30), rng.normal(size=30)
-    found = evaluate_predictions("regression", (), truth, predicted[:, None], resamples=20)
+    found = evaluate_predictions("regression", (), truth, predicted[:, None])
     assert found.metrics["r2"].value == pytest.approx(reference.r2_score(truth, predicted))
     assert found.confusion is None
 
 
 def test_the_confusion_matrix_has_the_truth_down_and_the_prediction_across():
     predicted = np.eye(2)[[1, 1, 0]]
-    found = evaluate_predictions("single-label", ("x", "y"), np.array([0, 1, 0]), predicted, resamples=5)
+    found = evaluate_predictions("single-label", ("x", "y"), np.array([0, 1, 0]), predicted)
     np.testing.assert_array_equal(found.confusion, [[1, 1], [0, 1]])
 
 
 def test_what_is_undefined_is_null_in_json(rng):
-    found = evaluate_predictions("single-label", ("x", "y"), np.zeros(9, int), softmax(rng, 9, 2), resamples=20)
+    found = evaluate_predictions("single-label", ("x", "y"), np.zeros(9, int), softmax(rng, 9, 2))
     plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert plain["auroc"] == {"value": None, "low": None, "high": None}
+    assert plain["auroc"] == {"value": None, "low": None, "high": None, "method": ""}
     assert plain["accuracy"]["value"] == found.metrics["accuracy"].value
     assert "auroc              undefined" in str(found)
 
 
 def test_the_numbers_are_said_with_what_was_resampled(rng):
     truth, predicted = rng.integers(0, 2, 40), softmax(rng, 40, 2)
-    found = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.arange(40) // 4, resamples=50)
+    found = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.arange(40) // 4)
     about = found.to_json()["about"]
     assert (about["rows"], about["groups"], about["classes"]) == (40, 10, ["x", "y"])
-    assert about["interval"] == "95% percentile bootstrap over groups"
+    assert about["interval"] == "95%, by the jackknife over groups"
+    assert found.to_json()["accuracy"]["method"] == "jackknife over groups, Wilson with the effective number of rows"
     assert str(found).startswith("40 rows in 10 groups, 95% intervals\nauroc ")
-    few = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.arange(40) // 20, resamples=50)
-    assert str(few).startswith("40 rows in 2 groups, so few that intervals are too narrow, 95% intervals\n")
-    one = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.zeros(40), resamples=50)
+    few = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.arange(40) // 20)
+    assert str(few).startswith("40 rows in 2 groups, so few that intervals are rough, 95% intervals\n")
+    one = evaluate_predictions("single-label", ("x", "y"), truth, predicted, np.zeros(40))
     assert str(one).startswith("40 rows in 1 group, too few for intervals\n")
     assert one.to_json()["accuracy"]["low"] is None
     assert one.to_json()["about"]["interval"] is None
@@ -137,7 +135,7 @@ def judged_labels(reversed_share, groups=None, task="single-label"):
     score = np.where(np.arange(80) // 2 < 40 * reversed_share, 1 - truth, truth) * 0.8 + 0.1
     predicted = np.stack([1 - score, score], 1)
     truth = np.stack([1 - truth, truth], 1) if task == "multi-label" else truth
-    return evaluate_predictions(task, ("x", "y"), truth, predicted, groups, resamples=200)
+    return evaluate_predictions(task, ("x", "y"), truth, predicted, groups)
 
 
 @pytest.mark.parametrize("task", ["single-label", "multi-label"])
@@ -150,6 +148,14 @@ def test_worse_than_chance_is_said_behind_the_numbers_with_what_it_usually_means
     assert "worse" not in str(judged_labels(0.0, groups, task))
 
 
+@pytest.mark.parametrize("groups", [4, 2], ids=["a wide interval", "no interval"])
+def test_of_few_groups_an_auroc_far_below_chance_is_named_too(groups):
+    found = judged_labels(1.0, np.arange(80) * groups // 80)
+    assert not found.metrics["auroc"].high < 0.5
+    assert found.caution.startswith("worse than chance: auroc is 0.000, if of too little for its interval to say so")
+    assert judged_labels(0.6, np.arange(80) * groups // 80).caution is None
+
+
 def test_an_interval_that_reaches_chance_is_no_cause_for_caution():
     found = judged_labels(0.53)
     assert found.metrics["auroc"].value < 0.5 < found.metrics["auroc"].high
@@ -157,12 +163,12 @@ def test_an_interval_that_reaches_chance_is_no_cause_for_caution():
 
 
 def test_numbers_have_no_caution():
-    numbers = evaluate_predictions("regression", (), np.arange(9.0), -np.arange(9.0), resamples=20)
+    numbers = evaluate_predictions("regression", (), np.arange(9.0), -np.arange(9.0))
     assert numbers.caution is None
 
 
 def test_an_undefined_score_is_not_worse_than_chance(rng):
-    one_class = evaluate_predictions("single-label", ("x", "y"), np.zeros(9, int), softmax(rng, 9, 2), resamples=20)
+    one_class = evaluate_predictions("single-label", ("x", "y"), np.zeros(9, int), softmax(rng, 9, 2))
     assert one_class.caution is None
 
 

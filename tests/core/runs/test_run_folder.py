@@ -92,7 +92,7 @@ def test_every_judged_row_is_a_row_of_the_predictions(tmp_path):
     )
     predictions = np.array([[0.25, 0.75], [1 / 3, 2 / 3]])
     judged = EvaluatedPart("test", manifest, predictions,
-                    evaluate_predictions("single-label", ("x", "y"), manifest.values, predictions, resamples=5),
+                    evaluate_predictions("single-label", ("x", "y"), manifest.values, predictions),
                     np.array([0, 2]))  # fmt: skip
     write_predictions(tmp_path / "p.csv", [judged])
     found = pd.read_csv(tmp_path / "p.csv")

@@ -63,7 +63,7 @@ def test_rates_are_errors_of_all_over_words_of_all():
     found = evaluate_predictions("text", classes, encode(truth, classes), encode(predicted, classes), ["s", "t"])
     assert found.metrics["wer"].value == pytest.approx(3 / 5)
     assert found.metrics["word_accuracy"].value == pytest.approx(2 / 5)
-    assert (found.metrics["wer"].low, found.metrics["wer"].high) == (0.5, 1.0)  # one speaker or the other
+    assert found.metrics["wer"].low < 0.5 < 1.0 < found.metrics["wer"].high  # two speakers tell little
     assert found.groups == 2
 
 

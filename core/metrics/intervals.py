@@ -1,0 +1,183 @@
+"""Intervals that cover with few patients: a metric without each row, or each group of rows, in turn (the jackknife),
+its variance on the scale of the metric, and Student's t.
+
+What `examples/benchmarks/coverage.py` simulates decides which scale and which degrees of freedom a metric has. The
+percentile bootstrap covers 83 % where it says 95 % for an AUROC of 100 rows in 10 groups, these 94 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.metrics.scales import Freedom, Scale, find_scale
+
+Floats = NDArray[np.float64]
+Metrics = Callable[[Floats], dict[str, Floats]]
+"""Weights (weightings, rows) -> for every metric its values (weightings,)."""
+
+ClassesOf = Callable[[str], Sequence[NDArray[Any]]]
+"""The class of every row (rows,) that a metric of this name depends on, and the predicted one where that has to occur
+as well; nothing where it depends on no class or on several."""
+
+LEVEL = 0.95
+MOST_UNITS = 500
+"""With more rows or groups than twice as many, they are left out in so many blocks drawn by chance."""
+
+_CHUNK_CELLS = 2_000_000
+"""Weightings are worked off in chunks of about this many weights, so that memory stays near 100 MB."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the ends of its interval; all NaN where the rows do not define the metric, the ends alone where there
+    is no interval that covers. method: by what, or why there is none."""
+
+    value: float
+    low: float
+    high: float
+    method: str = ""
+
+    def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "undefined"
+        if np.isnan(self.low):
+            return f"{self.value:.3f} (no interval{': ' * bool(self.method)}{self.method})"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """values: every metric of all rows. without: the same without each unit in turn (units,). unit: of every row
+    (rows,): its own number, that of its group, or of a block of them."""
+
+    values: dict[str, float]
+    without: dict[str, Floats]
+    unit: NDArray[np.int64]
+
+
+def leave_out(metrics: Metrics, rows: int, groups: Sequence[Hashable] | None = None) -> LeftOut:
+    """Every metric of all rows, and without each row, or each group, in turn."""
+    if groups is None:
+        unit = np.arange(rows)
+    else:
+        numbers: dict[Hashable, int] = {}
+        unit = np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
+    units = int(unit.max(initial=-1)) + 1
+    if units > 2 * MOST_UNITS:
+        unit = np.random.default_rng(0).permutation(units)[unit] % MOST_UNITS
+        units = MOST_UNITS
+    values = {name: float(value[0]) for name, value in metrics(np.ones((1, rows))).items()}
+    found: dict[str, list[Floats]] = {name: [] for name in values}
+    step = max(1, _CHUNK_CELLS // max(rows, 1))
+    for start in range(0, units, step):
+        weights = (unit != np.arange(start, min(start + step, units))[:, None]).astype(np.float64)
+        for name, value in metrics(weights).items():
+            found[name].append(value)
+    return LeftOut(values, {name: np.concatenate(parts) for name, parts in found.items()} if units else {}, unit)
+
+
+def intervals(
+    metrics: Metrics,
+    rows: int,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    classes_of: ClassesOf = lambda name: (),
+    scale: Scale | None = None,
+) -> dict[str, Interval]:
+    """Every metric's value with its 95 % interval.
+
+    scale: of all metrics, as of differences; by default each has its own. An interval is missing, with the reason as
+    its method, where there are not two rows or groups, where a class has too few of them, and where nothing varies.
+    """
+    left = leave_out(metrics, rows, groups)
+    what = "rows" if groups is None else "groups"
+    return {
+        name: _interval(value, left.without[name], left.unit, classes_of(name), scale or find_scale(name), what)
+        for name, value in left.values.items()
+    }
+
+
+def _interval(
+    value: float, without: Floats, unit: NDArray[np.int64], classes: Sequence[NDArray[Any]], scale: Scale, what: str
+) -> Interval:
+    units = len(without)
+
+    def none(reason: str) -> Interval:
+        return Interval(value, math.nan, math.nan, reason)  # one object, so that equal intervals are equal
+
+    if np.isnan(value):
+        return none("")
+    if units < scale.units:
+        return none(f"fewer than {scale.units} {what}")
+    strata = Strata.of(unit, *classes) if len(classes) else None
+    if strata is not None and strata.fewest < scale.least:
+        return none(f"fewer than {scale.least} {what} of a class")
+    if np.isnan(without).any():
+        return none(f"one of the {what} alone carries a class")
+    variance, freedom = _spread(without, strata, scale.freedom)
+    if variance == 0 and not scale.certain:
+        return none("nothing varies")
+    few = units if strata is None or scale.of_all else strata.fewest
+    low, high = scale.ends(value, variance, freedom, few)
+    if math.isnan(low):
+        return none("at the end of its range")
+    return Interval(value, low, high, f"jackknife over {what}, {scale.said}")
+
+
+@dataclass(frozen=True)
+class Strata:
+    """Units by the classes that their rows have. kinds: a number for each set of classes (units,). fewest: units of the
+    rarest class that occurs, in the truth or, where that counts too, among the predictions."""
+
+    kinds: NDArray[np.int64]
+    fewest: int
+
+    @staticmethod
+    def of(unit: NDArray[np.int64], truth: NDArray[Any], *others: NDArray[Any]) -> Strata:
+        """truth: class of every row (rows,), which makes the kinds; others: further ones that have to hold each class
+        often enough."""
+        present = np.unique(truth)
+        counts, kinds = [], np.zeros(0, dtype=np.int64)
+        for number, codes in enumerate((truth, *others)):
+            has = np.zeros((int(unit.max()) + 1, len(present)), dtype=bool)
+            place = np.searchsorted(present, codes).clip(max=len(present) - 1)
+            known = present[place] == codes
+            has[unit[known], place[known]] = True
+            counts.append(int(has.sum(0).min()))
+            if number == 0:
+                kinds = np.unique(has, axis=0, return_inverse=True)[1].ravel()
+        return Strata(kinds, min(counts))
+
+
+def _spread(without: Floats, strata: Strata | None, freedom: Freedom) -> tuple[float, float]:
+    """The jackknife's variance (Efron and Tibshirani 1993, 11.5), and degrees of freedom of Student's t."""
+    units = len(without)
+    squares = (without - without.mean()) ** 2
+    variance = float((units - 1) / units * squares.sum())
+    if freedom == "units" or variance == 0:
+        return variance, units - 1.0
+    if freedom == "classes" and strata is not None:
+        return variance, _by_class(without, strata.kinds)
+    # Satterthwaite's rule by moments: few units that carry most of the variance count as few.
+    excess = float(((squares / squares.sum()) ** 2).sum()) - 1 / units
+    return variance, min(units - 1.0, max(1.0, 2 / excess)) if excess > 0 else units - 1.0
+
+
+def _by_class(without: Floats, kinds: NDArray[np.int64]) -> float:
+    """Satterthwaite's (1946) degrees of freedom of the sum of the variances within each kind of unit."""
+    parts, freedom = [], []
+    for kind in range(int(kinds.max()) + 1):
+        own = without[kinds == kind]
+        if len(own) > 1:
+            parts.append(len(own) * float(own.var(ddof=1)))
+            freedom.append(len(own) - 1)
+    total = sum(parts)
+    if not total > 0:
+        return len(without) - 1.0
+    return total**2 / sum(part**2 / own for part, own in zip(parts, freedom, strict=True))
