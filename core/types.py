@@ -79,7 +79,8 @@ class InputContract(Protocol):
         """One example, float32, without a batch axis. Raises UnreadableError or ContractError, naming the file."""
 
     def collate(self, examples: Sequence[Tensor]) -> Features:
-        """A batch of what `read` returned; examples of unequal length are padded and their lengths kept."""
+        """A batch of what `read` returned; examples of unequal length are padded and their lengths kept. Called by
+        several threads at a time."""
 
     def seconds(self, example: Tensor) -> float | None:
         """How long what `read` returned lasts; None for what has no duration, as images."""

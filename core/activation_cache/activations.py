@@ -62,7 +62,7 @@ def run_frozen_stages(
     views = 1 if augment is None else view_count(recipe)
     work = Pass(backbone, examples, stop, runtime, recipe, augment, max(views, 1))
     if recipe.views != 0 and examples.stage == 0:
-        found = _from_store(work, add)
+        found = _from_store(work, add=add)
         if found is not None:
             return found
     if stop < len(backbone.stages) or backbone.stages[-1].name == MAPS:
@@ -94,11 +94,13 @@ def vectors(examples: Examples) -> np.ndarray[tuple[int, int], np.dtype[np.float
     return torch.stack(list(examples.tensors or ())).float().numpy()
 
 
-def _from_store(work: Pass, add: bool = True) -> Examples | None:
+def _from_store(work: Pass, *, add: bool = True) -> Examples | None:
     """The examples out of the store, after what is missing there has been added; None where that cannot be done, or
     must not."""
     runtime = work.runtime
-    place, failure = _open(work)
+    place, failure = _open(work, make=add)
+    if not add and _any(runtime, place is None):
+        return None
     # Until all have looked: what one adds from here on counts as missing for every one.
     if _any(runtime, place is None) or place is None:
         log.warning(NOT_STORED, failure or ELSEWHERE)
@@ -144,8 +146,8 @@ class _Place:
     last: str
 
 
-def _open(work: Pass) -> tuple[_Place | None, str]:
-    """The place, or why there is none."""
+def _open(work: Pass, *, make: bool = True) -> tuple[_Place | None, str]:
+    """The place, or why there is none. make: whether a store that is not there is begun."""
     last = work.backbone.stages[work.stop - 1].name if work.stop else "reading"
     about = {"backbone": work.backbone.id, "up to": last, "input": work.backbone.contract.to_json()}
     digests = content_digests(work.examples.manifest.paths)
@@ -153,6 +155,8 @@ def _open(work: Pass) -> tuple[_Place | None, str]:
     try:
         cache = cache_folder(work.recipe.cache)
         keys = prefix_keys(work.backbone, work.stop, work.runtime, work.recipe, work.augment)
+        if not make and not (cache / keys[-1]).is_dir():
+            return None, "there is no store"
         store = open_store(cache, keys[-1], about, work.recipe.cache_dtype)
         have = sound_names(store, wanted)
     except UnknownIdentityError as error:

@@ -33,8 +33,9 @@ On a CPU what the first stages make of them, ten times as much, has to fit the c
 best at 96 pixels (0.58 ms an image; of 16 0.68, of 64 0.62) and of 16 at 224 (3.1 ms; of 64 4.4).
 """
 
-FREE_SHARE = 0.5
-"""Share of the free memory of a GPU that a batch of a pass may fill, by what one example has filled."""
+MEMORY_SHARE = 0.25
+"""Share of a GPU's whole memory that a batch of a pass may fill, by what one example fills: of the whole, so that the
+same card takes the same batches, and gives the same digits, whatever it has done before."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
     own = folded(work.backbone, work.stop)
     network = runtime.place((work.backbone.copy() if own is work.backbone else own).network).eval()
     backbone = work.backbone.with_network(network)
-    recipe = _pass_recipe(examples, work.recipe, runtime.device, partial(_rows_that_fit, work, backbone))
+    load = partial(load_batches, chosen, augment=_augment_of(work, places), pin=runtime.pins)
+    fitting = partial(_rows_that_fit, replace(work, examples=chosen), backbone, lambda rows: load([rows]))
+    recipe = _pass_recipe(examples, work.recipe, runtime.device, len(places), fitting)
     batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), recipe)]
     prefix = Prefix(backbone, examples.stage, work.stop, runtime, recipe.compile, len(places), recipe.batch_size)
-    loaded = load_batches(chosen, batches, augment=_augment_of(work, places), workers=runtime.workers,
-                          pin=runtime.pins)  # fmt: skip
+    loaded = load(batches, workers=runtime.workers)
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
         begun = (
             (batch, [(result.lengths is not None, _single(result)) for result in in_pieces(prefix, features)])
@@ -84,9 +86,11 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
             yield batch, results[0][0], [row for _, rows in results for row in rows()]
 
 
-def _pass_recipe(examples: Examples, recipe: Recipe, device: torch.device, fitting: Callable[[], int]) -> Recipe:
+def _pass_recipe(
+    examples: Examples, recipe: Recipe, device: torch.device, count: int, fitting: Callable[[], int]
+) -> Recipe:
     """The recipe with larger batches, as a pass keeps nothing for a backward one: on a CPU of small images, on a GPU of
-    everything, as far as its memory goes. fitting: says how many rows fit there."""
+    everything, as far as its memory goes. count: rows of the pass. fitting: says how many rows fit there."""
     example = examples.tensor(0) if examples.tensors else examples.contract.blank()
     rows = PASS_FACTOR * recipe.batch_size
     if example.dim() == 3:
@@ -95,7 +99,8 @@ def _pass_recipe(examples: Examples, recipe: Recipe, device: torch.device, fitti
     elif device.type == "cpu":  # clips and volumes become too large within
         return recipe
     if device.type == "cuda":
-        rows = min(rows, fitting())
+        rows = min(rows, count)
+        rows = rows if rows <= recipe.batch_size else min(rows, fitting())
     if rows <= recipe.batch_size:
         return recipe
     seconds = recipe.batch_seconds
@@ -103,21 +108,22 @@ def _pass_recipe(examples: Examples, recipe: Recipe, device: torch.device, fitti
                    batch_seconds=seconds and seconds * rows / recipe.batch_size)  # fmt: skip
 
 
-def _rows_that_fit(work: Pass, backbone: Backbone) -> int:
-    """How many of the longest examples fill `FREE_SHARE` of the GPU's free memory, by what one of them fills. The
-    backbone is on the GPU."""
+def _rows_that_fit(work: Pass, backbone: Backbone, batches: Callable[[Sequence[int]], Iterator[Features]]) -> int:
+    """How many of the longest examples fill `MEMORY_SHARE` of the GPU's memory, by what one of them fills; a power of
+    two. The backbone is on the GPU. batches: loads rows as the pass does."""
     examples, runtime = work.examples, work.runtime
     longest = int(np.argmax(examples.seconds)) if examples.seconds else 0
     before = torch.cuda.memory_allocated(runtime.device)
+    torch.cuda.reset_peak_memory_stats(runtime.device)
     try:
         with torch.inference_mode(), runtime.autocast():
-            one = runtime.send(examples.contract.collate([examples.tensor(longest)]))
-            backbone.run(one, examples.stage, work.stop)
+            backbone.run(runtime.send(next(batches([longest]))), examples.stage, work.stop)
     except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
         return 1  # which is tried again, and explained
     filled = torch.cuda.max_memory_allocated(runtime.device) - before
-    free, _ = torch.cuda.mem_get_info(runtime.device)
-    return max(1, int(FREE_SHARE * free / max(1, filled)))
+    whole = torch.cuda.get_device_properties(runtime.device).total_memory
+    return 1 << (max(1, int(MEMORY_SHARE * whole / max(1, filled))).bit_length() - 1)
 
 
 def _augment_of(work: Pass, places: Sequence[tuple[int, int]]) -> RowAugment | None:

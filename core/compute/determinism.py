@@ -20,7 +20,7 @@ class Determinism:
     refuse everything else, so a run begins by letting it refuse.
     """
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, *, strict: bool) -> None:
         self.strict = strict
 
     @contextmanager

@@ -218,10 +218,11 @@ def start_runtime(recipe: Recipe) -> Runtime:
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     strict = device.type == "cuda" and recipe.deterministic == "on"
-    if strict:
+    if device.type == "cuda":
         # Equal commands write equal bytes. Outside of updates, kernels without a deterministic form only warn.
+        torch.use_deterministic_algorithms(strict, warn_only=True)
+    if strict:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
         # Nothing here reads memory that it has not written; to fill all of it first takes a kernel for each tensor.
         memory: Any = torch.utils.deterministic
         memory.fill_uninitialized_memory = False
@@ -244,7 +245,7 @@ def start_runtime(recipe: Recipe) -> Runtime:
         atexit.register(_leave_together)
     scaler = torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=precision == "fp16")
     return Runtime(accelerator, device, precision, recipe.memory_format == "channels-last", recipe.workers, scaler,
-                   Determinism(strict))  # fmt: skip
+                   Determinism(strict=strict))  # fmt: skip
 
 
 def _leave_together() -> None:

@@ -24,7 +24,6 @@ from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.files import whole_file
 from graftwork.core.model.adapter import Adapter, open_adapter
 from graftwork.core.progress import progress
-from graftwork.core.recipe import Recipe
 from graftwork.core.tasks.masks import MEASURES
 from graftwork.core.types import Features, Outside, Segmenter
 
@@ -43,7 +42,7 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_si
     Raises UnreadableError or ContractError for a file that can no longer be read as it was.
     """
     adapter.graft.train(False)  # whoever comes from training has left it learning
-    segmenter, run = _segmenter(adapter), _runner(adapter, runtime, batch_size)
+    segmenter, run = _segmenter(adapter), patch_network(adapter, runtime, batch_size)
     rows = runtime.share(range(len(manifest)))
     width = (len(manifest.classes) - 1) * len(MEASURES)
     found = torch.empty((len(rows), width), dtype=torch.float64)
@@ -73,11 +72,11 @@ def draw_worst_and_best(adapter: Adapter, judged: EvaluatedPart, folder: Path, d
     drawn = {row: Path(channel_files(judged.manifest.files[row])[0]).name for row in chosen}
     titles = [f"{ranks[row]}: {drawn[row]}, Dice {np.nanmean(dice[row]):.3f}"
               for row in chosen]  # fmt: skip
-    runtime = start_runtime(Recipe(device=device))
+    runtime = start_runtime(adapter.prediction_recipe(device))
     runtime.place(adapter.graft).train(False)
     cases = [(title, judged.manifest.paths[row]) for title, row in zip(titles, chosen, strict=True)]
     with whole_file(folder / PICTURE) as beside:
-        _segmenter(adapter).draw(cases, _runner(adapter, runtime, 1), beside, runtime.device)
+        _segmenter(adapter).draw(cases, patch_network(adapter, runtime, 1), beside, runtime.device)
     runtime.release(adapter.graft)
 
 
@@ -101,9 +100,9 @@ def segment_files(
     if Path(out).is_file() or Path(out).suffix.lower() == ".csv":
         raise OutputError(f"{out}: --out must be a folder for masks, this is a file; the table goes into it")
     adapter = open_adapter(run, domain, weights)
-    runtime = start_runtime(Recipe(device=device, batch_size=batch_size))
+    runtime = start_runtime(adapter.prediction_recipe(device, batch_size))
     runtime.place(adapter.graft).train(False)
-    segmenter, apply = _segmenter(adapter), _runner(adapter, runtime, batch_size)
+    segmenter, apply = _segmenter(adapter), patch_network(adapter, runtime, batch_size)
     watch = None
     if domain.watch is not None and adapter.record.get("seen"):
         watch = domain.watch(adapter.backbone.contract, {"": adapter.record["seen"]}, outside)
@@ -166,7 +165,7 @@ def _segmenter(adapter: Adapter) -> Segmenter:
     return cast(Segmenter, adapter.backbone.segmenter)  # without one no graft for masks is made
 
 
-def _runner(adapter: Adapter, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:
+def patch_network(adapter: Adapter, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:
     """The graft as a function of patches (batch, channels, *size), on any device, to logits on the same, float32; at
     most `batch_size` go through the network together."""
 

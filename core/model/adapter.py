@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -57,12 +57,22 @@ class Adapter:
     def backbone(self) -> Backbone:
         return self.graft.stages
 
+    def prediction_recipe(self, device: str, batch_size: int = 16) -> Recipe:
+        """How it predicts: in single precision where it was trained so, else as the device does best."""
+        return prediction_recipe([self.record], device, batch_size)
+
     def save(self, folder: str | Path, evaluation: Evaluation | None = None) -> None:
         """Writes the three files; the card states the evaluation if there is one."""
         place = Path(folder)
         digest = write_tensors(place / WEIGHTS, self.graft.learnt())
         write_checked_json(place / RECORD, self.record | {LEARNT_DIGEST: digest})
         write_text(place / CARD, model_card(self.record, evaluation))
+
+
+def prediction_recipe(records: Sequence[dict[str, Any]], device: str, batch_size: int) -> Recipe:
+    """How adapters of these records predict together: in single precision where one of them was trained so."""
+    asked = {record["training"]["recipe"].get("precision") for record in records}
+    return Recipe(device=device, batch_size=batch_size, precision="fp32" if "fp32" in asked else "auto")
 
 
 def make_adapter(

@@ -176,7 +176,7 @@ def _loaded(given: Any) -> Backbone:
 def _fitted(given: Any, X: Any, targets: Targets, groups: Sequence[Any] | None, sample_weight: Any) -> Adapter:
     """The adapter that an estimator's parameters give on these rows."""
     paths = checked_paths(X)
-    weights = None if sample_weight is None else np.asarray(sample_weight)
+    weights = None if sample_weight is None else np.atleast_1d(np.asarray(sample_weight))
     for name, column in (("y", targets.values), ("groups", groups), ("sample_weight", weights)):
         if column is not None and len(column) != len(paths):
             raise ValueError(f"X has {len(paths)} paths, {name} has {len(column)} entries")

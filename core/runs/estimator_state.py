@@ -130,5 +130,7 @@ def _opened(kind: Any, tasks: Sequence[Task], folder: str | Path, weights: str |
     known = {name: value for name, value in about["options"].items() if name in made.get_params(deep=False)}
     made.set_params(backbone=about["id"], weights=weights or about["weights"], strategy=adapter.record["strategy"],
                     recipe=recipe_of(Path(folder), adapter.record), **known)  # fmt: skip
-    made.adapter_ = adapter
+    # A pickle looks for the weights where they are now.
+    record = adapter.record | {"backbone": about | {"weights": weights or about["weights"]}}
+    made.adapter_ = replace(adapter, record=record)
     return made

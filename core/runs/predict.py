@@ -24,7 +24,7 @@ from graftwork.core.errors import OutputError, SettingsError, UnreadableError
 from graftwork.core.files import whole_file
 from graftwork.core.inference.segmentation import segment_files
 from graftwork.core.inference.together import AdapterGroup, open_adapter_groups, predict_together, watch_for
-from graftwork.core.model.adapter import RECORD, read_record
+from graftwork.core.model.adapter import RECORD, prediction_recipe, read_record
 from graftwork.core.names import existing_path, other_forms
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import find_task
@@ -68,7 +68,7 @@ def predict_files(
             raise SettingsError("masks are predicted by one run at a time, and have no timeline")
         return segment_files(domain, run, paths, weights=weights, out=out, skip_unreadable=skip_unreadable,
                              batch_size=batch_size, device=device, outside=outside)  # fmt: skip
-    recipe = Recipe(device=device, batch_size=batch_size)
+    recipe = prediction_recipe([read_record(Path(name)) for name in runs], device, batch_size)
     runtime = start_runtime(recipe)
     table, reasons = pd.DataFrame({"path": paths}), dict[str, str]()
     unlike: dict[str, str] = {}

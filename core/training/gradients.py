@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.compute.runtime import Runtime
+from graftwork.core.compute.runtime import Runtime, seed_everything
 from graftwork.core.data.examples import Examples
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation.evaluation import counted
@@ -47,17 +47,19 @@ class LoopContext:
 
 
 def add_gradients(
-    course: LoopContext, features: Features, share: Sequence[int], weight: float, done: float, pieces: int, alone: bool
-) -> tuple[Tensor, int]:
+    course: LoopContext, features: Features, share: Sequence[int], weight: float, done: float, pieces: int, *,
+    alone: bool, seeds: Sequence[int],
+) -> tuple[Tensor, int]:  # fmt: skip
     """Adds the gradients of this process' rows of a batch; returns the sum of their losses, and in how many pieces they
     went through the network: twice as many as before, as often as one does not fit in the device's memory.
 
     weight: of all rows of the update. alone: whether no other gradients of the update are there yet; a later batch of
-    an update is not tried again. The statistics of a BatchNorm that learns keep what a failed attempt has added. Raises
-    TrainingError where nothing smaller can be tried.
+    an update is not tried again. seeds: of torch's generators, for every attempt anew. The statistics of a BatchNorm
+    that learns keep what a failed attempt has added. Raises TrainingError where nothing smaller can be tried.
     """
     runtime = course.runtime
     while True:
+        seed_everything(*seeds)
         parts = np.array_split(np.arange(len(share)), min(pieces, len(share)))
         total = torch.zeros((), device=runtime.device)
         try:

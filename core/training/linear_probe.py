@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise, repeat
@@ -27,6 +28,9 @@ LEAST_SPREAD = 0.1
 """Least deviation of a feature that counts, relative to the root mean square over the features."""
 
 FOLDS = 5
+
+MEMORY_SHARE = 0.5
+"""Share of a GPU's memory that the data may fill, of the whole: the same card solves the same problems."""
 
 DEVICE_VALUES = 2**22
 """Rows times features from which a problem is solved on a GPU. On an H100 beside 16 cores 2000 x 1024 took 0.37 s, on
@@ -71,7 +75,8 @@ def fit_probe(
     with threadpool_limits(1, user_api="blas"):
         data, rotation = _rotated((vectors - centre) / spread)
         problems = task.linear_problems(manifest.values, manifest.classes, balanced)
-        solved = [_choose(_placed(data, problem, device), problem, folds, weights) for problem in problems]
+        placed = _placed(data, problems, device)
+        solved = [_choose(placed, problem, folds, weights) for problem in problems]
     weight, bias = task.linear_map([linear for linear, _ in solved])
     layer = head.layers[-1]
     with torch.no_grad():
@@ -82,12 +87,12 @@ def fit_probe(
     return ProbeFit(tuple(strength for _, strength in solved))
 
 
-def _placed(data: Floats, problem: LinearProblem, device: str) -> Data:
+def _placed(data: Floats, problems: Sequence[LinearProblem], device: str) -> Data:
     """The data on the GPU where that pays and they fit in its memory, twice as `_parts` wants them."""
-    if device == "cpu" or not problem.model.on_device or data.size < DEVICE_VALUES:
+    if device == "cpu" or data.size < DEVICE_VALUES or not all(problem.model.on_device for problem in problems):
         return data
-    free, _ = torch.cuda.mem_get_info(device)
-    return torch.as_tensor(data, device=device) if 4 * data.nbytes < free else data
+    whole = torch.cuda.get_device_properties(device).total_memory
+    return torch.as_tensor(data, device=device) if 4 * data.nbytes < MEMORY_SHARE * whole else data
 
 
 def standardisation(vectors: NDArray[np.float32], weights: Floats | None = None) -> tuple[Floats, Floats]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.compute.runtime import Runtime, seed_everything
+from graftwork.core.compute.runtime import Runtime
 from graftwork.core.data.batches import epoch_batches
 from graftwork.core.data.examples import Examples, epoch_augment, load_batches
 from graftwork.core.errors import SettingsError, TrainingError
@@ -106,7 +106,8 @@ def train(
         if val is not None:
             key = _validate(course, val, row)
         if key > position.best_key:
-            best = {name: value.detach().clone() for name, value in graft.learnt().items()}  # where they are
+            best.clear()  # so that never more than one copy takes the device's memory
+            best |= {name: value.detach().clone() for name, value in graft.learnt().items()}
             position = replace(position, best_epoch=position.epoch, best_key=key, stale=0)
         else:
             position = replace(position, stale=position.stale + 1)
@@ -144,13 +145,14 @@ def _epoch(
             first = number - number % recipe.accumulate
             window = batches[first : first + recipe.accumulate]
             last = number == first + len(window) - 1
-            # Randomness depends on where the run stands, not on what ran before: a resumed run repeats it.
-            seed_everything(recipe.seed, position.epoch, number, runtime.rank)
             loss = torch.zeros((), device=runtime.device)  # of a process that has no row of this batch
             if features is not None:
                 weight = float(course.weights[np.concatenate(window)].sum())
                 done = position.update / updates
-                loss, pieces = add_gradients(course, features, share, weight, done, position.pieces, number == first)
+                # Randomness depends on where the run stands, not on what ran before: a resumed run repeats it.
+                seeds = (recipe.seed, position.epoch, number, runtime.rank)
+                loss, pieces = add_gradients(course, features, share, weight, done, position.pieces,
+                                             alone=number == first, seeds=seeds)  # fmt: skip
                 position = replace(position, pieces=pieces)
             pending.append((number, runtime.sum_later(loss)))
             seen = position.loss_weight + float(course.weights[batches[number]].sum())

@@ -32,7 +32,7 @@ from graftwork.core.activation_cache.frozen_pass import Pass, outputs
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.examples import Examples, load_batches, read_many
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.inference.segmentation import _runner as runner
+from graftwork.core.inference.segmentation import patch_network
 from graftwork.core.types import Features
 
 
@@ -138,7 +138,7 @@ def tests(size: Size, device: str) -> Iterator[Figure]:
 def frozen_pass(size: Size, device: str) -> Iterator[Figure]:
     """All stages over many images that lie in the CPU's memory, against the network alone on images that lie in the
     device's, and the probe on what they give."""
-    recipe = core.Recipe(batch_size=size.batch, device=device, precision=half(device), workers=0)
+    recipe = core.Recipe(batch_size=size.batch, device=device, precision=half(device), workers=0, deterministic="off")
     runtime = start_runtime(recipe)
     for name in size.networks:
         backbone = imaging.load_backbone(f"timm:{name}", weights="random")
@@ -190,7 +190,8 @@ def steady_pass(
         marks.append((time.perf_counter(), len(batch)))
     skipped = min(3, len(marks) - 1)
     rows = sum(count for _, count in marks[skipped:])
-    return marks[0][0] - began, rows / (marks[-1][0] - marks[skipped - 1][0]), [kept[row] for row in range(len(kept))]
+    since = marks[skipped - 1][0] if skipped else began
+    return marks[0][0] - began, rows / (marks[-1][0] - since), [kept[row] for row in range(len(kept))]
 
 
 def full_step(size: Size, device: str) -> Iterator[Figure]:
@@ -347,7 +348,7 @@ def volumes(size: Size, device: str) -> Iterator[Figure]:
     runtime = start_runtime(recipe)
     runtime.place(run.adapter.graft).train(False)
     scan, segmenter = imaging.read_scan(str(folder / "whole.nii")), run.adapter.backbone.segmenter
-    network_of = runner(run.adapter, runtime, 16)
+    network_of = patch_network(run.adapter, runtime, 16)
     segmenter.predict(scan, network_of, runtime.device)
     seconds = timed(lambda: segmenter.predict(scan, network_of, runtime.device), device)
     yield Figure("volumes", f"mask of a volume of {size.volume}^3", seconds, "s", timed(inferred, device) / seconds)

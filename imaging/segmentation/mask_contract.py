@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from graftwork.core.compute.overlap import stacked
 from graftwork.core.data.content import image_of, mask_of
 from graftwork.core.errors import SettingsError
 from graftwork.core.types import Features
@@ -127,10 +128,10 @@ class MaskContract:
 
     def collate(self, examples: Sequence[Tensor]) -> Features:
         """(batch, channels, *size), and masks (batch, *size) where the examples have them."""
-        stacked = torch.stack(list(examples))
-        if stacked.shape[1] == self.channels:
-            return Features(stacked)
-        return Features(stacked[:, :-1].contiguous(), masks=stacked[:, -1].long())
+        batch = stacked(examples)
+        if batch.shape[1] == self.channels:
+            return Features(batch)
+        return Features(batch[:, :-1].contiguous(), masks=batch[:, -1].long())
 
     def seconds(self, example: Tensor) -> None:
         """Images and volumes have no duration."""

@@ -26,7 +26,7 @@ Run = Callable[[Tensor], Tensor]
 CPU = torch.device("cpu")
 
 DEVICE_SHARE = 0.25
-"""Largest share of a GPU's free memory that the logits of a whole scan and what is made of them may fill there. Put
+"""Largest share of a GPU's memory that the logits of a whole scan and what is made of them may fill there. Put
 together on an H100, those of 256^3 voxels took 0.5 s; on the CPU, to which every patch is then copied, 3.2 s."""
 
 WINDOW_VOXELS = 2**21
@@ -54,7 +54,7 @@ class PatchSegmenter:
         image = contract.prepared(scan)
         spatial = image.shape[1:]
         padded = contract.padded(image)
-        padded = padded.to(_place(padded, len(contract.values), device))
+        padded = padded.to(_place(padded, len(contract.values), scan.spatial_shape, device))
         if contract.is_patch(padded):
             logits = run(padded[None])[0]
         else:
@@ -110,13 +110,15 @@ class PatchSegmenter:
         return {f"{unit}_{label}": float(counts[place]) for place, label in enumerate(contract.labels) if place}
 
 
-def _place(image: Tensor, classes: int, device: torch.device) -> torch.device:
-    """Where a whole image (channels, *spatial) is put together: on a GPU, if that leaves memory for the network."""
+def _place(image: Tensor, classes: int, own: Sequence[int], device: torch.device) -> torch.device:
+    """Where a whole image (channels, *spatial) is put together, and its maps brought to the scan's own grid: on a GPU
+    whose memory leaves room for the network, the same for every scan of that size."""
     if device.type != "cuda":
         return CPU
-    # Their sum, the weights, and one of both resized to the scan's own grid.
-    needed = 3 * (classes + 1) * image[0].numel() * image.element_size()
-    return device if needed < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0] else CPU
+    # The logits, their weights and a copy of both; on the own grid the best and the next of single precision, numbers
+    # of 8 bytes and what is compared.
+    needed = 3 * 4 * (classes + 1) * image[0].numel() + 24 * math.prod(own)
+    return device if needed < DEVICE_SHARE * torch.cuda.get_device_properties(device).total_memory else CPU
 
 
 def _likeliest(maps: Tensor, size: Sequence[int]) -> NDArray[np.int64]:

@@ -52,6 +52,21 @@ def test_a_pickle_and_an_adapters_folder_predict_the_same(name: str, case: Any, 
     assert_same(predictions(again.fit(case.paths, targets(case)), case.paths), before)
 
 
+def test_an_adapter_whose_weights_have_moved_is_pickled_with_where_they_are(case: Any, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    def save(file: Path) -> str:
+        save_file({name: value.clone().contiguous() for name, value in network.state_dict().items()}, file)
+        return str(file)
+
+    network = case.make("Features").fit().backbone_.network
+    model = case.make("Classifier", weights=save(tmp_path / "old.safetensors")).fit(case.paths, case.levels)
+    model.adapter_.save(tmp_path / "run")
+    moved = str((tmp_path / "old.safetensors").rename(tmp_path / "new.safetensors"))
+    again = type(model).from_adapter(tmp_path / "run", weights=moved)
+    assert_same(predictions(pickle.loads(pickle.dumps(again)), case.paths), predictions(again, case.paths))
+
+
 def test_a_pickle_holds_what_was_learnt_and_not_the_backbone(case: Any) -> None:
     model = case.make("Classifier").fit(case.paths, case.levels)
     whole = sum(value.numel() for value in model.adapter_.backbone.network.state_dict().values())

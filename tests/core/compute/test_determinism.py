@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from graftwork.core.compute.determinism import Determinism
+from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
@@ -43,5 +44,6 @@ def test_a_layer_without_a_deterministic_form_is_named_and_then_let_pass(caplog)
 def test_more_processes_than_gpus_are_refused_with_what_to_do(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    with pytest.raises(SettingsError, match=r"2 processes on this machine, which has 1 CUDA device.*--device cpu"):
+    error = pytest.raises(SettingsError, match=r"2 processes on this machine, which has 1 CUDA device.*--device cpu")
+    with undisturbed(), error:
         start_runtime(Recipe(device="cuda"))

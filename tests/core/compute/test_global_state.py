@@ -26,6 +26,7 @@ def process_state():
         "torch": torch.get_rng_state().tolist(), "numpy": (keys.tolist(), position), "python": random.getstate(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "warns": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "filled": torch.utils.deterministic.fill_uninitialized_memory,
         "cudnn": [getattr(backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")],
         "tf32": backends.cuda.matmul.allow_tf32, "precision": torch.get_float32_matmul_precision(),
         "threads": torch.get_num_threads(), "dtype": torch.get_default_dtype(), "gradients": torch.is_grad_enabled(),
@@ -77,6 +78,7 @@ def test_an_error_in_the_middle_leaves_it_too(backbone, examples, recipe, own_st
 @undisturbed()
 def change(deterministic, warns):
     torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+    torch.utils.deterministic.fill_uninitialized_memory = False
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     os.environ["ACCELERATE_DISABLE_RICH"] = "1"
     raise ValueError("x")

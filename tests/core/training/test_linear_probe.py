@@ -1,6 +1,7 @@
 """The solved probe against scikit-learn's own fits."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import TrainingError
 from graftwork.core.model.heads import Head
-from graftwork.core.tasks import linear_models
+from graftwork.core.tasks import device_logistic, linear_models
 from graftwork.core.training import linear_probe as probes
 from graftwork.core.training.linear_probe import LEAST_SPREAD, fit_probe, standardisation
 
@@ -197,6 +198,31 @@ def test_a_start_near_the_solution_takes_fewer_products(monkeypatch):
     cold = len(counts)
     model.fit(data, labels, 1.0, solution)
     assert len(counts) - cold < cold / 3
+
+
+def test_weights_of_rows_are_repetitions_on_a_device_too():
+    rng = np.random.default_rng(5)
+    data, labels, weights = rng.normal(size=(60, 4)), rng.integers(0, 3, 60), rng.integers(1, 4, 60)
+    model = linear_models.Logistic(3, False)
+    weighted = device_logistic.fit_on_device(torch.from_numpy(data), labels, weights.astype(float), 0.5, None, 1e-8)
+    rows = np.repeat(np.arange(60), weights)
+    repeated = model.fit(torch.from_numpy(data[rows]), labels[rows], 0.5, None, 1e-8)
+    for one, other in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(one - one.mean(0), other - other.mean(0), atol=1e-5)
+
+
+def test_only_large_problems_of_one_kind_that_fit_go_to_a_gpu(monkeypatch):
+    card = SimpleNamespace(total_memory=8 * 4 * 2 * 100)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(torch, "as_tensor", lambda data, device: f"on {device}")
+    monkeypatch.setattr(probes, "DEVICE_VALUES", 50)
+    logistic = linear_models.LinearProblem(np.zeros(1), linear_models.Logistic(2, False))
+    ridge = linear_models.LinearProblem(np.zeros(1), linear_models.Ridge())
+    fitting, large, small = np.zeros((9, 10)), np.zeros((11, 10)), np.zeros((4, 10))
+    assert probes._placed(fitting, [logistic] * 2, "cuda:1") == "on cuda:1"
+    for data, problems, device in ((fitting, [logistic], "cpu"), (fitting, [logistic, ridge], "cuda"),
+                                   (small, [logistic], "cuda"), (large, [logistic], "cuda")):  # fmt: skip
+        assert probes._placed(data, problems, device) is data
 
 
 @pytest.mark.gpu

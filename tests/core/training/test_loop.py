@@ -432,21 +432,22 @@ def test_a_layer_that_only_some_kernels_compute_alike_is_named_and_learns_on(
 ):
     """As on a GPU where torch has no deterministic kernel for a layer: the update is made again without asking."""
     asked = replace(recipe, epochs=1)
-    whole = finetune(make_backbone(norm=False, dropout=0.0), examples, strategy="full", recipe=asked)
+    whole = finetune(make_backbone(norm=False, dropout=0.3), examples, strategy="full", recipe=asked)
     backward, refused = Runtime.backward, []
 
     def refusing(runtime, loss):
+        backward(runtime, loss)
         if runtime.determinism.strict:
             refused.append(1)
+            assert torch.are_deterministic_algorithms_enabled()
             raise RuntimeError("max_pool3d_backward does not have a deterministic implementation, but you set …")
-        backward(runtime, loss)
 
     def strict(recipe):
-        return replace(start_runtime(recipe), determinism=Determinism(True))
+        return replace(start_runtime(recipe), determinism=Determinism(strict=True))
 
     monkeypatch.setattr(Runtime, "backward", refusing)
     monkeypatch.setattr("graftwork.core.training.finetuning.start_runtime", strict)
-    run = finetune(make_backbone(norm=False, dropout=0.0), examples, strategy="full", recipe=asked)
+    run = finetune(make_backbone(norm=False, dropout=0.3), examples, strategy="full", recipe=asked)
     assert len(refused) == 1
     assert caplog.text.count("max_pool3d_backward has no deterministic form") == 1
     assert equal_bytes(learnt(whole), learnt(run))
