@@ -22,7 +22,7 @@ Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
 """A random change of one example as the contract's `read` returned it, reproducible from the generator."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Features:
     """What flows between stages.
 
@@ -127,7 +127,7 @@ class Segmenter(Protocol):
         """Writes the predicted mask of an image beside the place it will have; returns the size of every class."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrameHead:
     """The linear layer that a checkpoint has on its frames, so that a head need not begin at random.
 

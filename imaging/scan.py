@@ -21,7 +21,7 @@ SAME_MM = 0.05
 """How far corners of two volumes may lie apart to count as one place: qforms are rounded, and written in float32."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scan:
     """One picture, slice or volume.
 

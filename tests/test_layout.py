@@ -1,6 +1,7 @@
 """The rooms: packages installed whole, one direction of imports, and nothing heavy loaded before it is needed."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -155,3 +156,18 @@ def test_every_public_name_of_the_core_is_there():
     assert set(core.__all__) == set(core._HOMES)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = core.nothing
+
+
+def test_values_that_hold_arrays_are_compared_by_identity():
+    """An array has no one truth: comparing two such values would raise, and hashing one too."""
+    wrong = []
+    for path in (path for package in PACKAGES for path in modules(package)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef) or not node.decorator_list:
+                continue
+            decorator = ast.unparse(node.decorator_list[0])
+            fields = [ast.unparse(field.annotation) for field in node.body if isinstance(field, ast.AnnAssign)]
+            holds = any(re.search(r"\b(NDArray|Tensor|Floats)\b", kind) and "Callable" not in kind for kind in fields)
+            if holds and "frozen=True" in decorator and "eq=False" not in decorator:
+                wrong.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert not wrong

@@ -110,7 +110,7 @@ class Pretraining:
             raise SettingsError("; ".join(wrong))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Task:
     """What stays the same during a round."""
 

@@ -40,7 +40,7 @@ class Grid:
         return max(1, (round(seconds * self.sample_rate_hz) - self.window) // self.hop + 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Crop:
     """`frames` frames of clip `row` from frame `start`; those that are True in `masked` (frames,) are hidden."""
 
@@ -50,7 +50,7 @@ class Crop:
     masked: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CropBatch:
     """Crops side by side.
 
@@ -72,7 +72,7 @@ class Masks:
     frames: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scale:
     """Mean and standard deviation (13,) of the MFCC of clips."""
 

@@ -44,7 +44,7 @@ class DetectionCost:
         return float(np.log(self.c_false_alarm * (1 - self.p_target) / (self.c_miss * self.p_target)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Counts:
     """Trials by level of score, from the lowest: levels (n,), and the weight of targets and others at each (n,)."""
 

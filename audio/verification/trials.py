@@ -16,7 +16,7 @@ from graftwork.core.errors import ManifestError, Problem
 from graftwork.core.names import composed, existing_path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trials:
     """first, second: numbers (trials,) into `paths`. targets (trials,): True where the speaker is the same. speakers:
     of every path, None where the list does not name them. rows (paths,): where each path is first named, as lines of a

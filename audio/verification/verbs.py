@@ -171,7 +171,7 @@ def identify(
     return table if failed else table.drop(columns="error")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Judgement:
     """scores: of every trial, by name of the kind of score. results: what each is worth. calibration: of cosines.
     left_out: clips that could not be read, on request."""

@@ -197,7 +197,7 @@ def _compare(domain: Domain) -> tuple[str, Verb, str]:
 
         names = options["strategies"].split(",")
         study = _study(domain, options, names[0])
-        comparison = compare_strategies(study, names)
+        comparison = compare_strategies(study, names, options["margin"])
         if comparison is None:
             return
         if options["json"]:
@@ -214,6 +214,7 @@ def _compare(domain: Domain) -> tuple[str, Verb, str]:
             o.option("out", str, Parameter.empty, "Folder for a run per strategy, and for what they give together."),
             o.option("strategies", str, "knn,probe,partial:1,lora,full,scratch",
                      "Strategies as train knows them, separated by commas; they run in this order."),
+            o.option("margin", float, 0.02, "How much less of the metric counts as good as the best."),
             _backbone(domain),
             o.WEIGHTS,
             *o.DATA,
@@ -222,8 +223,8 @@ def _compare(domain: Domain) -> tuple[str, Verb, str]:
             o.option("resume", bool, False, "Go on in --out: finished strategies are kept, an unfinished one goes on."),
             o.JSON,
         ),
-        "Train several strategies on the same rows and say which is best, which cannot be told apart from it, and "
-        "what each costs.\n\n"
+        "Train several strategies on the same rows and say which is best, what is left of that on rows that did not "
+        "choose it, which is as good for less, and what each costs.\n\n"
         "Differences are measured in pairs on the same test rows. What an earlier strategy put into the cache of "
         "frozen stages is not computed again by a later one, and counts for the earlier.\n\n"
         f"Example: `graftwork-{domain.name} compare {domain.example}s.csv --strategies knn,probe,lora,full "

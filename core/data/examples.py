@@ -58,7 +58,7 @@ class Unreadable:
         return self.reason if self.row is None else f"row {self.row}: {self.reason}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examples:
     """A manifest with its tensors.
 

@@ -18,7 +18,7 @@ from graftwork.core.tasks import Task, find_task
 PARTS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Manifest:
     """Examples and what is known of them; all sequences have one entry a row.
 

@@ -1,4 +1,4 @@
-"""Several strategies on the same rows: what each is worth and costs, and which is as good as the best for less."""
+"""Several strategies on the same rows: their metrics and costs, and which is as good as the best for less."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.evaluation.evaluation import compare_predictions, evaluate_predictions, worse_than_chance
+from graftwork.core.evaluation.selection import corrected_choice
 from graftwork.core.metrics.intervals import LEVEL, Interval
 from graftwork.core.tasks import find_task
+
+MARGIN = 0.02
+"""How much less of the metric counts as good as the best."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,10 @@ class Result:
 class Comparison:
     """Results in the order asked for. metric: what decides. part: the judged part. rows, groups: of that part.
 
-    best: highest value of the metric, None where it is undefined for all. cheapest: fewest seconds among those whose
-    difference to the best has an interval around zero. refused: strategies that could not run, with the reason.
+    best: highest value of the metric, None where it is undefined for all. corrected: the metric of the best on rows
+    that did not choose it. margin: how much less of the metric counts as good as the best. cheapest: fewest seconds
+    among those that are shown to be within the margin, the best among them. refused: strategies that could not run,
+    with the reason.
     """
 
     metric: str
@@ -47,6 +53,8 @@ class Comparison:
     rows: int
     groups: int | None
     best: str | None
+    corrected: Interval
+    margin: float
     cheapest: str | None
     results: tuple[Result, ...]
     refused: dict[str, str]
@@ -60,6 +68,8 @@ class Comparison:
             "groups": self.groups,
             "interval": f"{LEVEL:.0%}, by the jackknife over {'rows' if self.groups is None else 'groups'}",
             "best": self.best,
+            "corrected": _plain({"best": self.corrected})["best"],
+            "margin": self.margin,
             "cheapest": self.cheapest,
             "refused": self.refused,
             "strategies": [
@@ -88,7 +98,7 @@ class Comparison:
         return ["strategy", *shown, "difference to the best", "seconds", "peak MB", "trained"], rows
 
     def sentence(self) -> str:
-        """Which is best, and which is cheapest among those that cannot be told apart from it."""
+        """Which is best, what is left of that on rows that did not choose it, and which is as good for less."""
         if self.best is None:
             return f"{self.metric} is undefined on the {self.part} rows: no strategy is the best."
         by_name = {one.strategy: one for one in self.results}
@@ -97,12 +107,17 @@ class Comparison:
         caution = worse_than_chance(value, self.groups) if self.metric == "auroc" else None
         if caution is not None:
             said += f" Even that is {caution}."
+        if len(self.results) > 1 and not math.isnan(self.corrected.value):
+            high = value.value - self.corrected.value
+            said += (f" It is the best of {len(self.results)} on the rows that chose it: on new ones expect, and "
+                     f"publish, {self.corrected}, {abs(high):.3f} {'less' if high >= 0 else 'more'}.")  # fmt: skip
         if self.cheapest is None:
             return f"{said} Which is cheapest is not known: the runs were interrupted."
+        within = f"at most {self.margin:g} below the best"
         if self.cheapest == self.best:
-            return f"{said} It is also the cheapest of those that cannot be told apart from it."
+            return f"{said} No cheaper one is shown to be {within}."
         cheap = by_name[self.cheapest]
-        return (f"{said} Cheapest that cannot be told apart from the best: {self.cheapest}, {cheap.seconds:.1f} s, "
+        return (f"{said} Cheapest that is shown to be {within}: {self.cheapest}, {cheap.seconds:.1f} s, "
                 f"difference {cheap.differences[self.metric]}.")  # fmt: skip
 
 
@@ -121,7 +136,7 @@ class Part:
     judged: dict[str, Any]
 
 
-def compare_parts(parts: Sequence[Part], refused: dict[str, str]) -> Comparison:
+def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float = MARGIN) -> Comparison:
     """The comparison of parts that were judged on the same rows. Raises RuntimeError if they were not."""
     about = parts[0].judged
     for part in parts[1:]:
@@ -147,8 +162,10 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str]) -> Comparison:
         }
     seconds = {part.strategy: part.seconds for part in parts}
     cheapest = None
+    measured = [task.measures(truth, own, about["classes"]) for own in predictions.values()]
+    corrected = corrected_choice(measured, metric, len(truth), groups)
     if best is not None:
-        cheapest = find_cheapest({name: own[metric] for name, own in differences.items()}, seconds)
+        cheapest = find_cheapest({name: own[metric] for name, own in differences.items()}, seconds, margin)
     results = tuple(
         Result(
             part.strategy, part.seconds, part.peak_memory_mb, part.memory_alone, part.parameters,
@@ -157,7 +174,7 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str]) -> Comparison:
         for part in parts
     )  # fmt: skip
     count = None if groups is None else len(set(groups))
-    return Comparison(metric, about["part"], len(truth), count, best, cheapest, results, refused)
+    return Comparison(metric, about["part"], len(truth), count, best, corrected, margin, cheapest, results, refused)
 
 
 def find_best(values: Mapping[str, float]) -> str | None:
@@ -166,17 +183,18 @@ def find_best(values: Mapping[str, float]) -> str | None:
     return max(defined, key=lambda name: defined[name]) if defined else None
 
 
-def find_cheapest(differences: Mapping[str, Interval], seconds: Mapping[str, float | None]) -> str | None:
-    """The name with the fewest seconds among those whose difference to the best has an interval around zero, or none:
-    one row or group tells nothing apart.
+def find_cheapest(
+    differences: Mapping[str, Interval], seconds: Mapping[str, float | None], margin: float = MARGIN
+) -> str | None:
+    """The name with the fewest seconds among those whose difference to the best has an interval above minus the margin:
+    which are shown to be no worse (non-inferiority), and not only not shown to be worse.
 
     Names whose seconds are not known cannot be the cheapest. None where nothing is left.
     """
     equal = {
         name: spent
         for name, interval in differences.items()
-        if not (math.isnan(interval.value) or interval.low > 0 or interval.high < 0)
-        and (spent := seconds[name]) is not None
+        if interval.low > -margin and (spent := seconds[name]) is not None
     }
     return min(equal, key=lambda name: equal[name]) if equal else None
 

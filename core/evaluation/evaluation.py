@@ -6,7 +6,8 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.metrics.intervals import LEVEL, Interval, intervals
 from graftwork.core.metrics.scales import DIFFERENCE
 from graftwork.core.tasks import Task, find_task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +36,7 @@ FAR_BELOW = 0.25
 """An AUROC below which even few rows are said to be told worse than by chance."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """Metrics of one set of predictions.
 
@@ -91,21 +95,38 @@ class Evaluation:
         """All of them as one text; None where there are none."""
         return "; ".join(self.cautions) or None
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row a metric, by its name, with the columns value, low, high and method; NaN for what is undefined."""
+        import pandas as pd
+
+        columns = ["value", "low", "high", "method"]
+        rows = [[getattr(interval, column) for column in columns] for interval in self.metrics.values()]
+        return pd.DataFrame(rows, columns=columns, index=pd.Index(self.metrics, name="metric"))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the metrics as a table, under what they are of and above the cautions."""
+        table = self.to_frame().drop(columns="method").map(lambda number: "" if math.isnan(number) else f"{number:.3f}")
+        cautions = "".join(f"<p>{escape(one)}</p>" for one in self.cautions)
+        return f"<p>{escape(self._about)}</p>{table.to_html()}{cautions}"
+
     def __str__(self) -> str:
+        width = max(map(len, self.metrics))
+        lines = [self._about, *(f"{name:<{width}}  {interval}" for name, interval in self.metrics.items())]
+        return "\n".join(lines if self.caution is None else [*lines, self.caution])
+
+    @property
+    def _about(self) -> str:
+        """What the metrics are of, and how sure their intervals are."""
         resampled = counted(self.rows, "row")
         if self.groups is not None:
             resampled += f" in {counted(self.groups, 'group')}"
         if self._units < 2:
-            lines = [f"{resampled}, too few for intervals"]
-        else:
-            few = ", so few that intervals are rough" if self._units < FEW else ""
-            lines = [f"{resampled}{few}, {LEVEL:.0%} intervals"]
-        width = max(map(len, self.metrics))
-        lines += [f"{name:<{width}}  {interval}" for name, interval in self.metrics.items()]
-        return "\n".join(lines if self.caution is None else [*lines, self.caution])
+            return f"{resampled}, too few for intervals"
+        few = ", so few that intervals are rough" if self._units < FEW else ""
+        return f"{resampled}{few}, {LEVEL:.0%} intervals"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EvaluatedPart:
     """Rows with what was predicted for them.
 

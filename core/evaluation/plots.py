@@ -36,7 +36,7 @@ def draw_comparison(path: Path, comparison: Comparison) -> None:
         names.append(result.strategy + ("" if seconds is None else f"\n{seconds:.3g} s"))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    title = f"best: {comparison.best or 'undefined'}; cheapest beside it: {comparison.cheapest or 'unknown'}"
+    title = f"best: {comparison.best or 'undefined'}; cheapest as good: {comparison.cheapest or 'unknown'}"
     axes.set(xlabel=f"{comparison.metric} ({comparison.part}), 95% interval", title=title)
     with whole_file(path) as beside:
         figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})

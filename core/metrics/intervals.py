@@ -51,7 +51,7 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeftOut:
     """values: every metric of all rows. without: the same without each unit in turn (units,). unit: of every row
     (rows,): its own number, that of its group, or of a block of them."""
@@ -130,7 +130,7 @@ def _interval(
     return Interval(value, low, high, f"jackknife over {what}, {scale.said}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Strata:
     """Units by the classes that their rows have. kinds: a number for each set of classes (units,). fewest: units of the
     rarest class that occurs, in the truth or, where that counts too, among the predictions."""

@@ -38,12 +38,18 @@ LEARNT_DIGEST = "learnt_digest"
 """The field of `adapter.json` by which damage to the tensors is told; it belongs to the file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adapter:
     """A trained graft and its record, which holds all that `adapter.json` says."""
 
     graft: Graft
     record: dict[str, Any]
+
+    def __repr__(self) -> str:
+        counted = self.record["parameters"]
+        classes = f" of {', '.join(self.classes)}" if self.classes else ""
+        return (f"Adapter({self.record['strategy']} on {self.record['backbone']['id']} for {self.record['target']!r}, "
+                f"{self.task}{classes}; {counted['trained']:,} of {counted['all']:,} parameters learnt)")  # fmt: skip
 
     @property
     def task(self) -> Task:

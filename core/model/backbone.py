@@ -46,7 +46,7 @@ class Stage:
         return any(tensor_name == path or tensor_name.startswith(path + ".") for path in self.owns)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Backbone:
     """A network, its stages and what it was made for.
 
@@ -90,6 +90,15 @@ class Backbone:
                     f"{self.id}: every tensor must belong to exactly one stage; {tensor!r} belongs to "
                     f"{owners or 'none'} of {names}"
                 )
+
+    def __repr__(self) -> str:
+        """The id, the stages and the size; not the layers, which `network` shows."""
+        names = [stage.name for stage in self.stages]
+        shown = names if len(names) <= 8 else [*names[:4], "…", *names[-2:]]
+        count = sum(parameter.numel() for parameter in self.network.parameters())
+        weights = "" if self.weights is None else f", weights {self.weights}"
+        return (f"Backbone({self.id}{weights}: {count / 1e6:.1f} M parameters in {len(names)} stages, "
+                f"{', '.join(shown)}; {self.feature_dim} features)")  # fmt: skip
 
     def run(self, features: Features, start: int = 0, stop: int | None = None) -> Features:
         """Features after stages `start` up to, but not including, `stop` (all remaining ones by default)."""

@@ -58,7 +58,7 @@ def _own(backbone: Backbone) -> Backbone:
     return own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Seen:
     """Convolutions and norms by name in the order of their calls, with the tensor that a convolution has made or a norm
     has been given; these are kept, so that no two share an address."""

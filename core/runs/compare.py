@@ -16,7 +16,7 @@ import numpy as np
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
-from graftwork.core.evaluation.comparison import Comparison, Part, compare_parts
+from graftwork.core.evaluation.comparison import MARGIN, Comparison, Part, compare_parts
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
 from graftwork.core.model.strategies import parse_strategy
@@ -30,15 +30,18 @@ COMPARISON, PICTURE, PARTS = "comparison.json", "comparison.png", "parts"
 
 
 @undisturbed()
-def compare_strategies(study: Study, strategies: Sequence[str]) -> Comparison | None:
+def compare_strategies(study: Study, strategies: Sequence[str], margin: float = MARGIN) -> Comparison | None:
     """Runs every strategy as `train` would, into a folder of its own under the study's `out`, and compares them.
 
     A strategy that the backbone cannot carry, or whose training breaks off, is left out with its reason. None in all
-    processes but the first, which writes `comparison.json` and `comparison.png`.
+    processes but the first, which writes `comparison.json` and `comparison.png`. margin: how much less of the metric
+    counts as good as the best.
 
     Raises SettingsError for an unknown strategy, for one that is named twice, and where none can run; OutputError for
     a folder that holds something else.
     """
+    if margin < 0:
+        raise SettingsError(f"--margin: expected at least 0, found {margin}")
     names = [str(parse_strategy(text)) for text in strategies]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -46,10 +49,10 @@ def compare_strategies(study: Study, strategies: Sequence[str]) -> Comparison | 
     _claim(study.out, study.resume)
     settings = _settings(study)
     with locked(study.out) if is_first() else nullcontext():
-        return _compare(study, names, settings)
+        return _compare(study, names, settings, margin)
 
 
-def _compare(study: Study, names: Sequence[str], settings: dict[str, Any]) -> Comparison | None:
+def _compare(study: Study, names: Sequence[str], settings: dict[str, Any], margin: float) -> Comparison | None:
     known = {name: _known(study.out, name, settings) for name in names} if study.resume else {}
     refused: dict[str, SettingsError | TrainingError] = {}
     for number, name in enumerate(names, start=1):
@@ -68,7 +71,7 @@ def _compare(study: Study, names: Sequence[str], settings: dict[str, Any]) -> Co
         return None
     parts = [_read_part(study.out, name) for name in names if name not in refused]
     _check_same_start(study.out, parts)
-    comparison = compare_parts(parts, {name: str(error) for name, error in refused.items()})
+    comparison = compare_parts(parts, {name: str(error) for name, error in refused.items()}, margin)
     write_json(study.out / COMPARISON, comparison.to_json())
     from graftwork.core.evaluation.plots import draw_comparison
 

@@ -22,7 +22,7 @@ LABELS = "labels"
 """The field of an adapter's record that has the labels as they stood in y: its classes are texts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Targets:
     """A y as a Manifest holds it. labels: scikit-learn's `classes_`: what is predicted, sorted, as it stands in y; of
     several labels 0 and 1 for each; None for numbers."""

@@ -57,7 +57,7 @@ class LinearModel(Protocol):
         """What a map is worth on held-out rows, the larger the better."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearProblem:
     """A model, and the targets (rows,) it is fitted to."""
 

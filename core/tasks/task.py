@@ -51,7 +51,7 @@ class Vote:
     score: Callable[[Tensor, Tensor], float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawn:
     """What an evaluation is drawn of: targets and predictions (rows, …), the classes and the target's name, and counts
     of truth (down) by prediction where a row has one class."""

@@ -43,7 +43,7 @@ CHECKPOINT_SECONDS = 300.0
 """Within long epochs the run is kept this often; at the end of each epoch always."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished training run: what was learnt, its course, and the proof that the rest did not move.
 
@@ -57,6 +57,12 @@ class Run:
     best_epoch: int | None
     rows: Manifest
     val: Manifest | None
+
+    def __repr__(self) -> str:
+        learnt = f"{len(self.rows)} rows, solved" if self.best_epoch is None else (
+            f"{len(self.rows)} rows, best epoch {self.best_epoch} of {len(self.history)}"
+        )  # fmt: skip
+        return f"Run({learnt}; {self.adapter!r})"
 
 
 @undisturbed()

@@ -27,7 +27,7 @@ from graftwork.core.types import Augment, Features
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoopContext:
     """What stays the same from the first batch to the last. model: `graft.outputs`, compiled where asked for. batches:
     of every epoch; updates: in all epochs."""

@@ -143,7 +143,7 @@ def _choose(
         return model.solve(data, problem.targets, strength, weights=weights), strength
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Part:
     """Data and targets without one fold, and of that fold; weights likewise, None for none."""
 

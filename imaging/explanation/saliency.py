@@ -31,7 +31,7 @@ PREFIX_TOKENS = 8
 """So many tokens without a place (class, distillation, registers) may stand before those of the patches."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Saliency:
     """What in a scan raises one output of an adapter.
 

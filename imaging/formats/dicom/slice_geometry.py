@@ -24,7 +24,7 @@ TILT = 0.01
 """Largest shift of a slice within its plane, per distance to the next: more is a tilted gantry."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plane:
     """A slice in the patient: `position` (3,) of its first pixel's centre in mm, `across` and `down` (3,) unit vectors
     along a row and along a column, all towards left, posterior and head; `spacing_mm` between rows, between columns."""

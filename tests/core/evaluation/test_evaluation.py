@@ -185,3 +185,19 @@ def test_two_thousand_resamples_of_five_thousand_rows_take_seconds(rng):
     started = time.process_time()
     evaluate_predictions("single-label", ("x", "y"), truth, np.stack([1 - score, score], 1))
     assert time.process_time() - started < 4
+
+
+def test_metrics_are_a_table_in_python_and_in_a_notebook(rng):
+    truth = np.repeat([0, 1], 20)
+    found = evaluate_predictions("single-label", ("<b>x", "y"), truth, np.eye(2)[[0] * 40])
+    table = found.to_frame()
+    assert list(table.columns) == ["value", "low", "high", "method"]
+    assert table.loc["accuracy", "value"] == 0.5
+    assert table.loc["accuracy", "low"] == found.metrics["accuracy"].low
+    assert np.isnan(table.loc["f1", "low"])
+    assert table.loc["f1", "method"] == "fewer than 4 rows of a class"
+    shown = found._repr_html_()
+    assert "40 rows, 95% intervals" in shown
+    assert "<td>0.500</td>" in shown
+    assert "are never predicted" in shown
+    assert "<b>x" not in shown, "a name from a file is text"

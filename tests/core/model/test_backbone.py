@@ -119,3 +119,10 @@ def test_a_network_without_a_decomposition_is_one_stage(backbone, batch):
 def test_lengths_travel_with_the_values():
     moved = Features(torch.zeros(2, 3), torch.tensor([3, 1])).to("meta")
     assert (moved.values.device.type, moved.lengths.device.type, len(moved)) == ("meta", "meta", 2)
+
+
+def test_a_backbone_says_in_a_line_what_it_is(backbone):
+    said = repr(backbone)
+    assert said.startswith("Backbone(tiny:")
+    assert " M parameters in 4 stages, stem, " in said
+    assert "Conv2d" not in said

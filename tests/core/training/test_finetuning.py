@@ -214,3 +214,11 @@ def test_updates_do_not_wait_for_the_device(make_backbone, examples, recipe, pre
             torch.cuda.set_sync_debug_mode("default")
         counts.append(sum("synchroniz" in str(one.message) for one in caught))
     assert 0 < counts[1] <= counts[0]
+
+
+def test_a_run_and_its_adapter_say_in_a_line_what_they_are(backbone, examples, recipe):
+    run = finetune(backbone, examples, examples, strategy="partial:1", recipe=recipe)
+    assert repr(run.adapter).startswith("Adapter(partial:1 on tiny:net for 'label', single-label of a, b, c; ")
+    assert repr(run).startswith(f"Run({len(examples)} rows, best epoch {run.best_epoch} of 2; Adapter(partial:1")
+    solved = finetune(backbone, examples, strategy="probe", recipe=recipe)
+    assert repr(solved).startswith(f"Run({len(examples)} rows, solved; Adapter(probe on tiny:net")
