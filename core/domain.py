@@ -37,7 +37,8 @@ class Domain:
 
     name: "imaging" or "audio". example: what one row is called, "scan" or "clip".
     suffixes: file endings, lower case with the dot, that a folder per class is searched for. kinds: of examples that it
-    reads; others are refused when a manifest is read. column: of a table, where its examples are named.
+    reads; others are refused when a manifest is read. An image with its mask is made of two columns, and is none of
+    them. column: of a table, where its examples are named.
     load_backbone: `load_backbone(id, *, weights=None, **options)`, options as in `parameters`.
     list_backbones: rows for ids that contain a text (all for "").
     augment: the random change used when augmentation is on.

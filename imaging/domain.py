@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from graftwork.core.domain import BackboneEntry, Domain
-from graftwork.core.example import ArchiveRow, Channels, File, Series, WithMask
+from graftwork.core.example import ArchiveRow, Channels, File, Series
 from graftwork.imaging.explanation.commands import explain_command
 from graftwork.imaging.export.commands import export_command
 from graftwork.imaging.scan import SUFFIXES
@@ -143,7 +143,7 @@ DOMAIN = Domain(
     name="imaging",
     example="scan",
     suffixes=SUFFIXES,
-    kinds=(File, ArchiveRow, Series, Channels, WithMask),
+    kinds=(File, ArchiveRow, Series, Channels),
     default_backbone="timm:mobilenetv2_100",
     load_backbone=_load_backbone,
     list_backbones=_list_backbones,
