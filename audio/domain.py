@@ -17,6 +17,7 @@ from graftwork.audio.verification.commands import (
     verify_command,
 )
 from graftwork.core.domain import BackboneEntry, Domain
+from graftwork.core.example import File, Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from graftwork.core.example import Example
     from graftwork.core.model.backbone import Backbone
     from graftwork.core.types import FrameHead, InputContract
 
@@ -52,10 +54,10 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     return augment(example, generator)
 
 
-def _windows(paths: Sequence[str], contract: InputContract) -> list[list[str]]:
+def _windows(examples: Sequence[Example], contract: InputContract) -> list[list[Example]]:
     from graftwork.audio.preprocessing.contract import AudioContract
 
-    return [contract.windows(path) if isinstance(contract, AudioContract) else [path] for path in paths]
+    return [contract.windows(one) if isinstance(contract, AudioContract) else [one] for one in examples]
 
 
 MaxSeconds = Annotated[
@@ -109,6 +111,7 @@ DOMAIN = Domain(
     name="audio",
     example="clip",
     suffixes=SUFFIXES,
+    kinds=(File, Span),
     default_backbone="torchaudio:WAV2VEC2_BASE",
     load_backbone=_load_backbone,
     list_backbones=_list_backbones,

@@ -34,6 +34,7 @@ def read_manifest(
         order=order,
         classes=classes,
         suffixes=DOMAIN.suffixes,
+        kinds=DOMAIN.kinds,
     )
 
 

@@ -11,7 +11,20 @@ if TYPE_CHECKING:
     from graftwork.core.data.examples import Examples, read_examples
     from graftwork.core.data.manifest import Manifest
     from graftwork.core.data.tables import read_manifest
+    from graftwork.core.domain import BackboneEntry, Domain
+    from graftwork.core.errors import BackboneError, ContractError
     from graftwork.core.evaluation.evaluation import Evaluation, compare_predictions, evaluate_predictions
+    from graftwork.core.example import (
+        ArchiveRow,
+        Channels,
+        Example,
+        File,
+        Series,
+        Span,
+        Text,
+        WithMask,
+        parse_example,
+    )
     from graftwork.core.inference.predict import evaluate, predict
     from graftwork.core.model.adapter import Adapter, load_adapter
     from graftwork.core.model.backbone import Backbone, Stage
@@ -19,7 +32,7 @@ if TYPE_CHECKING:
     from graftwork.core.model.strategies import Strategy, parse_strategy
     from graftwork.core.recipe import Recipe
     from graftwork.core.training.finetuning import Run, finetune
-    from graftwork.core.types import Features, InputContract
+    from graftwork.core.types import Features, InputContract, padding_mask
 
 _HOMES = {
     "Adapter": "model.adapter",
@@ -44,28 +57,56 @@ _HOMES = {
     "make_plan": "model.plan",
     "parse_strategy": "model.strategies",
     "read_manifest": "data.tables",
+    "BackboneEntry": "domain",
+    "Domain": "domain",
+    "BackboneError": "errors",
+    "ContractError": "errors",
+    "ArchiveRow": "example",
+    "Channels": "example",
+    "Example": "example",
+    "File": "example",
+    "Series": "example",
+    "Span": "example",
+    "Text": "example",
+    "WithMask": "example",
+    "parse_example": "example",
+    "padding_mask": "types",
 }
 """Where each public name lives: torch alone takes seconds, and asking for help should not."""
 
 __all__ = [
     "Adapter",
+    "ArchiveRow",
     "Backbone",
+    "BackboneEntry",
+    "BackboneError",
+    "Channels",
+    "ContractError",
+    "Domain",
     "Evaluation",
+    "Example",
     "Examples",
     "Features",
+    "File",
     "InputContract",
     "Manifest",
     "Plan",
     "Recipe",
     "Run",
+    "Series",
+    "Span",
     "Stage",
     "Strategy",
+    "Text",
+    "WithMask",
     "compare_predictions",
     "evaluate",
     "evaluate_predictions",
     "finetune",
     "load_adapter",
     "make_plan",
+    "padding_mask",
+    "parse_example",
     "parse_strategy",
     "predict",
     "read_examples",

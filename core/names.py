@@ -25,25 +25,16 @@ def name_key(text: str) -> str:
 
 
 def existing_path(path: str) -> str:
-    """The path in the form of Unicode in which its folders and its file exist; as it is where none does.
-
-    What stands behind a `#`, such as the seconds of a recording, is no part of the file's name unless such a file
-    exists.
-    """
+    """The path in the form of Unicode in which its folders and its file exist; as it is where none does."""
     if path.isascii() or os.path.lexists(path):
         return path
     found = os.sep if os.path.isabs(path) else ""
     parts = [part for part in path.split(os.sep) if part]
-    for place, part in enumerate(parts):
-        file, mark, _ = part.partition("#")
-        choices = [(name, "") for name in _forms(part)] + ([(name, mark) for name in _forms(file)] if mark else [])
-        chosen = next(((name, end) for name, end in choices if os.path.lexists(os.path.join(found, name))), None)
-        if chosen is None:
+    for part in parts:
+        name = next((name for name in _forms(part) if os.path.lexists(os.path.join(found, name))), None)
+        if name is None:
             return path
-        name, end = chosen
         found = os.path.join(found, name)
-        if end:
-            return found + os.sep.join([part[len(file) :], *parts[place + 1 :]])
     return found
 
 

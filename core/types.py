@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from graftwork.core.example import Example
+
 TaskName = Literal["single-label", "multi-label", "ordinal", "regression", "text", "mask"]
 """What a target may be, as `--task` and files say it; `core.tasks` has the value behind each."""
 
@@ -73,10 +75,10 @@ def padding_mask(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
 
 
 class InputContract(Protocol):
-    """How a file becomes what the network was trained on. Each domain has one frozen dataclass of this shape."""
+    """How an example becomes what the network was trained on. Each domain has one frozen dataclass of this shape."""
 
-    def read(self, path: str) -> Tensor:
-        """One example, float32, without a batch axis. Raises UnreadableError or ContractError, naming the file."""
+    def read(self, example: Example) -> Tensor:
+        """One example, float32, without a batch axis. Raises UnreadableError or ContractError, naming it."""
 
     def collate(self, examples: Sequence[Tensor]) -> Features:
         """A batch of what `read` returned; examples of unequal length are padded and their lengths kept. Called by
@@ -110,19 +112,19 @@ class Segmenter(Protocol):
     (batch, classes, *spatial) there.
     """
 
-    def scores(self, path: str, run: Callable[[Tensor], Tensor], device: torch.device) -> NDArray[np.float64]:
+    def scores(self, example: Example, run: Callable[[Tensor], Tensor], device: torch.device) -> NDArray[np.float64]:
         """What the predicted mask of an image with a mask is worth, (classes without the background, measures)."""
 
     def draw(
-        self, cases: Sequence[tuple[str, str]], run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
+        self, cases: Sequence[tuple[str, Example]], run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
     ) -> None:
-        """A picture of true and predicted masks, for pairs of a title and the path of an image with a mask."""
+        """A picture of true and predicted masks, for pairs of a title and an image with a mask."""
 
-    def names(self, paths: Sequence[str]) -> list[str]:
+    def names(self, examples: Sequence[Example]) -> list[str]:
         """What the files of predicted masks are called, no two alike."""
 
     def segment(
-        self, path: str, run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
+        self, example: Example, run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
     ) -> dict[str, float]:
         """Writes the predicted mask of an image beside the place it will have; returns the size of every class."""
 
@@ -146,10 +148,10 @@ Outside = Literal["flag", "refuse"]
 class Watch(InputContract, Protocol):
     """An input contract that remembers what it has read.
 
-    outside: by path, in what way an example is unlike those of the training.
+    outside: by its path, in what way an example is unlike those of the training.
     """
 
     outside: dict[str, str]
 
-    def seen(self, paths: Iterable[str]) -> dict[str, Any]:
+    def seen(self, examples: Iterable[Example]) -> dict[str, Any]:
         """What these examples are like together, as plain values; {} where there are too few to speak of them all."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from graftwork.core.domain import BackboneEntry, Domain
+from graftwork.core.example import ArchiveRow, Channels, File, Series
 from graftwork.imaging.explanation.commands import explain_command
 from graftwork.imaging.export.commands import export_command
 from graftwork.imaging.scan import SUFFIXES
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from graftwork.core.example import Example
     from graftwork.core.model.backbone import Backbone
     from graftwork.core.types import InputContract, Outside, Watch
     from graftwork.imaging.preprocessing.contract import ImageContract
@@ -38,17 +40,17 @@ def _list_backbones(text: str) -> list[BackboneEntry]:
 
 
 def _mask_values(
-    paths: Sequence[str], mask_order: MaskOrder | None = None, other_values: OtherValues | None = None
+    masks: Sequence[Example], mask_order: MaskOrder | None = None, other_values: OtherValues | None = None
 ) -> list[tuple[int, ...]]:
     from graftwork.imaging.segmentation.mask_files import mask_values
 
-    return mask_values(paths, mask_order or "place", other_values or "refuse")
+    return mask_values(masks, mask_order or "place", other_values or "refuse")
 
 
-def _decoded_digests(paths: Sequence[str]) -> list[str]:
+def _decoded_digests(examples: Sequence[Example]) -> list[str]:
     from graftwork.imaging.formats.content import decoded_digests
 
-    return decoded_digests(paths)
+    return decoded_digests(examples)
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
@@ -141,6 +143,7 @@ DOMAIN = Domain(
     name="imaging",
     example="scan",
     suffixes=SUFFIXES,
+    kinds=(File, ArchiveRow, Series, Channels),
     default_backbone="timm:mobilenetv2_100",
     load_backbone=_load_backbone,
     list_backbones=_list_backbones,

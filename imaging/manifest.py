@@ -40,6 +40,7 @@ def read_manifest(
         order=order,
         classes=classes,
         suffixes=DOMAIN.suffixes,
+        kinds=DOMAIN.kinds,
     )
     found = replace(found, digests=DOMAIN.decoded_digests)
     return mask_classes.with_mask_classes(DOMAIN, found, mask_values)

@@ -27,7 +27,7 @@ class Scan:
 
     values: float32, (channels, height, width) or (channels, depth, height, width), in the file's own units:
         grey levels, Hounsfield units where a CT file rescales to them, arbitrary units for MR.
-    path: where it came from, as it was asked for.
+    path: where it came from, as it was asked for; for people. first: of several files the first.
     spacing_mm: millimetres between neighbours along each spatial axis, in the order of `values`; None where
         the file does not say.
     affine: (4, 4), from the index (width, height, depth) of a voxel to millimetres towards right, anterior
@@ -48,6 +48,12 @@ class Scan:
     rgb: bool = False
     stored: NDArray[np.float64] | None = None
     sparse: bool = False
+    first: str | None = None
+
+    @property
+    def file(self) -> str:
+        """The file whose geometry it has: of several that are its channels the first."""
+        return self.path if self.first is None else self.first
 
     @property
     def channels(self) -> int:
@@ -76,7 +82,8 @@ def stacked(scans: Sequence[Scan], path: str) -> Scan:
                                   f"{differs}; resample one onto the other")  # fmt: skip
     known = {scan.full_range for scan in scans}
     values = np.concatenate([scan.values for scan in scans])
-    return replace(first, values=values, path=path, full_range=known.pop() if len(known) == 1 else None, rgb=False)
+    return replace(first, values=values, path=path, first=first.file, rgb=False,
+                   full_range=known.pop() if len(known) == 1 else None)  # fmt: skip
 
 
 def corners_apart_mm(one: Scan, other: Scan) -> float:

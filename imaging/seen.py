@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from graftwork.core.errors import ContractError
+from graftwork.core.example import Named
 from graftwork.core.types import Features, Outside
 from graftwork.imaging.preprocessing.contract import ImageContract
 from graftwork.imaging.preprocessing.intensity import HIGH_PERCENT, LOW_PERCENT, SAMPLE
@@ -110,20 +111,20 @@ class ScanWatch:
         self.outside: dict[str, str] = {}
         self.measured: dict[str, dict[str, float]] = {}
 
-    def read(self, path: str) -> Tensor:
+    def read(self, example: Named) -> Tensor:
         """What the contract reads."""
-        tensor, scan = self.contract.read_with_scan(path)
-        own = self.measured[path] = measure(scan)
+        tensor, scan = self.contract.read_with_scan(example)
+        own = self.measured[str(example)] = measure(scan)
         reasons = {name: far_off(seen, own) for name, seen in self.runs.items()}
         text = "; ".join(f"{name}: {reason}" if name else reason for name, reason in reasons.items() if reason)
         if text and self.refuse:
-            raise ContractError(f"{path}: is unlike the scans of the training (--outside refuse): {text}")
+            raise ContractError(f"{example}: is unlike the scans of the training (--outside refuse): {text}")
         if text:
-            self.outside[path] = text
+            self.outside[str(example)] = text
         return tensor
 
-    def seen(self, paths: Iterable[str]) -> dict[str, Any]:
-        return summarise([self.measured[path] for path in paths if path in self.measured])
+    def seen(self, examples: Iterable[Named]) -> dict[str, Any]:
+        return summarise([self.measured[path] for path in map(str, examples) if path in self.measured])
 
     def collate(self, examples: Sequence[Tensor]) -> Features:
         return self.contract.collate(examples)

@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NOTEBOOKS = {"imaging_brain_tumour.ipynb": 2, "audio_accent.ipynb": 2}
+NOTEBOOKS = {"imaging_brain_tumour.ipynb": 2, "audio_accent.ipynb": 2, "text_sentiment.ipynb": 2}
 """How many pictures each shows."""
 
 
@@ -34,3 +34,9 @@ def test_the_notebook_is_stored_without_outputs(name: str) -> None:
 
 def test_every_notebook_is_run() -> None:
     assert {path.name for path in EXAMPLES.glob("*.ipynb")} == set(NOTEBOOKS)
+
+
+def test_the_notebook_of_sentences_has_the_domain_of_the_script() -> None:
+    notebook = nbformat.read(EXAMPLES / "text_sentiment.ipynb", as_version=4)
+    domain = next(cell.source for cell in notebook.cells if cell.source.startswith("COLUMN = "))
+    assert domain in (EXAMPLES / "text_sentiment.py").read_text(encoding="utf-8")

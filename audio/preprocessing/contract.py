@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -15,10 +14,9 @@ from torch.nn.utils.rnn import pad_sequence
 from graftwork.audio.preprocessing.voice_activity import trim_silence
 from graftwork.audio.sound.memory import MemoryNeed, refuse_too_long
 from graftwork.audio.sound.waveform import duration_of, read_waveform
-from graftwork.core.data.content import split_span
-from graftwork.core.data.spans import span_problem
 from graftwork.core.data.windows import windows_of
 from graftwork.core.errors import ContractError, SettingsError
+from graftwork.core.example import Example, Named, Span, as_example, recording_of, span_problem
 from graftwork.core.types import Features
 
 Normalisation = Literal["clip", "none"]
@@ -82,18 +80,21 @@ class AudioContract:
         if not 0 <= self.window_overlap < 1:
             raise SettingsError(f"window_overlap must be at least 0 and below 1, found {self.window_overlap}")
 
-    def windows(self, path: str) -> list[str]:
-        """The windows of a recording by name; itself where it is short, cannot be read, or is not to be cut."""
+    def windows(self, named: Named) -> list[Example]:
+        """The windows of a recording; itself where it is short, cannot be read, or is not to be cut."""
+        example = as_example(named)
         if self.window_seconds is None:
-            return [path]
-        span = split_span(path)
-        duration_s = duration_of(path if span is None else span[0])
-        if duration_s is not None and span is not None:
+            return [example]
+        duration_s = duration_of(str(recording_of(example)))
+        if duration_s is not None and isinstance(example, Span):
             # Seconds that cannot be meant are refused where they are read.
-            duration_s = min(span[2], duration_s) - span[1] if span_problem(path) is None else None
-        return [path] if duration_s is None else windows_of(path, duration_s, self.window_seconds, self.window_overlap)
+            whole = span_problem(example) is None
+            duration_s = min(example.end_s, duration_s) - example.start_s if whole else None
+        if duration_s is None:
+            return [example]
+        return windows_of(example, duration_s, self.window_seconds, self.window_overlap)
 
-    def read(self, path: str | Path) -> Tensor:
+    def read(self, named: Named) -> Tensor:
         """One clip: (samples,), float32, trimmed, cropped, resampled, normalised and long enough for one frame.
 
         Raises UnreadableError, naming the file, and ContractError for a longer clip that must not be cropped, or that
@@ -101,13 +102,13 @@ class AudioContract:
         """
         trims = self.trim_silence == "on"
         crops = self.longer == "crop"
-        samples = read_waveform(path, self.sample_rate_hz, self.max_seconds if crops and not trims else None)
+        samples = read_waveform(named, self.sample_rate_hz, self.max_seconds if crops and not trims else None)
         if trims:
-            samples = trim_silence(samples, self.sample_rate_hz, path)
+            samples = trim_silence(samples, self.sample_rate_hz, named)
         # The resampler may leave a sample too many.
         if not crops and self.max_seconds is not None and self.seconds(samples[1:]) > self.max_seconds:
             raise ContractError(
-                f"{path}: has {self.seconds(samples):.2f} s, more than --max-seconds {self.max_seconds:g}: its words "
+                f"{named}: has {self.seconds(samples):.2f} s, more than --max-seconds {self.max_seconds:g}: its words "
                 "belong to the whole clip, so it is not cropped; cut it where words end, or train with more"
             )
         if self.max_seconds is not None:
@@ -116,7 +117,7 @@ class AudioContract:
             start = (len(samples) - most) // 2 if trims and len(samples) > most else 0
             samples = samples[start : start + most]
         if self.memory is not None:
-            refuse_too_long(path, self.seconds(samples), self.memory.of(len(samples)))
+            refuse_too_long(named, self.seconds(samples), self.memory.of(len(samples)))
         if self.normalise == "clip":
             samples = normalise_clip(samples)
         missing = self.shortest_samples - len(samples)

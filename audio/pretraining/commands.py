@@ -19,6 +19,7 @@ from graftwork.core.errors import SettingsError
 if TYPE_CHECKING:
     from graftwork.audio.pretraining.loop import Pretraining
     from graftwork.core.data.manifest import Manifest
+    from graftwork.core.example import Example
     from graftwork.core.model.backbone import Backbone
     from graftwork.core.training.history import HistoryRow
 
@@ -161,18 +162,19 @@ def _start(domain: Domain, options: dict[str, Any]) -> "Backbone":
 def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Manifest":
     """The recordings; labelled by speaker where that is asked for, and with their rows where all are of one table."""
     from graftwork.core.data.class_folders import files_below
-    from graftwork.core.data.tables import read_manifest, read_paths
+    from graftwork.core.data.tables import read_manifest, read_unlabelled
     from graftwork.core.runs.predict import TABLES, find_inputs
     from graftwork.core.tasks import SINGLE_LABEL
 
     if speaker is not None:
         if len(sources) != 1:
             raise SettingsError(f"--speaker needs one table, found {len(sources)} sources")
-        return read_manifest(sources[0], target=speaker, task=SINGLE_LABEL, split=None, suffixes=domain.suffixes)
+        return read_manifest(sources[0], target=speaker, task=SINGLE_LABEL, split=None, suffixes=domain.suffixes,
+                             kinds=domain.kinds)  # fmt: skip
     first = Path(sources[0]).expanduser()
     if len(sources) == 1 and first.suffix.lower() in TABLES and first.is_file():
-        numbered = read_paths(first)
-        return _unlabelled(str(first), tuple(numbered), tuple(numbered.values()))
+        numbered = read_unlabelled(first, domain.kinds)
+        return _unlabelled(str(first), [clip for clip, _ in numbered], [row for _, row in numbered])
     files: list[str] = []
     for source in sources:
         folder = Path(source).expanduser()
@@ -183,14 +185,14 @@ def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Mani
             files += found
         else:
             files.append(source)
-    return _unlabelled(", ".join(sources), tuple(find_inputs(files)), ())
+    return _unlabelled(", ".join(sources), find_inputs(files, domain), [])
 
 
-def _unlabelled(source: str, paths: tuple[str, ...], rows: tuple[int, ...]) -> "Manifest":
+def _unlabelled(source: str, clips: Sequence["Example"], rows: Sequence[int]) -> "Manifest":
     import numpy as np
 
     from graftwork.core.data.manifest import Manifest
     from graftwork.core.tasks import SINGLE_LABEL
 
-    values = np.zeros(len(paths), dtype=np.int64)
-    return Manifest(source, paths, SINGLE_LABEL, "", ("",), values, rows=rows)
+    values = np.zeros(len(clips), dtype=np.int64)
+    return Manifest(source, tuple(clips), SINGLE_LABEL, "", ("",), values, rows=tuple(rows))

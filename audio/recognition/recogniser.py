@@ -21,6 +21,7 @@ from graftwork.core.data.examples import Examples, load_batches, read_many, uneq
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError
+from graftwork.core.example import File
 from graftwork.core.model.adapter import RECORD, open_adapter
 from graftwork.core.model.graft import Graft, make_graft
 from graftwork.core.model.strategies import parse_strategy
@@ -62,16 +63,17 @@ def transcribe_files(
 
     graft, classes = open_recogniser(run, domain, weights)
     chosen = greedy_decoder(classes) if decoder == "greedy" else beam_decoder(classes)
-    paths = find_inputs(inputs)
+    clips = find_inputs(inputs, domain)
     texts: dict[str, str] = {}
     errors: dict[str, str] = {}
     recipe = Recipe(batch_size=batch_size, device=device)
-    for start in range(0, len(paths), BLOCK):
-        read = list(read_many(graft.stages.contract, paths[start : start + BLOCK], "reading"))
-        errors |= {path: str(result) for path, result in read if isinstance(result, Exception)}
-        good = {path: result for path, result in read if not isinstance(result, Exception)}
+    for start in range(0, len(clips), BLOCK):
+        read = list(read_many(graft.stages.contract, clips[start : start + BLOCK], "reading"))
+        errors |= {str(clip): str(result) for clip, result in read if isinstance(result, Exception)}
+        good = {str(clip): result for clip, result in read if not isinstance(result, Exception)}
         if good:
             texts |= dict(zip(good, transcribe(graft, list(good.values()), chosen, recipe), strict=True))
+    paths = [str(clip) for clip in clips]
     table = pd.DataFrame({"path": paths, "text": [texts.get(path) for path in paths]})
     if errors:
         log.warning("%d of %d files could not be read: see the column `error`", len(errors), len(paths))
@@ -99,7 +101,9 @@ def open_recogniser(source: str, domain: Domain, weights: str | None = None) -> 
 def transcribe(graft: Graft, clips: Sequence[Tensor], decoder: Decoder, recipe: Recipe) -> list[str]:
     """What is said in clips (samples,) as the contract of the graft's backbone reads them."""
     contract = graft.stages.contract
-    manifest = Manifest("", tuple(map(str, range(len(clips)))), TEXT, "text", (), np.zeros((len(clips), 0)))
+    manifest = Manifest(
+        "", tuple(File(str(number)) for number in range(len(clips))), TEXT, "text", (), np.zeros((len(clips), 0))
+    )
     seconds = unequal([contract.seconds(clip) for clip in clips])
     examples = Examples(manifest, contract, tuple(clips), seconds=seconds)
     runtime = start_runtime(recipe)

@@ -20,9 +20,8 @@ from graftwork.audio.sound.files import open_sound_file, read_frames
 from graftwork.audio.sound.formats import FFMPEG_SUFFIXES
 from graftwork.audio.sound.memory import refuse_too_long
 from graftwork.audio.sound.resampling import has_large_table, resample_directly
-from graftwork.core.data.content import split_span
-from graftwork.core.data.spans import span_problem
 from graftwork.core.errors import GraftworkError, MissingPackageError, SettingsError, UnreadableError
+from graftwork.core.example import Example, File, Named, Span, as_example, refusal, span_problem
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ SPAN_TOLERANCE_S = 0.5
 """Lists of segments round: the last one may end a little behind the end of its recording."""
 
 
-def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
+def read_waveform(named: Named, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
     """The sound in a file: (samples,), float32, one channel (the average of all), at `sample_rate_hz`.
 
     Of `file.wav#t=12,22` these seconds are meant. With `max_seconds`, what is longer is cropped to its middle. Only
@@ -49,26 +48,37 @@ def read_waveform(path: str | Path, sample_rate_hz: int, max_seconds: float | No
     """
     if max_seconds is not None and not max_seconds > 0:
         raise SettingsError(f"max_seconds must be above 0, found {max_seconds}")
-    span = split_span(str(path))
-    wrong = span_problem(str(path))
+    example = as_example(named)
+    wrong = span_problem(example)
     if wrong is not None:
-        raise UnreadableError(f"{path}: {wrong}")
-    samples, rate = _decode(Path(path if span is None else span[0]), max_seconds, span)
+        raise UnreadableError(f"{example}: {wrong}")
+    path, span = _parts(example)
+    samples, rate = _decode(path, max_seconds, span)
     mono = samples.mean(dim=1)
     if not bool(torch.isfinite(mono).all()):
         bad = int((~torch.isfinite(mono)).sum())
         raise UnreadableError(
-            f"{path}: {bad} of {len(mono)} samples are NaN or infinite; export it again, or remove its row"
+            f"{example}: {bad} of {len(mono)} samples are NaN or infinite; export it again, or remove its row"
         )
     # A constant signal is silence with an offset: normalised, nothing but rounding would be left of it. A pause in a
     # long recording is no fault.
     if span is None and bool((mono == mono[0]).all()):
         where = "" if max_seconds is None else f" in the middle {max_seconds} s"
-        raise UnreadableError(f"{path}: nothing but silence{where}; check the recording, or remove its row")
+        raise UnreadableError(f"{example}: nothing but silence{where}; check the recording, or remove its row")
     clipped = float((samples.abs() >= FULL_SCALE).float().mean())
     if clipped >= CLIPPED_SHARE:
-        _say_clipped(str(path), f"{clipped:.0%}")
+        _say_clipped(str(example), f"{clipped:.0%}")
     return resample(mono, rate, sample_rate_hz)
+
+
+def _parts(example: Example) -> tuple[Path, Span | None]:
+    """The file to decode, and the seconds of it that are meant, None for all. Raises UnreadableError for others."""
+    match example:
+        case File(path):
+            return Path(path), None
+        case Span(file, _, _):
+            return Path(file), example
+    raise UnreadableError(f"{example}: {refusal(example, (File, Span))}")
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -98,7 +108,7 @@ def duration_of(path: str | Path) -> float | None:
         return None
 
 
-def _decode(path: Path, max_seconds: float | None, span: tuple[str, float, float] | None) -> tuple[Tensor, int]:
+def _decode(path: Path, max_seconds: float | None, span: Span | None) -> tuple[Tensor, int]:
     """Samples (frames, channels), float32, and the file's own sample rate."""
     if not os.path.isfile(path):
         raise UnreadableError(
@@ -114,9 +124,7 @@ def _decode(path: Path, max_seconds: float | None, span: tuple[str, float, float
     return _decode_by_soundfile(path, max_seconds, span)
 
 
-def _decode_by_ffmpeg(
-    path: Path, max_seconds: float | None, span: tuple[str, float, float] | None
-) -> tuple[Tensor, int]:
+def _decode_by_ffmpeg(path: Path, max_seconds: float | None, span: Span | None) -> tuple[Tensor, int]:
     """Samples (frames, channels), float32, and the file's own sample rate."""
     try:
         sound = open_sound(path)
@@ -134,9 +142,7 @@ def _decode_by_ffmpeg(
     return samples, sound.rate_hz
 
 
-def _decode_by_soundfile(
-    path: Path, max_seconds: float | None, span: tuple[str, float, float] | None
-) -> tuple[Tensor, int]:
+def _decode_by_soundfile(path: Path, max_seconds: float | None, span: Span | None) -> tuple[Tensor, int]:
     """Samples (frames, channels), float32, and the file's own sample rate."""
     opened = open_sound_file(path)
     try:
@@ -158,9 +164,7 @@ def _decode_by_soundfile(
     return torch.from_numpy(samples), rate
 
 
-def _wanted(
-    path: Path, claimed: int, rate_hz: int, max_seconds: float | None, span: tuple[str, float, float] | None
-) -> tuple[int, int]:
+def _wanted(path: Path, claimed: int, rate_hz: int, max_seconds: float | None, span: Span | None) -> tuple[int, int]:
     """The first frame that is asked for, and how many, of those that a file claims to have. Raises UnreadableError for
     one that claims none, or ends before the seconds that are asked for."""
     if claimed == 0:
@@ -170,12 +174,13 @@ def _wanted(
     start, wanted = 0, claimed
     if span is not None:
         length_s = claimed / rate_hz
-        if span[1] >= length_s or span[2] > length_s + SPAN_TOLERANCE_S:
+        if span.start_s >= length_s or span.end_s > length_s + SPAN_TOLERANCE_S:
             raise UnreadableError(
-                f"{path}: seconds {span[1]:g} to {span[2]:g} are asked for, and it has {length_s:.2f}: check both"
+                f"{path}: seconds {span.start_s:g} to {span.end_s:g} are asked for, and it has {length_s:.2f}: "
+                "check both"
             )
-        start = min(claimed - 1, round(span[1] * rate_hz))
-        wanted = max(1, min(claimed, round(span[2] * rate_hz)) - start)
+        start = min(claimed - 1, round(span.start_s * rate_hz))
+        wanted = max(1, min(claimed, round(span.end_s * rate_hz)) - start)
     if max_seconds is not None:
         most = min(wanted, max(1, math.ceil(max_seconds * rate_hz)))
         start, wanted = start + (wanted - most) // 2, most

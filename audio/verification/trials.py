@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 
 from graftwork.core.data.delimited import refuse_irregular
 from graftwork.core.errors import ManifestError, Problem
+from graftwork.core.example import Example, File, Named, absolute, as_examples, existing
 from graftwork.core.names import composed, existing_path
 
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """first, second: numbers (trials,) into `paths`. targets (trials,): True where the speaker is the same. speakers:
-    of every path, None where the list does not name them. rows (paths,): where each path is first named, as lines of a
+    """first, second: numbers (trials,) into `clips`. targets (trials,): True where the speaker is the same. speakers:
+    of every clip, None where the list does not name them. rows (clips,): where each clip is first named, as lines of a
     list or rows of a table."""
 
     source: str
-    paths: tuple[str, ...]
+    clips: tuple[Example, ...]
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     targets: NDArray[np.bool_]
@@ -33,16 +34,21 @@ class Trials:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every clip as people write it."""
+        return tuple(map(str, self.clips))
+
     def sides(self) -> tuple[list[str], list[str]] | None:
         """The speakers of both sides of every trial."""
         if self.speakers is None:
             return None
         return [self.speakers[row] for row in self.first], [self.speakers[row] for row in self.second]
 
-    def among(self, paths: Sequence[str]) -> Trials:
-        """The trials of which both clips are among these paths. Raises ManifestError where there are none."""
-        place = {path: number for number, path in enumerate(paths)}
-        moved = np.array([place.get(path, -1) for path in self.paths])
+    def among(self, clips: Sequence[Example]) -> Trials:
+        """The trials of which both clips are among these. Raises ManifestError where there are none."""
+        place = {clip: number for number, clip in enumerate(clips)}
+        moved = np.array([place.get(clip, -1) for clip in self.clips])
         first, second = moved[self.first], moved[self.second]
         kept = (first >= 0) & (second >= 0)
         if not kept.any():
@@ -50,14 +56,14 @@ class Trials:
         stays = np.flatnonzero(moved >= 0)
         speakers = None if self.speakers is None else tuple(self.speakers[row] for row in stays)
         rows = tuple(self.rows[row] for row in stays) if self.rows else ()
-        return Trials(self.source, tuple(paths), first[kept], second[kept], self.targets[kept], speakers, rows)
+        return Trials(self.source, tuple(clips), first[kept], second[kept], self.targets[kept], speakers, rows)
 
 
-def all_pairs(source: str, paths: Sequence[str], speakers: Sequence[str], rows: Sequence[int] = ()) -> Trials:
+def all_pairs(source: str, clips: Sequence[Named], speakers: Sequence[str], rows: Sequence[int] = ()) -> Trials:
     """Every pair of different clips once: n * (n - 1) / 2 trials."""
-    pairs = np.array(list(itertools.combinations(range(len(paths)), 2)), dtype=np.int64).reshape(-1, 2)
+    pairs = np.array(list(itertools.combinations(range(len(clips)), 2)), dtype=np.int64).reshape(-1, 2)
     numbers = np.unique(np.asarray(speakers), return_inverse=True)[1]
-    return Trials(source, tuple(paths), pairs[:, 0], pairs[:, 1], numbers[pairs[:, 0]] == numbers[pairs[:, 1]],
+    return Trials(source, as_examples(clips), pairs[:, 0], pairs[:, 1], numbers[pairs[:, 0]] == numbers[pairs[:, 1]],
                   tuple(speakers), tuple(rows))  # fmt: skip
 
 
@@ -98,9 +104,9 @@ def read_trials(source: str | Path, folder: str | Path | None = None) -> Trials:
     if problems:
         raise ManifestError(str(source), problems)
     table = np.array(trials, dtype=np.int64)
-    paths = tuple(existing_path(os.path.abspath(root / name)) for name in number)
+    clips = tuple(existing(absolute(File(name), root)) for name in number)
     targets = table[:, 2].astype(bool)
-    return Trials(str(source), paths, table[:, 0], table[:, 1], targets, _folders(list(number), table, targets),
+    return Trials(str(source), clips, table[:, 0], table[:, 1], targets, _folders(list(number), table, targets),
                   tuple(first_lines))  # fmt: skip
 
 

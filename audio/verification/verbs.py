@@ -38,6 +38,7 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError
+from graftwork.core.example import Example
 from graftwork.core.files import whole_file, write_json
 from graftwork.core.metrics.intervals import LEVEL
 from graftwork.core.names import name_key
@@ -77,7 +78,8 @@ def enroll(
     if out.exists():
         raise OutputError(f"{out}: exists already; name another --out, or delete it")
     known = None if calibration is None else _read_calibration(Path(calibration))
-    rows = read_manifest(manifest, target=speaker, task=SINGLE_LABEL, split=None, suffixes=voice.domain.suffixes)
+    rows = read_manifest(manifest, target=speaker, task=SINGLE_LABEL, split=None, suffixes=voice.domain.suffixes,
+                         kinds=voice.domain.kinds)  # fmt: skip
     embedder = voice.open()
     if known is not None and known[1] != embedder.digest:
         raise SettingsError(f"{calibration}: was found with other weights than those of {voice.source}")
@@ -103,10 +105,10 @@ def verify(voice: Voice, clip: str, *, other: str | None, prints: str | None, sp
         speaker = next((name for name in known.speakers if name_key(name) == name_key(speaker or "")), speaker)
         if speaker not in known.speakers:
             raise SettingsError(f"{prints}: no speaker {speaker!r}; enrolled are {', '.join(known.speakers)}")
-    paths = find_inputs([clip] if other is None else [clip, other])
+    found = find_inputs([clip] if other is None else [clip, other], voice.domain)
     contract = embedder.backbone.contract
-    tensors = tuple(contract.read(path) for path in paths)
-    clips = Examples(_blank(paths), contract, tensors, seconds=unequal([contract.seconds(one) for one in tensors]))
+    tensors = tuple(contract.read(example) for example in found)
+    clips = Examples(_blank(found), contract, tensors, seconds=unequal([contract.seconds(one) for one in tensors]))
     vectors = embed(embedder, clips, voice.recipe)
     if known is not None and speaker is not None:
         score = float(similarities(known, vectors)[0, known.speakers.index(speaker)])
@@ -146,16 +148,17 @@ def identify(
     check_source(known, embedder, prints)
     rows = []
     contract = embedder.backbone.contract
-    read = list(read_many(contract, find_inputs(inputs), "reading"))
-    good = [(path, tensor) for path, tensor in read if not isinstance(tensor, Exception)]
+    read = list(read_many(contract, find_inputs(inputs, voice.domain), "reading"))
+    good = [(str(example), example, tensor) for example, tensor in read if not isinstance(tensor, Exception)]
     scores: dict[str, NDArray[np.float64]] = {}
     if good:
-        tensors = tuple(tensor for _, tensor in good)
+        tensors = tuple(tensor for _, _, tensor in good)
         seconds = unequal([contract.seconds(tensor) for tensor in tensors])
-        examples = Examples(_blank([path for path, _ in good]), contract, tensors, seconds=seconds)
-        scores = dict(zip((path for path, _ in good), similarities(known, embed(embedder, examples, voice.recipe)),
+        examples = Examples(_blank([example for _, example, _ in good]), contract, tensors, seconds=seconds)
+        scores = dict(zip((path for path, _, _ in good), similarities(known, embed(embedder, examples, voice.recipe)),
                           strict=True))  # fmt: skip
-    for path, result in read:
+    for example, result in read:
+        path = str(example)
         if path not in scores:
             rows.append({"path": path, "speaker": None, "score": None, "probability": None, "error": str(result)})
             continue
@@ -204,9 +207,9 @@ def judge_trials(
         claim_folder(out, resume=False)
     trials = _trials(voice.domain, source, speaker, folder)
     embedder = voice.open()
-    blank = replace(_blank(trials.paths), source=trials.source, rows=trials.rows)
+    blank = replace(_blank(trials.clips), source=trials.source, rows=trials.rows)
     clips = read_examples(blank, embedder.backbone.contract, unreadable=voice.unreadable)
-    trials = trials.among(clips.manifest.paths)
+    trials = trials.among(clips.manifest.examples)
     vectors = embed(embedder, clips, voice.recipe)
     others = None if cohort is None else _cohort(voice, embedder, cohort)
     centre = None if others is None else others.mean(axis=0)
@@ -256,8 +259,8 @@ def write_judgement(judgement: Judgement, out: Path) -> None:
     from graftwork.audio.verification.det import draw_det
 
     trials = judgement.trials
-    columns = {"first": [trials.paths[row] for row in trials.first],
-               "second": [trials.paths[row] for row in trials.second],
+    columns = {"first": [str(trials.clips[row]) for row in trials.first],
+               "second": [str(trials.clips[row]) for row in trials.second],
                "target": trials.targets.astype(int)}  # fmt: skip
     with whole_file(out / "scores.csv") as beside:
         pd.DataFrame(columns | judgement.scores).to_csv(beside, index=False, float_format="%.6g")
@@ -292,8 +295,9 @@ def _read_calibration(path: Path) -> tuple[Calibration, str]:
 
 def _trials(domain: Domain, source: str, speaker: str, folder: str | None) -> Trials:
     if os.path.isdir(source) or source.lower().endswith(TABLES):
-        rows = read_manifest(source, target=speaker, task=SINGLE_LABEL, split=None, suffixes=domain.suffixes)
-        return all_pairs(source, rows.paths, [str(name) for name in rows.targets], rows.rows)
+        rows = read_manifest(source, target=speaker, task=SINGLE_LABEL, split=None, suffixes=domain.suffixes,
+                             kinds=domain.kinds)  # fmt: skip
+        return all_pairs(source, rows.examples, [str(name) for name in rows.targets], rows.rows)
     return read_trials(source, folder)
 
 
@@ -303,13 +307,13 @@ def _cohort(voice: Voice, embedder: Embedder, source: str) -> Vectors:
     named = [source]
     if os.path.isdir(folder):
         named = files_below(folder, voice.domain.suffixes)
-    paths = find_inputs(named)
-    if not paths:
+    found = find_inputs(named, voice.domain)
+    if not found:
         raise SettingsError(f"{source}: there are no clips for the cohort")
-    clips = read_examples(_blank(paths), embedder.backbone.contract, unreadable=voice.unreadable)
+    clips = read_examples(_blank(found), embedder.backbone.contract, unreadable=voice.unreadable)
     return embed(embedder, clips, voice.recipe)
 
 
-def _blank(paths: Sequence[str]) -> Manifest:
+def _blank(examples: Sequence[Example]) -> Manifest:
     """A manifest of clips about which nothing else is known."""
-    return Manifest("", tuple(paths), SINGLE_LABEL, "", ("",), np.zeros(len(paths), dtype=np.int64))
+    return Manifest("", tuple(examples), SINGLE_LABEL, "", ("",), np.zeros(len(examples), dtype=np.int64))

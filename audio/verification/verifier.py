@@ -18,6 +18,7 @@ from graftwork.core.data.content import content_digests
 from graftwork.core.data.examples import Examples, load_batches
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
+from graftwork.core.example import File
 from graftwork.core.model.adapter import RECORD, WEIGHTS, open_adapter
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.heads import Head
@@ -56,7 +57,7 @@ def open_embedder(source: str, domain: Domain, weights: str | None = None, pooli
         adapter = open_adapter(source, domain, weights)
         head = adapter.graft.head
         embed = head.embed if isinstance(head, Head) and head.record.angular else _as_it_is
-        return Embedder(adapter.backbone, embed, source, content_digests([str(Path(source) / WEIGHTS)])[0])
+        return Embedder(adapter.backbone, embed, source, content_digests([File(str(Path(source) / WEIGHTS))])[0])
     backbone = domain.load_backbone(source, weights=weights, pooling=pooling or "mean+std")
     if backbone.fresh:
         raise SettingsError(f"{source}: its pooling has to be learnt; give the folder of a run")
@@ -88,7 +89,7 @@ def embed(embedder: Embedder, clips: Examples, recipe: Recipe) -> Vectors:
     runtime.release(own.network)
     if not np.isfinite(found).all():
         row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
-        raise TrainingError(f"{embedder.name}: the embedding of {clips.manifest.paths[row]} is not finite")
+        raise TrainingError(f"{embedder.name}: the embedding of {clips.manifest.examples[row]} is not finite")
     return found
 
 

@@ -150,7 +150,7 @@ def _open(work: Pass, *, make: bool = True) -> tuple[_Place | None, str]:
     """The place, or why there is none. make: whether a store that is not there is begun."""
     last = work.backbone.stages[work.stop - 1].name if work.stop else "reading"
     about = {"backbone": work.backbone.id, "up to": last, "input": work.backbone.contract.to_json()}
-    digests = content_digests(work.examples.manifest.paths)
+    digests = content_digests(work.examples.manifest.examples)
     wanted = tuple(f"{digest}.{view}" for digest in digests for view in range(work.views))
     try:
         cache = cache_folder(work.recipe.cache)

@@ -57,8 +57,8 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
     sequences have lengths, and one float32 tensor each, without padding, on the CPU. Raises what reading raises."""
     runtime, examples = work.runtime, work.examples
     if work.stop == 0:
-        paths = [examples.manifest.paths[row] for row, _ in places]
-        for number, (_, tensor) in enumerate(read_many(examples.contract, paths, "reading")):
+        chosen_rows = [examples.manifest.examples[row] for row, _ in places]
+        for number, (_, tensor) in enumerate(read_many(examples.contract, chosen_rows, "reading")):
             if isinstance(tensor, Exception):
                 raise tensor
             yield [number], False, [tensor]
@@ -130,8 +130,8 @@ def _augment_of(work: Pass, places: Sequence[tuple[int, int]]) -> RowAugment | N
     """The random change of every (row, view); None where nothing is changed."""
     if work.augment is None:
         return None
-    paths = work.examples.manifest.paths
-    return view_augment(work.augment, work.recipe, [(paths[row], view) for row, view in places])
+    rows = work.examples.manifest.examples
+    return view_augment(work.augment, work.recipe, [(rows[row], view) for row, view in places])
 
 
 def _single(features: Features) -> Callable[[], list[Tensor]]:

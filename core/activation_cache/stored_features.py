@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graftwork.core.activation_cache.packing import Shapes, unpacked
 from graftwork.core.compute.overlap import stacked
+from graftwork.core.example import Example
 from graftwork.core.types import Features
 
 
@@ -25,8 +26,8 @@ class StoredFeatures:
     shapes: Shapes = ()
     mask_shape: tuple[int, ...] = ()
 
-    def read(self, path: str) -> Tensor:
-        raise LookupError(f"{path}: activations are stored; nothing is read from files")
+    def read(self, example: Example) -> Tensor:
+        raise LookupError(f"{example}: activations are stored; nothing is read from files")
 
     def seconds(self, example: Tensor) -> float | None:
         raise LookupError("activations are no longer as long as what they were made of")

@@ -125,9 +125,10 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
         settings = {name: options[name] for name in domain.mask_settings}
         manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
                                  task=options["task"], order=split_order(options["order"]),
-                                 suffixes=domain.suffixes)  # fmt: skip
+                                 suffixes=domain.suffixes, kinds=domain.kinds,
+                                 column=domain.column)  # fmt: skip
         manifest = replace(manifest, digests=domain.decoded_digests)
-        held = held_values(domain, manifest, manifest.paths, settings) if manifest.task.in_files else None
+        held = held_values(domain, manifest, manifest.examples, settings) if manifest.task.in_files else None
         if held is not None:
             check_one_way(manifest, held)
         found = overview(manifest, held)

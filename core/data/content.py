@@ -1,4 +1,4 @@
-"""What is in a file, as a digest: two rows with the same digest hold the same example, whatever they are called."""
+"""What is in an example, as a digest: two rows with the same digest hold the same, whatever they are called."""
 
 from __future__ import annotations
 
@@ -15,140 +15,53 @@ from numpy.typing import NDArray
 
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
-
-ROW_MARK = ".npz#"
-"""Separates a MedMNIST archive from the row in it: `file.npz#train/17` is row 17 of `train_images`."""
-
-SPAN_MARK = "#t="
-"""Separates a recording from seconds of it: `talk.wav#t=12,22`, as W3C's media fragments have it."""
-
-SERIES_MARK = "#series="
-"""Separates a folder of DICOM files from the SeriesInstanceUID of one volume in it."""
-
-MASK_MARK = "#mask="
-"""Separates an image from the file of its mask: an example of what is to be drawn is named by both."""
-
-CHANNEL_MARK = "|"
-"""Separates files that are the channels of one example: `t1.nii.gz|t2.nii.gz`."""
+from graftwork.core.example import ArchiveRow, Channels, Example, File, Series, Span, Text, WithMask
 
 _BLOCK_BYTES = 1 << 20
 
 
-def split_row_path(path: str) -> tuple[str, str, int] | None:
-    """`("file.npz", "train", 17)` for `file.npz#train/17`, None for the path of an ordinary file.
-
-    Raises UnreadableError where the part behind the mark is not `part/row`.
-    """
-    archive, mark, row = path.rpartition(ROW_MARK)
-    if not mark:
-        return None
-    part, _, number = row.partition("/")
-    if not number.isdigit():
-        raise UnreadableError(f"{path}: expected a row such as {archive}.npz#train/17")
-    return f"{archive}.npz", part, int(number)
-
-
-def split_span(path: str) -> tuple[str, float, float] | None:
-    """`("talk.wav", 12.0, 22.0)` for `talk.wav#t=12,22`, None for the path of a whole file."""
-    recording, mark, span = path.rpartition(SPAN_MARK)
-    if not mark:
-        return None
-    start, _, end = span.partition(",")
-    try:
-        return recording, float(start), float(end)
-    except ValueError:
-        return None
-
-
-def split_series(path: str) -> tuple[str, str | None]:
-    """`("folder", "1.2.3")` for `folder#series=1.2.3`, `(path, None)` for anything else."""
-    folder, mark, uid = path.rpartition(SERIES_MARK)
-    return (folder, uid) if mark else (path, None)
-
-
-def image_of(path: str) -> str:
-    """The image of an example that is named together with its mask; the path itself for any other."""
-    return path.partition(MASK_MARK)[0]
-
-
-def mask_of(path: str) -> str | None:
-    """The file of the mask that an example is named together with, None where there is none."""
-    return path.partition(MASK_MARK)[2] or None
-
-
-def channel_files(path: str) -> list[str]:
-    """`["t1.nii.gz", "t2.nii.gz"]` for `t1.nii.gz|t2.nii.gz`, `[path]` for anything else."""
-    return (
-        [path]
-        if CHANNEL_MARK not in path or os.path.exists(path)
-        else [part.strip() for part in path.split(CHANNEL_MARK)]
-    )
-
-
-def absolute_path(path: str, folder: str | os.PathLike[str] = "") -> str:
-    """The absolute path of an example that is named as seen from a folder, by default the current one."""
-    files = [os.path.abspath(os.path.join(folder, os.path.expanduser(file))) for file in channel_files(path)]
-    return CHANNEL_MARK.join(files)
-
-
-def recording_of(path: str) -> str:
-    """The file that a window was cut from; the path itself for a whole file."""
-    span = split_span(path)
-    return path if span is None else span[0]
-
-
-def content_digests(paths: Sequence[str]) -> list[str]:
+def content_digests(examples: Sequence[Example]) -> list[str]:
     """SHA-256 of every file's bytes, or of the row's bytes for rows of an archive, in the order given; for windows of a
     recording, of its digest and the window's place; for folders, of what is in their files, whatever these are called;
-    for images with masks, of both; for several files, of theirs in this order.
+    for images with masks, of both; for several files, of theirs in this order; for texts, of their UTF-8 bytes.
 
     Raises UnreadableError for the first file that cannot be read.
     """
     archives: dict[tuple[str, str], NDArray[np.generic]] = {}
-    digests = []
-    for path in paths:
-        mask = mask_of(path)
-        if mask is not None:
-            both = " ".join(content_digests([image_of(path), mask]))
-            digests.append(hashlib.sha256(both.encode()).hexdigest())
-            continue
-        files = channel_files(path)
-        if len(files) > 1:
-            digests.append(hashlib.sha256(" ".join(content_digests(files)).encode()).hexdigest())
-            continue
-        row, span = split_row_path(path), split_span(path)
-        if span is not None:
-            whole = f"{_digest_of_file(span[0])} {span[1]:.3f} {span[2]:.3f}"
-            digests.append(hashlib.sha256(whole.encode()).hexdigest())
-            continue
-        if row is None:
-            folder, series = split_series(path)
-            digests.append(_digest_of_folder(folder, series) if os.path.isdir(folder) else _digest_of_file(path))
-            continue
-        archive, part, number = row
-        if (archive, part) not in archives:
-            archives[archive, part] = _images(archive, part)
-        images = archives[archive, part]
-        if number >= len(images):
-            raise UnreadableError(f"{path}: the archive has {len(images)} rows in {part}_images")
-        digests.append(hashlib.sha256(np.ascontiguousarray(images[number]).tobytes()).hexdigest())
-    return digests
+    return [_digest(example, archives) for example in examples]
 
 
-def example_exists(path: str) -> bool:
-    """Whether the file, for a row of an archive its archive, for a series its folder, or all of several, is there."""
-    files = channel_files(path)
-    if len(files) > 1:
-        return all(example_exists(file) for file in files)
-    row = split_row_path(path)
-    if row is None and os.path.isdir(split_series(path)[0]):
-        return True
-    return os.path.isfile(recording_of(path) if row is None else row[0])
+def _digest(example: Example, archives: dict[tuple[str, str], NDArray[np.generic]]) -> str:
+    """archives: arrays that were read before, by their file and part."""
+    match example:
+        case File(path):
+            return _digest_of_folder(path, None) if os.path.isdir(path) else _digest_of_file(path)
+        case ArchiveRow(archive, part, row):
+            if (archive, part) not in archives:
+                archives[archive, part] = _images(archive, part)
+            images = archives[archive, part]
+            if row >= len(images):
+                raise UnreadableError(f"{example}: the archive has {len(images)} rows in {part}_images")
+            return hashlib.sha256(np.ascontiguousarray(images[row]).tobytes()).hexdigest()
+        case Span(file, _, _):
+            return _digest_of_texts(f"{_digest_of_file(file)} {example.start_s:.3f} {example.end_s:.3f}")
+        case Series(folder, uid):
+            return _digest_of_folder(folder, uid) if os.path.isdir(folder) else _digest_of_file(str(example))
+        case Channels(parts):
+            return _digest_of_texts(*(_digest(part, archives) for part in parts))
+        case WithMask(image, mask):
+            return _digest_of_texts(_digest(image, archives), _digest(mask, archives))
+        case Text(text):
+            return _digest_of_texts(text)
+
+
+def _digest_of_texts(*texts: str) -> str:
+    return hashlib.sha256(" ".join(texts).encode()).hexdigest()
 
 
 def _digest_of_folder(folder: str, series: str | None) -> str:
     files = sorted(_digest_of_file(entry.path) for entry in os.scandir(folder) if entry.is_file())
-    return hashlib.sha256(" ".join([*files, series or ""]).encode()).hexdigest()
+    return _digest_of_texts(*files, series or "")
 
 
 def _digest_of_file(path: str) -> str:

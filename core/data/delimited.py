@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import os
 import re
 import stat
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graftwork.core.errors import ManifestError, Problem
+from graftwork.core.example import ending
 from graftwork.core.names import composed
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _swallowed(quoted: _Quoted, plain: Rows) -> int | None:
 
 
 def _ending(cell: str) -> str:
-    return os.path.splitext(cell.strip().strip('"').partition("#")[0])[1].lower()
+    return ending(cell.strip().strip('"'))
 
 
 def _encloses(quoted: _Quoted, plain: Rows) -> bool:

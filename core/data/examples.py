@@ -29,6 +29,7 @@ from graftwork.core.errors import (
     TrainingError,
     UnreadableError,
 )
+from graftwork.core.example import Example
 from graftwork.core.progress import progress
 from graftwork.core.tasks.transcripts import frames_needed
 from graftwork.core.types import Augment, Features, InputContract
@@ -93,7 +94,7 @@ class Examples:
 
     def tensor(self, row: int, view: int = 0) -> Tensor:
         if self.tensors is None:
-            return self.contract.read(self.manifest.paths[row])
+            return self.contract.read(self.manifest.examples[row])
         return self.tensors[row * self.views + view]
 
 
@@ -121,15 +122,15 @@ def read_examples(
     durations: list[float | None] = []
     used = 0
     needed = None if frames is None or manifest.task.output != "frames" else frames_needed(manifest.values)
-    for row, (path, result) in enumerate(read_many(contract, manifest.paths, "reading")):
+    for row, (example, result) in enumerate(read_many(contract, manifest.examples, "reading")):
         if needed is not None and frames is not None and not isinstance(result, Exception):
             found = frames(result)
             if found < needed[row]:
-                result = ContractError(f"{path}: the transcript is too long for the clip: its characters need "
+                result = ContractError(f"{example}: the transcript is too long for the clip: its characters need "
                                        f"{needed[row]} frames, the clip has {found}; check both")  # fmt: skip
         if isinstance(result, Exception):
             place = manifest.rows[row] if manifest.rows and not os.path.isdir(manifest.source) else None
-            failures.append(Unreadable(path, str(result), place))
+            failures.append(Unreadable(str(example), str(result), place))
             continue
         good.append(row)
         durations.append(contract.seconds(result))
@@ -166,28 +167,28 @@ def unequal(durations: Sequence[float | None]) -> tuple[float, ...] | None:
 
 
 def read_many(
-    contract: InputContract, paths: Sequence[str], description: str
-) -> Iterator[tuple[str, Tensor | GraftworkError]]:
-    """Every path with its tensor, or with the error that it raised, in order; reads some files ahead.
+    contract: InputContract, examples: Sequence[Example], description: str
+) -> Iterator[tuple[Example, Tensor | GraftworkError]]:
+    """Every example with its tensor, or with the error that it raised, in order; reads some files ahead.
 
     Of every block the first file says whether the others are worth handing to threads.
     """
 
-    def read(path: str) -> Tensor | GraftworkError:
+    def read(example: Example) -> Tensor | GraftworkError:
         try:
-            return contract.read(path)
+            return contract.read(example)
         except EXAMPLE_ERRORS as error:
             return error
 
-    with progress(description, len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), _READ_AHEAD):
-            block = paths[start : start + _READ_AHEAD]
+    with progress(description, len(examples)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(examples), _READ_AHEAD):
+            block = examples[start : start + _READ_AHEAD]
             began = time.perf_counter()
             first = read(block[0])
             spread = map if time.perf_counter() - began < _HANDING_OVER_SECONDS else pool.map
-            for path, result in zip(block, chain([first], spread(read, block[1:])), strict=True):
+            for example, result in zip(block, chain([first], spread(read, block[1:])), strict=True):
                 advance(1, "")
-                yield path, result
+                yield example, result
 
 
 def unreadable_report(failures: Sequence[Unreadable]) -> str:

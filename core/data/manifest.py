@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.data.content import content_digests, image_of, mask_of
+from graftwork.core.data.content import content_digests
 from graftwork.core.data.splits import allocate, fold_numbers, join_units
 from graftwork.core.errors import SettingsError
+from graftwork.core.example import Example, WithMask, as_examples, without_mask
 from graftwork.core.tasks import Task, find_task
 
 PARTS = ("train", "val", "test")
@@ -23,8 +24,8 @@ class Manifest:
     """Examples and what is known of them; all sequences have one entry a row.
 
     source: the file or folder it was read from. task: what the target is; its name is taken for it.
-    paths: files, absolute, or rows such as `set.npz#train/17`, or
-    `image#mask=mask` where masks are the target.
+    examples: where each lies, files absolute; images with their masks where these are the target. Paths that are given
+    as text are parsed.
     values: (rows,) int64 indices into `classes` for single labels and grades; (rows, columns) float 0 or 1 for several
     labels; (rows,) float for a number; (rows, longest) int64 indices of characters, zeros behind, for text; zeros
     (rows,) for masks, which are in files.
@@ -39,7 +40,7 @@ class Manifest:
     """
 
     source: str
-    paths: tuple[str, ...]
+    examples: tuple[Example, ...]
     task: Task
     target: str
     classes: tuple[str, ...]
@@ -48,28 +49,41 @@ class Manifest:
     parts: tuple[str, ...] | None = None
     rows: tuple[int, ...] = ()
     sentences: tuple[str, ...] | None = None
-    recordings: tuple[str, ...] | None = None
+    recordings: tuple[Example, ...] | None = None
     weights: tuple[float, ...] | None = None
-    digests: Callable[[Sequence[str]], list[str]] | None = None
+    digests: Callable[[Sequence[Example]], list[str]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", find_task(self.task))
+        object.__setattr__(self, "examples", as_examples(self.examples))
+        if self.recordings is not None:
+            object.__setattr__(self, "recordings", as_examples(self.recordings))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.examples)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every example as people write it, for tables and messages."""
+        return tuple(map(str, self.examples))
 
     @property
     def targets(self) -> NDArray[np.generic]:
         """What the source says of every row: class names (rows,), 0/1 (rows, columns), numbers (rows,), or the files of
         masks (rows,)."""
         if self.task.in_files:
-            return np.array([mask_of(path) for path in self.paths], dtype=object)
+            return np.array([str(mask) for mask in self.masks], dtype=object)
         return self.task.cells(self.values, self.classes)
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """What is looked at of every row: its path without the mask."""
-        return tuple(map(image_of, self.paths))
+    def inputs(self) -> tuple[Example, ...]:
+        """What is looked at of every row: its example without the mask."""
+        return tuple(map(without_mask, self.examples))
+
+    @property
+    def masks(self) -> tuple[Example, ...]:
+        """The masks of the rows that have one."""
+        return tuple(example.mask for example in self.examples if isinstance(example, WithMask))
 
     def subset(self, index: Sequence[int] | NDArray[np.generic]) -> Manifest:
         """The rows at `index` (numbers, or a mask), in that order; classes stay those of the whole."""
@@ -77,7 +91,7 @@ class Manifest:
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
         return replace(
             self,
-            paths=tuple(self.paths[i] for i in chosen),
+            examples=tuple(self.examples[i] for i in chosen),
             values=self.values[chosen],
             groups=None if self.groups is None else tuple(self.groups[i] for i in chosen),
             parts=None if self.parts is None else tuple(self.parts[i] for i in chosen),
@@ -107,7 +121,7 @@ class Manifest:
             first: dict[str, int] = {}
             columns["groups"] = tuple(str(first.setdefault(group, len(first))) for group in self.groups)
         return {
-            "contents of files": _digest_of_texts(content_digests(self.paths)),
+            "contents of files": _digest_of_texts(content_digests(self.examples)),
             "targets": targets.hexdigest(),
             **({} if self.weights is None else {"weights": _digest_of_texts(list(map(repr, self.weights)))}),
             **{name: "" if column is None else _digest_of_texts(column) for name, column in columns.items()},
@@ -120,7 +134,7 @@ class Manifest:
     def contents(self) -> list[str]:
         """A digest (rows) of what is in every row's file, the same for the same content: decoded where the domain can,
         else its bytes. Raises UnreadableError for a file that is not there."""
-        return (self.digests or content_digests)(self.files)
+        return (self.digests or content_digests)(self.inputs)
 
     def fold_numbers(self, count: int, seed: int = 0) -> NDArray[np.int64]:
         """Fold (rows,), 0 to `count` - 1, of every row. Raises SettingsError for fewer groups than folds."""

@@ -10,6 +10,7 @@ from typing import Any
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, UnreadableError
+from graftwork.core.example import Example
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def with_mask_classes(
     """
     if not manifest.task.in_files or manifest.classes:
         return manifest
-    masks = [str(mask) for mask in manifest.targets]
+    masks = manifest.masks
     if mask_values is not None:
         values, names = parse_mask_values(mask_values)
         if other_values == "nearest":  # what masks hold are not their classes
@@ -68,9 +69,9 @@ def _check_held(values: Sequence[int], held: Sequence[tuple[int, ...]]) -> None:
 
 
 def held_values(
-    domain: Domain, manifest: Manifest, masks: Sequence[str], settings: dict[str, Any] | None = None
+    domain: Domain, manifest: Manifest, masks: Sequence[Example], settings: dict[str, Any] | None = None
 ) -> list[tuple[int, ...]]:
-    """The values, ascending, that every mask holds; `image#mask=mask` is looked at together with its image.
+    """The values, ascending, that every mask holds; one with its image is looked at together with it.
     settings: those that are given of the domain's `mask_settings`.
 
     Raises SettingsError for a domain without masks; UnreadableError for all that cannot be read or do not fit.

@@ -46,7 +46,7 @@ def in_patches(examples: Examples, changed: bool) -> Augment | None:
 def fixed_patches(examples: Examples, draw: Augment, recipe: Recipe) -> Examples:
     """A row for every view of every example, in memory: the pieces that a store of frozen stages would hold."""
     rows = np.repeat(np.arange(len(examples)), view_count(recipe))
-    digests = content_digests(examples.manifest.paths)
+    digests = content_digests(examples.manifest.examples)
     tensors: list[Tensor] = []
     for row in range(len(examples)):
         whole_tensor = examples.tensor(row)

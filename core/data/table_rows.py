@@ -7,10 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graftwork.core.data.content import CHANNEL_MARK, absolute_path, channel_files, example_exists
-from graftwork.core.data.spans import span_problem
-from graftwork.core.errors import ManifestError, Problem
-from graftwork.core.names import composed, existing_path, name_key
+from graftwork.core.errors import ManifestError, Problem, UnreadableError
+from graftwork.core.example import (
+    ON_DISK,
+    Example,
+    File,
+    Kinds,
+    Text,
+    WithMask,
+    absolute,
+    existing,
+    missing,
+    parse_example,
+    refusal,
+    span_problem,
+)
+from graftwork.core.names import composed, name_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,48 +96,60 @@ class TableRows:
                       f"{sum(sum(counts.values()) for counts in several.values())} rows: {shown}{more}")  # fmt: skip
         return [key if (key := name_key(cell)) in several else cell for cell in cells]
 
-    def paths(self) -> list[str]:
-        """Absolute paths; files that are listed twice or are not there are reported."""
-        return self.files("path", "files")
-
-    def files(self, name: str, what: str = "target") -> list[str]:
-        """The absolute paths in a column; files that are listed twice or are not there are reported."""
+    def examples(self, name: str, what: str, kinds: Kinds = ON_DISK) -> list[Example]:
+        """What the cells of a column name, files absolute. What cannot be read where only these kinds can, is not there
+        or, unless it is a text, is listed twice is reported."""
         cells = self.column(name, what)
         if cells is None:
             return []
-        root = self.source if self.source.is_dir() else self.source.parent
         # As they are written: a file's name need not be in normal form C.
         written = [str(cell).strip() for cell in self.table[self.find(name)]]
-        paths = [_existing(absolute_path(cell, root)) for cell in written]
-        seen: dict[str, int] = {}
-        for index, (cell, path) in enumerate(zip(cells, paths, strict=True)):
-            if not cell:
-                continue
-            wrong = span_problem(path)
-            if wrong is not None:
-                self.note(f"{cell!r}: {wrong}", index, name)
-            elif path in seen:
-                self.note(f"{cell!r} is listed twice, first in row {self.numbers[seen[path]]}", index, name)
-            elif not example_exists(path):
-                missing = ", ".join(file for file in channel_files(path) if not example_exists(file))
-                self.note(f"no such file: {cell!r} (looked for {missing})", index, name)
-            seen.setdefault(path, index)
-        return paths
+        found: list[Example] = []
+        first: dict[Example, int] = {}
+        for index, cell in enumerate(written):
+            example: Example = File(cell)
+            if cell:
+                try:
+                    example = self._parsed(cell, kinds)
+                    wrong = self._wrong(cells[index], example, kinds, first)
+                except UnreadableError as error:
+                    wrong = str(error)
+                if wrong is not None:
+                    self.note(wrong, index, name)
+                first.setdefault(example, index)
+            found.append(example)
+        return found
 
     def refuse_files(self, name: str) -> None:
         """Notes a problem where all cells of a target name files: masks would be learnt as labels."""
-        root = self.source if self.source.is_dir() else self.source.parent
         cells = {str(cell).strip() for cell in self.table[self.find(name)]}
-        if all(cell and Path(_existing(absolute_path(cell, root))).is_file() for cell in cells):
+        if all(cell and Path(self._file(cell)).is_file() for cell in cells):
             self.note("names files: if they are masks, add --task mask; if these are labels, --task single-label", None,
                       name)  # fmt: skip
+
+    @property
+    def _root(self) -> Path:
+        return self.source if self.source.is_dir() else self.source.parent
+
+    def _parsed(self, cell: str, kinds: Kinds) -> Example:
+        return existing(absolute(parse_example(cell, kinds, self._root), self._root))
+
+    def _file(self, cell: str) -> str:
+        return str(existing(absolute(File(cell), self._root)))
+
+    def _wrong(self, cell: str, example: Example, kinds: Kinds, first: dict[Example, int]) -> str | None:
+        """What is wrong with an example; None where nothing is. first: the rows of those that came before."""
+        if isinstance(example, WithMask):
+            return f"{cell!r}: names an image and its mask: name the mask in a column of its own"
+        reason = refusal(example, kinds) or span_problem(example)
+        if reason is not None:
+            return f"{cell!r}: {reason}"
+        if example in first and not isinstance(example, Text):
+            return f"{cell!r} is listed twice, first in row {self.numbers[first[example]]}"
+        lost = missing(example)
+        return f"no such file: {cell!r} (looked for {', '.join(map(str, lost))})" if lost else None
 
     def stop_if_wrong(self) -> None:
         """Raises ManifestError with everything noted so far, in the order of the rows."""
         if self._problems:
             raise ManifestError(str(self.source), sorted(self._problems, key=lambda p: p.row or 0))
-
-
-def _existing(path: str) -> str:
-    """The path, or every one of several, in the form of Unicode in which it exists."""
-    return CHANNEL_MARK.join(map(existing_path, channel_files(path)))

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.data.class_folders import PART_NAMES, read_class_folders
-from graftwork.core.data.content import MASK_MARK, recording_of
 from graftwork.core.data.delimited import read_delimited, refuse_doubled, refuse_irregular
 from graftwork.core.data.manifest import PARTS, Manifest
 from graftwork.core.data.table_rows import TableRows
 from graftwork.core.data.target_guess import MASK_COLUMN, SENTENCE_COLUMNS, guessed_task, task_by_name
 from graftwork.core.errors import ManifestError, MissingPackageError, Problem, SettingsError
+from graftwork.core.example import ON_DISK, ArchiveRow, Example, Kinds, Span, Text, WithMask, recording_of
 from graftwork.core.names import composed, name_key
 from graftwork.core.tasks import ORDINAL, SINGLE_LABEL, Task, find_task
 from graftwork.core.tasks.transcripts import normalise_text
@@ -48,6 +48,8 @@ def read_manifest(
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
     suffixes: Sequence[str] = (),
+    kinds: Kinds = ON_DISK,
+    column: str = "path",
 ) -> Manifest:
     """A validated manifest.
 
@@ -66,6 +68,8 @@ def read_manifest(
     the highest, also as one text with commas; numbers need none.
     classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
     that exists; others are reported, and no row needs to be for training.
+    kinds: of examples that can be read; others are reported. column: of a table, where its examples are named; texts
+    stand in it themselves.
 
     Raises ManifestError with everything that is wrong, SettingsError for an order that is none.
     """
@@ -92,20 +96,30 @@ def read_manifest(
         known = known or (SINGLE_LABEL if target in (None, "label") else None)
     else:
         table = _read_table(path)
-    return _validated(TableRows(path, table), target, group, split, known, classes, ordered=order is not None)
+    rows = TableRows(path, table)
+    examples = _examples(rows, "path" if folder or path.suffix.lower() == ".npz" else column, kinds)
+    return _validated(rows, examples, kinds, target, group, split, known, classes, ordered=order is not None)
 
 
-def read_paths(source: str | os.PathLike[str]) -> dict[str, int]:
-    """The `path` column of a table alone, for examples whose target nobody knows, each with its row as a spreadsheet
-    counts. Raises ManifestError."""
+def read_unlabelled(
+    source: str | os.PathLike[str], kinds: Kinds = ON_DISK, column: str = "path"
+) -> list[tuple[Example, int]]:
+    """The examples of a table alone, where nobody knows their target, each with its row as a spreadsheet counts; kinds
+    and column as `read_manifest` has them. Raises ManifestError."""
     rows = TableRows(Path(source), _read_table(Path(source)))
-    paths = rows.paths()
+    examples = _examples(rows, column, kinds)
     rows.stop_if_wrong()
-    return dict(zip(paths, rows.numbers, strict=True))
+    return list(zip(examples, rows.numbers, strict=True))
+
+
+def _examples(rows: TableRows, column: str, kinds: Kinds) -> list[Example]:
+    return rows.examples(column, "texts" if Text in kinds else "files", kinds)
 
 
 def _validated(
     rows: TableRows,
+    examples: Sequence[Example],
+    kinds: Kinds,
     target: str | None,
     group: str | None,
     split: str | None,
@@ -116,7 +130,6 @@ def _validated(
 ) -> Manifest:
     if not len(rows.table):
         raise ManifestError(str(rows.source), [Problem("there are no rows")])
-    paths = rows.paths()
     if target is None and rows.find("label") is None and rows.find(MASK_COLUMN) is not None:
         target = MASK_COLUMN
     names = target_names(target)
@@ -132,7 +145,7 @@ def _validated(
         if group is None:
             _warn_of_other_groups(rows, asked, names)
     else:
-        _warn_of_segments(rows, paths)
+        _warn_of_segments(rows, examples)
     parts = _parts(rows, split) if split is not None and rows.find(split) is not None else None
     if split == "split" and parts is None:
         _warn_of_parts(rows, names)
@@ -145,7 +158,8 @@ def _validated(
         rows.refuse_files(names[0])
     task = task or task_by_name(names) or guessed_task(rows, names, known)
     if task.in_files:
-        paths = [f"{path}{MASK_MARK}{mask}" for path, mask in zip(paths, rows.files(names[0]), strict=True)]
+        masks = rows.examples(names[0], "target", kinds)
+        examples = [WithMask(image, mask) for image, mask in zip(examples, masks, strict=True)]
     found, values = task.read_targets(rows, names, known, classes)
     if parts is not None:
         _check_parts(rows, parts, groups, named=group is not None or (asked or "").lower() == "group")
@@ -153,9 +167,9 @@ def _validated(
             _check_training(rows, parts, found if task.one_class else (), values)
     rows.stop_if_wrong()
     return Manifest(
-        str(rows.source), tuple(paths), task, ",".join(names), found, values,
+        str(rows.source), tuple(examples), task, ",".join(names), found, values,
         None if groups is None else tuple(groups), None if parts is None else tuple(parts), tuple(rows.numbers),
-        _sentences(rows, names),
+        None if any(isinstance(example, Text) for example in examples) else _sentences(rows, names),
     )  # fmt: skip
 
 
@@ -179,9 +193,9 @@ def _checked_order(order: Sequence[object], task: Task) -> tuple[str, ...]:
     return grades
 
 
-def _warn_of_segments(rows: TableRows, paths: Sequence[str]) -> None:
+def _warn_of_segments(rows: TableRows, examples: Sequence[Example]) -> None:
     """Says where rows without groups are seconds of the same recordings: splits may separate them."""
-    recordings = [recording_of(path) for path in paths if recording_of(path) != path]
+    recordings = [recording_of(example) for example in examples if isinstance(example, Span)]
     different = len(set(recordings))
     if different < len(recordings):
         rows.warn(f"{len(recordings)} rows are seconds of {different} recordings, which splits may put on both sides: "
@@ -327,7 +341,7 @@ def _archive_table(path: Path) -> pd.DataFrame:
                 labels = labels.reshape(len(labels), -1)
                 names = ["label"] if labels.shape[1] == 1 else [f"label{i}" for i in range(labels.shape[1])]
                 table = pd.DataFrame(labels.astype(str), columns=names)
-                table.insert(0, "path", [f"{path.name}#{part}/{row}" for row in range(len(labels))])
+                table.insert(0, "path", [str(ArchiveRow(path.name, part, row)) for row in range(len(labels))])
                 tables.append(table.assign(split=part))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ManifestError(str(path), [Problem(f"cannot be read as an archive of arrays: {error}")]) from error

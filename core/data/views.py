@@ -9,6 +9,7 @@ import numpy as np
 
 from graftwork.core.data.content import content_digests
 from graftwork.core.data.examples import Examples, RowAugment
+from graftwork.core.example import Example
 from graftwork.core.recipe import Recipe
 from graftwork.core.types import Augment
 
@@ -33,8 +34,8 @@ def all_views(examples: Examples) -> Examples:
     return replace(examples, manifest=examples.manifest.subset(rows), views=1, seconds=seconds)
 
 
-def view_augment(augment: Augment, recipe: Recipe, places: Sequence[tuple[str, int]]) -> RowAugment:
-    """The random change of each (path, view), from a generator that depends on seed, view and content alone."""
-    digests = content_digests([path for path, _ in places])
+def view_augment(augment: Augment, recipe: Recipe, places: Sequence[tuple[Example, int]]) -> RowAugment:
+    """The random change of each (example, view), from a generator that depends on seed, view and content alone."""
+    digests = content_digests([example for example, _ in places])
     keys = [view_generator(recipe, view, digest) for digest, (_, view) in zip(digests, places, strict=True)]
     return RowAugment(augment, tuple(keys))

@@ -57,6 +57,6 @@ def finite_outputs(outputs: Tensor, examples: Examples) -> Tensor:
     if wrong:
         raise TrainingError(
             f"the network's output is not finite for {len(wrong)} of {len(examples)} examples, the first is "
-            f"{examples.manifest.paths[wrong[0]]}: train with a lower --learning-rate, or with --precision fp32"
+            f"{examples.manifest.examples[wrong[0]]}: train with a lower --learning-rate, or with --precision fp32"
         )
     return outputs

@@ -15,12 +15,12 @@ from torch import Tensor
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import Runtime, start_runtime
-from graftwork.core.data.content import channel_files
 from graftwork.core.data.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
+from graftwork.core.example import Example, files_of
 from graftwork.core.files import whole_file
 from graftwork.core.model.adapter import Adapter, open_adapter
 from graftwork.core.progress import progress
@@ -48,7 +48,7 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_si
     found = torch.empty((len(rows), width), dtype=torch.float64)
     with progress("judging masks", len(rows)) as advance:
         for place, row in enumerate(rows):
-            found[place] = torch.from_numpy(segmenter.scores(manifest.paths[row], run, runtime.device)).flatten()
+            found[place] = torch.from_numpy(segmenter.scores(manifest.examples[row], run, runtime.device)).flatten()
             advance(1, "")
     gathered: NDArray[np.float64] = runtime.gather(rows, found, len(manifest)).numpy()
     return gathered.reshape(len(manifest), len(manifest.classes) - 1, len(MEASURES))
@@ -69,12 +69,12 @@ def draw_worst_and_best(adapter: Adapter, judged: EvaluatedPart, folder: Path, d
     chosen = dict.fromkeys(int(order[place]) for place in (0, len(order) // 2, -1))
     ranks = {int(order[len(order) // 2]): "median", int(order[-1]): "best", int(order[0]): "worst"}
     # Of several files the first is what is drawn.
-    drawn = {row: Path(channel_files(judged.manifest.files[row])[0]).name for row in chosen}
+    drawn = {row: Path(files_of(judged.manifest.inputs[row])[0]).name for row in chosen}
     titles = [f"{ranks[row]}: {drawn[row]}, Dice {np.nanmean(dice[row]):.3f}"
               for row in chosen]  # fmt: skip
     runtime = start_runtime(adapter.prediction_recipe(device))
     runtime.place(adapter.graft).train(False)
-    cases = [(title, judged.manifest.paths[row]) for title, row in zip(titles, chosen, strict=True)]
+    cases = [(title, judged.manifest.examples[row]) for title, row in zip(titles, chosen, strict=True)]
     with whole_file(folder / PICTURE) as beside:
         _segmenter(adapter).draw(cases, patch_network(adapter, runtime, 1), beside, runtime.device)
     runtime.release(adapter.graft)
@@ -82,8 +82,8 @@ def draw_worst_and_best(adapter: Adapter, judged: EvaluatedPart, folder: Path, d
 
 @undisturbed()
 def segment_files(
-    domain: Domain, run: str, paths: Sequence[str], *, weights: str | None, out: str | None, skip_unreadable: bool,
-    batch_size: int, device: str, outside: Outside = "flag",
+    domain: Domain, run: str, examples: Sequence[Example], *, weights: str | None, out: str | None,
+    skip_unreadable: bool, batch_size: int, device: str, outside: Outside = "flag",
 ) -> pd.DataFrame:  # fmt: skip
     """Writes the predicted mask of every file into the folder `out`, and a table `segmentations.csv` beside them.
 
@@ -106,17 +106,18 @@ def segment_files(
     watch = None
     if domain.watch is not None and adapter.record.get("seen"):
         watch = domain.watch(adapter.backbone.contract, {"": adapter.record["seen"]}, outside)
-    names = segmenter.names(paths)
+    names = segmenter.names(examples)
     _check_free(Path(out), names)
     rows: list[dict[str, Any]] = []
     failures = []
-    with progress("segmenting", len(paths)) as advance:
-        for path, name in zip(paths, names, strict=True):
+    with progress("segmenting", len(examples)) as advance:
+        for example, name in zip(examples, names, strict=True):
+            path = str(example)
             try:
                 if watch is not None:
-                    watch.read(path)
+                    watch.read(example)
                 with whole_file(Path(out) / name) as beside:
-                    sizes = segmenter.segment(path, apply, beside, runtime.device)
+                    sizes = segmenter.segment(example, apply, beside, runtime.device)
                     rows.append({"path": path, "mask": name, **sizes})
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
@@ -125,16 +126,16 @@ def segment_files(
     table = pd.DataFrame(rows)
     if watch is not None and watch.outside:
         log.warning(
-            "%d of %d files are unlike the training's: see the column `outside`", len(watch.outside), len(paths)
+            "%d of %d files are unlike the training's: see the column `outside`", len(watch.outside), len(examples)
         )
         table["outside"] = table["path"].map(watch.outside)
     with whole_file(Path(out) / TABLE) as beside:
         table.to_csv(beside, index=False, float_format="%.9g")
     if failures and not skip_unreadable:
-        rest = f"\nthe others' masks are in {out}" if len(failures) < len(paths) else ""
+        rest = f"\nthe others' masks are in {out}" if len(failures) < len(examples) else ""
         raise UnreadableError(unreadable_report(failures) + rest)
     if failures:
-        log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(paths))
+        log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(examples))
     return table
 
 

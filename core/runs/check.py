@@ -87,7 +87,7 @@ def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) 
         same.setdefault(value, []).append(row)
     sets = [rows for rows in same.values() if len(rows) > 1]
     values = np.asarray(manifest.values)
-    files, targets = manifest.files, manifest.targets
+    files, targets = [str(example) for example in manifest.inputs], manifest.targets
     conflicting = tuple({files[row]: str(targets[row]) for row in rows} for rows in sets
                       if any(not np.array_equal(values[row], values[rows[0]]) for row in rows))  # fmt: skip
     groups = per_group = None

@@ -19,12 +19,12 @@ from sklearn.utils.validation import check_is_fitted
 from graftwork.core.activation_cache.activations import run_frozen_stages, vectors
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything, start_runtime
-from graftwork.core.data.content import absolute_path, example_exists
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import join_windows
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError, UnreadableError
+from graftwork.core.example import Example, absolute, as_example, example_exists
 from graftwork.core.inference.predict import predict
 from graftwork.core.model.adapter import Adapter
 from graftwork.core.model.backbone import FRAMES, Backbone
@@ -142,8 +142,8 @@ def takes_paths(tags: Any, *, multi_label: bool = False) -> Any:
     return tags
 
 
-def checked_paths(X: Any) -> tuple[str, ...]:
-    """Absolute paths from a sequence of them, or a single column of a table. Raises SettingsError for anything else,
+def checked_examples(X: Any) -> tuple[Example, ...]:
+    """Examples from a sequence of paths, or a single column of a table. Raises SettingsError for anything else,
     UnreadableError that lists files that are not there."""
     column = np.asarray(X, dtype=object)
     if column.ndim == 2 and column.shape[1] == 1:
@@ -154,11 +154,11 @@ def checked_paths(X: Any) -> tuple[str, ...]:
         raise SettingsError(
             "expected at least one path, found 0 sample(s) (shape=(0,)) while a minimum of 1 is required."
         )
-    paths = tuple(absolute_path(os.fspath(path)) for path in column)
-    missing = [path for path in paths if not example_exists(path)]
+    examples = tuple(absolute(as_example(path)) for path in column)
+    missing = [example for example in examples if not example_exists(example)]
     if missing:
-        raise UnreadableError(f"{len(missing)} of {len(paths)} files are not there, the first is {missing[0]}")
-    return paths
+        raise UnreadableError(f"{len(missing)} of {len(examples)} files are not there, the first is {missing[0]}")
+    return examples
 
 
 def _loaded(given: Any) -> Backbone:
@@ -175,7 +175,7 @@ def _loaded(given: Any) -> Backbone:
 @undisturbed()
 def _fitted(given: Any, X: Any, targets: Targets, groups: Sequence[Any] | None, sample_weight: Any) -> Adapter:
     """The adapter that an estimator's parameters give on these rows."""
-    paths = checked_paths(X)
+    paths = checked_examples(X)
     weights = None if sample_weight is None else np.atleast_1d(np.asarray(sample_weight))
     for name, column in (("y", targets.values), ("groups", groups), ("sample_weight", weights)):
         if column is not None and len(column) != len(paths):
@@ -212,7 +212,7 @@ def predict_paths(domain: Domain, adapter: Adapter, X: Any, recipe: Recipe) -> N
     Frozen stages run once for every file, whichever estimator asks: what they give is kept in the cache. That of a
     single path is only looked up there: examples that come one by one would each leave a file behind.
     """
-    paths = checked_paths(X)
+    paths = checked_examples(X)
     asked = Manifest("X", paths, adapter.task, "y", adapter.classes, np.zeros(len(paths)))
     examples = _read(domain, asked, adapter.backbone)
     if recipe.views != 0:
@@ -232,7 +232,7 @@ def stage_features(domain: Domain, backbone: Backbone, stage: str, X: Any, recip
     One pass keeps the outputs of all stages in the cache, where a search over stages, and `stages` itself, find them;
     those of the last one are what a probe learns from. Those of a single path are only looked up.
     """
-    paths = checked_paths(X)
+    paths = checked_examples(X)
     # No target is known; a number is what asks least of a backbone.
     examples = _read(domain, Manifest("X", paths, REGRESSION, "y", (), np.zeros(len(paths))), backbone)
     names, runtime, add = [one.name for one in backbone.stages], start_runtime(recipe), len(paths) > 1
@@ -254,9 +254,9 @@ def _read(domain: Domain, manifest: Manifest, backbone: Backbone) -> Examples:
     return read_examples(cut_windows(domain, manifest, backbone.contract), backbone.contract)
 
 
-def _a_row_a_path(manifest: Manifest, values: NDArray[Any], paths: Sequence[str]) -> NDArray[Any]:
+def _a_row_a_path(manifest: Manifest, values: NDArray[Any], asked: Sequence[Example]) -> NDArray[Any]:
     """Values (rows of the manifest, …) as (paths, …): the mean over windows; a path may occur several times."""
     joined, means, _ = join_windows(manifest, values)
-    place = {path: number for number, path in enumerate(joined.paths)}
-    found: NDArray[Any] = means[[place[path] for path in paths]]
+    place = {example: number for number, example in enumerate(joined.examples)}
+    found: NDArray[Any] = means[[place[example] for example in asked]]
     return found

@@ -58,7 +58,8 @@ def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
         raise SettingsError(f"--folds: expected at least 2, found {inspection.folds}")
     manifest = read_manifest(inspection.manifest, target=inspection.target, group=inspection.group,
                              task=inspection.task, order=inspection.order, split=None,
-                             suffixes=inspection.domain.suffixes)  # fmt: skip
+                             suffixes=inspection.domain.suffixes, kinds=inspection.domain.kinds,
+                             column=inspection.domain.column)  # fmt: skip
     manifest = replace(manifest, digests=inspection.domain.decoded_digests)
     if manifest.task.linear_problems is None:
         raise SettingsError(f"{manifest.target!r} is a {manifest.task}, and a probe judges vectors: name labels with "
@@ -107,7 +108,7 @@ def cross_validated_probe(
     wrong = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(wrong):
         raise TrainingError(f"features are not finite for {len(wrong)} of {len(vectors)} examples, the first is "
-                            f"{manifest.paths[wrong[0]]}: try --precision fp32")  # fmt: skip
+                            f"{manifest.examples[wrong[0]]}: try --precision fp32")  # fmt: skip
     outputs = torch.zeros(len(vectors), manifest.task.output_count(manifest.classes))
     for fold in np.unique(folds):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graftwork.core.data.content import content_digests, image_of, recording_of
+from graftwork.core.data.content import content_digests
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import AdapterError
+from graftwork.core.example import Example, recording_of, without_mask
 from graftwork.core.files import whole_file
 from graftwork.core.names import name_key
 from graftwork.core.runs.run_folder import run_record
@@ -78,9 +79,9 @@ def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -
         table = pd.DataFrame({"path": list(whole.paths), "row": list(whole.rows or range(len(whole))), "part": part})
         if whole.groups is not None:
             table["group"] = list(whole.groups)
-        table["content"] = content_digests(whole.paths)
+        table["content"] = content_digests(whole.examples)
         if whole.digests is not None:
-            table["decoded"] = whole.digests(whole.paths)
+            table["decoded"] = whole.digests(whole.examples)
         tables.append(table)
     with whole_file(folder / NAME) as beside:
         pd.concat(tables, ignore_index=True).to_csv(beside, index=False)
@@ -106,9 +107,9 @@ def find_overlap(folder: str | Path, manifest: Manifest) -> Overlap | None:
     except (OSError, ValueError, KeyError) as error:
         raise AdapterError(f"{place}: cannot be read ({error}); delete it to judge without it") from error
     whole = _whole(manifest)
-    contents = [{one} for one in content_digests(whole.paths)]
+    contents = [{one} for one in content_digests(whole.examples)]
     if whole.digests is not None:
-        contents = [own | {one} for own, one in zip(contents, whole.digests(whole.paths), strict=True)]
+        contents = [own | {one} for own, one in zip(contents, whole.digests(whole.examples), strict=True)]
     met_before = learnt | chosen
     new = [number for number, content in enumerate(contents) if not content & met_before]
     known_groups = None
@@ -131,7 +132,7 @@ def _known(rows: pd.DataFrame) -> set[str]:
 
 def _whole(manifest: Manifest) -> Manifest:
     """The manifest with a row for every file that is looked at: images without masks, recordings for their windows."""
-    first: dict[str, int] = {}
-    for number, path in enumerate(manifest.paths):
-        first.setdefault(recording_of(image_of(path)), number)
-    return replace(manifest.subset(list(first.values())), paths=tuple(first))
+    first: dict[Example, int] = {}
+    for number, example in enumerate(manifest.examples):
+        first.setdefault(recording_of(without_mask(example)), number)
+    return replace(manifest.subset(list(first.values())), examples=tuple(first))

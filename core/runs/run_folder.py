@@ -92,7 +92,9 @@ def write_predictions(path: Path, judged: Sequence[EvaluatedPart]) -> None:
     tables = []
     for part in judged:
         manifest = part.manifest
-        table = pd.DataFrame({"path": list(manifest.files), "row": list(manifest.rows or range(len(manifest)))})
+        table = pd.DataFrame(
+            {"path": [str(example) for example in manifest.inputs], "row": list(manifest.rows or range(len(manifest)))}
+        )
         table["part"] = part.part
         if part.folds is not None:
             table["fold"] = part.folds + 1

@@ -127,7 +127,7 @@ def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | No
     if examples.manifest.task.output == "maps" and study.data["folds"] is None:
         draw_worst_and_best(outcome.run.adapter, outcome.judged[-1], study.out, study.recipe.get("device") or "auto")
     if watch is not None:
-        outcome.run.adapter.record["seen"] = watch.seen(outcome.run.rows.paths)
+        outcome.run.adapter.record["seen"] = watch.seen(outcome.run.rows.examples)
     outcome.run.adapter.save(study.out, outcome.judged[-1].evaluation)
     return write_learnt_rows(study.out, outcome.run.rows, outcome.run.val)
 
@@ -144,7 +144,8 @@ def evaluate_run(
         claim_folder(Path(out), resume=False)
     rows = read_manifest(
         manifest, target=target or record["target"], group=group, task=record["task"],
-        classes=record["classes"], suffixes=domain.suffixes, split=None if part is None else "split",
+        classes=record["classes"], suffixes=domain.suffixes, kinds=domain.kinds, column=domain.column,
+        split=None if part is None else "split",
     )  # fmt: skip
     rows = dataclasses.replace(rows, digests=domain.decoded_digests)
     if part is not None:
@@ -176,7 +177,8 @@ def manifest_digests(study: Study) -> dict[str, str]:
     data, split = study.data, None if study.data["folds"] is not None else "split"
     return read_manifest(study.manifest, target=data["target"], group=data["group"], task=data["task"],
                          order=split_order(data["order"]), split=split,
-                         suffixes=study.domain.suffixes).fingerprints()  # fmt: skip
+                         suffixes=study.domain.suffixes, kinds=study.domain.kinds,
+                         column=study.domain.column).fingerprints()  # fmt: skip
 
 
 def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
@@ -187,7 +189,7 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
     manifest = read_manifest(
         study.manifest, target=data["target"], group=data["group"], task=data["task"],
         order=split_order(data["order"]), split=None if data["folds"] is not None else "split",
-        suffixes=study.domain.suffixes,
+        suffixes=study.domain.suffixes, kinds=study.domain.kinds, column=study.domain.column,
         classes=asked_classes(data["vocabulary"], frame_head),
     )  # fmt: skip
     manifest = dataclasses.replace(manifest, digests=study.domain.decoded_digests)
@@ -198,7 +200,7 @@ def cut_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> 
     """A row for every window, where the contract cuts long recordings."""
     if domain.windows is None:
         return manifest
-    windows = domain.windows(manifest.paths, contract)
+    windows = domain.windows(manifest.examples, contract)
     if all(len(own) == 1 for own in windows):
         return manifest
     if manifest.task.output == "frames":

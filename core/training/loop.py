@@ -196,7 +196,7 @@ def _add_known_losses(
         number, loss = pending.popleft()
         value = loss()
         if not math.isfinite(value):
-            files = "\n".join(f"  {course.rows.manifest.paths[row]}" for row in batches[number])
+            files = "\n".join(f"  {course.rows.manifest.examples[row]}" for row in batches[number])
             raise TrainingError(
                 f"the loss is {value} in epoch {position.epoch + 1}, batch {number + 1}: lower --learning-rate, use "
                 f"--precision fp32, or look at the files of that batch{course.rows.manifest.task.loss_hint}:\n{files}"

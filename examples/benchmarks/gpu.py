@@ -370,7 +370,7 @@ def reading(size: Size, device: str) -> Iterator[Figure]:
         seconds = timed(lambda: [None for _ in read_many(backbone.contract, paths, "")], "cpu")
         yield Figure("reading", f"{what}, read before training", len(paths) / seconds, "files/s")
         workers = max(1, (os.cpu_count() or 1) - 1)
-        rows = Examples(replace(noise(len(paths), "imaging"), paths=tuple(paths)), backbone.contract, None)
+        rows = Examples(replace(noise(len(paths), "imaging"), examples=tuple(paths)), backbone.contract, None)
         count = min(32, len(paths) // 4)
         loaded = load_batches(rows, batches(len(paths), count), workers=workers, pin=device == "cuda")
         marks = [time.perf_counter() for _ in loaded]

@@ -90,24 +90,24 @@ def explain_files(
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{out}: --out must be a folder, this is a file")
-    paths = find_inputs(inputs)
+    examples = find_inputs(inputs, domain)
     runtime = start_runtime(Recipe(device=device))
     adapter = open_adapter(run, domain, weights)
     runtime.place(adapter.graft)
     rows: list[dict[str, Any]] = []
     failed = []
-    with progress("explaining", len(paths)) as advance:
-        for path, name in zip(paths, output_names(paths), strict=True):
+    with progress("explaining", len(examples)) as advance:
+        for example, name in zip(examples, output_names(examples), strict=True):
             try:
-                found = explain(adapter, path, output=output, stage=stage)
+                found = explain(adapter, example, output=output, stage=stage)
             except EXAMPLE_ERRORS as error:
-                failed.append(Unreadable(path, str(error)))
-                rows.append({"path": path, "error": str(error)})
+                failed.append(Unreadable(str(example), str(error)))
+                rows.append({"path": str(example), "error": str(error)})
             else:
                 picture, volume = folder / f"{name}_explained.png", folder / f"{name}_map.nii.gz"
                 draw_saliency(picture, found)
-                row = {"path": path, "output": found.output, "prediction": found.prediction, "stage": found.stage,
-                       "picture": str(picture)}  # fmt: skip
+                row = {"path": str(example), "output": found.output, "prediction": found.prediction,
+                       "stage": found.stage, "picture": str(picture)}  # fmt: skip
                 if len(found.scan.spatial_shape) == 3:
                     write_volume(volume, found.values, found.scan)
                     row["map"] = str(volume)

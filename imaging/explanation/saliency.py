@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.errors import SettingsError
+from graftwork.core.example import Named
 from graftwork.core.model.adapter import Adapter
 from graftwork.core.model.backbone import Stage
 from graftwork.core.model.graft import Graft
@@ -52,8 +53,8 @@ class Saliency:
         return tuple(int(place) for place in np.unravel_index(int(self.values.argmax()), self.values.shape))
 
 
-def explain(adapter: Adapter, path: str, *, output: str | None = None, stage: str | None = None) -> Saliency:
-    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of a file, on the device that the adapter is on.
+def explain(adapter: Adapter, named: Named, *, output: str | None = None, stage: str | None = None) -> Saliency:
+    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of a scan, on the device that the adapter is on.
 
     output: a class or label, by default the most probable one; a number has none to choose. Of classes that exclude
     each other the log-odds are explained, of labels the logit, else the number itself: what raises it is shown.
@@ -67,7 +68,7 @@ def explain(adapter: Adapter, path: str, *, output: str | None = None, stage: st
     if adapter.task.output == "maps":
         raise SettingsError("explain: masks say themselves where they are; it is for labels and numbers")
     index = None if output is None else _output_index(adapter, output)
-    scan, example = contract.scan(path), contract.read(path)
+    scan, example = contract.scan(named), contract.read(named)
     graft.train(False)
     device = next(graft.parameters()).device
     batch = contract.collate([example]).to(device)
@@ -88,7 +89,7 @@ def explain(adapter: Adapter, path: str, *, output: str | None = None, stage: st
     peak = float(values.max())
     name = adapter.classes[index] if adapter.classes else str(adapter.record["target"])
     if peak <= 0:
-        log.warning("%s: no place raises %s", path, name)
+        log.warning("%s: no place raises %s", named, name)
     shown = np.ascontiguousarray(values / peak if peak > 0 else values, dtype=np.float32)
     return Saliency(scan, shown, name, float(chances[index]), graft.stages.stages[number].name)
 

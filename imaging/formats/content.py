@@ -16,32 +16,33 @@ import numpy as np
 
 from graftwork.core.data.content import content_digests
 from graftwork.core.errors import MissingPackageError, UnreadableError
+from graftwork.core.example import Example
 from graftwork.core.progress import progress
 from graftwork.imaging.formats.orientation import plane_of
 from graftwork.imaging.formats.scan_files import read_scan
 
 
-def decoded_digests(paths: Sequence[str]) -> list[str]:
+def decoded_digests(examples: Sequence[Example]) -> list[str]:
     """SHA-256 of the values and the shape of every scan, in the order given, whatever kind of file it lies in.
 
     A grey picture in three equal channels is one in one channel; a volume of one slice is a slice. What cannot be
     decoded has the digest of its bytes: reading it for training says why. Raises UnreadableError for the first file
     whose bytes cannot be read.
     """
-    of_bytes = content_digests(paths)
+    of_bytes = content_digests(examples)
     found = []
-    with progress("comparing scans", len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for digest in pool.map(_decoded, paths, of_bytes):
+    with progress("comparing scans", len(examples)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for digest in pool.map(_decoded, examples, of_bytes):
             found.append(digest)
             advance(1, "")
     return found
 
 
 @lru_cache(maxsize=1 << 18)
-def _decoded(path: str, of_bytes: str) -> str:
+def _decoded(example: Example, of_bytes: str) -> str:
     """Remembered for as long as the file has these bytes: folds ask for the same files again and again."""
     try:
-        scan = read_scan(path)
+        scan = read_scan(example)
     except (UnreadableError, MissingPackageError):
         return of_bytes
     if len(scan.spatial_shape) == 3 and 1 in scan.spatial_shape:

@@ -12,31 +12,30 @@ from numpy.typing import NDArray
 from graftwork.core.data.content import check_array
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
+from graftwork.core.example import ArchiveRow
 from graftwork.imaging.formats.pixels import BYTE, WORD
 from graftwork.imaging.scan import Scan
 
 FULL_RANGES = {"uint8": BYTE, "uint16": WORD, "bool": (0.0, 1.0)}
 
 
-def read_npz_row(file: str, row: str) -> Scan:
-    """Row 17 of `train_images` for the row `train/17`.
+def read_npz_row(example: ArchiveRow) -> Scan:
+    """Row 17 of `train_images` for row 17 of the part `train`.
 
     Images may be (count, height, width), (count, height, width, 3) red, green, blue, (count, height, width, 1)
     or, as volumes, (count, depth, height, width). Raises UnreadableError where the file, the array or the
     row does not exist.
     """
-    path = f"{file}#{row}"
-    split, _, number = row.partition("/")
-    if not number.isdecimal():
-        raise UnreadableError(f"{path}: a row is named as FILE.npz#SPLIT/ROW, for example {file}#train/0")
-    place = Path(file)
+    path = str(example)
+    place = Path(example.archive)
     if not place.is_file():
-        raise UnreadableError(f"{path}: no such file: {file}")
+        raise UnreadableError(f"{path}: no such file: {example.archive}")
     status = place.stat()
-    images = _images(file, f"{split}_images", status.st_mtime_ns, status.st_size)
-    if int(number) >= len(images):
-        raise UnreadableError(f"{path}: row {number} of {split}_images, which has rows 0 to {len(images) - 1}")
-    image = images[int(number)]
+    name = f"{example.part}_images"
+    images = _images(example.archive, name, status.st_mtime_ns, status.st_size)
+    if example.row >= len(images):
+        raise UnreadableError(f"{path}: row {example.row} of {name}, which has rows 0 to {len(images) - 1}")
+    image = images[example.row]
     rgb = image.ndim == 3 and image.shape[-1] == 3
     if image.ndim == 3 and image.shape[-1] in (1, 3):
         values = image.transpose(2, 0, 1)
@@ -44,7 +43,7 @@ def read_npz_row(file: str, row: str) -> Scan:
         values = image[None]
     else:
         raise UnreadableError(
-            f"{path}: {split}_images has shape {images.shape}; expected (count, height, width), with 3 at the end "
+            f"{path}: {name} has shape {images.shape}; expected (count, height, width), with 3 at the end "
             "for colour, or (count, depth, height, width)"
         )
     return Scan(values.astype(np.float32), path, full_range=FULL_RANGES.get(image.dtype.name), rgb=rgb)

@@ -1,17 +1,16 @@
-"""From a path to a scan: which reader a file needs. Every format lives in a file of its own."""
+"""From an example to a scan: which reader a file needs. Every format lives in a file of its own."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from graftwork.core.data.content import channel_files, split_series
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
+from graftwork.core.example import ArchiveRow, Channels, Example, File, Named, Series, as_example, refusal
 from graftwork.imaging.scan import DICOM, NIFTI, PICTURES, SUFFIXES, Scan, stacked
 
 
-def read_scan(path: str | os.PathLike[str]) -> Scan:
+def read_scan(named: Named) -> Scan:
     """The scan in a file: PNG, JPEG, BMP, TIFF, NIfTI, DICOM, or `FILE.npz#SPLIT/ROW` for a row of MedMNIST's layout.
 
     A folder, or `FOLDER#series=UID`, is the volume of a DICOM series. Several files with `|` between them, as
@@ -22,22 +21,33 @@ def read_scan(path: str | os.PathLike[str]) -> Scan:
     or of another format, or where channels do not lie on each other, and MissingPackageError where a package is needed
     to decompress it.
     """
-    path = os.fspath(path)
-    files = channel_files(path)
-    if len(files) > 1:
-        return stacked([read_scan(file) for file in files], path)
-    with decoding(path, "cannot be read"):
-        return _read(path)
+    example = as_example(named)
+    if isinstance(example, Channels):
+        return stacked([read_scan(part) for part in example.parts], str(example))
+    with decoding(str(example), "cannot be read"):
+        return _read(example)
 
 
-def _read(path: str) -> Scan:
-    file, _, row = path.rpartition("#")
-    if file.lower().endswith(".npz"):
-        from graftwork.imaging.formats.npz import read_npz_row
+def _read(example: Example) -> Scan:
+    match example:
+        case ArchiveRow():
+            from graftwork.imaging.formats.npz import read_npz_row
 
-        return read_npz_row(file, row)
+            return read_npz_row(example)
+        case Series(folder, uid) if Path(folder).is_dir():
+            from graftwork.imaging.formats.dicom.series import read_series
+
+            return read_series(folder, uid)
+        case File(path):
+            return _read_file(path)
+        case Series(folder, _):
+            raise UnreadableError(f"{example}: no such folder: {folder}")
+    raise UnreadableError(f"{example}: {refusal(example, (File, ArchiveRow, Series, Channels))}")
+
+
+def _read_file(path: str) -> Scan:
     place = Path(path)
-    if Path(split_series(path)[0]).is_dir():
+    if place.is_dir():
         from graftwork.imaging.formats.dicom.series import read_series
 
         return read_series(path)
@@ -59,7 +69,7 @@ def _read(path: str) -> Scan:
 
         return read_dicom(path)
     if name.endswith(".npz"):
-        raise UnreadableError(f"{path}: an .npz holds many images; name one as {path}#train/0")
+        raise UnreadableError(f"{path}: an .npz holds many images; name one as {ArchiveRow(path, 'train', 0)}")
     raise UnreadableError(
         f"{path}: unknown format; readable are {', '.join(SUFFIXES)}, DICOM files of any name, and rows of an "
         ".npz as FILE.npz#SPLIT/ROW"

@@ -8,7 +8,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from graftwork.core.data.content import channel_files
 from graftwork.core.files import whole_file
 from graftwork.imaging.formats.orientation import in_stored_order
 from graftwork.imaging.scan import NIFTI, Scan
@@ -29,7 +28,7 @@ def volume_bytes(values: NDArray[Any], scan: Scan) -> bytes:
     """
     import nibabel
 
-    source = channel_files(scan.path)[0]
+    source = scan.file
     if source.lower().endswith(NIFTI):
         image = _like(nibabel.load(source), in_stored_order(values, scan))
     else:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from graftwork.core.compute.overlap import stacked
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
+from graftwork.core.example import Named
 from graftwork.core.types import Features
 from graftwork.imaging.formats.orientation import plane_of
 from graftwork.imaging.formats.scan_files import read_scan
@@ -61,8 +62,8 @@ class ImageContract:
         if min(self.std) <= 0:
             raise SettingsError(f"std must be above 0, found {self.std}")
 
-    def read(self, path: str) -> Tensor:
-        """A file as float32 (channels, *size), ready for the network.
+    def read(self, named: Named) -> Tensor:
+        """A scan as float32 (channels, *size), ready for the network.
 
         In order: the intensity rule over the whole scan; colour to grey by luminance if the network takes one
         channel; resizing, bilinear with antialiasing, straight to `size` or by way of `spacing_mm`; grey repeated if
@@ -73,19 +74,19 @@ class ImageContract:
         the same value everywhere; ContractError for another number of dimensions or of channels, and for a file that
         does not say its spacing where one is asked for.
         """
-        return self.read_with_scan(path)[0]
+        return self.read_with_scan(named)[0]
 
-    def read_with_scan(self, path: str) -> tuple[Tensor, Scan]:
+    def read_with_scan(self, named: Named) -> tuple[Tensor, Scan]:
         """What `read` gives, and the scan in its own units and size."""
-        scan = self.scan(path)
+        scan = self.scan(named)
         values = self.scaled(scan)
         if self.spacing_mm is not None:
             values = centred(resize(values, size_at(scan, self.spacing_mm)), self.size)
         return self.normalised(resize(values, self.size)), scan
 
-    def scan(self, path: str) -> Scan:
-        """The scan in a file, with as many dimensions as the network has, after `read`'s checks of its values."""
-        scan = self._of_our_dimension(read_scan(path))
+    def scan(self, named: Named) -> Scan:
+        """The scan, with as many dimensions as the network has, after `read`'s checks of its values."""
+        scan = self._of_our_dimension(read_scan(named))
         self._check_values(scan)
         return scan
 

@@ -1,6 +1,6 @@
 """What a backbone whose masks are learnt expects: images in patches, with their masks beside them where there are some.
 
-An image with its mask is named `image#mask=mask`, and is one tensor: the mask is the last channel.
+An image with its mask is one tensor: the mask is the last channel.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from graftwork.core.compute.overlap import stacked
-from graftwork.core.data.content import image_of, mask_of
 from graftwork.core.errors import SettingsError
+from graftwork.core.example import Named, WithMask, as_example, without_mask
 from graftwork.core.types import Features
 from graftwork.imaging.preprocessing.contract import ImageContract, resize, size_at
 from graftwork.imaging.scan import Scan
@@ -85,27 +85,27 @@ class MaskContract:
         """Pixels or voxels of a patch along each axis."""
         return self.image.size
 
-    def read(self, path: str) -> Tensor:
-        """An image (channels, *spatial), or `image#mask=mask` (channels + 1, *spatial) with the class of every voxel
+    def read(self, named: Named) -> Tensor:
+        """An image (channels, *spatial), or one with its mask (channels + 1, *spatial) with the class of every voxel
         last, both at least as large as a patch.
 
         Raises UnreadableError and ContractError as ImageContract does, and for a mask of another shape or geometry than
         its image, or with other values.
         """
-        return self.read_with_scan(path)[0]
+        return self.read_with_scan(named)[0]
 
-    def read_with_scan(self, path: str) -> tuple[Tensor, Scan]:
+    def read_with_scan(self, named: Named) -> tuple[Tensor, Scan]:
         """What `read` gives, and the scan of the image in its own units and size."""
-        scan = self.image.scan(image_of(path))
+        example = as_example(named)
+        scan = self.image.scan(without_mask(example))
         values = self.prepared(scan)
-        mask = mask_of(path)
-        if mask is not None:
-            truth = torch.from_numpy(self.truth(mask, scan))
+        if isinstance(example, WithMask):
+            truth = torch.from_numpy(self.truth(example.mask, scan))
             values = torch.cat([values, _resized_mask(truth, values.shape[1:], len(self.values))[None]])
         return (values if self.is_patch(values) else self.padded(values)), scan
 
-    def truth(self, mask: str, scan: Scan) -> NDArray[np.int64]:
-        """The class (*spatial) of every voxel of the scan by the file of its mask. Raises as `read` does."""
+    def truth(self, mask: Named, scan: Scan) -> NDArray[np.int64]:
+        """The class (*spatial) of every voxel of the scan by its mask. Raises as `read` does."""
         return read_mask(mask, scan, self.values, self.other_values, self.mask_order)
 
     def prepared(self, scan: Scan) -> Tensor:

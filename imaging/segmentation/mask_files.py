@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.data.content import image_of, mask_of
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
+from graftwork.core.example import Example, Named, WithMask, as_example, as_examples
 from graftwork.core.progress import progress
 from graftwork.imaging.formats.scan_files import read_scan
 from graftwork.imaging.scan import Scan
@@ -36,9 +36,9 @@ OtherValues = Literal["refuse", "background", "nearest"]
 
 
 def mask_values(
-    paths: Sequence[str], order: MaskOrder = "place", other_values: OtherValues = "refuse"
+    masks: Sequence[Named], order: MaskOrder = "place", other_values: OtherValues = "refuse"
 ) -> list[tuple[int, ...]]:
-    """The values, ascending, that every mask holds; one named with its image, `image#mask=mask`, is compared with it.
+    """The values, ascending, that every mask holds; one that is given with its image is compared with it.
     order: see `on_scan`. other_values: "nearest" lets values pass that compression and smoothing make up.
 
     Raises UnreadableError that lists all that cannot be read, have another shape or geometry than their image, or hold
@@ -47,23 +47,23 @@ def mask_values(
     found: list[tuple[int, ...]] = []
     wrong = []
     gradients, palettes = Gradients(), Palettes()
-    with progress("reading masks", len(paths)) as advance:
-        for path in paths:
+    with progress("reading masks", len(masks)) as advance:
+        for example in as_examples(masks):
             try:
-                found.append(_held(path, order, None if other_values == "nearest" else gradients, palettes))
+                found.append(_held(example, order, None if other_values == "nearest" else gradients, palettes))
             except (UnreadableError, ContractError) as error:
                 wrong.append(str(error))
             advance(1, "")
     if wrong:
         more = [] if len(wrong) <= MOST_NAMED else [f"  … and {len(wrong) - MOST_NAMED} more"]
-        count = f"{len(wrong)} of {len(paths)} masks, or their images, cannot be used:"
+        count = f"{len(wrong)} of {len(masks)} masks, or their images, cannot be used:"
         raise UnreadableError("\n".join([count, *(f"  {one}" for one in wrong[:MOST_NAMED]), *more]))
-    gradients.check(mask_of(path) or path for path in paths)
+    gradients.check(str(_mask(example)) for example in as_examples(masks))
     return found
 
 
 def read_mask(
-    path: str, scan: Scan, values: Sequence[int], other_values: OtherValues = "refuse", order: MaskOrder = "place"
+    named: Named, scan: Scan, values: Sequence[int], other_values: OtherValues = "refuse", order: MaskOrder = "place"
 ) -> NDArray[np.int64]:  # fmt: skip
     """The class (*spatial) of every voxel of the scan: the place of the mask's value among `values`; what is not among
     them is refused, background (the first), or the nearest of them. order: see `on_scan`.
@@ -71,9 +71,10 @@ def read_mask(
     Raises ContractError for another shape or geometry than the scan's, or values that are refused; UnreadableError for
     values that are no whole numbers.
     """
+    path = as_example(named)
     mask, lossy, _ = read_mask_file(path)
     if lossy and other_values != "nearest":
-        check_lossless(np.unique(_whole_numbers(mask)), path)
+        check_lossless(np.unique(_whole_numbers(mask)), str(path))
     stored = _fitting(mask, scan, order)
     ranks = np.argsort(values)
     known = np.asarray(values)[ranks]
@@ -113,12 +114,16 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
     beside.write_bytes(volume_bytes(stored, scan))
 
 
-def _held(path: str, order: MaskOrder, gradients: Gradients | None, palettes: Palettes) -> tuple[int, ...]:
-    """The values in a mask, or in the mask of `image#mask=mask` once it has been compared with its image."""
-    mask = mask_of(path) or path
-    scan, lossy, colours = read_mask_file(mask)
+def _mask(example: Example) -> Example:
+    return example.mask if isinstance(example, WithMask) else example
+
+
+def _held(example: Example, order: MaskOrder, gradients: Gradients | None, palettes: Palettes) -> tuple[int, ...]:
+    """The values in a mask, or in that of an image with its mask once it has been compared with the image."""
+    mask = str(_mask(example))
+    scan, lossy, colours = read_mask_file(_mask(example))
     palettes.add(colours, mask)
-    stored = _whole_numbers(scan) if mask == path else _fitting(scan, read_scan(image_of(path)), order)
+    stored = _fitting(scan, read_scan(example.image), order) if isinstance(example, WithMask) else _whole_numbers(scan)
     values = np.unique(stored)
     if len(values) > MOST_VALUES:
         raise UnreadableError(f"{mask}: holds {len(values)} different values: is it a mask?")

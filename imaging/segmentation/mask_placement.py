@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.data.content import channel_files
 from graftwork.core.errors import ContractError
 from graftwork.imaging.formats.orientation import from_stored_order, in_stored_order, plane_of, volume_of
 from graftwork.imaging.formats.pixels import UPRIGHT, turned_by
@@ -41,7 +40,7 @@ def on_scan(mask: Scan, scan: Scan, order: MaskOrder = "place") -> NDArray[np.fl
 def _check_turned(mask: Scan, scan: Scan) -> None:
     """Raises ContractError where one of two pictures says that a camera held it another way (EXIF), by which it was
     turned when it was read, and the other does not."""
-    files = [channel_files(one.path)[0] for one in (mask, scan)]
+    files = [one.file for one in (mask, scan)]
     mask_turned, scan_turned = (turned_by(file) if file.lower().endswith(PICTURES) else UPRIGHT for file in files)
     if mask_turned != scan_turned:
         raise ContractError(f"{mask.path}: its EXIF orientation is {mask_turned}, that of its image {scan.path} is "
@@ -128,10 +127,9 @@ def _filled_up(mask: Scan, scan: Scan) -> NDArray[np.float32]:
 
 def _picture_of_slice(picture: Scan, scan: Scan) -> bool:
     """Whether the one is a picture and the other a DICOM slice, which are both rows of pixels from the top."""
-    file = channel_files(scan.path)[0].lower()
     return (
         picture.affine is None
         and picture.path.lower().endswith(PICTURES)
         and len(scan.spatial_shape) == 2
-        and not file.endswith(NIFTI)
+        and not scan.file.lower().endswith(NIFTI)
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.errors import UnreadableError
+from graftwork.core.example import Example, File
 from graftwork.imaging.formats.pixels import BYTE, opened
 from graftwork.imaging.formats.scan_files import read_scan
 from graftwork.imaging.scan import PICTURES, Scan
@@ -43,10 +44,11 @@ class MaskFile(NamedTuple):
     colours: dict[int, Colour]
 
 
-def read_mask_file(path: str) -> MaskFile:
+def read_mask_file(example: Example) -> MaskFile:
     """What `read_scan` gives, but the numbers of the colours of a picture with a palette. Raises as it does."""
-    if not path.lower().endswith(PICTURES):
-        return MaskFile(read_scan(path), False, {})
+    if not isinstance(example, File) or not example.path.lower().endswith(PICTURES):
+        return MaskFile(read_scan(example), False, {})
+    path = example.path
     with opened(path) as picture:
         lossy = picture.format in LOSSY or picture.info.get("compression") in LOSSY_TIFF
         if picture.mode in ("P", "PA"):
@@ -55,7 +57,7 @@ def read_mask_file(path: str) -> MaskFile:
             palette = picture.getpalette("RGB") or []
             colours = {value: tuple(palette[3 * value : 3 * value + 3]) for value in np.unique(numbers).tolist()}
             return MaskFile(Scan(numbers[None].astype(np.float32), path, full_range=BYTE), lossy, colours)
-    return MaskFile(read_scan(path), lossy, {})
+    return MaskFile(read_scan(example), lossy, {})
 
 
 def check_lossless(values: NDArray[np.int64], path: str) -> None:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.data.content import image_of, mask_of
 from graftwork.core.errors import ContractError
+from graftwork.core.example import Named, WithMask, as_example, without_mask
 from graftwork.imaging.formats.output_names import mask_names
 from graftwork.imaging.preprocessing.contract import resize
 from graftwork.imaging.scan import Scan
@@ -72,42 +72,45 @@ class PatchSegmenter:
         classes = _likeliest(chances, scan.spatial_shape)
         return _largest_components(classes, len(contract.values)) if contract.largest_component else classes
 
-    def scores(self, path: str, run: Run, device: torch.device = CPU) -> NDArray[np.float64]:
-        """What the predicted mask of `image#mask=mask` is worth at the image's own voxels; see `measure_masks`."""
-        scan = self.contract.image.scan(image_of(path))
-        mask = mask_of(path)
-        if mask is None:
-            raise ContractError(f"{path}: has no mask to be judged by")
-        truth = self.contract.truth(mask, scan)
+    def scores(self, named: Named, run: Run, device: torch.device = CPU) -> NDArray[np.float64]:
+        """What the predicted mask of an image with its mask is worth at the image's own voxels; see `measure_masks`."""
+        scan, truth = self._with_truth(named)
         found = self.predict(scan, run, device)
         return measure_masks(truth, found, len(self.contract.values), scan.spacing_mm)
 
-    def draw(self, cases: Sequence[tuple[str, str]], run: Run, beside: Path, device: torch.device = CPU) -> None:
-        """Draws the true and the predicted mask of every `image#mask=mask`, under its title."""
+    def draw(self, cases: Sequence[tuple[str, Named]], run: Run, beside: Path, device: torch.device = CPU) -> None:
+        """Draws the true and the predicted mask of every image with its mask, under its title."""
         from graftwork.imaging.segmentation.overlays import draw_masks
 
         drawn = []
-        for title, path in cases:
-            scan = self.contract.image.scan(image_of(path))
-            truth = self.contract.truth(str(mask_of(path)), scan)
+        for title, named in cases:
+            scan, truth = self._with_truth(named)
             drawn.append((title, scan, truth, self.predict(scan, run, device)))
         draw_masks(beside, drawn, self.contract.labels)
 
-    def names(self, paths: Sequence[str]) -> list[str]:
+    def names(self, examples: Sequence[Named]) -> list[str]:
         """The files of predicted masks: PNG for pictures, NIfTI for everything else."""
-        return mask_names(paths)
+        return mask_names(examples)
 
-    def segment(self, path: str, run: Run, beside: Path, device: torch.device = CPU) -> dict[str, float]:
+    def segment(self, named: Named, run: Run, beside: Path, device: torch.device = CPU) -> dict[str, float]:
         """Writes the predicted mask; returns the size of every class but the background, in mm3 (mm2 for pictures), or
         in pixels where the file does not say its spacing."""
         contract = self.contract
-        scan = contract.image.scan(image_of(path))
+        scan = contract.image.scan(without_mask(as_example(named)))
         classes = self.predict(scan, run, device)
         write_mask(beside, classes, contract.values, scan)
         unit = "pixels" if scan.spacing_mm is None else f"mm{len(scan.spacing_mm)}"
         size = 1.0 if scan.spacing_mm is None else float(np.prod(scan.spacing_mm))
         counts = np.bincount(classes.ravel(), minlength=len(contract.values)) * size
         return {f"{unit}_{label}": float(counts[place]) for place, label in enumerate(contract.labels) if place}
+
+    def _with_truth(self, named: Named) -> tuple[Scan, NDArray[np.int64]]:
+        """An image, and the class (*spatial) of each of its voxels by its mask."""
+        example = as_example(named)
+        scan = self.contract.image.scan(without_mask(example))
+        if not isinstance(example, WithMask):
+            raise ContractError(f"{example}: has no mask to be judged by")
+        return scan, self.contract.truth(example.mask, scan)
 
 
 def _place(image: Tensor, classes: int, own: Sequence[int], device: torch.device) -> torch.device:

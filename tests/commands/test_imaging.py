@@ -227,7 +227,7 @@ def test_a_file_whose_decoder_is_missing_does_not_stop_the_others(bench, monkeyp
     own = ImageContract.scan
 
     def scan(contract, path):
-        if path.endswith("02.png"):
+        if str(path).endswith("02.png"):
             raise MissingPackageError(f"{path}: compressed as JPEG 2000, which needs one of: pylibjpeg")
         return own(contract, path)
 

@@ -24,12 +24,12 @@ class ArrayContract:
     scale: float = 1.0
     reads: list[str] = field(default_factory=list, compare=False)
 
-    def read(self, path):
-        self.reads.append(path)
+    def read(self, example):
+        self.reads.append(str(example))
         try:
-            values = np.load(path)
+            values = np.load(example)
         except (OSError, ValueError, EOFError) as error:
-            raise UnreadableError(f"{path}: cannot be read ({error})") from error
+            raise UnreadableError(f"{example}: cannot be read ({error})") from error
         return torch.from_numpy(values.astype(np.float32)) * self.scale
 
     def collate(self, examples):

@@ -21,8 +21,8 @@ from graftwork.core.types import Features
 class Vectors:
     """Sequences (3, 6) out of .npy files."""
 
-    def read(self, path):
-        return torch.from_numpy(np.load(path))
+    def read(self, example):
+        return torch.from_numpy(np.load(example))
 
     def collate(self, examples):
         return Features(torch.stack(list(examples)))

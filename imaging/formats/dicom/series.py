@@ -1,6 +1,6 @@
 """A folder of DICOM files as a volume: one series, its slices in the order of their positions.
 
-A folder is named as it is, or as FOLDER#series=UID where it holds several series.
+A folder is named as it is, or with the UID of a series where it holds several.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from graftwork.core.data.content import split_series
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
+from graftwork.core.example import Series
 from graftwork.imaging.formats.dicom.geometry import frame_plane, say_once
 from graftwork.imaging.formats.dicom.header import hint, number
 from graftwork.imaging.formats.dicom.image import decode, read_dicom
@@ -42,19 +42,20 @@ def list_series(folder: str) -> dict[str, list[str]]:
     return found
 
 
-def read_series(path: str) -> Scan:
+def read_series(folder: str, uid: str | None = None) -> Scan:
     """The volume of a folder, (channels, depth, height, width) in RAS order as NIfTI is read.
 
-    path: the folder, or FOLDER#series=UID. Values are in the file's own units (Hounsfield units for CT); spacing and
-    affine come from positions and orientations alone. Raises UnreadableError for a folder without DICOM images or with
-    several series, and where slices lack a position, are missing, doubled, unevenly apart or of different size.
+    uid: the SeriesInstanceUID of one of several series. Values are in the file's own units (Hounsfield units for CT);
+    spacing and affine come from positions and orientations alone. Raises UnreadableError for a folder without DICOM
+    images or with several series, and where slices lack a position, are missing, doubled, unevenly apart or of
+    different size.
     """
-    folder, uid = split_series(path)
+    path = folder if uid is None else str(Series(folder, uid))
     series = list_series(folder)
     if not series:
         raise UnreadableError(f"{path}: is a folder without DICOM images: name the files in it, "
                               f"`predict` takes a pattern such as '{folder}/*'")  # fmt: skip
-    listed = ", ".join(f"{folder}#series={one} ({len(files)} files)" for one, files in series.items())
+    listed = ", ".join(f"{Series(folder, one)} ({len(files)} files)" for one, files in series.items())
     if uid is None and len(series) > 1:
         raise UnreadableError(f"{path}: holds {len(series)} series; name one of {listed}")
     if uid is not None and uid not in series:

@@ -91,8 +91,8 @@ def test_a_longer_clip_is_refused_where_a_transcript_belongs_to_all_of_it(write_
 def test_named_seconds_are_cut_into_windows_of_their_own(write_sound: Write) -> None:
     path = write_sound("a.wav", tone(1.0))
     contract = AudioContract(window_seconds=0.25, window_overlap=0.0)
-    assert contract.windows(f"{path}#t=0.25,0.75") == [f"{path}#t=0.250,0.500", f"{path}#t=0.500,0.750"]
-    assert contract.windows(f"{path}#t=0.1,0.3") == [f"{path}#t=0.1,0.3"]
+    assert list(map(str, contract.windows(f"{path}#t=0.25,0.75"))) == [f"{path}#t=0.250,0.500", f"{path}#t=0.500,0.750"]
+    assert list(map(str, contract.windows(f"{path}#t=0.1,0.3"))) == [f"{path}#t=0.1,0.3"]
 
 
 def test_named_seconds_are_cropped_to_their_own_middle(write_sound: Write) -> None:
@@ -105,6 +105,6 @@ def test_named_seconds_are_cropped_to_their_own_middle(write_sound: Write) -> No
 def test_seconds_that_cannot_be_meant_are_refused(write_sound: Write, seconds: str) -> None:
     path = write_sound("a.wav", tone(1.0))
     for contract in (AudioContract(), AudioContract(window_seconds=0.25)):
-        assert contract.windows(f"{path}#t={seconds}") == [f"{path}#t={seconds}"] or seconds == "0,3"
+        assert list(map(str, contract.windows(f"{path}#t={seconds}"))) == [f"{path}#t={seconds}"] or seconds == "0,3"
         with pytest.raises(UnreadableError, match="seconds"):
             contract.read(f"{path}#t={seconds}")

@@ -211,7 +211,7 @@ def test_a_changed_contract_or_file_is_never_served_stale(manifest, cached, tmp_
         copied = tmp_path / f"{number}.npy"
         copied.write_bytes(Path(path).read_bytes())
         paths.append(str(copied))
-    few = replace(manifest.subset(range(6)), paths=tuple(paths))
+    few = replace(manifest.subset(range(6)), examples=tuple(paths))
     for scale in (1.0, 2.0):
         contract = ArrayContract(scale)
         backbone = tiny_backbone(contract=contract)

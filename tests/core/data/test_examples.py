@@ -21,7 +21,7 @@ def broken(manifest, tmp_path):
     """Two of the files cannot be read."""
     for name in ("x.npy", "y.npy"):
         (tmp_path / name).write_bytes(b"nothing")
-    return replace(manifest, paths=(str(tmp_path / "x.npy"), *manifest.paths[1:59], str(tmp_path / "y.npy")))
+    return replace(manifest, examples=(str(tmp_path / "x.npy"), *manifest.paths[1:59], str(tmp_path / "y.npy")))
 
 
 def test_all_that_cannot_be_read_is_listed(broken, backbone):
@@ -37,7 +37,7 @@ def test_what_is_skipped_is_in_the_result(broken, backbone):
     assert found.manifest.paths == broken.paths[1:59]
     assert len(found.tensors) == 58
     for row in (0, 57):
-        assert torch.equal(found.tensor(row), backbone.contract.read(broken.paths[row + 1]))
+        assert torch.equal(found.tensor(row), backbone.contract.read(broken.examples[row + 1]))
 
 
 def test_nothing_readable_is_nothing_to_train_on(broken, backbone):
@@ -84,21 +84,21 @@ class Noting(ArrayContract):
     seconds_each: float = 0.0
     threads: list[int] = field(default_factory=list, compare=False)
 
-    def read(self, path):
+    def read(self, example):
         time.sleep(self.seconds_each)
         self.threads.append(threading.get_ident())
-        return super().read(path)
+        return super().read(example)
 
 
 def test_slow_files_are_read_side_by_side_and_quick_ones_without_waiting_for_a_thread(manifest, monkeypatch):
     here = threading.get_ident()
     slow, quick = Noting(seconds_each=2e-3), Noting()
     monkeypatch.setattr(examples_module, "_HANDING_OVER_SECONDS", 1e-3)
-    found = [path for path, _ in read_many(slow, manifest.paths, "")]
-    assert found == list(manifest.paths)
+    found = [example for example, _ in read_many(slow, manifest.examples, "")]
+    assert found == list(manifest.examples)
     assert len(set(slow.threads) - {here}) > 1
     monkeypatch.setattr(examples_module, "_HANDING_OVER_SECONDS", 60.0)
-    assert [path for path, _ in read_many(quick, manifest.paths, "")] == list(manifest.paths)
+    assert [example for example, _ in read_many(quick, manifest.examples, "")] == list(manifest.examples)
     assert set(quick.threads) == {here}
 
 

@@ -76,7 +76,7 @@ def test_fixed_patches_are_the_views_of_each_row_side_by_side_drawn_by_seed_view
     draw = in_patches(examples, changed=False)
     found = fixed_patches(examples, draw, recipe)
     assert found.manifest.paths == tuple(np.repeat(examples.manifest.paths, views))
-    digests = content_digests(examples.manifest.paths)
+    digests = content_digests(examples.manifest.examples)
     for row in range(3):
         for view in range(views):
             generator = np.random.default_rng(view_generator(recipe, view, digests[row]))

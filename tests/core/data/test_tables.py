@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from graftwork.core.data.tables import read_manifest, read_paths
+from graftwork.core.data.tables import read_manifest, read_unlabelled
 from graftwork.core.errors import ManifestError, Problem
+from graftwork.core.example import ArchiveRow, File, Text, WithMask
 
 
 @pytest.fixture
@@ -270,10 +271,10 @@ def test_a_group_column_of_another_name_is_used(write):
 
 
 def test_paths_alone_need_no_target(write, tmp_path):
-    found = read_paths(str(write("path\nb.png\n\na.png\n")))
-    assert list(found.items()) == [(str(tmp_path / "b.png"), 2), (str(tmp_path / "a.png"), 4)]
+    found = read_unlabelled(str(write("path\nb.png\n\na.png\n")))
+    assert found == [(File(str(tmp_path / "b.png")), 2), (File(str(tmp_path / "a.png")), 4)]
     with pytest.raises(ManifestError, match=r"row 2.*no such file"):
-        read_paths(str(write("path\nz.png\n")))
+        read_unlabelled(str(write("path\nz.png\n")))
 
 
 def test_the_message_shows_fifty_problems_and_counts_the_rest():
@@ -528,3 +529,23 @@ def test_further_columns_of_people_and_groups_that_differ_in_case_are_said(tmp_p
 def test_one_number_written_in_two_ways_is_one_class_of_every_part(write, task):
     table = write("path,label,split\na.png,1,train\nb.png,0,train\nc.png,1.0,test\n")
     assert read_manifest(table, task=task).classes == ("0", "1")
+
+
+def test_kinds_that_a_domain_does_not_read_are_refused_with_their_rows(write):
+    table = write('path,label\na.png,x\n"a.png#t=0,1",x\na.npz#train,y\na.png#mask=b.png,y\nb.png,y\n')
+    found = problems(table, kinds=(File, ArchiveRow, WithMask))
+    assert len(found) == 3
+    assert "row 3, column 'path': 'a.png#t=0,1': names seconds of a recording" in found[0]
+    assert "row 4, column 'path'" in found[1]
+    assert "expected a row such as a.npz#train/17" in found[1]
+    assert "row 5, column 'path': 'a.png#mask=b.png': names an image and its mask" in found[2]
+
+
+def test_a_row_of_texts_needs_no_file_and_may_stand_twice(write):
+    table = write('sentence,label\nfine | good,x\n"#t=1,2",y\nfine | good,x\n,y\n')
+    assert problems(table, kinds=(Text,), column="sentence") == ["row 5, column 'sentence': empty"]
+    table = write('sentence,label\nfine | good,x\n"#t=1,2",y\nfine | good,x\n')
+    found = read_manifest(table, kinds=(Text,), column="sentence")
+    assert found.examples == (Text("fine | good"), Text("#t=1,2"), Text("fine | good"))
+    assert found.units().tolist() == [0, 1, 0]
+    assert found.sentences is None

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graftwork.core.data.content import content_digests, example_exists, recording_of, split_span
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import has_windows, in_windows, join_table, join_windows, timeline, windows_of
+from graftwork.core.example import File, Span, as_example, recording_of
 from graftwork.core.inference.predict import evaluate_part
 from graftwork.core.tasks import ORDINAL, SINGLE_LABEL
 
@@ -19,27 +19,16 @@ from graftwork.core.tasks import ORDINAL, SINGLE_LABEL
 @settings(deadline=None)
 @given(st.floats(0.1, 4000), st.floats(0.5, 30), st.floats(0, 0.9))
 def test_windows_have_one_length_and_leave_nothing_out(duration, window, overlap):
-    found = windows_of("talk.wav", duration, window, overlap)
+    found = windows_of(File("talk.wav"), duration, window, overlap)
     if duration <= window:
-        assert found == ["talk.wav"]
+        assert found == [File("talk.wav")]
         return
-    spans = [split_span(path) for path in found]
+    spans = [(span.file, span.start_s, span.end_s) for span in found]
     assert spans[0][1] == 0
     assert spans[-1][2] == pytest.approx(duration, abs=3e-3)
     for (_, start, end), (_, following, _) in itertools.pairwise(spans):
         assert end - start == pytest.approx(window, abs=2e-3)
         assert start < following <= start + window * (1 - overlap) + 3e-3
-
-
-def test_a_name_with_a_mark_is_a_window_only_with_two_numbers(tmp_path):
-    assert split_span("a#t=1.5,3") == ("a", 1.5, 3.0)
-    assert split_span("a.wav") is None
-    assert split_span("a#t=song.wav") is None
-    assert recording_of("dir/a.wav#t=0,1") == "dir/a.wav"
-    (tmp_path / "a.wav").write_bytes(b"sound")
-    assert example_exists(f"{tmp_path}/a.wav#t=0,1")
-    digests = content_digests([f"{tmp_path}/a.wav", f"{tmp_path}/a.wav#t=0,1", f"{tmp_path}/a.wav#t=1,2"])
-    assert len(set(digests)) == 3
 
 
 @pytest.fixture
@@ -51,18 +40,18 @@ def manifest(tmp_path):
 
 
 def test_windows_of_a_recording_are_never_separated(manifest):
-    cut = in_windows(manifest, [windows_of(path, 10.0, 2.0, 0.5) for path in manifest.paths])
+    cut = in_windows(manifest, [windows_of(one, 10.0, 2.0, 0.5) for one in manifest.examples])
     assert len(cut) == 27
     assert has_windows(cut)
     assert not has_windows(manifest)
     for train, test in cut.folds(3):
-        assert {recording_of(path) for path in train.paths}.isdisjoint({recording_of(path) for path in test.paths})
+        assert set(map(recording_of, train.examples)).isdisjoint(map(recording_of, test.examples))
     assert np.asarray(cut.values).tolist() == [0] * 9 + [1] * 18
 
 
 def test_a_recording_is_judged_by_the_mean_of_its_windows(manifest):
-    cut = in_windows(manifest, [windows_of(path, length, 2.0, 0.0) for path, length in
-                                zip(manifest.paths, (6.0, 2.0, 4.0), strict=True)])  # fmt: skip
+    cut = in_windows(manifest, [windows_of(one, length, 2.0, 0.0) for one, length in
+                                zip(manifest.examples, (6.0, 2.0, 4.0), strict=True)])  # fmt: skip
     scores = np.array([0.1, 0.5, 0.3, 0.9, 0.2, 0.6])
     predictions = np.stack([1 - scores, scores], axis=1)
     joined, means, folds = join_windows(cut, predictions, np.array([0, 0, 0, 1, 2, 2]))
@@ -81,7 +70,7 @@ def test_a_table_of_windows_becomes_one_of_recordings_and_a_timeline():
     joined = join_table(table, owners, {"": (SINGLE_LABEL, ("p", "q"))})
     assert joined.to_dict("list") == {"path": ["a", "b"], "prediction": ["p", "q"], "probability_p": [0.65, 0.2],
                                       "probability_q": [0.35, 0.8]}  # fmt: skip
-    placed = timeline([table], {}, ["a", "b"])
+    placed = timeline([table], {}, map(as_example, owners), (File("a"), File("b")))
     assert placed["start_s"].tolist()[:2] == [0.0, 2.0]
     assert np.isnan(placed["end_s"][2])
     assert list(placed.columns) == ["path", "start_s", "end_s", "prediction", "probability_p", "probability_q"]
@@ -99,11 +88,11 @@ def test_windows_of_a_recording_speak_for_its_median_grade():
 def test_seconds_of_a_recording_that_a_manifest_names_are_judged_one_by_one(manifest):
     """Two segments of one recording have labels of their own."""
     paths = ("a#t=0,1", "a#t=1,2", "b#t=0,1")
-    named = replace(manifest, paths=paths)
+    named = replace(manifest, examples=paths)
     judged = evaluate_part("test", named, np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
     assert judged.manifest.paths == paths
     assert judged.evaluation.metrics["accuracy"].value == pytest.approx(2 / 3)
-    cut = in_windows(named, [windows_of(path, 1.0, 0.5, 0.0) for path in paths])
+    cut = in_windows(named, [windows_of(as_example(path), 1.0, 0.5, 0.0) for path in paths])
     assert cut.paths[2:4] == ("a#t=1.000,1.500", "a#t=1.500,2.000")
     joined, means, _ = join_windows(cut, np.array([[0.9], [0.7], [0.2], [0.4], [0.5], [0.5]]))
     assert joined.paths == paths
@@ -113,7 +102,8 @@ def test_seconds_of_a_recording_that_a_manifest_names_are_judged_one_by_one(mani
 def test_a_timeline_holds_the_windows_of_all_tables_in_time_with_what_could_not_be_read():
     one = pd.DataFrame({"path": ["b", "a#t=0,2", "a#t=2,4"], "one.prediction": [1.0, 2.0, 3.0]})
     other = pd.DataFrame({"path": ["b", "a#t=0,3"], "other.prediction": [4.0, 5.0]})
-    placed = timeline([one, other], {"a#t=1,4": "damaged"}, ["b", "a"])
+    windows = (File("b"), Span("a", "0", "2"), Span("a", "2", "4"), Span("a", "0", "3"), Span("a", "1", "4"))
+    placed = timeline([one, other], {"a#t=1,4": "damaged"}, windows, (File("b"), File("a")))
     assert placed["path"].tolist() == ["b", "a", "a", "a", "a"]
     assert placed["start_s"].fillna(-1).tolist() == [-1, 0, 0, 1, 2]
     assert placed["one.prediction"].fillna(0).tolist() == [1, 2, 0, 0, 3]

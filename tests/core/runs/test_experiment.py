@@ -87,7 +87,7 @@ def regrouped(manifest):
 
 
 def with_other_files(manifest):
-    return replace(manifest, paths=(manifest.paths[1], manifest.paths[0], *manifest.paths[2:]))
+    return replace(manifest, examples=(manifest.paths[1], manifest.paths[0], *manifest.paths[2:]))
 
 
 def reclassed(manifest):

@@ -45,7 +45,7 @@ def test_rows_are_counted_by_what_is_in_their_files(folder, manifest, rows, foun
 def test_a_copy_under_another_name_is_known_again(folder, manifest, tmp_path):
     copy = tmp_path / "renamed.npy"
     shutil.copy(manifest.paths[3], copy)
-    one = replace(manifest.subset([20]), paths=(str(copy),), groups=("someone",))
+    one = replace(manifest.subset([20]), examples=(str(copy),), groups=("someone",))
     assert find_overlap(folder, one).training == 1
 
 
@@ -73,7 +73,8 @@ def test_a_validation_row_is_not_counted_again_for_its_group(folder, manifest):
 def test_windows_and_masks_are_counted_as_their_files(tmp_path, manifest):
     first, second = manifest.paths[:2]
     windows = replace(manifest.subset([0, 1, 2]),
-                      paths=(f"{first}#t=0.000,1.000", f"{first}#t=1.000,2.000", f"{second}#mask=any.npy"))  # fmt: skip
+                      examples=(f"{first}#t=0.000,1.000", f"{first}#t=1.000,2.000",
+                                f"{second}#mask=any.npy"))  # fmt: skip
     write_learnt_rows(tmp_path, windows, None)
     assert list(pd.read_csv(tmp_path / NAME)["path"]) == [first, second]
     assert find_overlap(tmp_path, manifest.subset([0, 1, 2])).training == 2

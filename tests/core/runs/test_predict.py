@@ -1,20 +1,38 @@
 """What users name becomes paths."""
 
+from dataclasses import replace
+
 import pytest
 
 from graftwork.core.errors import UnreadableError
+from graftwork.core.example import ArchiveRow, File, Text
 from graftwork.core.runs.predict import find_inputs
 
 
-def test_files_are_found_in_either_form_of_unicode(tmp_path):
+def test_files_are_found_in_either_form_of_unicode(tmp_path, domain):
     stored = f"{tmp_path}/e\u0301 1.wav"
     (tmp_path / stored).write_bytes(b"")
     for name in ("é 1.wav", "e\u0301 1.wav", "é*.wav", "e\u0301*.wav"):
-        assert find_inputs([f"{tmp_path}/{name}"]) == [stored]
-    assert find_inputs([f"{tmp_path}/é 1.wav", stored]) == [stored]
-    assert find_inputs([f"{tmp_path}/é 1.wav#t=0,1"]) == [f"{stored}#t=0,1"]
+        assert list(map(str, find_inputs([f"{tmp_path}/{name}"], domain))) == [stored]
+    assert list(map(str, find_inputs([f"{tmp_path}/é 1.wav", stored], domain))) == [stored]
+    assert list(map(str, find_inputs([f"{tmp_path}/é 1.wav#t=0,1"], domain))) == [f"{stored}#t=0,1"]
 
 
-def test_a_name_that_no_file_can_have_is_not_found():
+def test_a_name_that_no_file_can_have_is_not_found(domain):
     with pytest.raises(UnreadableError, match="no such file"):
-        find_inputs(["x" * 300])
+        find_inputs(["x" * 300], domain)
+
+
+def test_kinds_that_a_domain_does_not_read_are_refused_by_name(tmp_path, domain):
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(
+        UnreadableError, match=r"a\.wav#t=0,1: names seconds of a recording .*what can be read here are"
+    ):
+        find_inputs([f"{tmp_path}/a.wav#t=0,1"], replace(domain, kinds=(File, ArchiveRow)))
+
+
+def test_texts_are_themselves_and_need_no_file(tmp_path, domain):
+    texts = replace(domain, kinds=(Text,), column="sentence")
+    (tmp_path / "list.csv").write_text('sentence\n* is a star | not a pattern\n"x#t=0,1"\n')
+    found = find_inputs(["a|b", f"{tmp_path}/list.csv", "a|b"], texts)
+    assert found == [Text("a|b"), Text("* is a star | not a pattern"), Text("x#t=0,1")]

@@ -294,15 +294,18 @@ def test_files_that_cannot_be_read_stop_or_have_an_error(guess, table, tmp_path)
     assert found["prediction"].isna().tolist() == [False, True, False]
 
 
-def test_inputs_are_files_patterns_tables_and_rows_of_archives(tmp_path, monkeypatch):
+def test_inputs_are_files_patterns_tables_and_rows_of_archives(tmp_path, monkeypatch, domain):
+    def found(*names):
+        return list(map(str, find_inputs(names, domain)))
+
     for name in ("b.npy", "a.npy", "c[1].npy"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "list.csv").write_text("path\nb.npy\n")
     np.savez(tmp_path / "set.npz", train_images=np.zeros((2, 3, 3)))
     monkeypatch.chdir(tmp_path)
     here = os.fspath(tmp_path)
-    assert find_inputs(["a.npy", "[ab].npy"]) == [f"{here}/a.npy", f"{here}/b.npy"]
-    assert find_inputs(["list.csv", "c[1].npy"]) == [f"{here}/b.npy", f"{here}/c[1].npy"]
-    assert find_inputs(["set.npz#train/1"]) == [f"{here}/set.npz#train/1"]
+    assert found("a.npy", "[ab].npy") == [f"{here}/a.npy", f"{here}/b.npy"]
+    assert found("list.csv", "c[1].npy") == [f"{here}/b.npy", f"{here}/c[1].npy"]
+    assert found("set.npz#train/1") == [f"{here}/set.npz#train/1"]
     with pytest.raises(UnreadableError, match=r"no such file, and no file matches: z\.npy, y\*$"):
-        find_inputs(["a.npy", "z.npy", "y*"])
+        found("a.npy", "z.npy", "y*")

@@ -71,8 +71,8 @@ def test_weights_that_are_no_numbers_are_named_before_anything_is_computed(
 def test_a_batch_that_gives_batch_norm_one_value_says_what_to_do(make_backbone, table, recipe):
     @dataclass(frozen=True)
     class Small(ArrayContract):
-        def read(self, path):
-            return super().read(path)[:, :4, :4]
+        def read(self, example):
+            return super().read(example)[:, :4, :4]
 
         def blank(self):
             return torch.zeros(1, 4, 4)
@@ -170,7 +170,7 @@ def test_the_memory_format_does_not_change_what_is_learnt(make_backbone, example
 
 def test_unreadable_files_stop_a_run_before_it_begins(backbone, manifest, recipe, tmp_path):
     (tmp_path / "bad.npy").write_bytes(b"x")
-    broken = replace(manifest, paths=(str(tmp_path / "bad.npy"), *manifest.paths[1:]))
+    broken = replace(manifest, examples=(str(tmp_path / "bad.npy"), *manifest.paths[1:]))
     with pytest.raises(UnreadableError, match=r"1 example cannot be used.*\n.*bad.npy"):
         finetune(backbone, broken, recipe=recipe)
 

@@ -239,8 +239,8 @@ class VolumeNet(nn.Module):
 class VolumeContract:
     """Arrays of shape (1, 8, 8) read as volumes of shape (1, 6, 6, 6), the array in every plane."""
 
-    def read(self, path):
-        return torch.from_numpy(np.load(path))[:, None, :6, :6].repeat(1, 6, 1, 1)
+    def read(self, example):
+        return torch.from_numpy(np.load(example))[:, None, :6, :6].repeat(1, 6, 1, 1)
 
     def collate(self, examples):
         return Features(torch.stack(list(examples)))

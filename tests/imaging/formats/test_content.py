@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from graftwork.core.data.content import content_digests
+from graftwork.core.example import as_examples
 from graftwork.core.runs.check import overview
 from graftwork.core.runs.learnt_rows import find_overlap, write_learnt_rows
 from graftwork.imaging import read_manifest
@@ -41,10 +42,10 @@ def twice(tmp_path, rng, write_dicom, picture):
 
 
 def test_scans_are_the_same_whatever_bytes_hold_them(twice):
-    volumes = decoded_digests([twice[name] for name in ("a.nii", "b.nii.gz", "c.nii")])
-    slices = decoded_digests([path for name, path in twice.items() if ".nii" not in name])
+    volumes = decoded_digests(as_examples([twice[name] for name in ("a.nii", "b.nii.gz", "c.nii")]))
+    slices = decoded_digests(as_examples([path for name, path in twice.items() if ".nii" not in name]))
     assert (len(set(volumes)), len(set(slices)), len({*volumes, *slices})) == (1, 1, 2)
-    assert len(set(content_digests(list(twice.values())))) == len(twice)
+    assert len(set(content_digests(as_examples(list(twice.values()))))) == len(twice)
 
 
 def test_a_pixel_a_shape_or_a_channel_makes_another_scan(tmp_path, picture):
@@ -53,12 +54,14 @@ def test_a_pixel_a_shape_or_a_channel_makes_another_scan(tmp_path, picture):
     colours = np.stack([picture, picture, other], -1)
     for number, values in enumerate((picture, other, picture.reshape(15, 12), picture.T, colours)):
         Image.fromarray(np.ascontiguousarray(values)).save(tmp_path / f"{number}.png")
-    assert len(set(decoded_digests([str(tmp_path / f"{number}.png") for number in range(5)]))) == 5
+    assert len(set(decoded_digests(as_examples([str(tmp_path / f"{number}.png") for number in range(5)])))) == 5
 
 
 def test_what_cannot_be_decoded_has_the_digest_of_its_bytes(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    assert decoded_digests([str(tmp_path / "broken.png")]) == content_digests([str(tmp_path / "broken.png")])
+    assert decoded_digests(as_examples([str(tmp_path / "broken.png")])) == content_digests(
+        as_examples([str(tmp_path / "broken.png")])
+    )
 
 
 def test_a_file_written_anew_is_decoded_anew(tmp_path, picture):
@@ -66,7 +69,7 @@ def test_a_file_written_anew_is_decoded_anew(tmp_path, picture):
     found = set()
     for values in (picture, picture + 1, picture):
         Image.fromarray(values).save(place)
-        found.update(decoded_digests([str(place)]))
+        found.update(decoded_digests(as_examples([str(place)])))
     assert len(found) == 2
 
 

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from graftwork.core.errors import ContractError, MissingPackageError, UnreadableError
+from graftwork.core.example import as_examples
 from graftwork.imaging.formats.content import decoded_digests
 from graftwork.imaging.preprocessing.contract import ImageContract
 from graftwork.imaging.segmentation.mask_files import mask_values
@@ -90,7 +91,7 @@ def test_damaged_files_are_read_or_refused_by_name(tmp_path, write_dicom):
                 damaged.write_bytes(gzip.compress(changed(gzip.decompress(content), rng)))
             else:
                 damaged.write_bytes(changed(content, rng))
-            for use in (*(contract.read for contract in CONTRACTS), lambda path: decoded_digests([path]),
+            for use in (*(contract.read for contract in CONTRACTS), lambda path: decoded_digests(as_examples([path])),
                         lambda path: mask_values([path])):  # fmt: skip
                 try:
                     use(path)

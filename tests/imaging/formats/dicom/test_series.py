@@ -10,6 +10,7 @@ from pydicom.uid import BasicTextSRStorage
 
 from graftwork.core.data.content import content_digests
 from graftwork.core.errors import UnreadableError
+from graftwork.core.example import as_examples
 from graftwork.imaging import load_backbone, read_manifest, read_scan
 from graftwork.imaging.formats.dicom.series import list_series
 
@@ -67,7 +68,7 @@ def test_two_series_in_a_folder_are_told_apart(series):
     np.testing.assert_array_equal(read_scan(f"{folder}#series=1.2.3.5").values[0], second[:, ::-1, ::-1])
     with pytest.raises(UnreadableError, match="there is no such series"):
         read_scan(f"{folder}#series=9")
-    digests = content_digests([f"{folder}#series=1.2.3.4", f"{folder}#series=1.2.3.5", folder])
+    digests = content_digests(as_examples([f"{folder}#series=1.2.3.4", f"{folder}#series=1.2.3.5", folder]))
     assert len(set(digests)) == 3
 
 
@@ -137,7 +138,7 @@ def test_a_manifest_names_folders_and_nothing_of_the_patient_is_kept(series, tmp
         rows.append(f"{folder},{number % 2}")
     (tmp_path / "scans.csv").write_text("\n".join(rows))
     manifest = read_manifest(tmp_path / "scans.csv")
-    assert len(set(content_digests(manifest.paths))) == 4
+    assert len(set(content_digests(manifest.examples))) == 4
     contract = load_backbone("i3d:tiny:cnn2d", image_size=16).contract
     assert contract.read(manifest.paths[0]).shape == (3, 16, 16, 16)
     assert "Muster" not in repr(read_scan(manifest.paths[0]))
