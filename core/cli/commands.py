@@ -198,7 +198,7 @@ def _compare(domain: Domain) -> tuple[str, Verb, str]:
 
         names = options["strategies"].split(",")
         study = _study(domain, options, names[0])
-        comparison = compare_strategies(study, names, options["margin"])
+        comparison = compare_strategies(study, names, options["tie_margin"])
         if comparison is None:
             return
         if options["json"]:
@@ -215,7 +215,7 @@ def _compare(domain: Domain) -> tuple[str, Verb, str]:
             o.option("out", str, Parameter.empty, "Folder for a run per strategy, and for what they give together."),
             o.option("strategies", str, "knn,probe,partial:1,lora,full,scratch",
                      "Strategies as train knows them, separated by commas; they run in this order."),
-            o.option("margin", float, 0.02, "How much less of the metric counts as good as the best."),
+            o.option("tie_margin", float, 0.02, "How much less of the metric counts as good as the best."),
             _backbone(domain),
             o.WEIGHTS,
             *o.DATA,

@@ -41,7 +41,7 @@ def compare_strategies(study: Study, strategies: Sequence[str], margin: float = 
     a folder that holds something else.
     """
     if margin < 0:
-        raise SettingsError(f"--margin: expected at least 0, found {margin}")
+        raise SettingsError(f"--tie-margin: expected at least 0, found {margin}")
     names = [str(parse_strategy(text)) for text in strategies]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
