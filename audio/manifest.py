@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graftwork.audio.domain import DOMAIN
 from graftwork.core.data import tables
@@ -13,9 +14,12 @@ from graftwork.core.model import adapter
 from graftwork.core.model.adapter import Adapter
 from graftwork.core.tasks import Task
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def read_manifest(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | pd.DataFrame,
     *,
     target: str | None = None,
     group: str | None = None,

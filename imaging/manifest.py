@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graftwork.core.data import mask_classes, tables
 from graftwork.core.data.manifest import Manifest
@@ -14,9 +15,12 @@ from graftwork.core.model.adapter import Adapter
 from graftwork.core.tasks import Task
 from graftwork.imaging.domain import DOMAIN
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def read_manifest(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | pd.DataFrame,
     *,
     target: str | None = None,
     group: str | None = None,

@@ -34,12 +34,14 @@ GROUP_COLUMNS = ("group", "patient", "speaker")
 PERSON_COLUMNS = ("patientid", "patientno", "patientnumber", "speakerid", "speakername", "spk", "spkid", "subject",
                   "subjectid", "participant", "participantid", "clientid", "person", "personid")  # fmt: skip
 """Columns that are taken for the groups after those, with a warning, however they are spelt: `Patient ID`."""
+FRAME = "DataFrame"
+"""What a table that is no file is called."""
 MOST_CELLS = 200_000_000
 """A Parquet file or an archive that claims more is no table of examples, however small it is."""
 
 
 def read_manifest(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | pd.DataFrame,
     *,
     target: str | None = None,
     group: str | None = None,
@@ -53,9 +55,9 @@ def read_manifest(
 ) -> Manifest:
     """A validated manifest.
 
-    source: a .csv, .tsv or .parquet table with a column `path` (relative to the table's folder), a folder
-    with one folder per class (searched for `suffixes`; below `train`, `val` and `test` folders if there
-    are any), or a MedMNIST .npz.
+    source: a .csv, .tsv or .parquet table with a column `path` (relative to the table's folder), a pandas DataFrame
+    (relative to the current folder, its rows counted from 2 as in a table), a folder with one folder per class
+    (searched for `suffixes`; below `train`, `val` and `test` folders if there are any), or a MedMNIST .npz.
     target: the column to learn, by default `label`, or `mask` where there is no label; several columns of 0
     and 1, separated by commas, are several labels. group: the column of the patient or speaker, by default
     `group`, `patient` or `speaker` where there is one, or one of PERSON_COLUMNS, with a warning. Names of columns are
@@ -73,19 +75,24 @@ def read_manifest(
 
     Raises ManifestError with everything that is wrong, SettingsError for an order that is none.
     """
-    path = Path(source).expanduser()
+    import pandas as pd
+
+    given = source if isinstance(source, pd.DataFrame) else None
+    path = Path(FRAME) if isinstance(source, pd.DataFrame) else Path(source).expanduser()
     try:
         known = None if task is None else find_task(task)
     except SettingsError as error:
-        raise ManifestError(str(source), [Problem(str(error))]) from error
+        raise ManifestError(str(path), [Problem(str(error))]) from error
     if order is not None:
         known = known or ORDINAL
         order = _checked_order(order, known)
         classes = classes or order
-    if not os.path.exists(path):
+    if given is None and not os.path.exists(path):
         raise ManifestError(str(source), [Problem("no such file or folder")])
-    folder = os.path.isdir(path)
-    if path.suffix.lower() == ".npz" and not folder:
+    folder = given is None and os.path.isdir(path)
+    if given is not None:
+        table = _without_empty_rows(_as_texts(given, path))
+    elif path.suffix.lower() == ".npz" and not folder:
         table = _archive_table(path)
         target = target or (
             "label" if "label" in table else ",".join(str(c) for c in table.columns if str(c).startswith("label"))
@@ -299,8 +306,21 @@ def _check_training(rows: TableRows, parts: list[str], classes: Sequence[str], v
 
 def _read_table(path: Path) -> pd.DataFrame:
     refuse_irregular(path)
-    table = _parquet_table(path) if path.suffix.lower() == ".parquet" else read_delimited(path)
+    return _without_empty_rows(_parquet_table(path) if path.suffix.lower() == ".parquet" else read_delimited(path))
+
+
+def _without_empty_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table != "").any(axis=1)]
+
+
+def _as_texts(table: pd.DataFrame, source: Path) -> pd.DataFrame:
+    """A typed table as the texts that a CSV file would hold; an index with a name is a column."""
+    if any(name is not None and name not in table for name in table.index.names):
+        table = table.reset_index()  # a column that somebody has made the index
+    names = [composed(str(name).strip()) for name in table.columns]
+    refuse_doubled(source, names)
+    text = table.astype(object).where(table.notna(), "").astype(str)
+    return text.set_axis(names, axis=1).reset_index(drop=True)
 
 
 def _parquet_table(path: Path) -> pd.DataFrame:
@@ -318,12 +338,7 @@ def _parquet_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError, KeyError, NotImplementedError) as error:
         # pyarrow's errors are ValueErrors, KeyErrors or NotImplementedErrors.
         raise ManifestError(str(path), [Problem(f"cannot be read as a table: {error}")]) from error
-    if any(name is not None and name not in table for name in table.index.names):
-        table = table.reset_index()  # a column that somebody has made the index
-    names = [composed(str(name).strip()) for name in table.columns]
-    refuse_doubled(path, names)
-    text = table.astype(object).where(table.notna(), "").astype(str)
-    return text.set_axis(names, axis=1).reset_index(drop=True)
+    return _as_texts(table, path)
 
 
 def _archive_table(path: Path) -> pd.DataFrame:

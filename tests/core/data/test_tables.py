@@ -549,3 +549,32 @@ def test_a_row_of_texts_needs_no_file_and_may_stand_twice(write):
     assert found.examples == (Text("fine | good"), Text("#t=1,2"), Text("fine | good"))
     assert found.units().tolist() == [0, 1, 0]
     assert found.sentences is None
+
+
+def test_a_data_frame_is_the_manifest_of_its_table(tmp_path, monkeypatch):
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / f"{name}.npy").write_bytes(name.encode())
+    frame = pd.DataFrame({"path": [tmp_path / "a.npy", "b.npy", "c.npy", "d.npy"],
+                          "label": pd.Categorical(list("xyxy")), "patient": [1.0, 1.0, 2.0, 3.0],
+                          "split": ["train", "train", "test", "test"]})  # fmt: skip
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    found, expected = read_manifest(frame), read_manifest(tmp_path / "table.csv")
+    assert found.examples == expected.examples
+    assert list(found.targets) == list(expected.targets)
+    assert (found.classes, found.groups, found.parts) == (expected.classes, expected.groups, expected.parts)
+    assert found.source == "DataFrame"
+    assert found.fingerprints() == expected.fingerprints()
+
+
+def test_what_is_wrong_in_a_data_frame_is_told_with_its_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.npy").write_bytes(b"a")
+    with pytest.raises(ManifestError, match=r"DataFrame: 3 problems") as error:
+        read_manifest(pd.DataFrame({"path": ["a.npy", "missing.npy"], "label": ["x", None]}))
+    assert "row 3" in str(error.value)
+    with pytest.raises(ManifestError, match=r"DataFrame: .*\n.*there are no rows"):
+        read_manifest(pd.DataFrame({"path": [], "label": []}))
+    doubled = pd.DataFrame([["a.npy", "x", "y"]], columns=["path", "label", "label"])
+    with pytest.raises(ManifestError, match="label"):
+        read_manifest(doubled)
