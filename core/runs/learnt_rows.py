@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from graftwork.core.data.content import content_digests
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import AdapterError
-from graftwork.core.example import Example, recording_of, without_mask
+from graftwork.core.example import Example, Text, recording_of, without_mask
 from graftwork.core.files import whole_file
 from graftwork.core.names import name_key
 from graftwork.core.runs.run_folder import run_record
@@ -76,7 +76,9 @@ def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -
     tables = []
     for part, manifest in parts:
         whole = _whole(manifest)
-        table = pd.DataFrame({"path": list(whole.paths), "row": list(whole.rows or range(len(whole))), "part": part})
+        # An adapter may be shared, the texts that it learnt from need not be: their digests tell them as well.
+        paths = ["" if isinstance(example, Text) else str(example) for example in whole.examples]
+        table = pd.DataFrame({"path": paths, "row": list(whole.rows or range(len(whole))), "part": part})
         if whole.groups is not None:
             table["group"] = list(whole.groups)
         table["content"] = content_digests(whole.examples)
