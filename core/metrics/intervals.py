@@ -29,6 +29,9 @@ LEVEL = 0.95
 MOST_UNITS = 500
 """With more rows or groups than twice as many, they are left out in so many blocks drawn by chance."""
 
+ROUNDING = 1e-24
+"""A variance of so little of a metric's square is what adding up in another order leaves of none."""
+
 _CHUNK_CELLS = 2_000_000
 """Weightings are worked off in chunks of about this many weights, so that memory stays near 100 MB."""
 
@@ -53,12 +56,13 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """values: every metric of all rows. without: the same without each unit in turn (units,). unit: of every row
-    (rows,): its own number, that of its group, or of a block of them."""
+    """values: every metric of all rows. without: the same without each block in turn (blocks,). unit: of every row
+    (rows,) its own number, or that of its group. block: of every row that of its unit, or of several units."""
 
     values: dict[str, float]
     without: dict[str, Floats]
     unit: NDArray[np.int64]
+    block: NDArray[np.int64]
 
 
 def leave_out(metrics: Metrics, rows: int, groups: Sequence[Hashable] | None = None) -> LeftOut:
@@ -68,18 +72,18 @@ def leave_out(metrics: Metrics, rows: int, groups: Sequence[Hashable] | None = N
     else:
         numbers: dict[Hashable, int] = {}
         unit = np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
-    units = int(unit.max(initial=-1)) + 1
-    if units > 2 * MOST_UNITS:
-        unit = np.random.default_rng(0).permutation(units)[unit] % MOST_UNITS
-        units = MOST_UNITS
+    blocks, block = int(unit.max(initial=-1)) + 1, unit
+    if blocks > 2 * MOST_UNITS:
+        block = np.random.default_rng(0).permutation(blocks)[unit] % MOST_UNITS
+        blocks = MOST_UNITS
     values = {name: float(value[0]) for name, value in metrics(np.ones((1, rows))).items()}
-    found: dict[str, list[Floats]] = {name: [] for name in values}
+    found: dict[str, list[Floats]] = {name: [np.zeros(0)] for name in values}
     step = max(1, _CHUNK_CELLS // max(rows, 1))
-    for start in range(0, units, step):
-        weights = (unit != np.arange(start, min(start + step, units))[:, None]).astype(np.float64)
+    for start in range(0, blocks, step):
+        weights = (block != np.arange(start, min(start + step, blocks))[:, None]).astype(np.float64)
         for name, value in metrics(weights).items():
             found[name].append(value)
-    return LeftOut(values, {name: np.concatenate(parts) for name, parts in found.items()} if units else {}, unit)
+    return LeftOut(values, {name: np.concatenate(parts) for name, parts in found.items()}, unit, block)
 
 
 def intervals(
@@ -97,16 +101,11 @@ def intervals(
     """
     left = leave_out(metrics, rows, groups)
     what = "rows" if groups is None else "groups"
-    return {
-        name: _interval(value, left.without[name], left.unit, classes_of(name), scale or find_scale(name), what)
-        for name, value in left.values.items()
-    }
+    return {name: _interval(left, name, classes_of(name), scale or find_scale(name), what) for name in left.values}
 
 
-def _interval(
-    value: float, without: Floats, unit: NDArray[np.int64], classes: Sequence[NDArray[Any]], scale: Scale, what: str
-) -> Interval:
-    units = len(without)
+def _interval(left: LeftOut, name: str, classes: Sequence[NDArray[Any]], scale: Scale, what: str) -> Interval:
+    value, without, units = left.values[name], left.without[name], int(left.unit.max(initial=-1)) + 1
 
     def none(reason: str) -> Interval:
         return Interval(value, math.nan, math.nan, reason)  # one object, so that equal intervals are equal
@@ -115,55 +114,53 @@ def _interval(
         return none("")
     if units < scale.units:
         return none(f"fewer than {scale.units} {what}")
-    strata = Strata.of(unit, *classes) if len(classes) else None
-    if strata is not None and strata.fewest < scale.least:
+    fewest = fewest_of_a_class(left.unit, *classes) if len(classes) else units
+    if fewest < scale.least:
         return none(f"fewer than {scale.least} {what} of a class")
     if np.isnan(without).any():
         return none(f"one of the {what} alone carries a class")
-    variance, freedom = _spread(without, strata, scale.freedom)
+    kinds = kinds_of_blocks(left.block, classes[0]) if len(classes) else None
+    variance, freedom = _spread(without, kinds, scale.freedom)
+    if variance <= ROUNDING * value**2:
+        variance = 0.0
     if variance == 0 and not scale.certain:
         return none("nothing varies")
-    few = units if strata is None or scale.of_all else strata.fewest
-    low, high = scale.ends(value, variance, freedom, few)
+    low, high = scale.ends(value, variance, freedom, units if scale.of_all else fewest)
     if math.isnan(low):
         return none("at the end of its range")
     return Interval(value, low, high, f"jackknife over {what}, {scale.said}")
 
 
-@dataclass(frozen=True, eq=False)
-class Strata:
-    """Units by the classes that their rows have. kinds: a number for each set of classes (units,). fewest: units of the
-    rarest class that occurs, in the truth or, where that counts too, among the predictions."""
-
-    kinds: NDArray[np.int64]
-    fewest: int
-
-    @staticmethod
-    def of(unit: NDArray[np.int64], truth: NDArray[Any], *others: NDArray[Any]) -> Strata:
-        """truth: class of every row (rows,), which makes the kinds; others: further ones that have to hold each class
-        often enough."""
-        present = np.unique(truth)
-        counts, kinds = [], np.zeros(0, dtype=np.int64)
-        for number, codes in enumerate((truth, *others)):
-            has = np.zeros((int(unit.max()) + 1, len(present)), dtype=bool)
-            place = np.searchsorted(present, codes).clip(max=len(present) - 1)
-            known = present[place] == codes
-            has[unit[known], place[known]] = True
-            counts.append(int(has.sum(0).min()))
-            if number == 0:
-                kinds = np.unique(has, axis=0, return_inverse=True)[1].ravel()
-        return Strata(kinds, min(counts))
+def kinds_of_blocks(block: NDArray[np.int64], truth: NDArray[Any]) -> NDArray[np.int64]:
+    """A number for each set of classes that the rows of a block have, (blocks,). truth: class of every row (rows,)."""
+    found: NDArray[np.int64] = np.unique(_has(block, truth, np.unique(truth)), axis=0, return_inverse=True)[1].ravel()
+    return found
 
 
-def _spread(without: Floats, strata: Strata | None, freedom: Freedom) -> tuple[float, float]:
+def fewest_of_a_class(unit: NDArray[np.int64], truth: NDArray[Any], *others: NDArray[Any]) -> int:
+    """Units of the rarest class that occurs in the truth (rows,), there or in `others`, as among the predictions."""
+    present = np.unique(truth)
+    return min(int(_has(unit, codes, present).sum(0).min()) for codes in (truth, *others))
+
+
+def _has(unit: NDArray[np.int64], codes: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether a unit has a row of each class, (units, classes)."""
+    has = np.zeros((int(unit.max()) + 1, len(classes)), dtype=bool)
+    place = np.searchsorted(classes, codes).clip(max=len(classes) - 1)
+    known = classes[place] == codes
+    has[unit[known], place[known]] = True
+    return has
+
+
+def _spread(without: Floats, kinds: NDArray[np.int64] | None, freedom: Freedom) -> tuple[float, float]:
     """The jackknife's variance (Efron and Tibshirani 1993, 11.5), and degrees of freedom of Student's t."""
     units = len(without)
     squares = (without - without.mean()) ** 2
     variance = float((units - 1) / units * squares.sum())
     if freedom == "units" or variance == 0:
         return variance, units - 1.0
-    if freedom == "classes" and strata is not None:
-        return variance, _by_class(without, strata.kinds)
+    if freedom == "classes" and kinds is not None:
+        return variance, _by_class(without, kinds)
     # Satterthwaite's rule by moments: few units that carry most of the variance count as few.
     excess = float(((squares / squares.sum()) ** 2).sum()) - 1 / units
     return variance, min(units - 1.0, max(1.0, 2 / excess)) if excess > 0 else units - 1.0

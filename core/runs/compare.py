@@ -40,7 +40,7 @@ def compare_strategies(study: Study, strategies: Sequence[str], margin: float = 
     Raises SettingsError for an unknown strategy, for one that is named twice, and where none can run; OutputError for
     a folder that holds something else.
     """
-    if margin < 0:
+    if not margin >= 0:
         raise SettingsError(f"--tie-margin: expected at least 0, found {margin}")
     names = [str(parse_strategy(text)) for text in strategies]
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -7,7 +7,13 @@ from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score
 
 from graftwork.core.metrics import intervals as module
-from graftwork.core.metrics.intervals import Interval, Strata, intervals, leave_out
+from graftwork.core.metrics.intervals import (
+    Interval,
+    fewest_of_a_class,
+    intervals,
+    kinds_of_blocks,
+    leave_out,
+)
 from graftwork.core.metrics.scales import BELOW_ONE, DIFFERENCE, SCALES, find_scale
 from graftwork.core.metrics.scores import ranking
 from graftwork.core.tasks import TASKS
@@ -147,11 +153,25 @@ def test_one_row_or_group_leaves_nothing(rows, groups):
 
 
 def test_units_are_told_apart_by_the_classes_of_their_rows():
-    strata = Strata.of(np.array([0, 0, 1, 1, 2]), np.array(["a", "b", "a", "a", "b"]))
-    assert len(set(strata.kinds.tolist())) == 3
-    assert strata.fewest == 2
-    guess = np.array(["a", "a", "a", "a", "c"])
-    assert Strata.of(np.array([0, 0, 1, 1, 2]), np.array(["a", "b", "a", "a", "b"]), guess).fewest == 0
+    unit, truth, guess = np.array([0, 0, 1, 1, 2]), np.array(list("abaab")), np.array(list("aaaac"))
+    assert len(set(kinds_of_blocks(unit, truth).tolist())) == 3
+    assert fewest_of_a_class(unit, truth) == 2
+    assert fewest_of_a_class(unit, truth, guess) == 0
+
+
+def test_of_many_rows_that_are_all_right_every_row_counts_and_not_a_block_of_them():
+    found = intervals(mean_of(np.ones(5000), "accuracy"), 5000)["accuracy"]
+    assert found.low == pytest.approx(binomtest(5000, 5000).proportion_ci(method="wilson").low, abs=1e-5)
+    truth = np.arange(5000) < 30
+    ranked = intervals(auroc_of(truth, -np.arange(5000.0)), 5000, classes_of=by_truth(truth))["auroc"]
+    alone = intervals(auroc_of(truth[:60], -np.arange(60.0)), 60, classes_of=by_truth(truth[:60]))["auroc"]
+    assert ranked.low == alone.low, "a perfect ranking is as sure as its 30 positives"
+
+
+def test_what_rounding_leaves_is_no_variance():
+    values = np.full(30, 0.1) + np.arange(30) * 1e-17
+    assert intervals(mean_of(values), 30)["mae"].method == "nothing varies"
+    assert intervals(mean_of(np.zeros(0)), 0)["mae"].method == "fewer than 2 rows"
 
 
 def test_a_class_that_is_hardly_predicted_leaves_some_metrics_without_an_interval():
