@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from graftwork.core.cli import options as o
+from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import print_table
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
@@ -36,13 +37,13 @@ THRESHOLD = o.option("threshold", float | None, None, "Accept from this score on
 COMPUTED = (o.WEIGHTS, POOLING, o.BATCH_SIZE, o.DEVICE)
 
 
-def enroll_command(domain: Domain) -> Command:
+def enroll_command(commands: CommandLine) -> Command:
     """Name, command and help of `enroll`."""
 
     def enroll(**options: Any) -> None:
         from graftwork.audio.verification.verbs import enroll
 
-        prints = enroll(_voice(domain, options), options["manifest"], options["speaker"], Path(options["out"]),
+        prints = enroll(_voice(commands.domain, options), options["manifest"], options["speaker"], Path(options["out"]),
                         cohort=options["cohort"], calibration=options["calibration"])  # fmt: skip
         print(f"{len(prints.speakers)} speakers from {sum(prints.clips)} clips: {options['out']}")
 
@@ -61,11 +62,11 @@ def enroll_command(domain: Domain) -> Command:
             *COMPUTED,
         ),
         "Make one print of every speaker from several clips of each.\n\n"
-        f"Example: `graftwork-{domain.name} enroll runs/voices clips.csv --out prints.safetensors`",
+        f"Example: `graftwork-{commands.domain.name} enroll runs/voices clips.csv --out prints.safetensors`",
     )  # fmt: skip
 
 
-def verify_command(domain: Domain) -> Command:
+def verify_command(commands: CommandLine) -> Command:
     """Name, command and help of `verify`."""
 
     def verify(**options: Any) -> None:
@@ -74,7 +75,8 @@ def verify_command(domain: Domain) -> Command:
         named = options["prints"] is not None
         if named != (options["speaker"] is not None) or named == (options["other"] is not None):
             raise SettingsError("give either a second clip, or --prints with --speaker")
-        found = verify(_voice(domain, options), options["clip"], other=options["other"], prints=options["prints"],
+        voice = _voice(commands.domain, options)
+        found = verify(voice, options["clip"], other=options["other"], prints=options["prints"],
                        speaker=options["speaker"], cost=_cost(options), threshold=options["threshold"])  # fmt: skip
         if options["json"]:
             print(json.dumps(found, indent=2))
@@ -103,18 +105,19 @@ def verify_command(domain: Domain) -> Command:
             o.JSON,
         ),
         "Say whether a clip is from an enrolled speaker, or two clips from the same one.\n\n"
-        f"Example: `graftwork-{domain.name} verify runs/voices new.wav --prints prints.safetensors --speaker anna`",
+        f"Example: `graftwork-{commands.domain.name} verify runs/voices new.wav --prints prints.safetensors "
+        "--speaker anna`",
     )
 
 
-def identify_command(domain: Domain) -> Command:
+def identify_command(commands: CommandLine) -> Command:
     """Name, command and help of `identify`."""
 
     def identify(**options: Any) -> None:
         from graftwork.audio.verification.verbs import identify
         from graftwork.core.files import whole_file
 
-        table = identify(_voice(domain, options), options["prints"], options["inputs"], cost=_cost(options),
+        table = identify(_voice(commands.domain, options), options["prints"], options["inputs"], cost=_cost(options),
                          threshold=options["threshold"])  # fmt: skip
         if options["json"]:
             print(table.to_json(orient="records", indent=2))
@@ -139,11 +142,11 @@ def identify_command(domain: Domain) -> Command:
             o.JSON,
         ),
         "Name the enrolled speaker of every clip, or `unknown`. Files that cannot be read have an `error` instead.\n\n"
-        f"Example: `graftwork-{domain.name} identify runs/voices prints.safetensors new/*.wav`",
+        f"Example: `graftwork-{commands.domain.name} identify runs/voices prints.safetensors new/*.wav`",
     )
 
 
-def trials_command(domain: Domain) -> Command:
+def trials_command(commands: CommandLine) -> Command:
     """Name, command and help of `trials`."""
 
     def trials(**options: Any) -> None:
@@ -151,7 +154,7 @@ def trials_command(domain: Domain) -> Command:
 
         out = None if options["out"] is None else Path(options["out"])
         cost = _cost(options)
-        judged = judge_trials(_voice(domain, options), options["trials"], speaker=options["speaker"],
+        judged = judge_trials(_voice(commands.domain, options), options["trials"], speaker=options["speaker"],
                               cohort=options["cohort"], cost=cost, folder=options["folder"], out=out)  # fmt: skip
         if options["json"]:
             print(json.dumps(judged.to_json(), indent=2))
@@ -185,7 +188,7 @@ def trials_command(domain: Domain) -> Command:
         ),
         "Judge speaker verification: EER, minDCF, minCllr and Cllr with intervals by speaker, as cosines, and with a "
         "cohort also with AS-norm.\n\n"
-        f"Example: `graftwork-{domain.name} trials runs/voices test.csv --cohort others/ --out runs/verified`",
+        f"Example: `graftwork-{commands.domain.name} trials runs/voices test.csv --cohort others/ --out runs/verified`",
     )
 
 

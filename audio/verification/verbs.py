@@ -40,10 +40,10 @@ from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.example import Example
 from graftwork.core.files import whole_file, write_json
+from graftwork.core.inference.inputs import TABLES, find_inputs
 from graftwork.core.metrics.intervals import LEVEL
 from graftwork.core.names import name_key
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.predict import TABLES, find_inputs
 from graftwork.core.runs.run_folder import claim_folder
 from graftwork.core.tasks import SINGLE_LABEL
 
