@@ -37,13 +37,14 @@ if TYPE_CHECKING:
     from graftwork.core.model.plan import Plan, make_plan
     from graftwork.core.model.strategies import Strategy, parse_strategy
     from graftwork.core.recipe import Recipe
+    from graftwork.core.runs.check import Overview, check
     from graftwork.core.runs.compare import compare
     from graftwork.core.runs.cross_validation import CrossValidation, cross_validate
     from graftwork.core.runs.predict import predict, segment
     from graftwork.core.runs.rank import Candidate, rank
     from graftwork.core.runs.stages import stages
     from graftwork.core.runs.train import TrainResult, train
-    from graftwork.core.training.finetuning import Run, finetune
+    from graftwork.core.training.finetuning import Run, finetune, frozen_features
     from graftwork.core.types import Features, InputContract, padding_mask
 
 _HOMES = {
@@ -64,6 +65,9 @@ _HOMES = {
     "cross_validate": "runs.cross_validation",
     "TrainResult": "runs.train",
     "train": "runs.train",
+    "check": "runs.check",
+    "Overview": "runs.check",
+    "frozen_features": "training.finetuning",
     "compare": "runs.compare",
     "Candidate": "runs.rank",
     "rank": "runs.rank",
@@ -119,6 +123,7 @@ __all__ = [
     "File",
     "InputContract",
     "Manifest",
+    "Overview",
     "Plan",
     "Recipe",
     "Run",
@@ -129,6 +134,7 @@ __all__ = [
     "Text",
     "TrainResult",
     "WithMask",
+    "check",
     "compare",
     "compare_predictions",
     "cross_validate",
@@ -136,6 +142,7 @@ __all__ = [
     "evaluate_part",
     "evaluate_predictions",
     "finetune",
+    "frozen_features",
     "load_adapter",
     "make_plan",
     "padding_mask",

@@ -30,10 +30,6 @@ from graftwork.audio.verification.det import draw_det
 from graftwork.audio.verification.scoring import DetectionCost
 from graftwork.audio.verification.verifier import Embedder, cosine_scores, unit
 from graftwork.core.compute.runtime import seed_everything
-from graftwork.core.evaluation.evaluation import EvaluatedPart
-from graftwork.core.inference.predict import evaluate_part
-from graftwork.core.runs.run_folder import write_judged
-from graftwork.core.training.history import write_history
 
 RATE_HZ = 16000
 SIDE = 64
@@ -61,8 +57,7 @@ class Row:
 
     strategy: str
     labels: int
-    run: core.Run
-    judged: EvaluatedPart
+    result: core.TrainResult
 
 
 def main() -> None:
@@ -78,14 +73,15 @@ def main() -> None:
     for domain, rows in {"imaging": demo_imaging(folder / "imaging"), "audio": demo_audio(folder / "audio")}.items():
         for row in rows:
             scratch = next(other for other in rows if (other.strategy, other.labels) == ("scratch", row.labels))
-            gain = core.compare_predictions("single-label", row.judged.manifest.values, row.judged.predictions,
-                                            scratch.judged.predictions)["auroc"]  # fmt: skip
-            learnt = f"{row.run.adapter.record['parameters']['trained']:,}"
-            table.add_row(domain, str(row.labels), row.strategy, learnt, str(row.judged.evaluation.metrics["auroc"]),
+            own, other = row.result.parts[-1], scratch.result.parts[-1]
+            gain = core.compare_predictions("single-label", own.manifest.values, own.predictions,
+                                            other.predictions)["auroc"]  # fmt: skip
+            learnt = f"{row.result.adapter.record['parameters']['trained']:,}"
+            table.add_row(domain, str(row.labels), row.strategy, learnt, str(own.evaluation.metrics["auroc"]),
                           "" if row is scratch else str(gain))  # fmt: skip
         draw_learning_curve(folder / domain / "learning_curve.png", rows)
     Console(width=110).print(table)
-    print(f"{time.monotonic() - started:.0f} s; pictures: {folder}/*/*.png, and each run's: {folder}/*/runs/*")
+    print(f"{time.monotonic() - started:.0f} s; plots: {folder}/*/*.png, and each run's: {folder}/*/runs/*")
 
 
 def demo_imaging(folder: Path) -> list[Row]:
@@ -95,7 +91,7 @@ def demo_imaging(folder: Path) -> list[Row]:
     backbone = imaging.load_backbone("tiny:cnn2d", image_size=SIDE)
     rows = adapt(backbone, scans, core.Recipe(epochs=8, batch_size=16, learning_rate=2e-3), folder / "runs")
     best = next(row for row in rows if row.strategy == "full" and row.labels > FEW)
-    draw_saliency(folder / "saliency.png", best.run.adapter, best.judged.manifest)
+    draw_saliency(folder / "saliency.png", best.result.adapter, best.result.parts[-1].manifest)
     return rows
 
 
@@ -120,19 +116,15 @@ def demo_audio(folder: Path) -> list[Row]:
 
 
 def adapt(backbone: core.Backbone, manifest: core.Manifest, recipe: core.Recipe, runs: Path) -> list[Row]:
-    """Every strategy with few labels and with all, judged on the same test part; adapters are kept in `runs`."""
-    train, _, test = manifest.split(val_fraction=0)
-    examples = core.read_examples(test, backbone.contract)
+    """Every strategy with few labels and with all, evaluated on the same test part; the runs are kept in `runs`."""
+    test = np.flatnonzero(np.array(manifest.parts) == "test")
     rows = []
-    for labels in (FEW, len(train)):
+    for labels in (FEW, len(manifest) - len(test)):
+        few = manifest.subset(np.concatenate([np.arange(labels), test]))
         for strategy in STRATEGIES:
-            run = core.finetune(backbone, train.subset(range(labels)), strategy=strategy, recipe=recipe)
-            judged = evaluate_part("test", test, core.predict_examples(run.adapter, examples))
-            folder = runs / f"{strategy}-{labels}"
-            run.adapter.save(folder, judged.evaluation)
-            write_history(folder, run.history)
-            write_judged(folder, [judged], {})
-            rows.append(Row(strategy, labels, run, judged))
+            result = core.train(backbone, few, strategy=strategy, recipe=recipe, val_fraction=0,
+                                out=runs / f"{strategy}-{labels}")  # fmt: skip
+            rows.append(Row(strategy, labels, result))
     return rows
 
 
@@ -142,7 +134,7 @@ def draw_learning_curve(path: Path, rows: list[Row]) -> None:
     axes = figure.subplots()
     for place, strategy in enumerate(STRATEGIES):
         own = [row for row in rows if row.strategy == strategy]
-        values = [row.judged.evaluation.metrics["auroc"] for row in own]
+        values = [row.result.evaluation.metrics["auroc"] for row in own]
         errors = [[value.value - value.low for value in values], [value.high - value.value for value in values]]
         labels = [row.labels * 1.03**place for row in own]
         axes.errorbar(labels, [value.value for value in values], errors, marker="o", capsize=3, label=strategy)

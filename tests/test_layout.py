@@ -1,6 +1,7 @@
 """The rooms: packages installed whole, one direction of imports, and nothing heavy loaded before it is needed."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
 PACKAGES = ("core", "imaging", "audio")
 ALLOWED = {"core": {"core"}, "imaging": {"core", "imaging"}, "audio": {"core", "audio"}}
 
@@ -172,3 +174,24 @@ def test_values_that_hold_arrays_are_compared_by_identity():
             if holds and "frozen=True" in decorator and "eq=False" not in decorator:
                 wrong.append(f"{path.relative_to(ROOT)}: {node.name}")
     assert not wrong
+
+
+def imports_of(file):
+    """The import statements of a script, or of a notebook's cells."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        text = "\n".join("".join(line for line in cell["source"] if not line.startswith("%")) for cell in cells)
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+SHOWN = [file for pattern in ("*.py", "*.ipynb", "pretraining/*.py") for file in sorted(EXAMPLES.glob(pattern))]
+
+
+@pytest.mark.parametrize("file", SHOWN, ids=lambda file: file.name)
+def test_examples_show_public_names_only(file):
+    for node in imports_of(file):
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("graftwork") for alias in node.names), ast.unparse(node)
+        elif node.module.startswith("graftwork"):
+            assert node.module in ("graftwork", *(f"graftwork.{package}" for package in PACKAGES)), ast.unparse(node)

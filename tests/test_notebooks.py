@@ -20,7 +20,7 @@ def test_the_notebook_runs_and_shows_numbers_and_pictures(name: str, tmp_path: P
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     printed = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert printed.count("auroc") >= 4
+    assert printed.count("auroc") >= 3
     assert len(pictures) == NOTEBOOKS[name]
     assert list(tmp_path.glob("runs/*/adapter.safetensors"))
 

@@ -118,7 +118,7 @@ def _check(commands: CommandLine) -> tuple[str, Verb, str]:
 
         from graftwork.core.data.mask_classes import check_one_way, held_values
         from graftwork.core.data.tables import read_manifest, split_order
-        from graftwork.core.runs.check import overview
+        from graftwork.core.runs.check import check
 
         settings = {name: options[name] for name in commands.mask_settings}
         manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
@@ -129,7 +129,7 @@ def _check(commands: CommandLine) -> tuple[str, Verb, str]:
         held = held_values(domain, manifest, manifest.examples, settings) if manifest.task.in_files else None
         if held is not None:
             check_one_way(manifest, held)
-        found = overview(manifest, held)
+        found = check(manifest, held)
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:

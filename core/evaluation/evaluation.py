@@ -16,9 +16,11 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.metrics.intervals import LEVEL, Interval, intervals
 from graftwork.core.metrics.scales import DIFFERENCE
 from graftwork.core.tasks import Task, find_task
+from graftwork.core.tasks.task import Drawn
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 
@@ -140,6 +142,12 @@ class EvaluatedPart:
     predictions: NDArray[np.float64]
     evaluation: Evaluation
     folds: NDArray[np.int64] | None = None
+
+    def plot(self) -> Figure:
+        """What the task draws of predictions: ROC, reliability and confusion of labels, a scatter of numbers, a box a
+        class of masks."""
+        return self.manifest.task.draw(Drawn(np.asarray(self.manifest.values), self.predictions, self.manifest.classes,
+                                             self.manifest.target, self.evaluation.confusion))  # fmt: skip
 
 
 LEFT_OUT = "have rows of one value only: they are left out of the mean over labels"

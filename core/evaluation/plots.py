@@ -1,4 +1,4 @@
-"""Plots of results, as PNG files."""
+"""Several strategies in one plot, as a PNG file; what one evaluation looks like is its task's."""
 
 from __future__ import annotations
 
@@ -6,18 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graftwork.core.files import whole_file
-from graftwork.core.tasks.task import Drawn, Task
 
 if TYPE_CHECKING:
     from graftwork.core.evaluation.comparison import Comparison
-
-
-def draw_evaluation(folder: Path, task: Task, drawn: Drawn) -> None:
-    """Writes `evaluation.png`: what the task draws of its predictions."""
-    figure = task.draw(drawn)
-    with whole_file(folder / "evaluation.png") as beside:
-        # Without metadata the same numbers are the same bytes.
-        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
 
 
 def draw_comparison(path: Path, comparison: Comparison) -> None:

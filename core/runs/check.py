@@ -78,7 +78,7 @@ class Overview:
         return "\n".join(lines)
 
 
-def overview(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> Overview:
+def check(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> Overview:
     """Counts everything; reads every file once. held: for masks, the values that
     every row's holds."""
     digests = manifest.contents()

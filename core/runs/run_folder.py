@@ -8,13 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from graftwork.core.errors import OutputError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.files import OURS, locked, remove_leftovers, whole_file, write_json
 from graftwork.core.recipe import EXECUTION_FIELDS
-from graftwork.core.tasks.task import Drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,15 +74,13 @@ def mark(folder: Path, record: dict[str, Any], state: str) -> None:
 
 def write_evaluated(folder: Path, parts: Sequence[EvaluatedPart], extra: dict[str, Any]) -> None:
     """Writes `metrics.json`, `predictions.csv` and the plots of the last part given (the test's)."""
-    from graftwork.core.evaluation.plots import draw_evaluation
-
     write_json(folder / "metrics.json", {part.part: part.evaluation.to_json() for part in parts} | extra)
     write_predictions(folder / "predictions.csv", parts)
     if parts:
-        last = parts[-1]
-        manifest = last.manifest
-        draw_evaluation(folder, manifest.task, Drawn(np.asarray(manifest.values), last.predictions, manifest.classes,
-                                                     manifest.target, last.evaluation.confusion))  # fmt: skip
+        figure = parts[-1].plot()
+        with whole_file(folder / "evaluation.png") as beside:
+            # Without metadata the same numbers are the same bytes.
+            figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
 
 
 def write_predictions(path: Path, parts: Sequence[EvaluatedPart]) -> None:

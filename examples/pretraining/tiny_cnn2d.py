@@ -17,14 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from procedural_images import CLASSES, draw, total
+from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graftwork.core.progress import progress
-from graftwork.imaging.backbones.packaged import MEAN, STD, build_cnn2d
+from graftwork import imaging
 
 HELD_OUT = 2000
+MEAN, STD = (0.4, 0.4, 0.4), (0.28, 0.28, 0.28)
+"""Of pictures of 0 to 1: what the contract of `tiny:cnn2d` takes away and divides by."""
 
 
 def draw_many(numbers: range) -> tuple[Tensor, Tensor]:
@@ -36,11 +38,8 @@ def draw_many(numbers: range) -> tuple[Tensor, Tensor]:
 def draw_all(workers: int) -> tuple[Tensor, Tensor]:
     """Every picture (pictures, SIDE, SIDE) as bytes, and its class."""
     parts = [range(first, min(first + 500, total())) for first in range(0, total(), 500)]
-    found = []
-    with progress("drawing", len(parts)) as advance, ProcessPoolExecutor(workers) as pool:
-        for part in pool.map(draw_many, parts):
-            found.append(part)
-            advance(1, "")
+    with ProcessPoolExecutor(workers) as pool:
+        found = list(track(pool.map(draw_many, parts), "drawing", len(parts)))
     return torch.cat([pictures for pictures, _ in found]), torch.cat([kinds for _, kinds in found])
 
 
@@ -96,7 +95,7 @@ def main() -> None:
     pictures, kinds = draw_all(arguments.workers)
     order = torch.randperm(len(kinds))
     val, train = order[:HELD_OUT], order[HELD_OUT:]
-    network = build_cnn2d(3)
+    network = imaging.load_backbone("tiny:cnn2d", weights="random").network
     model = nn.Sequential(network, nn.Dropout(0.1), nn.Linear(network.num_features, CLASSES))  # type: ignore[arg-type]
     model.to(device, memory_format=torch.channels_last).train()
     steps = len(train) // arguments.batch_size
@@ -109,17 +108,15 @@ def main() -> None:
         side = 64 if epoch < arguments.epochs // 2 else 96
         summed = 0.0
         batches = train[torch.randperm(len(train))].split(arguments.batch_size)[:steps]
-        with progress(f"epoch {epoch + 1} of {arguments.epochs}", steps) as advance:
-            for chosen in batches:
-                inputs = standard(changed(pictures[chosen].to(device), side))
-                scores = model(inputs.contiguous(memory_format=torch.channels_last))
-                loss = F.cross_entropy(scores, kinds[chosen].to(device), label_smoothing=0.1)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                summed += float(loss.detach())
-                advance(1, "")
+        for chosen in track(batches, f"epoch {epoch + 1} of {arguments.epochs}"):
+            inputs = standard(changed(pictures[chosen].to(device), side))
+            scores = model(inputs.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(scores, kinds[chosen].to(device), label_smoothing=0.1)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            summed += float(loss.detach())
         row = {"epoch": epoch + 1, "side": side, "train_loss": round(summed / steps, 4),
                "held_out_accuracy": round(accuracy(model, pictures[val], kinds[val], device), 4),
                "seconds": round(time.monotonic() - began)}  # fmt: skip

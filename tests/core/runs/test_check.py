@@ -3,7 +3,7 @@
 import pytest
 
 from graftwork.core.data.tables import read_manifest
-from graftwork.core.runs.check import overview
+from graftwork.core.runs.check import check
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def look(tmp_path):
             (tmp_path / f"{number}.npy").write_bytes(bytes([number]))
             lines.append(f"{number}.npy,{label},{group}")
         (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
-        return overview(read_manifest(tmp_path / "table.csv"))
+        return check(read_manifest(tmp_path / "table.csv"))
 
     return look
 
@@ -61,7 +61,7 @@ def test_files_of_the_same_content_with_different_targets_are_named(tmp_path):
         (tmp_path / f"{name}.npy").write_bytes(bytes([content]))
         lines.append(f"{name}.npy,{label}")
     (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
-    found = overview(read_manifest(tmp_path / "table.csv"))
+    found = check(read_manifest(tmp_path / "table.csv"))
     pair = {f"{tmp_path}/a.npy": "x", f"{tmp_path}/b.npy": "y"}
     assert found.same_content == 2
     assert (found.conflicts, found.conflicting) == (1, (pair,))

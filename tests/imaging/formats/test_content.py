@@ -9,7 +9,7 @@ from PIL import Image
 
 from graftwork.core.data.content import content_digests
 from graftwork.core.example import as_examples
-from graftwork.core.runs.check import overview
+from graftwork.core.runs.check import check
 from graftwork.core.runs.learnt_rows import find_overlap, write_learnt_rows
 from graftwork.imaging import read_manifest
 from graftwork.imaging.formats.content import decoded_digests
@@ -87,7 +87,7 @@ def table(twice, tmp_path, rng):
 def test_splits_keep_the_same_scans_together_and_the_audit_finds_them(table):
     manifest = read_manifest(table)
     assert manifest.shared_content() == [(0, 1), (2, 3)]
-    found = overview(manifest)
+    found = check(manifest)
     assert (found.same_content, found.conflicts, found.leaks) == (2, 1, 2)
     units = read_manifest(table, split=None).units()
     assert (units[0], units[2]) == (units[1], units[3])

@@ -1,0 +1,34 @@
+"""The shared verbs: what the command line can do, Python can do by the same defaults."""
+
+import inspect
+
+import pytest
+
+from graftwork import core
+from graftwork.core.cli.commands import build_app
+from graftwork.core.recipe import Recipe
+
+OF_THE_COMMAND_LINE = {
+    "manifest", "backbone", "weights", "target", "group", "task", "order", "vocabulary", "json", "inputs", "run", "out",
+    *Recipe.__dataclass_fields__,
+}  # fmt: skip
+"""Options that become a manifest, a backbone or a recipe, say where files are, or what is printed."""
+
+
+@pytest.mark.parametrize("verb", ["train", "compare", "rank", "stages", "predict"])
+def test_the_options_of_a_verb_are_arguments_of_its_function_with_the_same_defaults(commands, verb):
+    command = next(one for one in build_app(commands).registered_commands if one.name == verb)
+    options = inspect.signature(command.callback).parameters
+    arguments = inspect.signature(getattr(core, verb)).parameters
+    shared = options.keys() - OF_THE_COMMAND_LINE
+    assert shared <= arguments.keys()
+    for name in shared:
+        default = options[name].default
+        if name == "strategies":
+            default = tuple(default.split(","))
+        assert arguments[name].default == default, name
+
+
+def test_every_verb_has_a_function(commands):
+    verbs = {one.name for one in build_app(commands).registered_commands} - {"backbones"}
+    assert verbs <= set(core.__all__)
