@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from inspect import Parameter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Runs the command line and exits."""
+    # They quote what a header says where it breaks the standard, which may be about the patient.
+    warnings.filterwarnings("ignore", module="pydicom")
     run_app(COMMANDS)
 
 

@@ -348,7 +348,7 @@ def volumes(size: Size, device: str) -> Iterator[Figure]:
     runtime = start_runtime(recipe)
     runtime.place(run.adapter.graft).train(False)
     scan, segmenter = imaging.read_scan(str(folder / "whole.nii")), run.adapter.backbone.segmenter
-    network_of = patch_network(run.adapter, runtime, 16)
+    network_of = patch_network(run.adapter.graft, runtime, 16)
     segmenter.predict(scan, network_of, runtime.device)
     seconds = timed(lambda: segmenter.predict(scan, network_of, runtime.device), device)
     yield Figure("volumes", f"mask of a volume of {size.volume}^3", seconds, "s", timed(inferred, device) / seconds)

@@ -37,7 +37,7 @@ def test_the_last_stage_has_the_score_of_a_trained_probe_and_so_has_the_ranking(
     header, first, lost = done.out.splitlines()[:3]
     assert header.split() == ["backbone", "auroc", "balanced_accuracy", "logme", "width", "rows", "seconds"]
     assert first.startswith(named)
-    assert lost.startswith("nowhere:nothing: not judged: ")
+    assert lost.startswith("nowhere:nothing: not evaluated: ")
     plain = json.loads((bench.folder / "ranks" / "ranking.json").read_text())
     (ranked,) = plain["ranked"]
     assert (ranked["backbone"], ranked["weights"]) == (id, weights)
@@ -53,4 +53,4 @@ def test_the_last_stage_has_the_score_of_a_trained_probe_and_so_has_the_ranking(
 def test_a_ranking_without_any_backbone_that_works_is_an_error(bench):
     failed = bench.run("rank", "table.csv", "--backbone", "nowhere:nothing", "--json")
     assert (failed.code, failed.out) == (2, "")
-    assert "none of 1 backbones could be judged" in failed.err
+    assert "none of 1 backbones could be evaluated" in failed.err

@@ -180,7 +180,7 @@ def test_true_masks_in_the_folder_of_predictions_are_not_lost(run, tmp_path):
     assert run("train", "labels.csv", "--backbone", "i3d:tiny:cnn2d", "--image-size", 16, "--out", "labels")[0] == 0
     code, _, err = run("predict", "labels", "run", "1.nii.gz")
     assert code == 2
-    assert "masks are predicted by one run at a time" in err
+    assert "masks are written into files, by one run at a time" in err
 
 
 def test_strategies_are_compared_on_the_same_cases_in_folds(run, tmp_path):
@@ -219,7 +219,7 @@ def test_masks_of_one_value_and_other_tasks_are_refused(run, tmp_path):
     assert "have the value 0 only" in err
     code, _, err = run("stages", "table.csv", "--target", "mask", *NETWORK[:4])
     assert code == 2
-    assert "is a mask, and a probe judges vectors" in err
+    assert "is a mask, and a probe takes vectors" in err
     code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--head", "mlp", "--out", "run")
     assert code == 2
     assert "masks have a decoder of their own" in err
