@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.evaluation.evaluation import compare_predictions, evaluate_predictions, worse_than_chance
+from graftwork.core.evaluation.evaluation import (
+    compare_predictions,
+    evaluate_predictions,
+    measured,
+    worse_than_chance,
+)
 from graftwork.core.evaluation.selection import corrected_choice
 from graftwork.core.metrics.intervals import LEVEL, Interval
 from graftwork.core.tasks import find_task
@@ -140,16 +145,17 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float 
     """The comparison of parts that were judged on the same rows. Raises RuntimeError if they were not."""
     about = parts[0].judged
     for part in parts[1:]:
-        for name in ("part", "task", "classes", "paths", "rows", "values", "groups"):
-            if part.judged[name] != about[name]:
+        for name in ("part", "task", "classes", "paths", "rows", "values", "groups", "folds"):
+            if part.judged.get(name) != about.get(name):
                 raise RuntimeError(f"{part.strategy} and {parts[0].strategy} were judged on other {name}")
     task, groups = find_task(about["task"]), about["groups"]
-    truth = np.asarray(about["values"])
+    truth, folds = np.asarray(about["values"]), about.get("folds")
+    folds = None if folds is None else np.asarray(folds)
     predictions: dict[str, NDArray[np.float64]] = {
         part.strategy: np.asarray(part.judged["predictions"], dtype=np.float64) for part in parts
     }
     metrics = {
-        name: evaluate_predictions(task, about["classes"], truth, own, groups).metrics
+        name: evaluate_predictions(task, about["classes"], truth, own, groups, folds).metrics
         for name, own in predictions.items()
     }
     metric = task.metric
@@ -157,13 +163,15 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float 
     differences: dict[str, dict[str, Interval]] = {name: {} for name in predictions}
     if best is not None:
         differences = {
-            name: compare_predictions(task, truth, own, predictions[best], groups, classes=about["classes"])
+            name: compare_predictions(
+                task, truth, own, predictions[best], groups, classes=about["classes"], folds=folds
+            )  # fmt: skip
             for name, own in predictions.items()
         }
     seconds = {part.strategy: part.seconds for part in parts}
     cheapest = None
-    measured = [task.measures(truth, own, about["classes"]) for own in predictions.values()]
-    corrected = corrected_choice(measured, metric, len(truth), groups)
+    models = [measured(task, about["classes"], truth, own, folds, strict=False) for own in predictions.values()]
+    corrected = corrected_choice(models, metric, len(truth), groups)
     if best is not None:
         cheapest = find_cheapest({name: own[metric] for name, own in differences.items()}, seconds, margin)
     results = tuple(

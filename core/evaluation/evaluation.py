@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.metrics.intervals import LEVEL, Interval, intervals
+from graftwork.core.metrics.folds import averaged_names, cross_validated, fold_values, of_each_fold
+from graftwork.core.metrics.intervals import LEVEL, Averaged, Interval, Metrics, intervals
 from graftwork.core.metrics.scales import DIFFERENCE
 from graftwork.core.tasks import Task, find_task
 from graftwork.core.tasks.task import Drawn
@@ -43,7 +44,9 @@ class Evaluation:
     """Metrics of one set of predictions.
 
     metrics: name to value and interval. confusion: (classes, classes) counts, truth down, prediction
-    across; None unless every row has one class. groups: how many were resampled, None without groups.
+    across; None unless every row has one class. groups: how many were resampled, None without groups. Of
+    cross-validation, metrics that rank rows are means over folds; pooled: what one ranking of the predictions of all
+    folds gives instead, which mixes the scales of several models; folds: all metrics of each.
     """
 
     task: Task
@@ -52,6 +55,8 @@ class Evaluation:
     groups: int | None
     metrics: dict[str, Interval]
     confusion: NDArray[np.int64] | None
+    folds: tuple[dict[str, float], ...] = ()
+    pooled: dict[str, Interval] = field(default_factory=dict)
 
     @property
     def _units(self) -> int:
@@ -60,11 +65,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an undefined metric is None."""
-        numbers: dict[str, Any] = {
-            name: {part: _plain(getattr(interval, part)) for part in ("value", "low", "high")}
-            | {"method": interval.method}
-            for name, interval in self.metrics.items()
-        }
+        numbers = _plain_intervals(self.metrics)
         resampled = "rows" if self.groups is None else "groups"
         about: dict[str, Any] = {
             "rows": self.rows,
@@ -72,6 +73,9 @@ class Evaluation:
             "interval": None if self._units < 2 else f"{LEVEL:.0%}, by the jackknife over {resampled}",
             "caution": self.caution,
         }
+        if self.folds:
+            about["folds"] = [{name: _plain(value) for name, value in fold.items()} for fold in self.folds]
+            about["pooled"] = _plain_intervals(self.pooled)
         if self.confusion is not None:
             about |= {"classes": list(self.classes), "confusion": self.confusion.tolist()}
         return numbers | {"about": about}
@@ -90,7 +94,20 @@ class Evaluation:
             if len(self.classes) > 2:  # of two, scores are then undefined and say so themselves
                 found.append(_named(self.classes, truth == 0, NO_ROW))
             found.append(_named(self.classes, (truth > 0) & (predicted == 0), NEVER_PREDICTED))
+        found.append(self._lost_folds)
         return tuple(one for one in found if one is not None)
+
+    @property
+    def _lost_folds(self) -> str | None:
+        """What is said of the metric that decides where folds do not define it."""
+        metric, count = self.task.metric, len(self.folds)
+        lost = sum(math.isnan(fold[metric]) for fold in self.folds)
+        if lost and metric in self.pooled:
+            return f"{metric} is the mean of {count - lost} of {count} folds: the others lack a class"
+        if lost and lost == count and not math.isnan(self.metrics[metric].value):
+            return (f"{metric} is of one ranking of all rows, though each fold has a model of its own: no fold has rows "
+                    "of two classes")  # fmt: skip
+        return None
 
     @property
     def caution(self) -> str | None:
@@ -114,6 +131,9 @@ class Evaluation:
     def __str__(self) -> str:
         width = max(map(len, self.metrics))
         lines = [self._about, *(f"{name:<{width}}  {interval}" for name, interval in self.metrics.items())]
+        if self.task.metric in self.pooled:
+            lines.append(f"{self.task.metric} is the mean over folds; one ranking of all: "
+                         f"{self.pooled[self.task.metric]}")  # fmt: skip
         return "\n".join(lines if self.caution is None else [*lines, self.caution])
 
     @property
@@ -122,6 +142,8 @@ class Evaluation:
         resampled = counted(self.rows, "row")
         if self.groups is not None:
             resampled += f" in {counted(self.groups, 'group')}"
+        if self.folds:
+            resampled = f"{len(self.folds)}-fold cross-validation, out-of-fold: {resampled}"
         if self._units < 2:
             return f"{resampled}, too few for intervals"
         few = ", so few that intervals are rough" if self._units < FEW else ""
@@ -132,8 +154,9 @@ class Evaluation:
 class EvaluatedPart:
     """Rows with what was predicted for them.
 
-    part: "test", "val" or, where a run is judged on it again, "train". predictions: (rows, classes) probabilities,
-    (rows, labels), or (rows,) numbers; of masks what they are worth, (rows, classes without the background, measures).
+    part: "test", "val", "out-of-fold" or, where a run is evaluated on it again, "train". predictions: (rows, classes)
+    probabilities, (rows, labels), or (rows,) numbers; of masks their measures, (rows, classes without the background,
+    measures).
     folds: the fold of every row, None without cross-validation.
     """
 
@@ -193,20 +216,43 @@ def evaluate_predictions(
     truth: NDArray[np.generic],
     predictions: Floats,
     groups: Sequence[Hashable] | None = None,
+    folds: NDArray[np.int64] | None = None,
 ) -> Evaluation:
     """The evaluation of predictions against the truth.
 
     truth: (rows,) class indices, (rows, labels) 0/1, or (rows,) numbers. predictions: (rows, classes)
     probabilities, as for grades, (rows, labels) probabilities, or (rows,) numbers; for text both are (rows, longest)
     numbers of characters, zeros behind; for masks (rows, classes without the background, measures), what each is worth,
-    the first of `masks.MEASURES`; the truth is not looked at.
+    the first of `masks.MEASURES`; the truth is not looked at. folds (rows,): of cross-validation, where metrics that
+    rank rows are means over folds.
     """
     task = find_task(task)
     expected = np.asarray(predictions, dtype=np.float64)
-    measure = task.measures(truth, expected, classes)
-    found = intervals(measure, len(expected), groups, classes_of=partial(task.metric_classes, truth, expected, classes))
+    classes_of = partial(task.metric_classes, truth, expected, classes)
+    pooled = intervals(task.measures(truth, expected, classes), len(expected), groups, classes_of=classes_of)
     matrix = task.confusion(truth, expected, classes)
-    return Evaluation(task, tuple(classes), len(expected), None if groups is None else len(set(groups)), found, matrix)
+    count = None if groups is None else len(set(groups))
+    if folds is None:
+        return Evaluation(task, tuple(classes), len(expected), count, pooled, matrix)
+    parts = of_each_fold(folds, lambda rows: task.measures(truth[rows], expected[rows], classes))
+    measure = cross_validated(task.measures(truth, expected, classes), parts)
+    values = fold_values(parts)
+    averaged = Averaged(folds, averaged_names(values))
+    found = intervals(measure, len(expected), groups, classes_of=classes_of, averaged=averaged)
+    ranked = {name: interval for name, interval in pooled.items() if name in averaged.names}
+    return Evaluation(task, tuple(classes), len(expected), count, found, matrix, tuple(values), ranked)
+
+
+def measured(
+    task: Task, classes: Sequence[str], truth: NDArray[np.generic], predictions: Floats,
+    folds: NDArray[np.int64] | None = None, *, strict: bool = True,
+) -> Metrics:  # fmt: skip
+    """The metrics of predictions; with folds (rows,) as `cross_validated` has them, and `strict` of it."""
+    pooled = task.measures(truth, predictions, classes)
+    if folds is None:
+        return pooled
+    parts = of_each_fold(folds, lambda rows: task.measures(truth[rows], predictions[rows], classes))
+    return cross_validated(pooled, parts, strict=strict)
 
 
 def compare_predictions(
@@ -217,14 +263,15 @@ def compare_predictions(
     groups: Sequence[Hashable] | None = None,
     *,
     classes: Sequence[str] = (),
+    folds: NDArray[np.int64] | None = None,
 ) -> dict[str, Interval]:
     """By how much every metric of `predictions` exceeds that of `reference` on the same rows.
 
-    Both are measured without the same rows, or groups, in turn, so what the rows do to both cancels.
+    Both are measured without the same rows, or groups, in turn, so what the rows do to both cancels. folds (rows,): of
+    cross-validation.
     """
-    measures = find_task(task).measures
-    first = measures(truth, np.asarray(predictions, dtype=np.float64), classes)
-    second = measures(truth, np.asarray(reference, dtype=np.float64), classes)
+    task, both = find_task(task), [np.asarray(one, dtype=np.float64) for one in (predictions, reference)]
+    first, second = (measured(task, classes, truth, own, folds) for own in both)
 
     def measure(weights: Floats) -> dict[str, Floats]:
         baseline = second(weights)
@@ -239,6 +286,11 @@ def point_metrics(
     """The same metrics without intervals; text needs its classes. NaN where the rows do not define one."""
     measured = find_task(task).measures(truth, np.asarray(predictions, dtype=np.float64), classes)
     return {name: float(value[0]) for name, value in measured(np.ones((1, len(predictions)))).items()}
+
+
+def _plain_intervals(found: dict[str, Interval]) -> dict[str, Any]:
+    return {name: {part: _plain(getattr(one, part)) for part in ("value", "low", "high")} | {"method": one.method}
+            for name, one in found.items()}  # fmt: skip
 
 
 def _plain(number: float) -> float | None:

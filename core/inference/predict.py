@@ -50,5 +50,6 @@ def evaluate_part(
     count as one."""
     if has_windows(manifest):
         manifest, predictions, folds = join_windows(manifest, predictions, folds)
-    evaluation = evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups)
+    evaluation = evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups,
+                                      folds)  # fmt: skip
     return EvaluatedPart(part, manifest, predictions, evaluation, folds)

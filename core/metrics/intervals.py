@@ -32,6 +32,9 @@ MOST_UNITS = 500
 ROUNDING = 1e-24
 """A variance of so little of a metric's square is what adding up in another order leaves of none."""
 
+LEAST_IN_A_FOLD = 2
+"""Rows or groups of a class in a fold: what rests on a single one has no measurable spread there."""
+
 _CHUNK_CELLS = 2_000_000
 """Weightings are worked off in chunks of about this many weights, so that memory stays near 100 MB."""
 
@@ -65,6 +68,14 @@ class LeftOut:
     block: NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """Metrics of cross-validation that are means over folds, by name. folds (rows,): the fold of every row."""
+
+    folds: NDArray[np.int64]
+    names: frozenset[str]
+
+
 def leave_out(metrics: Metrics, rows: int, groups: Sequence[Hashable] | None = None) -> LeftOut:
     """Every metric of all rows, and without each row, or each group, in turn."""
     if groups is None:
@@ -93,18 +104,24 @@ def intervals(
     *,
     classes_of: ClassesOf = lambda name: (),
     scale: Scale | None = None,
+    averaged: Averaged | None = None,
 ) -> dict[str, Interval]:
     """Every metric's value with its 95 % interval.
 
-    scale: of all metrics, as of differences; by default each has its own. An interval is missing, with the reason as
-    its method, where there are not two rows or groups, where a class has too few of them, and where nothing varies.
+    scale: of all metrics, as of differences; by default each has its own. averaged: which metrics are means over
+    folds. An interval is missing, with the reason as its method, where there are not two rows or groups, where a class
+    has too few of them, in all or in a fold, and where nothing varies.
     """
     left = leave_out(metrics, rows, groups)
     what = "rows" if groups is None else "groups"
-    return {name: _interval(left, name, classes_of(name), scale or find_scale(name), what) for name in left.values}
+    return {name: _interval(left, name, classes_of(name), scale or find_scale(name), what, averaged)
+            for name in left.values}  # fmt: skip
 
 
-def _interval(left: LeftOut, name: str, classes: Sequence[NDArray[Any]], scale: Scale, what: str) -> Interval:
+def _interval(
+    left: LeftOut, name: str, classes: Sequence[NDArray[Any]], scale: Scale, what: str,
+    averaged: Averaged | None,
+) -> Interval:  # fmt: skip
     value, without, units = left.values[name], left.without[name], int(left.unit.max(initial=-1)) + 1
 
     def none(reason: str) -> Interval:
@@ -117,6 +134,11 @@ def _interval(left: LeftOut, name: str, classes: Sequence[NDArray[Any]], scale: 
     fewest = fewest_of_a_class(left.unit, *classes) if len(classes) else units
     if fewest < scale.least:
         return none(f"fewer than {scale.least} {what} of a class")
+    mean = averaged is not None and name in averaged.names
+    if averaged is not None and mean and len(classes) and (
+        _fewest_in_a_fold(left.unit, averaged.folds, classes[0]) < LEAST_IN_A_FOLD
+    ):  # fmt: skip
+        return none(f"fewer than {LEAST_IN_A_FOLD} {what} of a class in a fold")
     if np.isnan(without).any():
         return none(f"one of the {what} alone carries a class")
     kinds = kinds_of_blocks(left.block, classes[0]) if len(classes) else None
@@ -128,7 +150,7 @@ def _interval(left: LeftOut, name: str, classes: Sequence[NDArray[Any]], scale: 
     low, high = scale.ends(value, variance, freedom, units if scale.of_all else fewest)
     if math.isnan(low):
         return none("at the end of its range")
-    return Interval(value, low, high, f"jackknife over {what}, {scale.said}")
+    return Interval(value, low, high, f"{'mean over folds, ' * mean}jackknife over {what}, {scale.said}")
 
 
 def kinds_of_blocks(block: NDArray[np.int64], truth: NDArray[Any]) -> NDArray[np.int64]:
@@ -141,6 +163,16 @@ def fewest_of_a_class(unit: NDArray[np.int64], truth: NDArray[Any], *others: NDA
     """Units of the rarest class that occurs in the truth (rows,), there or in `others`, as among the predictions."""
     present = np.unique(truth)
     return min(int(_has(unit, codes, present).sum(0).min()) for codes in (truth, *others))
+
+
+def _fewest_in_a_fold(unit: NDArray[np.int64], folds: NDArray[np.int64], truth: NDArray[Any]) -> int:
+    """Units of the rarest class that a fold has, over the folds that have several classes."""
+    found = []
+    for fold in np.unique(folds):
+        own = folds == fold
+        if len(np.unique(truth[own])) > 1:
+            found.append(fewest_of_a_class(unit[own], truth[own]))
+    return min(found, default=0)
 
 
 def _has(unit: NDArray[np.int64], codes: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.bool_]:

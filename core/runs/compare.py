@@ -179,6 +179,7 @@ def _part_to_json(evaluated: EvaluatedPart) -> dict[str, Any]:
         "paths": list(manifest.paths),
         "rows": list(manifest.rows),
         "values": np.asarray(manifest.values).tolist(),
+        "folds": None if evaluated.folds is None else evaluated.folds.tolist(),
         "groups": None if manifest.groups is None else list(manifest.groups),
         "predictions": plain_numbers(evaluated.predictions),
     }

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OUT_OF_FOLD = "out-of-fold"
+"""What the rows are called that a model predicted which did not see their fold."""
+
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
@@ -117,12 +120,12 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: int, val_fract
     warn_of_absent_classes([manifest.subset(folded != fold) for fold in range(folds)])
     ready = after_frozen_stages(setup, examples)
     number, predictions, best = _predict_folds(setup.below("folds"), plan, ready, folds, val_fraction)
-    part = evaluate_part("test", manifest, predictions, number)
+    part = evaluate_part(OUT_OF_FOLD, manifest, predictions, number)
     leakage = None
     if evaluated_with_groups_mixed(setup, plan, manifest):
         log.info("the same folds with groups on both sides")
         other, found, _ = _predict_folds(setup.below(MIXED), plan, without_groups(ready), folds, val_fraction)
-        leakage = find_leakage(part, evaluate_part("test", manifest, found, other))
+        leakage = find_leakage(part, evaluate_part(OUT_OF_FOLD, manifest, found, other))
     return CrossValidation(part, tuple(best), leakage, examples.left_out, ready)
 
 

@@ -78,4 +78,4 @@ def cross_validated_probe(
         with torch.no_grad():
             outputs[outside] = head(torch.from_numpy(vectors[outside]))
     predictions = manifest.task.predictions(outputs)
-    return evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups)
+    return evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups, folds)

@@ -22,12 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.metrics import scores
-from graftwork.core.metrics.intervals import Interval, Metrics, intervals
+from graftwork.core.metrics.folds import averaged_names, cross_validated, fold_values, of_each_fold
+from graftwork.core.metrics.intervals import Averaged, Interval, Metrics, intervals
 from graftwork.core.metrics.scales import DIFFERENCE, Scale
 from graftwork.core.tasks import find_task
 
 Floats = NDArray[np.float64]
 LARGE = 60_000
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,11 @@ class Draw:
     classes_of: Callable[[str], Any] = lambda name: ()
     scale: Scale | None = None
     usable: bool = True
+    averaged: Averaged | None = None
 
     def intervals(self) -> dict[str, Interval]:
-        return intervals(self.metrics, self.rows, self.groups, classes_of=self.classes_of, scale=self.scale)
+        return intervals(self.metrics, self.rows, self.groups, classes_of=self.classes_of, scale=self.scale,
+                         averaged=self.averaged)  # fmt: skip
 
 
 Simulation = Callable[[np.random.Generator, int, int | None], Draw]
@@ -75,6 +79,25 @@ def labels(rng: np.random.Generator, rows: int, groups: int | None, *, auroc: fl
     predictions = np.stack([1 - chance, chance], axis=1)
     return Draw(task.measures(truth, predictions, ("a", "b")), rows, members,
                 partial(task.metric_classes, truth, predictions, ("a", "b")), usable=usable)  # fmt: skip
+
+
+def folded(rng: np.random.Generator, rows: int, groups: int | None, *, auroc: float, positive: float) -> Draw:
+    """The same by a model for each of five folds, whose scores are shifted against each other."""
+    from scipy.stats import norm
+
+    error, members = noise(rng, rows, groups)
+    truth = (rng.random(rows) < positive).astype(np.int64)
+    # Groups stay together; rows without groups are dealt out class by class, as folds are.
+    order = np.argsort(np.argsort(truth, kind="stable"), kind="stable")
+    folds = (order if members is None else np.asarray(members)) % FOLDS
+    apart = np.sqrt(2) * norm.ppf(auroc)
+    odds = np.log(positive / (1 - positive)) + apart * (error + apart * truth) - apart**2 / 2
+    chance = 1 / (1 + np.exp(-(odds + 0.6 * (folds - 2))))
+    task, predictions = find_task("single-label"), np.stack([1 - chance, chance], axis=1)
+    parts = of_each_fold(folds, lambda own: task.measures(truth[own], predictions[own], ("a", "b")))
+    return Draw(cross_validated(task.measures(truth, predictions, ("a", "b")), parts), rows, members,
+                partial(task.metric_classes, truth, predictions, ("a", "b")), usable=_enough(truth, positive),
+                averaged=Averaged(folds, averaged_names(fold_values(parts))))  # fmt: skip
 
 
 def _enough(truth: NDArray[np.int64], positive: float) -> bool:
@@ -159,6 +182,10 @@ KINDS: dict[str, dict[str, Simulation]] = {
         "AUROC 0.8, 5 % positive": partial(labels, auroc=0.8, positive=0.05),
         "AUROC 0.85, groups of one class": partial(labels, auroc=0.85, positive=0.4, of_group=True),
         "AUROC 0.85, twice too sure": partial(labels, auroc=0.85, positive=0.5, sharp=2.0),
+    },
+    "folds": {
+        "AUROC 0.85, half positive": partial(folded, auroc=0.85, positive=0.5),
+        "AUROC 0.9, 10 % positive": partial(folded, auroc=0.9, positive=0.1),
     },
     "grades": {"kappa 0.7": partial(grades, error=0.8), "kappa 0.9": partial(grades, error=0.3)},
     "numbers": {"normal errors": numbers, "heavy tails": partial(numbers, tails=1.6)},

@@ -57,7 +57,7 @@ def test_recordings_that_cannot_be_used_are_left_out_and_listed_on_request(bench
     assert done.code == 0
     assert done.err.count("left out: row") == 6
     numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())
-    assert numbers["test"]["about"]["rows"] == 24
+    assert numbers["out-of-fold"]["about"]["rows"] == 24
     assert [one["row"] for one in numbers["left_out"]] == [26, 27, 28, 29, 30, 31]
     rows = json.loads(bench.run("predict", "run", "00.wav", "silent.wav", "--skip-unreadable", "--json").out)
     assert [row["error"] is None for row in rows] == [True, False]
@@ -119,7 +119,7 @@ def test_long_recordings_are_learnt_and_judged_in_windows_with_a_timeline(bench)
     done = bench.train("--window-seconds", "1", "--window-overlap", "0", "--folds", "2", "--device", "cpu",
                        table=bench.write_table(rows))  # fmt: skip
     assert done.code == 0, done.err
-    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["out-of-fold"]
     assert numbers["about"]["rows"] == 8
     soundfile.write(bench.folder / "talk.wav", np.concatenate([say(200), say(200), say(700)]), 16000)
     found = bench.run("predict", "run", "talk.wav", "00.wav", "--timeline", "times.csv", "--device", "cpu")

@@ -58,7 +58,7 @@ def test_pictures_that_cannot_be_used_are_left_out_and_listed_on_request(bench, 
     assert done.code == 0
     assert done.err.count("left out: row") == 6
     numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())
-    assert numbers["test"]["about"]["rows"] == 24
+    assert numbers["out-of-fold"]["about"]["rows"] == 24
     assert [one["row"] for one in numbers["left_out"]] == [26, 27, 28, 29, 30, 31]
     judged = bench.run("evaluate", "run", spoiled, "--skip-unreadable", "--json")
     assert len(json.loads(judged.out)["left_out"]) == 6
@@ -106,7 +106,7 @@ def test_settings_of_images(bench, options, said):
 @pytest.mark.parametrize("options", [("--target", "age"), ("--target", "age", "--task", "regression")])
 def test_a_column_of_numbers_is_learnt_as_a_number(bench, options):
     assert bench.train(*options, "--folds", 3).code == 0
-    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["out-of-fold"]
     assert set(numbers) == {"mae", "rmse", "r2", "about"}
     assert numbers["r2"]["value"] > 0.5
     row = next(csv.DictReader(io.StringIO(bench.run("predict", "run", "01.png").out)))
@@ -117,7 +117,7 @@ def test_a_column_of_numbers_is_learnt_as_a_number(bench, options):
 
 def test_several_columns_are_several_labels(bench):
     assert bench.train("--target", "bright,round", "--folds", 3).code == 0
-    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["out-of-fold"]
     assert "auroc" in numbers
     assert "confusion" not in numbers["about"]
     row = next(csv.DictReader(io.StringIO(bench.run("predict", "run", "01.png").out)))

@@ -43,7 +43,7 @@ def test_the_last_stage_has_the_score_of_a_trained_probe_and_so_has_the_ranking(
     assert (ranked["backbone"], ranked["weights"]) == (id, weights)
     assert [one["backbone"] for one in plain["unusable"]] == ["nowhere:nothing"]
     assert bench.train("--folds", 3).code == 0
-    trained = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    trained = json.loads((bench.folder / "run" / "metrics.json").read_text())["out-of-fold"]
     stages = json.loads(bench.run("stages", "table.csv", *bench.backbone, "--folds", 3, "--json").out)["stages"]
     for found in (ranked["metrics"], stages[-1]["metrics"]):
         for name in ("auroc", "balanced_accuracy", "brier"):

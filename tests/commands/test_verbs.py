@@ -50,11 +50,15 @@ def test_a_probe_in_folds_judges_every_row_and_writes_its_folder(bench):
     assert "auroc" in done.out
     folder = bench.folder / "run"
     numbers = json.loads((folder / "metrics.json").read_text())
-    assert set(numbers["test"]) >= METRICS
-    assert numbers["test"]["ece"]["method"] == "fewer than 100 groups"
+    assert set(numbers["out-of-fold"]) >= METRICS
+    assert numbers["out-of-fold"]["ece"]["method"] == "fewer than 100 groups"
     for name in METRICS - {"ece"}:
-        assert numbers["test"][name]["low"] <= numbers["test"][name]["value"] <= numbers["test"][name]["high"]
-    assert numbers["test"]["auroc"]["value"] > 0.9
+        assert (
+            numbers["out-of-fold"][name]["low"]
+            <= numbers["out-of-fold"][name]["value"]
+            <= numbers["out-of-fold"][name]["high"]
+        )
+    assert numbers["out-of-fold"]["auroc"]["value"] > 0.9
     assert (numbers["left_out"], numbers["shared_between_parts"]) == ([], 0)
     rows = list(csv.DictReader((folder / "predictions.csv").open()))
     assert len(rows) == 24

@@ -65,10 +65,10 @@ def test_all_are_judged_on_the_same_rows_and_differ_from_the_best_by_what_a_pair
     folder = {"probe": "probe", "partial:1": "partial-1"}
     own, ahead = (np.array(part(study.out, folder[r.strategy])["judged"]["predictions"]) for r in (worse, best))
     expected = compare_predictions(one["task"], np.array(one["values"]), own, ahead, one["groups"],
-                                   classes=one["classes"])  # fmt: skip
+                                   classes=one["classes"], folds=one["folds"] and np.array(one["folds"]))  # fmt: skip
     assert worse.differences == expected
     for result in found.results:
-        written = json.loads((study.out / folder[result.strategy] / "metrics.json").read_text())["test"]
+        written = json.loads((study.out / folder[result.strategy] / "metrics.json").read_text())[found.part]
         assert result.metrics[found.metric].value == pytest.approx(written[found.metric]["value"], abs=1e-12)
 
 

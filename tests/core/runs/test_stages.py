@@ -52,7 +52,13 @@ def test_every_stage_has_the_score_of_a_probe_cross_validated_by_hand(backbone, 
             head = Head(vectors.shape[1], width).eval()
             fit_probe(head, vectors[folds != fold], manifest.subset(folds != fold), balanced=False, seed=0)
             outputs[folds == fold] = head(torch.from_numpy(vectors[folds == fold])).detach()
-        for name, value in point_metrics(task, manifest.values, find_task(task).predictions(outputs)).items():
+        predictions = find_task(task).predictions(outputs)
+        by_fold = [
+            point_metrics(task, manifest.values[own], predictions[own]) for own in (folds == k for k in range(3))
+        ]
+        for name, value in point_metrics(task, manifest.values, predictions).items():
+            if name.startswith(("auroc", "average_precision")):  # rankings are of each fold
+                value = np.mean([one[name] for one in by_fold])
             assert score.evaluation.metrics[name].value == pytest.approx(value, abs=1e-3), name
         assert score.evaluation.groups == 20
 
