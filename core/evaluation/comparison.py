@@ -165,7 +165,7 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float 
         differences = {
             name: compare_predictions(
                 task, truth, own, predictions[best], groups, classes=about["classes"], folds=folds
-            )  # fmt: skip
+            )
             for name, own in predictions.items()
         }
     seconds = {part.strategy: part.seconds for part in parts}

@@ -105,8 +105,7 @@ class Evaluation:
         if lost and metric in self.pooled:
             return f"{metric} is the mean of {count - lost} of {count} folds: the others lack a class"
         if lost and lost == count and not math.isnan(self.metrics[metric].value):
-            return (f"{metric} is of one ranking of all rows, though each fold has a model of its own: no fold has rows "
-                    "of two classes")  # fmt: skip
+            return f"{metric} is of one ranking of all rows, of several models: no fold has rows of two classes"
         return None
 
     @property

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from graftwork.core.errors import TrainingError
-from graftwork.core.tasks.device_logistic import fit_on_device, log_likelihoods
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ABSENT = -1e4
 """Logit of a class that has no training row: its probability is zero."""
@@ -20,7 +21,7 @@ SOLVED = 1e-6
 """Largest gradient of the final solution; while strengths are compared, scikit-learn's 1e-4 is near enough."""
 
 Floats = NDArray[np.float64]
-Data = NDArray[np.floating] | Tensor
+Data: TypeAlias = "NDArray[np.floating] | Tensor"
 """Standardised features (rows, features), in single or double precision; a tensor, float64, on a GPU."""
 
 LinearSolution = tuple[Floats, Floats]
@@ -109,10 +110,12 @@ class Logistic:
         counted = _counted(targets, self.balanced, weights)
         weight, bias = np.zeros((self.classes, data.shape[1])), np.full(self.classes, ABSENT)
         bias[present[0]] = 0.0
-        if isinstance(data, Tensor):
-            weight[rows], bias[rows] = fit_on_device(data, codes, counted, strength, begin, tolerance)
-        else:
+        if isinstance(data, np.ndarray):
             weight[rows], bias[rows] = _fit_with_scikit_learn(data, codes, counted, strength, begin, tolerance)
+        else:
+            from graftwork.core.tasks.device_logistic import fit_on_device
+
+            weight[rows], bias[rows] = fit_on_device(data, codes, counted, strength, begin, tolerance)
         return weight, bias
 
     def solve(
@@ -120,7 +123,7 @@ class Logistic:
     ) -> LinearSolution:
         """Most of the way in single precision on a CPU."""
         start = None
-        if not isinstance(data, Tensor):
+        if isinstance(data, np.ndarray):
             start = self.fit(data.astype(np.float32), targets, strength, None, weights=weights)
         return self.fit(data, targets, strength, start, SOLVED, weights=weights)
 
@@ -131,10 +134,12 @@ class Logistic:
         from scipy.special import log_softmax
 
         known = linear[1][targets] > ABSENT
-        if isinstance(data, Tensor):
-            likelihood = log_likelihoods(data, *linear, targets)
-        else:
+        if isinstance(data, np.ndarray):
             likelihood = log_softmax(data @ linear[0].T + linear[1], axis=1)[np.arange(len(targets)), targets]
+        else:
+            from graftwork.core.tasks.device_logistic import log_likelihoods
+
+            likelihood = log_likelihoods(data, *linear, targets)
         return _mean(likelihood, known, weights)
 
 

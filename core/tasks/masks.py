@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from graftwork.core.metrics import scores as metrics
 from graftwork.core.metrics.intervals import Metrics
@@ -19,6 +16,7 @@ from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, 
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from graftwork.core.types import Features
 
@@ -39,6 +37,8 @@ def mask_losses(outputs: Tensor, masks: Tensor) -> Tensor:
     outputs (batch, classes, *spatial) logits, masks (batch, *spatial) int64. Dice is soft (Milletari et al. 2016), the
     mean over all classes but the background of 2 * overlap / (prediction + truth).
     """
+    from torch.nn import functional as F
+
     outputs = outputs.float()
     entropy = F.cross_entropy(outputs, masks, reduction="none").flatten(1).mean(1)
     chances = outputs.softmax(1).flatten(2)
@@ -50,6 +50,8 @@ def mask_losses(outputs: Tensor, masks: Tensor) -> Tensor:
 
 def patch_dice(outputs: Tensor, masks: Tensor) -> Tensor:
     """Dice (batch, classes) of the likeliest class of every voxel; NaN where a class is neither there nor predicted."""
+    import torch
+
     guess = _one_hot(outputs.argmax(1), outputs.shape[1])
     truth = _one_hot(masks, outputs.shape[1])
     both = guess.sum(2) + truth.sum(2)
@@ -58,6 +60,8 @@ def patch_dice(outputs: Tensor, masks: Tensor) -> Tensor:
 
 def _one_hot(masks: Tensor, classes: int) -> Tensor:
     """(batch, *spatial) -> (batch, classes, voxels), float32."""
+    import torch
+
     return torch.stack([masks.flatten(1) == number for number in range(classes)], dim=1).float()
 
 
@@ -75,11 +79,13 @@ def _summary(values: Values, classes: Sequence[str]) -> list[str]:
 
 def _no_targets(values: Values) -> Tensor:
     """Not looked at: masks come with their images. float32 (rows, 1)."""
+    import torch
+
     return torch.zeros(len(values), 1)
 
 
 def _summed_loss(outputs: Features, targets: Tensor, weights: Tensor, scale: Tensor) -> Tensor:
-    return summed_mask_loss(outputs.values, cast(Tensor, outputs.masks), weights)  # of features
+    return summed_mask_loss(outputs.values, cast("Tensor", outputs.masks), weights)  # of features
 
 
 def _mean_loss(outputs: Tensor, values: Values, found: Mapping[str, float], scale: Tensor) -> float:
@@ -88,12 +94,16 @@ def _mean_loss(outputs: Tensor, values: Values, found: Mapping[str, float], scal
 
 def _loss_and_dice(outputs: Features) -> Tensor:
     """The loss, and the Dice of every class but the background."""
-    maps, masks = outputs.values, cast(Tensor, outputs.masks)  # of features
+    import torch
+
+    maps, masks = outputs.values, cast("Tensor", outputs.masks)  # of features
     return torch.cat([mask_losses(maps, masks)[:, None], patch_dice(maps, masks)[:, 1:]], dim=1)
 
 
 def _none_broken(answers: Tensor) -> Tensor:
     """A Dice that is not defined is no fault of the network."""
+    import torch
+
     return torch.zeros(len(answers), dtype=torch.bool)
 
 

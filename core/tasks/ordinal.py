@@ -12,10 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from graftwork.core.metrics import scores as metrics
 from graftwork.core.metrics.intervals import Metrics
@@ -38,6 +35,7 @@ from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, 
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor, nn
 
     from graftwork.core.types import Features
 
@@ -71,21 +69,16 @@ def _thresholds(classes: Sequence[str]) -> int:
     return len(classes) - 1
 
 
-class SharedWeight(nn.Module):
-    """(batch, width) -> (batch, outputs): one weight (1, width) for all outputs, which differ in their bias."""
+def _shared_weight(width: int, outputs: int) -> nn.Module:
+    from graftwork.core.tasks.shared_weight import SharedWeight
 
-    def __init__(self, width: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(nn.Linear(width, 1).weight.detach())
-        # At first all grades are as likely.
-        self.bias = nn.Parameter((torch.arange(outputs, 0, -1) / (outputs + 1)).logit())
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return vectors @ self.weight.T + self.bias
+    return SharedWeight(width, outputs)
 
 
 def _above(values: Values, thresholds: int) -> Tensor:
     """Whether every row lies above every threshold, float32 (rows, thresholds)."""
+    import torch
+
     grades = torch.as_tensor(np.asarray(values, dtype=np.int64))
     return (grades[:, None] > torch.arange(thresholds)).float()
 
@@ -96,6 +89,9 @@ def _grades_as_votes(values: Values, classes: Sequence[str]) -> Tensor:
 
 def _coral(logits: Tensor, grades: Tensor) -> Tensor:
     """Binary cross-entropy (rows,) of every threshold, summed."""
+    import torch
+    from torch.nn import functional as F
+
     above = (grades[:, None] > torch.arange(logits.shape[1], device=grades.device)).float()
     return F.binary_cross_entropy_with_logits(logits.float(), above, reduction="none").sum(1)
 
@@ -114,6 +110,8 @@ def _problem(values: Values, classes: Sequence[str], balanced: bool) -> list[Lin
 
 def _probabilities(outputs: Tensor) -> Tensor:
     """Of every grade (rows, grades): what lies above one threshold and not above the next."""
+    import torch
+
     above = _falling(outputs).sigmoid()
     ends = torch.ones_like(above[:, :1]), torch.zeros_like(above[:, :1])
     return torch.cat([ends[0], above], dim=1) - torch.cat([above, ends[1]], dim=1)
@@ -122,6 +120,8 @@ def _probabilities(outputs: Tensor) -> Tensor:
 def _falling(logits: Tensor) -> Tensor:
     """Each logit, or a smaller one before it: nothing lies rather above a threshold than above a lower one. ONNX has no
     running minimum."""
+    import torch
+
     columns = list(logits.unbind(1))
     for place in range(1, len(columns)):
         columns[place] = torch.minimum(columns[place], columns[place - 1])
@@ -130,6 +130,9 @@ def _falling(logits: Tensor) -> Tensor:
 
 def _log_odds(outputs: Tensor, grade: int) -> Tensor:
     """Of a grade, from the logits (outputs,); finite also where probabilities are 0 or 1 to the last digit."""
+    import torch
+    from torch.nn import functional as F
+
     logits = _falling(outputs[None])[0]
     if grade == 0:
         return -logits[0]
@@ -218,7 +221,7 @@ ORDINAL = Task(
     strata=class_strata,
     members=class_members,
     output_count=_thresholds,
-    last_layer=SharedWeight,
+    last_layer=_shared_weight,
     loss_targets=class_tensor,
     summed_loss=_summed_loss,
     validation_loss=_mean_loss,

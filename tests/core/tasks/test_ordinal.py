@@ -13,7 +13,8 @@ from graftwork.core.errors import ManifestError, SettingsError
 from graftwork.core.model.heads import Head
 from graftwork.core.tasks import ORDINAL, TASKS, find_task
 from graftwork.core.tasks.linear_models import CumulativeLogit, _ordinal_loss, grade_probabilities
-from graftwork.core.tasks.ordinal import SharedWeight, chances_above, predicted_grades
+from graftwork.core.tasks.ordinal import chances_above, predicted_grades
+from graftwork.core.tasks.shared_weight import SharedWeight
 from graftwork.core.training.linear_probe import fit_probe, standardisation
 from graftwork.core.types import Features, TaskName
 
