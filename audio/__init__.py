@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from graftwork.audio.recognition.recogniser import transcribe
     from graftwork.audio.sound.formats import SUFFIXES
     from graftwork.audio.sound.waveform import read_waveform
-    from graftwork.audio.verification.scoring import evaluate_scores
+    from graftwork.audio.speakers import enroll, identify, trials, verify
+    from graftwork.audio.verification.evaluation import evaluate_scores
+    from graftwork.audio.verification.scoring import DetectionCost
     from graftwork.audio.verification.trials import all_pairs, read_trials
     from graftwork.audio.verification.verifier import embed, open_embedder
 
@@ -27,11 +29,14 @@ __all__ = [
     "ClipClassifier",
     "ClipFeatures",
     "ClipRegressor",
+    "DetectionCost",
     "Pretraining",
     "all_pairs",
     "augment",
     "embed",
+    "enroll",
     "evaluate_scores",
+    "identify",
     "list_backbones",
     "load_adapter",
     "load_backbone",
@@ -43,6 +48,8 @@ __all__ = [
     "read_waveform",
     "save_backbone",
     "transcribe",
+    "trials",
+    "verify",
 ]
 
 _HOMES = {
@@ -51,7 +58,12 @@ _HOMES = {
     "ClipRegressor": "classifier",
     "Pretraining": "pretraining.loop",
     "pretrain": "pretraining.loop",
-    "evaluate_scores": "verification.scoring",
+    "enroll": "speakers",
+    "identify": "speakers",
+    "trials": "speakers",
+    "verify": "speakers",
+    "DetectionCost": "verification.scoring",
+    "evaluate_scores": "verification.evaluation",
     "all_pairs": "verification.trials",
     "read_trials": "verification.trials",
     "open_embedder": "verification.verifier",
