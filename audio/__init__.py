@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from graftwork.audio.recognition.recogniser import transcribe
     from graftwork.audio.sound.formats import SUFFIXES
     from graftwork.audio.sound.waveform import read_waveform
-    from graftwork.audio.speakers import enroll, identify, trials, verify
     from graftwork.audio.verification.evaluation import evaluate_scores
+    from graftwork.audio.verification.judgement import trials
     from graftwork.audio.verification.scoring import DetectionCost
     from graftwork.audio.verification.trials import all_pairs, read_trials
+    from graftwork.audio.verification.verbs import enroll, identify, verify
     from graftwork.audio.verification.verifier import embed, open_embedder
 
 __all__ = [
@@ -58,10 +59,10 @@ _HOMES = {
     "ClipRegressor": "classifier",
     "Pretraining": "pretraining.loop",
     "pretrain": "pretraining.loop",
-    "enroll": "speakers",
-    "identify": "speakers",
-    "trials": "speakers",
-    "verify": "speakers",
+    "enroll": "verification.verbs",
+    "identify": "verification.verbs",
+    "trials": "verification.judgement",
+    "verify": "verification.verbs",
     "DetectionCost": "verification.scoring",
     "evaluate_scores": "verification.evaluation",
     "all_pairs": "verification.trials",

@@ -14,6 +14,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 
+from graftwork.audio.backbones.loading import load_backbone
 from graftwork.audio.domain import DOMAIN
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs import estimator, estimator_state
@@ -37,7 +38,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     what was learnt; the backbone is loaded again.
     """
 
-    domain = DOMAIN
+    domain, load_backbone = DOMAIN, staticmethod(load_backbone)
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class ClipRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Parameters as of `ClipClassifier`. y is one column of finite numbers (rows,). After `fit`: `adapter_`.
     """
 
-    domain = DOMAIN
+    domain, load_backbone = DOMAIN, staticmethod(load_backbone)
 
     def __init__(
         self,
@@ -143,7 +144,7 @@ class ClipFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     `stage_`.
     """
 
-    domain = DOMAIN
+    domain, load_backbone = DOMAIN, staticmethod(load_backbone)
 
     def __init__(
         self,

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graftwork.audio.backbones.loading import load_backbone
 from graftwork.audio.domain import DOMAIN
 from graftwork.core.data import tables
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.model import adapter
-from graftwork.core.model.adapter import Adapter
+from graftwork.core.inference import adapter
+from graftwork.core.inference.adapter import Adapter
 from graftwork.core.tasks import Task
 
 if TYPE_CHECKING:
@@ -44,4 +45,4 @@ def read_manifest(
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:
     """The adapter of that folder on its backbone; see `graftwork.core.load_adapter`."""
-    return adapter.open_adapter(folder, DOMAIN, weights)
+    return adapter.load_adapter(folder, load_backbone, weights)

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from graftwork.core.data.tables import read_manifest
     from graftwork.core.domain import BackboneEntry, Domain
     from graftwork.core.errors import BackboneError, ContractError
-    from graftwork.core.evaluation.evaluation import Evaluation, compare_predictions, evaluate_predictions
+    from graftwork.core.evaluation.comparison import Comparison
+    from graftwork.core.evaluation.evaluation import (
+        EvaluatedPart,
+        Evaluation,
+        compare_predictions,
+        evaluate_predictions,
+    )
     from graftwork.core.example import (
         ArchiveRow,
         Channels,
@@ -25,18 +31,24 @@ if TYPE_CHECKING:
         WithMask,
         parse_example,
     )
-    from graftwork.core.inference.predict import evaluate, predict
-    from graftwork.core.model.adapter import Adapter, load_adapter
+    from graftwork.core.inference.adapter import Adapter, load_adapter
+    from graftwork.core.inference.predict import evaluate, evaluate_part, predict_examples
     from graftwork.core.model.backbone import Backbone, Stage
     from graftwork.core.model.plan import Plan, make_plan
     from graftwork.core.model.strategies import Strategy, parse_strategy
     from graftwork.core.recipe import Recipe
+    from graftwork.core.runs.compare import compare
+    from graftwork.core.runs.cross_validation import CrossValidation, cross_validate
+    from graftwork.core.runs.predict import predict, segment
+    from graftwork.core.runs.rank import Candidate, rank
+    from graftwork.core.runs.stages import stages
+    from graftwork.core.runs.train import TrainResult, train
     from graftwork.core.training.finetuning import Run, finetune
     from graftwork.core.types import Features, InputContract, padding_mask
 
 _HOMES = {
-    "Adapter": "model.adapter",
-    "load_adapter": "model.adapter",
+    "Adapter": "inference.adapter",
+    "load_adapter": "inference.adapter",
     "Backbone": "model.backbone",
     "Features": "model.backbone",
     "InputContract": "model.backbone",
@@ -47,7 +59,20 @@ _HOMES = {
     "Examples": "data.examples",
     "read_examples": "data.examples",
     "evaluate": "inference.predict",
-    "predict": "inference.predict",
+    "predict_examples": "inference.predict",
+    "CrossValidation": "runs.cross_validation",
+    "cross_validate": "runs.cross_validation",
+    "TrainResult": "runs.train",
+    "train": "runs.train",
+    "compare": "runs.compare",
+    "Candidate": "runs.rank",
+    "rank": "runs.rank",
+    "stages": "runs.stages",
+    "predict": "runs.predict",
+    "segment": "runs.predict",
+    "evaluate_part": "inference.predict",
+    "Comparison": "evaluation.comparison",
+    "EvaluatedPart": "evaluation.evaluation",
     "Run": "training.finetuning",
     "finetune": "training.finetuning",
     "Manifest": "data.manifest",
@@ -80,9 +105,13 @@ __all__ = [
     "Backbone",
     "BackboneEntry",
     "BackboneError",
+    "Candidate",
     "Channels",
+    "Comparison",
     "ContractError",
+    "CrossValidation",
     "Domain",
+    "EvaluatedPart",
     "Evaluation",
     "Example",
     "Examples",
@@ -98,9 +127,13 @@ __all__ = [
     "Stage",
     "Strategy",
     "Text",
+    "TrainResult",
     "WithMask",
+    "compare",
     "compare_predictions",
+    "cross_validate",
     "evaluate",
+    "evaluate_part",
     "evaluate_predictions",
     "finetune",
     "load_adapter",
@@ -109,8 +142,13 @@ __all__ = [
     "parse_example",
     "parse_strategy",
     "predict",
+    "predict_examples",
+    "rank",
     "read_examples",
     "read_manifest",
+    "segment",
+    "stages",
+    "train",
 ]
 
 

@@ -17,6 +17,9 @@ Switch = Literal["on", "off"]
 Compile = Literal["auto", "on", "off"]
 StoreType = Literal["float32", "float16", "bfloat16"]
 
+ROWS_TOGETHER = 16
+"""Rows per forward pass where nobody says how many, and they are no masks of volumes."""
+
 EXECUTION_FIELDS = ("device", "workers", "cache", "cache_limit")
 """Fields of a recipe that say where a run is computed, not what: a resumed run may change them."""
 
@@ -38,7 +41,7 @@ class Recipe:
         "Passes over the training rows at most. With --folds the final adapter is trained for the median of "
         "the folds' best epochs.",
     )
-    batch_size: int = _setting(16, "Rows per forward pass; by default 16, and 2 for masks of volumes.")
+    batch_size: int | None = _setting(None, "Rows per forward pass; by default 16, and 2 for masks of volumes.")
     batch_seconds: float | None = _setting(
         None,
         "Seconds of sound per forward pass; by default --batch-size clips of mean length. Clips are put "
@@ -114,10 +117,15 @@ class Recipe:
         "How they are stored: float16 and bfloat16 take half the room, with relative errors of up to 5e-4 and 4e-3.",
     )
 
+    @property
+    def rows_together(self) -> int:
+        """Rows per forward pass: the batch size, or what it is by default for all but masks of volumes."""
+        return ROWS_TOGETHER if self.batch_size is None else self.batch_size
+
     def __post_init__(self) -> None:
         rules = {
             "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "batch_size": (self.batch_size is None or self.batch_size >= 1, "at least 1"),
             "batch_seconds": (self.batch_seconds is None or self.batch_seconds > 0, "above 0"),
             "accumulate": (self.accumulate >= 1, "at least 1"),
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),

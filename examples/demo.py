@@ -127,7 +127,7 @@ def adapt(backbone: core.Backbone, manifest: core.Manifest, recipe: core.Recipe,
     for labels in (FEW, len(train)):
         for strategy in STRATEGIES:
             run = core.finetune(backbone, train.subset(range(labels)), strategy=strategy, recipe=recipe)
-            judged = evaluate_part("test", test, core.predict(run.adapter, examples))
+            judged = evaluate_part("test", test, core.predict_examples(run.adapter, examples))
             folder = runs / f"{strategy}-{labels}"
             run.adapter.save(folder, judged.evaluation)
             write_history(folder, run.history)

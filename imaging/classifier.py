@@ -16,6 +16,7 @@ from sklearn.base import (
 
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs import estimator, estimator_state
+from graftwork.imaging.backbones.loading import load_backbone
 from graftwork.imaging.domain import DOMAIN
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     what was learnt; the backbone is loaded again.
     """
 
-    domain = DOMAIN
+    domain, load_backbone = DOMAIN, staticmethod(load_backbone)
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class ImageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Parameters as of `ImageClassifier`. y is one column of finite numbers (rows,). After `fit`: `adapter_`.
     """
 
-    domain = DOMAIN
+    domain, load_backbone = DOMAIN, staticmethod(load_backbone)
 
     def __init__(
         self,
@@ -142,7 +143,7 @@ class ImageFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     `backbone_`, `stage_`.
     """
 
-    domain = DOMAIN
+    domain, load_backbone = DOMAIN, staticmethod(load_backbone)
 
     def __init__(
         self,

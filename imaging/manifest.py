@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from graftwork.core.data import mask_classes, tables
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.model import adapter
-from graftwork.core.model.adapter import Adapter
+from graftwork.core.inference import adapter
+from graftwork.core.inference.adapter import Adapter
 from graftwork.core.tasks import Task
+from graftwork.imaging.backbones.loading import load_backbone
 from graftwork.imaging.domain import DOMAIN
 
 if TYPE_CHECKING:
@@ -52,4 +53,4 @@ def read_manifest(
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:
     """The adapter of that folder on its backbone; see `graftwork.core.load_adapter`."""
-    return adapter.open_adapter(folder, DOMAIN, weights)
+    return adapter.load_adapter(folder, load_backbone, weights)

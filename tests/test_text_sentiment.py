@@ -6,7 +6,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,6 @@ import torch
 
 from graftwork import core
 from graftwork.core.errors import BackboneError, ContractError, ManifestError
-from graftwork.core.recipe import Recipe
-from graftwork.core.runs.compare import compare_strategies
-from graftwork.core.runs.predict import predict_files
-from graftwork.core.runs.train import Study, run_study
 
 transformers = pytest.importorskip("transformers")
 
@@ -78,14 +73,8 @@ def backbone(folder):
     return text_sentiment.load_backbone(folder)
 
 
-def study(table, folder, out, tmp_path, **changed):
-    data = {"target": None, "group": None, "task": None, "order": None, "folds": 3, "val_fraction": 0.2,
-            "test_fraction": 0.2, "skip_unreadable": False, "random_split": False, "vocabulary": None}  # fmt: skip
-    given = {"cache": str(tmp_path / "cache"), "device": "cpu", "workers": 0, "epochs": 2}
-    recipe = {one.name: given.get(one.name) for one in fields(Recipe)}
-    return Study(**{"domain": text_sentiment.DOMAIN, "manifest": str(table), "out": out, "backbone": folder,
-                    "weights": None, "strategy": "probe", "data": data, "input": {}, "recipe": recipe,
-                    "resume": False} | changed)  # fmt: skip
+def recipe_in(tmp_path):
+    return core.Recipe(cache=str(tmp_path / "cache"), device="cpu", workers=0, epochs=2)
 
 
 def test_the_stages_in_turn_are_the_networks_own_forward_and_a_mean_over_the_mask(backbone, folder):
@@ -124,24 +113,27 @@ def test_what_is_no_sentence_and_no_bert_is_refused(backbone, tmp_path):
 def test_sentences_go_through_manifest_splits_store_folds_and_tables(table, folder, tmp_path):
     rows = text_sentiment.read_manifest(table)
     assert rows.units()[0] == rows.units()[59]  # the sentence that stands there twice is never separated
-    first = run_study(study(table, folder, tmp_path / "run", tmp_path))
+    backbone, recipe = text_sentiment.load_backbone(folder), recipe_in(tmp_path)
+    first = core.train(backbone, rows, folds=3, recipe=recipe, out=tmp_path / "run")
     written = pd.read_csv(tmp_path / "run" / "predictions.csv")
     assert sorted(written["path"]) == sorted(rows.paths)
     assert dict(zip(written["row"], written["path"], strict=True)) == dict(zip(rows.rows, rows.paths, strict=True))
     stores = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*") if path.suffix == ".bin"}
-    again = run_study(study(table, folder, tmp_path / "again", tmp_path))
+    again = core.train(backbone, rows, folds=3, recipe=recipe, out=tmp_path / "again")
     assert (tmp_path / "again" / "predictions.csv").read_bytes() == (tmp_path / "run" / "predictions.csv").read_bytes()
     assert stores == {path: path.stat().st_mtime_ns for path in stores}
-    assert first.judged[-1].evaluation.metrics["auroc"] == again.judged[-1].evaluation.metrics["auroc"]
+    assert first.evaluation.metrics["auroc"] == again.evaluation.metrics["auroc"]
 
     listed = tmp_path / "new.csv"
     listed.write_text('sentence\n"grand , the cast"\n')
-    found = predict_files(text_sentiment.DOMAIN, str(tmp_path / "run"), ["a | dull plot*", str(listed)], weights=None,
-                          out=str(tmp_path / "out.csv"), skip_unreadable=False, batch_size=4, device="cpu")  # fmt: skip
+    found = core.predict(tmp_path / "run", ["a | dull plot*", str(listed)], text_sentiment.load_backbone,
+                         out=tmp_path / "out.csv", device="cpu")  # fmt: skip
     assert list(found["path"]) == ["a | dull plot*", "grand , the cast"]
     assert list(pd.read_csv(tmp_path / "out.csv")["path"]) == list(found["path"])
+    alone = first.adapter.predict(pd.DataFrame({"sentence": found["path"]}), device="cpu")
+    pd.testing.assert_frame_equal(alone, found, atol=1e-6)
 
-    comparison = compare_strategies(study(table, folder, tmp_path / "compared", tmp_path), ["probe", "lora"])
+    comparison = core.compare(backbone, rows, ["probe", "lora"], folds=3, recipe=recipe)
     assert {row["strategy"] for row in comparison.to_json()["strategies"]} == {"probe", "lora"}
 
 
@@ -160,7 +152,7 @@ def test_the_script_compares_strategies_and_keeps_adapters(table, folder, tmp_pa
     assert len(list(tmp_path.glob("runs/*/adapter.safetensors"))) == 4
     loaded = core.load_adapter(tmp_path / "runs" / "lora", text_sentiment.load_backbone)
     rows = core.read_examples(text_sentiment.read_manifest(table).subset([0, 1]), loaded.backbone.contract)
-    assert core.predict(loaded, rows).shape == (2, 2)
+    assert core.predict_examples(loaded, rows).shape == (2, 2)
 
 
 def test_the_example_uses_public_names_alone():

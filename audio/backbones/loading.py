@@ -20,6 +20,7 @@ from graftwork.audio.backbones.packaged import ENTRIES, tiny_folder
 from graftwork.audio.backbones.pooling import AttentivePooling, Pooling, pooled_dim
 from graftwork.audio.backbones.wav2vec2 import ATTENTION, speech_stages
 from graftwork.audio.backbones.weights import fill, read_weights, translate
+from graftwork.audio.domain import DOMAIN
 from graftwork.audio.preprocessing.contract import AudioContract, OnOff
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, SettingsError
@@ -53,7 +54,7 @@ def load_backbone(
     part with the next (half of it by default). trim_silence: "on" cuts off what comes before the first and behind the
     last speech. pooling: "mean"
     (default) or "mean+std" over time, or "attentive", the same two weighted by a learnt attention, or "none", which
-    gives frames, as for text.
+    gives frames, as a text needs them; unless something is asked for, texts get these by themselves.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.
@@ -69,8 +70,7 @@ def load_backbone(
     else:
         raise BackboneError(_unknown(id))
     contract = _contract(architecture, rate, normalised, max_seconds)
-    contract = replace(contract, window_seconds=window_seconds, trim_silence=trim_silence or "off",
-                       longer="refuse" if pooling == "none" else "crop")  # fmt: skip
+    contract = replace(contract, window_seconds=window_seconds, trim_silence=trim_silence or "off")
     if window_overlap is not None:
         contract = replace(contract, window_overlap=window_overlap)
     if weights == RANDOM:
@@ -171,6 +171,7 @@ def _backbone(
 ) -> Backbone:
     chosen = next((known for known in get_args(Pooling) if known == (pooling or DEFAULT_POOLING)), None)
     fresh: tuple[str, ...] = ()
+    contract = replace(contract, longer="refuse" if chosen == "none" else "crop")
     if chosen is None:
         raise SettingsError(f"pooling must be one of {', '.join(get_args(Pooling))}, found {pooling!r}")
     if chosen == "attentive":
@@ -193,7 +194,10 @@ def _backbone(
         build=partial(_build, architecture, chosen),
         fresh=fresh,
         frames=partial(_frames, architecture),
-    )
+        domain=DOMAIN,
+        for_text=None if pooling is not None else partial(_backbone, id, network, architecture, contract, "none",
+                                                          weights),
+    )  # fmt: skip
 
 
 def _frames(architecture: Architecture, clip: Tensor) -> int:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from graftwork.audio.domain import DOMAIN
 from graftwork.core.cli import options as o
+from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ SETTINGS = {
 """Type, default and help of the settings that have an option of the same name."""
 
 
-def pretrain_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+def pretrain_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
     """Name, command and help of `pretrain`."""
 
     def pretrain(**options: Any) -> None:
         given = {name: options[name] for name in SETTINGS}
         units = tuple(part.strip() for part in options["units"].split(","))
         weight = options["speaker_weight"] if options["speaker"] else 0.0
-        run_pretraining(domain, options, given | {"units": units, "speaker_weight": weight})
+        run_pretraining(options, given | {"units": units, "speaker_weight": weight})
 
     sources = Annotated[
         list[str],
@@ -75,13 +76,13 @@ def pretrain_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         ),
         "Pretrain a backbone, or go on pretraining one, on recordings without transcripts: it learns to name the unit "
         "(a cluster of frames) of what it cannot see, as HuBERT does.\n\n"
-        f"Example: `graftwork-{domain.name} pretrain recordings/ --config config.json --updates 2000 --out "
+        f"Example: `graftwork-{commands.domain.name} pretrain recordings/ --config config.json --updates 2000 --out "
         "backbones/own`",
     )  # fmt: skip
 
 
 @undisturbed()
-def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str, Any]) -> None:
+def run_pretraining(options: dict[str, Any], settings: dict[str, Any]) -> None:
     """Pretrains, and writes a folder that `hf:FOLDER` loads, with the history and a model card."""
     from graftwork.audio.backbones.huggingface import write_files
     from graftwork.audio.pretraining.loop import Pretraining, pretrain
@@ -94,9 +95,9 @@ def run_pretraining(domain: Domain, options: dict[str, Any], settings: dict[str,
 
     asked, out = Pretraining(**settings), Path(options["out"])
     claim_folder(out, options["resume"])
-    clips = _clips(domain, options["sources"], options["speaker"])
+    clips = _clips(options["sources"], options["speaker"])
     seed_everything(asked.seed)
-    backbone = _start(domain, options)
+    backbone = _start(options)
     unreadable = "skip" if options["skip_unreadable"] else "stop"
     examples = read_examples(clips, backbone.contract, unreadable=unreadable)  # type: ignore[arg-type]
     record = {"backbone": {"id": backbone.id, "digest": backbone.digest(), "weights": backbone.weights},
@@ -145,8 +146,8 @@ def _chance(clusters: int) -> float:
     return math.log(clusters)
 
 
-def _start(domain: Domain, options: dict[str, Any]) -> "Backbone":
-    from graftwork.audio.backbones.loading import new_backbone
+def _start(options: dict[str, Any]) -> "Backbone":
+    from graftwork.audio.backbones.loading import load_backbone, new_backbone
     from graftwork.core.files import read_json
 
     backbone, config = options["backbone"], options["config"]
@@ -156,36 +157,36 @@ def _start(domain: Domain, options: dict[str, Any]) -> "Backbone":
         if options["weights"] is not None:
             raise SettingsError("--weights belongs to --backbone; a network of --config begins at random weights")
         return new_backbone(read_json(Path(config)))
-    return domain.load_backbone(backbone, weights=options["weights"])
+    return load_backbone(backbone, weights=options["weights"])
 
 
-def _clips(domain: Domain, sources: Sequence[str], speaker: str | None) -> "Manifest":
+def _clips(sources: Sequence[str], speaker: str | None) -> "Manifest":
     """The recordings; labelled by speaker where that is asked for, and with their rows where all are of one table."""
     from graftwork.core.data.class_folders import files_below
     from graftwork.core.data.tables import read_manifest, read_unlabelled
-    from graftwork.core.runs.predict import TABLES, find_inputs
+    from graftwork.core.inference.inputs import TABLES, find_inputs
     from graftwork.core.tasks import SINGLE_LABEL
 
     if speaker is not None:
         if len(sources) != 1:
             raise SettingsError(f"--speaker needs one table, found {len(sources)} sources")
-        return read_manifest(sources[0], target=speaker, task=SINGLE_LABEL, split=None, suffixes=domain.suffixes,
-                             kinds=domain.kinds)  # fmt: skip
+        return read_manifest(sources[0], target=speaker, task=SINGLE_LABEL, split=None, suffixes=DOMAIN.suffixes,
+                             kinds=DOMAIN.kinds)  # fmt: skip
     first = Path(sources[0]).expanduser()
     if len(sources) == 1 and first.suffix.lower() in TABLES and first.is_file():
-        numbered = read_unlabelled(first, domain.kinds)
+        numbered = read_unlabelled(first, DOMAIN.kinds)
         return _unlabelled(str(first), [clip for clip, _ in numbered], [row for _, row in numbered])
     files: list[str] = []
     for source in sources:
         folder = Path(source).expanduser()
         if folder.is_dir():
-            found = files_below(folder, domain.suffixes)
+            found = files_below(folder, DOMAIN.suffixes)
             if not found:
-                raise SettingsError(f"{source}: no file in it ends in {', '.join(domain.suffixes)}")
+                raise SettingsError(f"{source}: no file in it ends in {', '.join(DOMAIN.suffixes)}")
             files += found
         else:
             files.append(source)
-    return _unlabelled(", ".join(sources), find_inputs(files, domain), [])
+    return _unlabelled(", ".join(sources), find_inputs(files, DOMAIN), [])
 
 
 def _unlabelled(source: str, clips: Sequence["Example"], rows: Sequence[int]) -> "Manifest":

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from graftwork.core.cli import options as o
-from graftwork.core.domain import Domain
+from graftwork.core.cli.command_line import CommandLine
 
 
-def transcribe_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+def transcribe_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
     """Name, command and help of `transcribe`."""
 
     def transcribe(**options: Any) -> None:
@@ -17,7 +17,7 @@ def transcribe_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         from graftwork.audio.recognition.recogniser import transcribe_files
         from graftwork.core.files import whole_file
 
-        table = transcribe_files(domain, options["run"], options["inputs"], weights=options["weights"],
+        table = transcribe_files(options["run"], options["inputs"], weights=options["weights"],
                                  decoder=options["decoder"], batch_size=options["batch_size"],
                                  device=options["device"])  # fmt: skip
         if options["json"]:
@@ -44,5 +44,5 @@ def transcribe_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
             o.JSON,
         ),
         "Write down what is said in new clips. Files that cannot be read have an `error` instead.\n\n"
-        f"Example: `graftwork-{domain.name} transcribe runs/words new/*.wav`",
+        f"Example: `graftwork-{commands.domain.name} transcribe runs/words new/*.wav`",
     )  # fmt: skip

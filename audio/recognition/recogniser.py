@@ -13,21 +13,23 @@ import torch
 from torch import Tensor
 
 from graftwork.audio.backbones.checkpoint_head import load_frame_head
+from graftwork.audio.backbones.loading import load_backbone
+from graftwork.audio.domain import DOMAIN
 from graftwork.audio.recognition.beam_search import WIDTH, best_text
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.batches import pass_batches
 from graftwork.core.data.examples import Examples, load_batches, read_many, unequal
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError
 from graftwork.core.example import File
-from graftwork.core.model.adapter import RECORD, open_adapter
+from graftwork.core.inference.adapter import load_adapter
+from graftwork.core.inference.adapter_record import RECORD
+from graftwork.core.inference.inputs import find_inputs
 from graftwork.core.model.graft import Graft, make_graft
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.predict import find_inputs
 from graftwork.core.tasks import TEXT
 from graftwork.core.tasks.transcripts import best_path, decode
 from graftwork.core.types import Features
@@ -45,7 +47,6 @@ BLOCK = 64
 
 
 def transcribe_files(
-    domain: Domain,
     run: str,
     inputs: Sequence[str],
     *,
@@ -61,9 +62,9 @@ def transcribe_files(
     """
     import pandas as pd
 
-    graft, classes = open_recogniser(run, domain, weights)
+    graft, classes = open_recogniser(run, weights)
     chosen = greedy_decoder(classes) if decoder == "greedy" else beam_decoder(classes)
-    clips = find_inputs(inputs, domain)
+    clips = find_inputs(inputs, DOMAIN)
     texts: dict[str, str] = {}
     errors: dict[str, str] = {}
     recipe = Recipe(batch_size=batch_size, device=device)
@@ -81,17 +82,17 @@ def transcribe_files(
     return table
 
 
-def open_recogniser(source: str, domain: Domain, weights: str | None = None) -> tuple[Graft, tuple[str, ...]]:
+def open_recogniser(source: str, weights: str | None = None) -> tuple[Graft, tuple[str, ...]]:
     """What gives frames of logits, and their classes: a run that learnt text, or a checkpoint `hf:…` with a head.
 
     Raises AdapterError for a run that learnt something else, BackboneError for a checkpoint without a head.
     """
     if source.startswith("hf:") and not (Path(source) / RECORD).is_file():
         frame_head = load_frame_head(source, weights, "name the folder of a run that has learnt text")
-        backbone = replace(domain.load_backbone(source, weights=weights, pooling="none"), frame_head=frame_head)
+        backbone = replace(load_backbone(source, weights=weights, pooling="none"), frame_head=frame_head)
         graft = make_graft(backbone, parse_strategy("probe"), Recipe(), TEXT, frame_head.classes, 0)
         return graft, frame_head.classes
-    adapter = open_adapter(source, domain, weights)
+    adapter = load_adapter(source, load_backbone, weights)
     if adapter.task.output != "frames":
         raise AdapterError(f"{source}: predicts {adapter.record['target']!r}, which is no text; use predict")
     return adapter.graft, adapter.classes

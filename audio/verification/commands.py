@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core.cli import options as o
+from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import print_table
-from graftwork.core.domain import Domain
 
 if TYPE_CHECKING:
     from graftwork.audio.verification.decisions import Decision
     from graftwork.audio.verification.judgement import Judgement
-    from graftwork.audio.verification.scoring import DetectionCost
-    from graftwork.audio.verification.verbs import Identification, Source
+    from graftwork.audio.verification.verbs import Identification
     from graftwork.core.metrics.intervals import Interval
 
 Command = tuple[str, Callable[..., None], str]
@@ -43,14 +42,13 @@ def _costs(p_target: float, prior: str) -> tuple[Parameter, ...]:
     )
 
 
-def enroll_command(domain: Domain) -> Command:
+def enroll_command(commands: CommandLine) -> Command:
     """Name, command and help of `enroll`."""
 
     def enroll(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import enroll_speakers
+        from graftwork.audio.verification.verbs import enroll
 
-        made = enroll_speakers(_source(domain, options), options["clips"], options["speaker"], options["cohort"],
-                               options["calibration"], options["out"])  # fmt: skip
+        made = enroll(**_arguments(options))
         known = made.calibration
         calibrated = "not calibrated" if known is None else f"calibrated on {known.speakers} speakers"
         print(f"{len(made.speakers)} speakers from {sum(made.clips)} clips, {calibrated}: {options['out']}")
@@ -70,19 +68,17 @@ def enroll_command(domain: Domain) -> Command:
             *COMPUTED,
         ),
         "Make a profile of every speaker: the average of the embeddings of several clips.\n\n"
-        f"Example: `graftwork-{domain.name} enroll runs/voices clips.csv --out speakers.safetensors`",
+        f"Example: `graftwork-{commands.domain.name} enroll runs/voices clips.csv --out speakers.safetensors`",
     )  # fmt: skip
 
 
-def verify_command(domain: Domain) -> Command:
+def verify_command(commands: CommandLine) -> Command:
     """Name, command and help of `verify`."""
 
     def verify(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import verify_clip
+        from graftwork.audio.verification.verbs import verify
 
-        found = verify_clip(_source(domain, options), options["clip"], options["other"], options["profiles"],
-                            options["speaker"], options["calibration"], _cost(options),
-                            options["threshold"])  # fmt: skip
+        found = verify(**_arguments(options))
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:
@@ -108,7 +104,8 @@ def verify_command(domain: Domain) -> Command:
             o.JSON,
         ),
         "Say whether a clip is from an enrolled speaker, or two clips from the same one.\n\n"
-        f"Example: `graftwork-{domain.name} verify runs/voices new.wav --profiles speakers.safetensors --speaker anna`",
+        f"Example: `graftwork-{commands.domain.name} verify runs/voices new.wav --profiles speakers.safetensors "
+        "--speaker anna`",
     )  # fmt: skip
 
 
@@ -126,15 +123,14 @@ def _said_of_decision(found: "Decision") -> str:
     return "\n".join([*lines, f"{word} ({found.operating_point}: {limit})"])
 
 
-def identify_command(domain: Domain) -> Command:
+def identify_command(commands: CommandLine) -> Command:
     """Name, command and help of `identify`."""
 
     def identify(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import identify_clips
+        from graftwork.audio.verification.verbs import identify
         from graftwork.core.files import whole_file
 
-        found = identify_clips(_source(domain, options), options["profiles"], options["inputs"], _cost(options),
-                               options["threshold"])  # fmt: skip
+        found = identify(**_arguments({name: value for name, value in options.items() if name != "out"}))
         table, said = found.table, _said_of_names(found)
         if options["json"]:
             print(table.to_json(orient="records", indent=2))
@@ -161,7 +157,7 @@ def identify_command(domain: Domain) -> Command:
             o.JSON,
         ),
         "Name the enrolled speaker of every clip, or `unknown`. Files that cannot be read have an `error` instead.\n\n"
-        f"Example: `graftwork-{domain.name} identify runs/voices speakers.safetensors new/*.wav`",
+        f"Example: `graftwork-{commands.domain.name} identify runs/voices speakers.safetensors new/*.wav`",
     )
 
 
@@ -176,14 +172,13 @@ def _said_of_names(found: "Identification") -> str:
     )
 
 
-def trials_command(domain: Domain) -> Command:
+def trials_command(commands: CommandLine) -> Command:
     """Name, command and help of `trials`."""
 
     def trials(**options: Any) -> None:
-        from graftwork.audio.verification.judgement import judge_trials
+        from graftwork.audio.verification.judgement import trials
 
-        judged = judge_trials(_source(domain, options), options["trials"], options["speaker"], options["cohort"],
-                              options["folder"], _cost(options), options["out"])  # fmt: skip
+        judged = trials(**_arguments(options))
         if options["json"]:
             print(json.dumps(judged.to_json(), indent=2))
             return
@@ -208,7 +203,7 @@ def trials_command(domain: Domain) -> Command:
         ),
         "Judge speaker verification: EER, minDCF, minCllr and Cllr with intervals by speaker, of clips and of speakers "
         "averaged from several, open-set identification, and with a cohort also AS-norm.\n\n"
-        f"Example: `graftwork-{domain.name} trials runs/voices test.csv --cohort others/ --out runs/verified`",
+        f"Example: `graftwork-{commands.domain.name} trials runs/voices test.csv --cohort others/ --out runs/verified`",
     )
 
 
@@ -246,14 +241,14 @@ def _short(interval: "Interval | None") -> str:
     return f"{interval.value:.3f} *" if math.isnan(interval.low) else str(interval)
 
 
-def _source(domain: Domain, options: dict[str, Any]) -> "Source":
-    from graftwork.audio.verification.verbs import Source
-
-    return Source(domain, options["source"], options["weights"], options["pooling"], options["batch_size"],
-                  options["device"], "skip" if options.get("skip_unreadable") else "stop")  # fmt: skip
-
-
-def _cost(options: dict[str, Any]) -> "DetectionCost":
+def _arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """What the verb takes in Python: costs are a value, and how the result is shown is none of its business."""
     from graftwork.audio.verification.scoring import DetectionCost
 
-    return DetectionCost(options["p_target"], options["c_miss"], options["c_false_alarm"])
+    found = dict(options)
+    found.pop("json", None)
+    if "p_target" in found:
+        found["cost"] = DetectionCost(*(found.pop(name) for name in ("p_target", "c_miss", "c_false_alarm")))
+    if "skip_unreadable" in found:
+        found["unreadable"] = "skip" if found.pop("skip_unreadable") else "stop"
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.audio.domain import DOMAIN
 from graftwork.audio.verification.calibration import Calibration, Line, calibrate_cosines, cross_calibrated, spread_out
 from graftwork.audio.verification.evaluation import Verification, evaluate_scores, plain_interval
 from graftwork.audio.verification.open_set import COUNTS, Detection, detection_rates, profile_trials
@@ -24,17 +25,20 @@ from graftwork.audio.verification.trials import (
     read_trials,
     without_identical,
 )
-from graftwork.audio.verification.verbs import Source, blank, embed_cohort, sound_digests
-from graftwork.audio.verification.verifier import Vectors, cosine_scores, embed, normalise_scores, unit
+from graftwork.audio.verification.verbs import Unreadables, blank, embed_cohort, opened, sound_digests
+from graftwork.audio.verification.verifier import Embedder, Vectors, cosine_scores, embed, normalise_scores, unit
 from graftwork.core.data.examples import Unreadable, read_examples
 from graftwork.core.data.tables import read_manifest
-from graftwork.core.domain import Domain
 from graftwork.core.files import whole_file, write_json
-from graftwork.core.runs.predict import TABLES
+from graftwork.core.inference.inputs import TABLES
+from graftwork.core.recipe import Recipe
 from graftwork.core.runs.run_folder import claim_folder
 from graftwork.core.tasks import SINGLE_LABEL
 
 log = logging.getLogger(__name__)
+
+CITED = DetectionCost(p_target=0.01)
+"""Operating point of the costs, as papers cite them."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +82,43 @@ class Judgement:
         return found | ({"left_out": [asdict(one) for one in self.left_out]} if self.left_out else {})
 
 
-def judge_trials(
-    source: Source,
+def trials(
+    source: str | Embedder,
     trials: str,
-    speaker: str,
-    cohort: str | None,
-    folder: str | None,
-    cost: DetectionCost,
-    out: str | Path | None,
+    *,
+    speaker: str = "speaker",
+    cohort: str | None = None,
+    folder: str | None = None,
+    cost: DetectionCost = CITED,
+    out: str | Path | None = None,
+    unreadable: Unreadables = "stop",
+    weights: str | None = None,
+    pooling: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
 ) -> Judgement:
-    """What a source of embeddings is worth; see `graftwork.audio.trials`."""
+    """What embeddings are worth for verification: EER, minDCF, actual DCF, Cllr and minCllr with intervals by speaker.
+
+    trials: a list of lines `1 one.wav other.wav`, whose paths are relative to `folder`, or a table of which all pairs
+    are tried. Where speakers are known, clips are also compared with averages of several clips, as `verify` and
+    `identify` do, with open-set identification (DIR at a false-alarm rate). cohort: adds AS-norm, and its mean is taken
+    from every vector. cost: of minDCF and the actual DCF. out: a new folder for scores, metrics, calibration
+    and a DET curve.
+
+    Pairs of clips that sound exactly the same are left out and named. Raises TrialsError, before anything is embedded,
+    where no target trial or no non-target trial is left; ManifestError for a list or table that cannot be used.
+
+    >>> judged = trials("tiny:wav2vec2", "clips.csv", out="verified")  # doctest: +SKIP
+    >>> print(judged.results["cosine"].eer)  # doctest: +SKIP
+    0.010 [0.002, 0.061]
+    """
     if out is not None:
         claim_folder(Path(out), resume=False)
-    asked = read_pairs(source.domain, trials, speaker, folder)
+    asked = read_pairs(trials, speaker, folder)
     check_kinds(asked)
-    embedder = source.open()
+    embedder, recipe = opened(source, weights, pooling), Recipe(batch_size=batch_size, device=device)
     named = replace(blank(asked.clips), source=asked.source, rows=asked.rows)
-    clips = read_examples(named, embedder.backbone.contract, unreadable=source.unreadable)
+    clips = read_examples(named, embedder.backbone.contract, unreadable=unreadable)
     contents = sound_digests(clips)
     tried, identical = without_identical(asked.among(clips.manifest.examples), contents)
     if identical:
@@ -102,8 +126,8 @@ def judge_trials(
         log.warning("%d trials are of clips that sound exactly the same, and are left out (%d of them listed as of two "
                     "speakers): %s", len(identical), two, _first(identical))  # fmt: skip
     check_kinds(tried)
-    vectors = embed(embedder, clips, source.recipe)
-    others = None if cohort is None else embed_cohort(source, embedder, cohort)
+    vectors = embed(embedder, clips, recipe)
+    others = None if cohort is None else embed_cohort(embedder, cohort, recipe, unreadable)
     centre = None if others is None else others.mean(axis=0)
     own = unit(vectors, centre)
     scores = {"cosine": cosine_scores(own, tried.first, tried.second)}
@@ -162,11 +186,11 @@ def _first(pairs: tuple[IdenticalPair, ...], shown: int = 5) -> str:
     return "; ".join(map(str, pairs[:shown])) + more
 
 
-def read_pairs(domain: Domain, source: str, speaker: str, folder: str | None) -> Trials:
+def read_pairs(source: str, speaker: str, folder: str | None) -> Trials:
     """The trials of a list, or all pairs of a table's clips or of a folder per speaker."""
     if os.path.isdir(source) or source.lower().endswith(TABLES):
-        rows = read_manifest(source, target=speaker, task=SINGLE_LABEL, split=None, suffixes=domain.suffixes,
-                             kinds=domain.kinds)  # fmt: skip
+        rows = read_manifest(source, target=speaker, task=SINGLE_LABEL, split=None, suffixes=DOMAIN.suffixes,
+                             kinds=DOMAIN.kinds)  # fmt: skip
         return all_pairs(source, rows.examples, [str(name) for name in rows.targets], rows.rows)
     return read_trials(source, folder)
 

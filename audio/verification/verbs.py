@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.audio.domain import DOMAIN
 from graftwork.audio.verification.calibration import Calibration
 from graftwork.audio.verification.decisions import DECISION, Decision, decide, unreachable
 from graftwork.audio.verification.open_set import named, posteriors
@@ -33,12 +34,11 @@ from graftwork.core.data.class_folders import files_below
 from graftwork.core.data.examples import Examples, read_examples, read_many, unequal
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.tables import read_manifest
-from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, OutputError, Problem, SettingsError
 from graftwork.core.example import Example
+from graftwork.core.inference.inputs import find_inputs
 from graftwork.core.names import name_key
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.predict import find_inputs
 from graftwork.core.tasks import SINGLE_LABEL
 
 if TYPE_CHECKING:
@@ -46,61 +46,62 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Unreadables = Literal["stop", "skip"]
+"""Whether a clip that cannot be read ends the work, or is left out."""
+
 UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where embeddings come from, and how they are computed.
-
-    embedder: one that is open, a run's folder, or a backbone's id. unreadable: "skip" goes on without clips that cannot
-    be read.
-    """
-
-    domain: Domain
-    embedder: str | Embedder
-    weights: str | None = None
-    pooling: str | None = None
-    batch_size: int = 16
-    device: str = "auto"
-    unreadable: Literal["stop", "skip"] = "stop"
-
-    def open(self) -> Embedder:
-        """Raises what `open_embedder` raises."""
-        if not isinstance(self.embedder, str):
-            return self.embedder
-        return open_embedder(self.embedder, self.domain, self.weights, self.pooling)
-
-    @property
-    def recipe(self) -> Recipe:
-        return Recipe(batch_size=self.batch_size, device=self.device)
+def opened(source: str | Embedder, weights: str | None, pooling: str | None) -> Embedder:
+    """The embedder, or that of a run's folder or a backbone's id. Raises what `open_embedder` raises."""
+    return open_embedder(source, weights, pooling) if isinstance(source, str) else source
 
 
-def enroll_speakers(
-    source: Source,
+def enroll(
+    source: str | Embedder,
     clips: str,
-    speaker: str,
-    cohort: str | None,
-    calibration: str | Calibration | None,
-    out: str | Path | None,
+    *,
+    out: str | Path | None = None,
+    speaker: str = "speaker",
+    cohort: str | None = None,
+    calibration: str | Path | Calibration | None = None,
+    unreadable: Unreadables = "stop",
+    weights: str | None = None,
+    pooling: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
 ) -> Profiles:
-    """Profiles of all speakers of a manifest; see `graftwork.audio.enroll`."""
+    """A profile of every speaker: the mean of the unit embeddings of several clips, at unit length.
+
+    source: a run's folder, a backbone's id, or an open embedder. clips: a table with a column `speaker`, or a folder
+    per speaker. out: a file that must not be there yet. cohort: clips of other speakers, whose mean is taken from
+    every vector. calibration: what `trials` found; by default clips are compared with their own speaker's other clips
+    and with every other speaker, which four speakers of two clips or more take. Those clips are often of one recording
+    session: clips of other days score lower than they do, and a calibration of such clips is the better one.
+
+    Raises ManifestError for a table that cannot be used, and for one clip listed under two speakers; OutputError where
+    `out` is there; SettingsError for a calibration of other weights, another cohort, or of single clips alone.
+
+    >>> profiles = enroll("tiny:wav2vec2", "clips.csv", out="speakers.safetensors")  # doctest: +SKIP
+    >>> profiles.speakers  # doctest: +SKIP
+    ('anna', 'ben')
+    """
     if out is not None and Path(out).exists():
         raise OutputError(f"{out}: exists already; name another --out, or delete it")
-    known = read_calibration(calibration) if isinstance(calibration, str) else calibration
-    rows = read_manifest(clips, target=speaker, task=SINGLE_LABEL, split=None, suffixes=source.domain.suffixes,
-                         kinds=source.domain.kinds)  # fmt: skip
-    embedder = source.open()
+    known = _known(calibration)
+    rows = read_manifest(clips, target=speaker, task=SINGLE_LABEL, split=None, suffixes=DOMAIN.suffixes,
+                         kinds=DOMAIN.kinds)  # fmt: skip
+    embedder, recipe = opened(source, weights, pooling), Recipe(batch_size=batch_size, device=device)
     if known is not None:
         check_calibration(known, embedder)
-    examples = read_examples(rows, embedder.backbone.contract, unreadable=source.unreadable)
+    examples = read_examples(rows, embedder.backbone.contract, unreadable=unreadable)
     examples = _each_once(examples)
     speakers = [str(name) for name in examples.manifest.targets]
     without = sorted({*map(str, rows.targets)} - set(speakers))
     if without:
         log.warning("no clip is left of %d speakers, who are not enrolled: %s", len(without), ", ".join(without))
-    vectors = embed(embedder, examples, source.recipe)
-    centre = _centre(source, embedder, cohort, known)
+    vectors = embed(embedder, examples, recipe)
+    centre = _centre(embedder, cohort, known, recipe, unreadable)
     if known is None:
         known = calibrate_profiles(embedder, vectors, speakers, centre)
         if known is None:
@@ -120,34 +121,49 @@ def enroll_speakers(
     return profiles
 
 
-def verify_clip(
-    source: Source,
+def verify(
+    source: str | Embedder,
     clip: str,
-    other: str | None,
-    profiles: str | Path | Profiles | None,
-    speaker: str | None,
-    calibration: str | Calibration | None,
-    cost: DetectionCost,
-    threshold: float | None,
+    other: str | None = None,
+    *,
+    profiles: str | Path | Profiles | None = None,
+    speaker: str | None = None,
+    calibration: str | Path | Calibration | None = None,
+    cost: DetectionCost = DECISION,
+    threshold: float | None = None,
+    weights: str | None = None,
+    pooling: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
 ) -> Decision:
-    """One clip against another, or against an enrolled speaker; see `graftwork.audio.verify`."""
+    """Whether a clip is of an enrolled speaker, or of the speaker of another clip.
+
+    Either other, or profiles with speaker. calibration: for two clips; profiles have their own, by the number of clips
+    that each was averaged from. cost: prior and costs of Bayes' decision; the prior is that of the claim, one half by
+    default. threshold: a cosine that decides instead. Raises SettingsError for a speaker who is not enrolled,
+    AdapterError for profiles of other weights, UnreadableError for a clip that cannot be read.
+
+    >>> found = verify("tiny:wav2vec2", "new.wav", profiles="speakers.safetensors", speaker="anna")  # doctest: +SKIP
+    >>> found.accepted, round(found.llr, 1), round(found.threshold, 2)  # doctest: +SKIP
+    (True, 9.3, 0.74)
+    """
     if (profiles is None) != (speaker is None) or (profiles is None) == (other is None):
         raise SettingsError("give either a second clip, or --profiles with --speaker")
     if profiles is not None and calibration is not None:
         raise SettingsError("--calibration is for two clips; enrolled speakers have their own")
-    embedder = source.open()
+    embedder, recipe = opened(source, weights, pooling), Recipe(batch_size=batch_size, device=device)
     known = None
     if profiles is not None:
         known = _open_profiles(profiles, embedder)
         name = next((one for one in known.speakers if name_key(one) == name_key(speaker or "")), speaker)
         if name not in known.speakers:
             raise SettingsError(f"no speaker {name!r} is enrolled; enrolled are {', '.join(known.speakers)}")
-    lines = read_calibration(calibration) if isinstance(calibration, str) else calibration
+    lines = _known(calibration)
     if lines is not None:
         check_calibration(lines, embedder)
-    found = find_inputs([clip] if other is None else [clip, other], source.domain)
+    found = find_inputs([clip] if other is None else [clip, other], DOMAIN)
     contract = embedder.backbone.contract
-    vectors = embed(embedder, _examples(found, embedder, [contract.read(one) for one in found]), source.recipe)
+    vectors = embed(embedder, _examples(found, embedder, [contract.read(one) for one in found]), recipe)
     if known is not None:
         place = known.speakers.index(name)
         score = float(known.cosines(vectors)[0, place])
@@ -174,24 +190,40 @@ class Identification:
     caution: str | None = None
 
 
-def identify_clips(
-    source: Source,
+def identify(
+    source: str | Embedder,
     profiles: str | Path | Profiles,
     inputs: Sequence[str],
-    cost: DetectionCost,
-    threshold: float | None,
+    *,
+    cost: DetectionCost = DECISION,
+    threshold: float | None = None,
+    weights: str | None = None,
+    pooling: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
 ) -> Identification:
-    """Who of the enrolled speakers, or nobody, says each clip; see `graftwork.audio.identify`."""
+    """Who of the enrolled speakers says each clip, or "unknown".
+
+    cost: its prior is that a clip is of one of the enrolled speakers, one half by default, shared alike among them:
+    with more speakers the best has to be more alike. A name is given where that is expected to cost no more than
+    "unknown". threshold: a cosine that decides instead. inputs: files, patterns, or tables with a column `path`; a
+    clip that cannot be read has an error in its row. Raises AdapterError for profiles of other weights, OutputError
+    for a file that holds none.
+
+    >>> found = identify("tiny:wav2vec2", "speakers.safetensors", ["new/*.wav"])  # doctest: +SKIP
+    >>> found.unknown, len(found.table)  # doctest: +SKIP
+    (2, 12)
+    """
     import pandas as pd
 
-    embedder = source.open()
+    embedder, recipe = opened(source, weights, pooling), Recipe(batch_size=batch_size, device=device)
     known = _open_profiles(profiles, embedder)
-    read = list(read_many(embedder.backbone.contract, find_inputs(inputs, source.domain), "reading"))
+    read = list(read_many(embedder.backbone.contract, find_inputs(inputs, DOMAIN), "reading"))
     good = [(example, tensor) for example, tensor in read if not isinstance(tensor, Exception)]
     cosines = np.zeros((0, len(known.speakers)))
     if good:
         examples = _examples([example for example, _ in good], embedder, [tensor for _, tensor in good])
-        cosines = known.cosines(embed(embedder, examples, source.recipe))
+        cosines = known.cosines(embed(embedder, examples, recipe))
     found = iter(_rows(known, cosines, cost, threshold))
     rows = []
     for example, result in read:
@@ -252,6 +284,12 @@ def read_calibration(path: str | Path) -> Calibration:
                             "earlier version held for single clips alone: make it anew") from error  # fmt: skip
 
 
+def _known(calibration: str | Path | Calibration | None) -> Calibration | None:
+    if calibration is None or isinstance(calibration, Calibration):
+        return calibration
+    return read_calibration(calibration)
+
+
 def check_calibration(calibration: Calibration, embedder: Embedder) -> None:
     """Raises SettingsError where it was found with another source of vectors."""
     if calibration.digest != embedder.digest:
@@ -261,10 +299,12 @@ def check_calibration(calibration: Calibration, embedder: Embedder) -> None:
         )
 
 
-def _centre(source: Source, embedder: Embedder, cohort: str | None, calibration: Calibration | None) -> Vectors | None:
+def _centre(
+    embedder: Embedder, cohort: str | None, calibration: Calibration | None, recipe: Recipe, unreadable: Unreadables
+) -> Vectors | None:
     """What is taken from every vector: what the calibration says, else the cohort's mean. Raises SettingsError where
     they differ, as scores would not be those that were calibrated."""
-    centre = None if cohort is None else embed_cohort(source, embedder, cohort).mean(axis=0)
+    centre = None if cohort is None else embed_cohort(embedder, cohort, recipe, unreadable).mean(axis=0)
     if calibration is None:
         return centre
     known = None if calibration.centre is None else np.array(calibration.centre, dtype=np.float32)
@@ -275,15 +315,15 @@ def _centre(source: Source, embedder: Embedder, cohort: str | None, calibration:
     return known
 
 
-def embed_cohort(source: Source, embedder: Embedder, cohort: str) -> Vectors:
+def embed_cohort(embedder: Embedder, cohort: str, recipe: Recipe, unreadable: Unreadables) -> Vectors:
     """Embeddings of the cohort: a table with a column `path`, a folder, or a pattern."""
     folder = Path(cohort).expanduser()
-    inputs = files_below(folder, source.domain.suffixes) if os.path.isdir(folder) else [cohort]
-    found = find_inputs(inputs, source.domain)
+    inputs = files_below(folder, DOMAIN.suffixes) if os.path.isdir(folder) else [cohort]
+    found = find_inputs(inputs, DOMAIN)
     if not found:
         raise SettingsError(f"{cohort}: there are no clips for the cohort")
-    clips = read_examples(blank(found), embedder.backbone.contract, unreadable=source.unreadable)
-    return embed(embedder, clips, source.recipe)
+    clips = read_examples(blank(found), embedder.backbone.contract, unreadable=unreadable)
+    return embed(embedder, clips, recipe)
 
 
 def sound_digests(clips: Examples) -> list[str]:

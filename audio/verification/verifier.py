@@ -11,15 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork.audio.backbones.loading import load_backbone
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.batches import pass_batches
 from graftwork.core.data.content import content_digests
 from graftwork.core.data.examples import Examples, load_batches
-from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.example import File
-from graftwork.core.model.adapter import RECORD, WEIGHTS, open_adapter
+from graftwork.core.inference.adapter import WEIGHTS, load_adapter
+from graftwork.core.inference.adapter_record import RECORD
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.heads import Head
 from graftwork.core.progress import progress
@@ -45,7 +46,7 @@ class Embedder:
     digest: str
 
 
-def open_embedder(source: str, domain: Domain, weights: str | None = None, pooling: str | None = None) -> Embedder:
+def open_embedder(source: str, weights: str | None = None, pooling: str | None = None) -> Embedder:
     """The embedder of a run's folder, or of a backbone without any training.
 
     A run whose head was trained with a margin (`--head aam`) gives its embedding; another one the vector in front of
@@ -54,11 +55,11 @@ def open_embedder(source: str, domain: Domain, weights: str | None = None, pooli
     if (Path(source) / RECORD).is_file():
         if pooling is not None:
             raise SettingsError("--pooling is for a backbone without training; a run keeps its own")
-        adapter = open_adapter(source, domain, weights)
+        adapter = load_adapter(source, load_backbone, weights)
         head = adapter.graft.head
         embed = head.embed if isinstance(head, Head) and head.record.angular else _as_it_is
         return Embedder(adapter.backbone, embed, source, content_digests([File(str(Path(source) / WEIGHTS))])[0])
-    backbone = domain.load_backbone(source, weights=weights, pooling=pooling or "mean+std")
+    backbone = load_backbone(source, weights=weights, pooling=pooling or "mean+std")
     if backbone.fresh:
         raise SettingsError(f"{source}: its pooling has to be learnt; give the folder of a run")
     return Embedder(backbone, _as_it_is, source, f"{backbone.digest()}-{backbone.options['pooling']}")

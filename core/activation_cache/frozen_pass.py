@@ -74,7 +74,7 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
     fitting = partial(_rows_that_fit, replace(work, examples=chosen), backbone, lambda rows: load([rows]))
     recipe = _pass_recipe(examples, work.recipe, runtime.device, len(places), fitting)
     batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), recipe)]
-    prefix = Prefix(backbone, examples.stage, work.stop, runtime, recipe.compile, len(places), recipe.batch_size)
+    prefix = Prefix(backbone, examples.stage, work.stop, runtime, recipe.compile, len(places), recipe.rows_together)
     loaded = load(batches, workers=runtime.workers)
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
         begun = (
@@ -92,7 +92,7 @@ def _pass_recipe(
     """The recipe with larger batches, as a pass keeps nothing for a backward one: on a CPU of small images, on a GPU of
     everything, as far as its memory goes. count: rows of the pass. fitting: says how many rows fit there."""
     example = examples.tensor(0) if examples.tensors else examples.contract.blank()
-    rows = PASS_FACTOR * recipe.batch_size
+    rows = PASS_FACTOR * recipe.rows_together
     if example.dim() == 3:
         most = PASS_VALUES[device.type] // max(1, example.numel())
         rows = min(rows, most) if device.type == "cpu" else most
@@ -100,12 +100,12 @@ def _pass_recipe(
         return recipe
     if device.type == "cuda":
         rows = min(rows, count)
-        rows = rows if rows <= recipe.batch_size else min(rows, fitting())
-    if rows <= recipe.batch_size:
+        rows = rows if rows <= recipe.rows_together else min(rows, fitting())
+    if rows <= recipe.rows_together:
         return recipe
     seconds = recipe.batch_seconds
     return replace(recipe, batch_size=rows,
-                   batch_seconds=seconds and seconds * rows / recipe.batch_size)  # fmt: skip
+                   batch_seconds=seconds and seconds * rows / recipe.rows_together)  # fmt: skip
 
 
 def _rows_that_fit(work: Pass, backbone: Backbone, batches: Callable[[Sequence[int]], Iterator[Features]]) -> int:

@@ -9,21 +9,18 @@ import sys
 from collections.abc import Callable
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from graftwork.core.cli import options as o
+from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import accept_all_text, plain_bars, print_table
 from graftwork.core.cli.inspection_commands import rank_command, stages_command
 from graftwork.core.cli.interruption import interruptible
-from graftwork.core.domain import Domain
 from graftwork.core.errors import GraftworkError
 from graftwork.core.model.strategies import STRATEGIES
 from graftwork.core.versions import version_of
-
-if TYPE_CHECKING:
-    from graftwork.core.runs.train import Study
 
 Verb = Callable[..., None]
 
@@ -31,8 +28,9 @@ USER_ERROR, FAULT = 2, 1
 INTERRUPTED = "interrupted; train, compare and pretrain go on from the last checkpoint with --resume"
 
 
-def build_app(domain: Domain) -> typer.Typer:
+def build_app(commands: CommandLine) -> typer.Typer:
     """The command line of one domain."""
+    domain = commands.domain
     app = typer.Typer(
         name=f"graftwork-{domain.name}",
         help=f"Graft a small trained part onto a frozen pretrained backbone, for {domain.name}. "
@@ -43,8 +41,8 @@ def build_app(domain: Domain) -> typer.Typer:
         add_completion=False,
     )
     for verb in (_backbones, _check, stages_command, rank_command, _train, _compare, _evaluate, _predict,
-                 *domain.verbs):  # fmt: skip
-        name, command, text = verb(domain)
+                 *commands.verbs):  # fmt: skip
+        name, command, text = verb(commands)
         app.command(name, help=text, no_args_is_help=name != "backbones")(command)
     app.callback()(_main)
     return app
@@ -64,7 +62,7 @@ def _main(
     """Options in front of every verb."""
 
 
-def run_app(domain: Domain) -> None:
+def run_app(commands: CommandLine) -> None:
     """Runs the command line and exits: 0 done, 2 for what the user can mend, 1 for a fault of the program."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
@@ -77,7 +75,7 @@ def run_app(domain: Domain) -> None:
     accept_all_text()
     try:
         with interruptible(INTERRUPTED):
-            build_app(domain)(arguments)
+            build_app(commands)(arguments)
     except GraftworkError as error:
         if debug:
             raise
@@ -92,9 +90,9 @@ def run_app(domain: Domain) -> None:
         log.removeHandler(handler)
 
 
-def _backbones(domain: Domain) -> tuple[str, Verb, str]:
+def _backbones(commands: CommandLine) -> tuple[str, Verb, str]:
     def backbones(**options: Any) -> None:
-        rows = domain.list_backbones(options["text"] or "")
+        rows = commands.list_backbones(options["text"] or "")
         if options["json"]:
             print(json.dumps([vars(row) for row in rows], indent=2))
             return
@@ -110,11 +108,11 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
         "backbones",
         o.with_parameters(backbones, text, o.JSON),
         "List the backbones that can be loaded, their size and licence, and whether their weights are here.\n\n"
-        f"Example: `graftwork-{domain.name} backbones {domain.default_backbone.split(':')[0]}`",
+        f"Example: `graftwork-{commands.domain.name} backbones {commands.default_backbone.split(':')[0]}`",
     )
 
 
-def _check(domain: Domain) -> tuple[str, Verb, str]:
+def _check(commands: CommandLine) -> tuple[str, Verb, str]:
     def check(**options: Any) -> None:
         from dataclasses import replace
 
@@ -122,7 +120,7 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
         from graftwork.core.data.tables import read_manifest, split_order
         from graftwork.core.runs.check import overview
 
-        settings = {name: options[name] for name in domain.mask_settings}
+        settings = {name: options[name] for name in commands.mask_settings}
         manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
                                  task=options["task"], order=split_order(options["order"]),
                                  suffixes=domain.suffixes, kinds=domain.kinds,
@@ -137,7 +135,8 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
         else:
             print(plain_bars(str(found)))
 
-    own = [parameter for parameter in domain.parameters if parameter.name in domain.mask_settings]
+    domain = commands.domain
+    own = [parameter for parameter in commands.parameters if parameter.name in commands.mask_settings]
     return (
         "check",
         o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, o.ORDER, *own, o.JSON),
@@ -146,31 +145,37 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
     )
 
 
-def _train(domain: Domain) -> tuple[str, Verb, str]:
+def _train(commands: CommandLine) -> tuple[str, Verb, str]:
     def train(**options: Any) -> None:
+        from graftwork.core.cli.inputs import asked_recipe, read_inputs
         from graftwork.core.compute.runtime import is_first
-        from graftwork.core.runs.train import run_study
+        from graftwork.core.runs.run_folder import claim_folder
+        from graftwork.core.runs.train import train
 
-        study = _study(domain, options, options["strategy"])
-        outcome = run_study(study)
+        recipe, out = asked_recipe(options), Path(options["out"])
+        claim_folder(out, options["resume"])
+        backbone, manifest = read_inputs(commands, options, recipe.seed)
+        result = train(backbone, manifest, strategy=options["strategy"], recipe=recipe, out=out,
+                       resume=options["resume"], **{name: options[name] for name in o.PARTS})  # fmt: skip
         if not is_first():
             return
         if options["json"]:
-            print((study.out / "metrics.json").read_text(encoding="utf-8"), end="")
+            print((out / "metrics.json").read_text(encoding="utf-8"), end="")
             return
-        for judged in outcome.judged:
-            print(f"{judged.part}: {judged.evaluation}\n")
-        if outcome.leakage is not None:
-            print(f"{outcome.leakage}\n")
-        print(f"adapter, predictions and pictures: {study.out}")
+        for part in result.parts:
+            print(f"{part.part}: {part.evaluation}\n")
+        if result.leakage is not None:
+            print(f"{result.leakage}\n")
+        print(f"adapter, predictions and plots: {out}")
 
+    domain = commands.domain
     return (
         "train",
         o.with_parameters(
             train,
             o.MANIFEST,
-            o.option("out", str, Parameter.empty, "Folder for the adapter, the numbers and the pictures."),
-            _backbone(domain),
+            o.option("out", str, Parameter.empty, "Folder for the adapter, the metrics and the plots."),
+            _backbone(commands),
             o.WEIGHTS,
             o.option(
                 "strategy",
@@ -179,7 +184,7 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
                 "What may change: " + "; ".join(f"{one.label}: {one.meaning}" for one in STRATEGIES.values()),
             ),
             *o.DATA,
-            *domain.parameters,
+            *commands.parameters,
             *o.recipe_options(),
             o.option("resume", bool, False, "Go on with the unfinished run in --out."),
             o.JSON,
@@ -187,26 +192,31 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
         "Adapt a backbone to the examples of a manifest and say, with intervals, what the result is worth.\n\n"
         "The manifest is a CSV, TSV or Parquet table with a column `path` and a target, or a folder per class. "
         "Without `--folds` or a split column, validation and test parts are drawn; groups stay together.\n\n"
-        f"Example: `graftwork-{domain.name} train {domain.example}s.csv --backbone {domain.default_backbone} "
+        f"Example: `graftwork-{domain.name} train {domain.example}s.csv --backbone {commands.default_backbone} "
         "--strategy probe --folds 5 --out runs/first`",
     )
 
 
-def _compare(domain: Domain) -> tuple[str, Verb, str]:
+def _compare(commands: CommandLine) -> tuple[str, Verb, str]:
     def compare(**options: Any) -> None:
-        from graftwork.core.runs.compare import COMPARISON, compare_strategies
+        from graftwork.core.cli.inputs import asked_recipe, read_inputs
+        from graftwork.core.runs.compare import COMPARISON, claim_comparison, compare
 
-        names = options["strategies"].split(",")
-        study = _study(domain, options, names[0])
-        comparison = compare_strategies(study, names, options["tie_margin"])
+        recipe, out = asked_recipe(options), Path(options["out"])
+        claim_comparison(out, options["resume"])
+        backbone, manifest = read_inputs(commands, options, recipe.seed)
+        comparison = compare(backbone, manifest, options["strategies"].split(","), tie_margin=options["tie_margin"],
+                             recipe=recipe, out=out, resume=options["resume"],
+                             **{name: options[name] for name in o.PARTS})  # fmt: skip
         if comparison is None:
             return
         if options["json"]:
-            print((study.out / COMPARISON).read_text(encoding="utf-8"), end="")
+            print((out / COMPARISON).read_text(encoding="utf-8"), end="")
             return
         print_table(*comparison.table())
-        print(f"\n{comparison.sentence()}\nruns, {COMPARISON} and picture: {study.out}")
+        print(f"\n{comparison.sentence()}\nruns, {COMPARISON} and plot: {out}")
 
+    domain = commands.domain
     return (
         "compare",
         o.with_parameters(
@@ -216,10 +226,10 @@ def _compare(domain: Domain) -> tuple[str, Verb, str]:
             o.option("strategies", str, "knn,probe,partial:1,lora,full,scratch",
                      "Strategies as train knows them, separated by commas; they run in this order."),
             o.option("tie_margin", float, 0.02, "How much less of the metric counts as good as the best."),
-            _backbone(domain),
+            _backbone(commands),
             o.WEIGHTS,
             *o.DATA,
-            *domain.parameters,
+            *commands.parameters,
             *o.recipe_options(),
             o.option("resume", bool, False, "Go on in --out: finished strategies are kept, an unfinished one goes on."),
             o.JSON,
@@ -233,41 +243,40 @@ def _compare(domain: Domain) -> tuple[str, Verb, str]:
     )  # fmt: skip
 
 
-def _study(domain: Domain, options: dict[str, Any], strategy: str) -> "Study":
-    """The study that the options of `train` and `compare` ask for."""
-    from graftwork.core.runs.train import Study
-
-    return Study(
-        domain=domain,
-        manifest=options["manifest"],
-        out=Path(options["out"]),
-        backbone=options["backbone"],
-        weights=options["weights"],
-        strategy=strategy,
-        data={parameter.name: options[parameter.name] for parameter in o.DATA},
-        input={parameter.name: options[parameter.name] for parameter in domain.parameters},
-        recipe={parameter.name: options[parameter.name] for parameter in o.recipe_options()},
-        resume=options["resume"],
-    )
+def _backbone(commands: CommandLine) -> Parameter:
+    return o.option("backbone", str, commands.default_backbone, "Backbone id, as `backbones` lists them.")
 
 
-def _backbone(domain: Domain) -> Parameter:
-    return o.option("backbone", str, domain.default_backbone, "Backbone id, as `backbones` lists them.")
-
-
-def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
+def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
     def evaluate(**options: Any) -> None:
-        from graftwork.core.runs.train import evaluate_run
+        from dataclasses import replace
 
-        as_json = options.pop("json")
-        judged, left_out, overlap = evaluate_run(domain, **options)
-        if as_json:
-            extra = {"left_out": [vars(one) for one in left_out],
-                     "overlap": None if overlap is None else overlap.to_json()}  # fmt: skip
-            print(json.dumps({judged.part: judged.evaluation.to_json()} | extra, indent=2, sort_keys=True))
+        from graftwork.core.data.tables import read_manifest
+        from graftwork.core.inference.adapter import load_adapter
+        from graftwork.core.inference.adapter_record import read_record
+        from graftwork.core.runs.evaluate import evaluate_run
+        from graftwork.core.runs.run_folder import claim_folder
+
+        run, part, out = options["run"], options["part"], options["out"]
+        record = read_record(Path(run))
+        if out is not None:
+            claim_folder(Path(out), resume=False)
+        rows = read_manifest(
+            options["manifest"], target=options["target"] or record["target"], group=options["group"],
+            task=record["task"], classes=record["classes"], suffixes=domain.suffixes, kinds=domain.kinds,
+            column=domain.column, split=None if part is None else "split",
+        )  # fmt: skip
+        rows = replace(rows, digests=domain.decoded_digests)
+        rows = rows if part is None else rows.part(part)
+        found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,
+                             part=part or "test", skip_unreadable=options["skip_unreadable"], out=out,
+                             batch_size=options["batch_size"], device=options["device"])  # fmt: skip
+        if options["json"]:
+            print(json.dumps(found.to_json(), indent=2, sort_keys=True))
         else:
-            print(judged.evaluation)
+            print(found.part.evaluation)
 
+    domain = commands.domain
     return (
         "evaluate",
         o.with_parameters(
@@ -283,30 +292,46 @@ def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
                 "out",
                 str | None,
                 None,
-                "Folder for metrics, predictions and pictures; by default nothing is written.",
+                "Folder for metrics, predictions and plots; by default nothing is written.",
             ),
             o.BATCH_SIZE,
             o.DEVICE,
             o.JSON,
         ),
-        "Judge an adapter on the examples of a manifest.\n\n"
+        "Evaluate an adapter on the examples of a manifest.\n\n"
         f"Example: `graftwork-{domain.name} evaluate runs/first test.csv`",
     )
 
 
-def _predict(domain: Domain) -> tuple[str, Verb, str]:
+def _predict(commands: CommandLine) -> tuple[str, Verb, str]:
     def predict(**options: Any) -> None:
-        from graftwork.core.runs.predict import predict_files
+        from graftwork.core.errors import OutputError, SettingsError
+        from graftwork.core.inference.adapter_record import RECORD
+        from graftwork.core.inference.inputs import find_inputs
+        from graftwork.core.runs.predict import learnt_masks, predict, segment
 
-        as_json = options.pop("json")
-        table = predict_files(domain, **options)
+        run, out, as_json, timeline = (options.pop(name) for name in ("run", "out", "json", "timeline"))
+        named = options.pop("inputs")
+        runs = [run, *(name for name in named if os.path.isfile(os.path.join(name, RECORD)))]
+        inputs = find_inputs([name for name in named if name not in runs], domain)
+        if not inputs:
+            raise SettingsError("nothing to predict: name files behind the runs")
+        if learnt_masks(run) and len(runs) == 1:
+            if timeline is not None:
+                raise SettingsError("masks have no timeline")
+            if out is None:
+                raise OutputError("masks are written into files: name a folder with --out")
+            table = segment(run, inputs, commands.load_backbone, out, **options)
+        else:
+            table = predict(runs, inputs, commands.load_backbone, out=out, timeline=timeline, **options)
         if as_json:
             print(table.to_json(orient="records", indent=2))
-        elif options["out"] is None:
+        elif out is None:
             print(table.to_csv(index=False, float_format="%.9g"), end="")
         else:
-            print(f"{len(table)} predictions: {options['out']}")
+            print(f"{len(table)} predictions: {out}")
 
+    domain = commands.domain
     return (
         "predict",
         o.with_parameters(

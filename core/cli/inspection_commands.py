@@ -5,43 +5,44 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graftwork.core.cli import options as o
+from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import print_table
-from graftwork.core.domain import Domain
-
-if TYPE_CHECKING:
-    from graftwork.core.runs.inspection import Inspection
-
 
 RECIPE = ("class_weights", "batch_size", "seed", "device", "precision", "compile", "workers", "cache", "cache_limit",
           "cache_dtype")  # fmt: skip
 """Fields of the recipe that matter where nothing is trained."""
 
 
-def stages_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+def stages_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
     """Name, function and help of `stages`."""
+    domain = commands.domain
 
     def stages(**options: Any) -> None:
+        from graftwork.core.cli.inputs import asked_backbone, asked_manifest, asked_recipe
         from graftwork.core.compute.runtime import is_first
-        from graftwork.core.runs.stages import inspect_stages, write_depth
+        from graftwork.core.runs.stages import stages
 
-        out = _out(options)
-        depth = inspect_stages(_inspection(domain, options), options["backbone"], options["weights"])
+        recipe = asked_recipe(options)
+        _claim(options)
+        manifest = asked_manifest(commands, options)
+        backbone = asked_backbone(commands, options, options["backbone"], options["weights"], None, recipe.seed)
+        found = stages(backbone, manifest, folds=options["folds"], recipe=recipe, out=options["out"],
+                       skip_unreadable=options["skip_unreadable"])  # fmt: skip
         if not is_first():
             return
-        if out is not None:
-            write_depth(out, depth)
         if options["json"]:
-            print(json.dumps(depth.to_json(), indent=2, sort_keys=True))
+            print(json.dumps(found.to_json(), indent=2, sort_keys=True))
             return
-        shown = depth.task.shown_metrics
+        shown = found.task.shown_metrics
         rows = [
             (str(place), stage.name, str(stage.width), *(str(stage.evaluation.metrics[name]) for name in shown))
-            for place, stage in enumerate(depth.stages, start=1)
+            for place, stage in enumerate(found.stages, start=1)
         ]
         print_table(["depth", "stage", "width", *shown], rows)
 
@@ -49,30 +50,37 @@ def stages_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         "stages",
         o.with_parameters(
             stages,
-            *_shared(domain, "Folder for stages.json and stages.png; by default nothing is written."),
-            o.option("backbone", str, domain.default_backbone, "Backbone id, as `backbones` lists them."),
+            *_shared(commands, "Folder for stages.json and stages.png; by default nothing is written."),
+            o.option("backbone", str, commands.default_backbone, "Backbone id, as `backbones` lists them."),
             o.WEIGHTS,
         ),
-        "Judge a linear probe at every stage of a backbone, pooled to one vector, by cross-validation: how deep to "
+        "Evaluate a linear probe at every stage of a backbone, pooled to one vector, by cross-validation: how deep to "
         "graft. Every example runs through the network once.\n\n"
-        f"Example: `graftwork-{domain.name} stages {domain.example}s.csv --backbone {domain.default_backbone}`",
+        f"Example: `graftwork-{domain.name} stages {domain.example}s.csv --backbone {commands.default_backbone}`",
     )
 
 
-def rank_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+def rank_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
     """Name, function and help of `rank`."""
+    domain = commands.domain
 
     def rank(**options: Any) -> None:
+        from graftwork.core.cli.inputs import asked_backbone, asked_manifest, asked_recipe
         from graftwork.core.compute.runtime import is_first
-        from graftwork.core.runs.rank import rank_backbones, split_weights, write_ranking
+        from graftwork.core.runs.rank import Candidate, rank
 
-        out = _out(options)
-        chosen = [split_weights(text) for text in options["backbone"]]
-        ranking = rank_backbones(_inspection(domain, options), chosen)
+        recipe = asked_recipe(options)
+        _claim(options)
+        manifest = asked_manifest(commands, options)
+        backbones = []
+        for text in options["backbone"]:
+            id, _, weights = text.partition("=")
+            load = partial(asked_backbone, commands, options, id, weights or None, None, recipe.seed)
+            backbones.append(Candidate(text, load))
+        ranking = rank(backbones, manifest, folds=options["folds"], recipe=recipe, out=options["out"],
+                       skip_unreadable=options["skip_unreadable"])  # fmt: skip
         if not is_first():
             return
-        if out is not None:
-            write_ranking(out, ranking)
         if options["json"]:
             print(json.dumps(ranking.to_json(), indent=2, sort_keys=True))
             return
@@ -90,13 +98,13 @@ def rank_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         ]
         print_table(["backbone", *shown, "logme", "width", "rows", "seconds"], rows)
         for lost in ranking.unusable:
-            print(f"{_with_weights(lost.backbone, lost.weights)}: not judged: {lost.reason}")
+            print(f"{lost.backbone}: not evaluated: {lost.reason}")
 
     return (
         "rank",
         o.with_parameters(
             rank,
-            *_shared(domain, "Folder for ranking.json; by default nothing is written."),
+            *_shared(commands, "Folder for ranking.json; by default nothing is written."),
             o.option(
                 "backbone",
                 list[str],
@@ -106,12 +114,12 @@ def rank_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         ),
         "Compare backbones on the examples of a manifest without training them: LogME, and a linear probe in the same "
         "folds for all, the best first.\n\n"
-        f"Example: `graftwork-{domain.name} rank {domain.example}s.csv --backbone {domain.default_backbone} "
+        f"Example: `graftwork-{domain.name} rank {domain.example}s.csv --backbone {commands.default_backbone} "
         "--backbone ID2`",
     )
 
 
-def _shared(domain: Domain, out: str) -> tuple[Parameter, ...]:
+def _shared(commands: CommandLine, out: str) -> tuple[Parameter, ...]:
     """Parameters of both verbs; `out` is the help of --out."""
     return (
         o.MANIFEST,
@@ -122,40 +130,18 @@ def _shared(domain: Domain, out: str) -> tuple[Parameter, ...]:
         o.SKIP_UNREADABLE,
         o.option("folds", int, 5, "Parts of the cross-validation; a split column is ignored."),
         o.option("out", str | None, None, out),
-        *domain.parameters,
+        *commands.parameters,
         *(parameter for parameter in o.recipe_options() if parameter.name in RECIPE),
         o.JSON,
     )
 
 
-def _inspection(domain: Domain, options: dict[str, Any]) -> Inspection:
-    from graftwork.core.data.tables import split_order
-    from graftwork.core.recipe import Recipe
-    from graftwork.core.runs.inspection import Inspection
-
-    return Inspection(
-        domain=domain,
-        manifest=options["manifest"],
-        folds=options["folds"],
-        target=options["target"],
-        group=options["group"],
-        task=options["task"],
-        order=split_order(options["order"]),
-        skip_unreadable=options["skip_unreadable"],
-        input={parameter.name: options[parameter.name] for parameter in domain.parameters},
-        recipe=Recipe(**{name: options[name] for name in RECIPE if options[name] is not None}),
-    )
-
-
-def _out(options: dict[str, Any]) -> Path | None:
-    """The folder to write to, which must not hold anything yet."""
+def _claim(options: dict[str, Any]) -> None:
+    """Checks, before anything is read, that the folder to write to does not hold anything yet."""
     from graftwork.core.runs.run_folder import claim_folder
 
-    if options["out"] is None:
-        return None
-    folder = Path(options["out"])
-    claim_folder(folder, resume=False)
-    return folder
+    if options["out"] is not None:
+        claim_folder(Path(options["out"]), resume=False)
 
 
 def _with_weights(id: str, weights: str | None) -> str:

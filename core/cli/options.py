@@ -42,6 +42,7 @@ TARGET = option("target", str | None, None, "Column to learn, by default 'label'
 GROUP = option("group", str | None, None, "Column of the patient or speaker, by default 'group', 'patient', "
                "'speaker', or one like them, as 'patient_id' or 'client_id': its rows are never separated, and "
                "intervals count groups, not rows.")  # fmt: skip
+ID = argument("id", str, "Backbone id, as `backbones` lists them.")
 WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
 JSON = option("json", bool, False, "Print the result as JSON.")
 DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")
@@ -69,6 +70,9 @@ DATA = (
            + ", ".join(one.name for one in STRATEGIES.values() if one.solver != "gradient") + ")."),
     SKIP_UNREADABLE,
 )  # fmt: skip
+
+PARTS = ("folds", "val_fraction", "test_fraction", "random_split", "skip_unreadable")
+"""Those of DATA that `train` and `compare` take beside the manifest, as their Python functions do."""
 
 FROM_TABLES = {
     "head": "; ".join(f"{record.name}: {record.meaning}" for record in HEADS.values()) + ".",

@@ -32,14 +32,14 @@ def epoch_batches(examples: Examples, recipe: Recipe, epoch: int) -> list[Rows]:
     if recipe.batch_seconds is not None:
         raise SettingsError("--batch-seconds is for clips: these examples have no duration; give --batch-size")
     order = np.random.default_rng((recipe.seed, epoch)).permutation(len(examples))
-    return np.array_split(order, -(-len(examples) // recipe.batch_size))
+    return np.array_split(order, -(-len(examples) // recipe.rows_together))
 
 
 def pass_batches(examples: Examples, rows: Sequence[int], recipe: Recipe) -> list[Rows]:
     """The `rows` in batches for a pass in which the order does not matter: the shortest clips first, if they differ."""
     chosen = np.asarray(rows, dtype=np.int64)
     if examples.seconds is None or not len(chosen):
-        return [chosen[start : start + recipe.batch_size] for start in range(0, len(chosen), recipe.batch_size)]
+        return [chosen[start : start + recipe.rows_together] for start in range(0, len(chosen), recipe.rows_together)]
     own = [examples.seconds[row] for row in chosen]
     most = seconds_per_batch(examples.seconds, recipe)
     return [chosen[batch] for batch in _filled(own, np.argsort(own, kind="stable"), most)]
@@ -47,7 +47,7 @@ def pass_batches(examples: Examples, rows: Sequence[int], recipe: Recipe) -> lis
 
 def seconds_per_batch(seconds: Sequence[float], recipe: Recipe) -> float:
     """What a batch may last, padding included."""
-    return recipe.batch_seconds or recipe.batch_size * sum(seconds) / len(seconds)
+    return recipe.batch_seconds or recipe.rows_together * sum(seconds) / len(seconds)
 
 
 def length_buckets(seconds: Sequence[float], most: float, seed: int, epoch: int) -> list[Rows]:

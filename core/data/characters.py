@@ -8,7 +8,6 @@ from pathlib import Path
 
 from graftwork.core.data.tables import target_names
 from graftwork.core.data.target_guess import SENTENCE_COLUMNS, task_by_name
-from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
 from graftwork.core.names import composed
 from graftwork.core.tasks import find_task
@@ -29,15 +28,6 @@ def check_vocabulary(asked: str | None, target: str | None, task: str | None) ->
             f"text: leave it out, or name the column of the transcripts with --target ({', '.join(SENTENCE_COLUMNS)}; "
             "any other with --task text)"
         )
-
-
-def own_frame_head(domain: Domain, asked: str | None, backbone: str, weights: str | None) -> FrameHead | None:
-    """The checkpoint's own head for text, if that was asked for. Raises SettingsError where there can be none."""
-    if asked != CHECKPOINT:
-        return None
-    if domain.load_frame_head is None:
-        raise SettingsError(f"--vocabulary {CHECKPOINT}: {domain.name} backbones have no characters")
-    return domain.load_frame_head(backbone, weights=weights)
 
 
 def asked_classes(asked: str | None, frame_head: FrameHead | None) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graftwork.core.data.content import content_digests
 from graftwork.core.data.splits import allocate, fold_numbers, join_units
-from graftwork.core.errors import SettingsError
+from graftwork.core.errors import ManifestError, Problem, SettingsError
 from graftwork.core.example import Example, WithMask, as_examples, without_mask
 from graftwork.core.tasks import Task, find_task
 
@@ -100,6 +100,13 @@ class Manifest:
             recordings=None if self.recordings is None else tuple(self.recordings[i] for i in chosen),
             weights=None if self.weights is None else tuple(self.weights[i] for i in chosen),
         )
+
+    def part(self, name: str) -> Manifest:
+        """The rows whose split says "train", "val" or "test". Raises ManifestError where there are none."""
+        found = self.subset(np.array([own == name for own in self.parts or ()] or [False] * len(self)))
+        if not len(found):
+            raise ManifestError(self.source, [Problem(f"no row of the split column says {name!r}")])
+        return found
 
     def without_empty_classes(self) -> tuple[Manifest, tuple[str, ...]]:
         """The manifest without the classes that no row has, unless they have an order, and their

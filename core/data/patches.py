@@ -21,10 +21,12 @@ VOLUMES_TOGETHER = 2
 are then more than one update an epoch, and a large patch fits in memory."""
 
 
-def usual_batch_size(task: Task, contract: InputContract) -> int:
-    """Rows that go through a network together where nobody says how many."""
+def with_batch_size(recipe: Recipe, task: Task, contract: InputContract) -> Recipe:
+    """The recipe with a batch size, where it leaves that open."""
+    if recipe.batch_size is not None:
+        return recipe
     volumes = task.output == "maps" and contract.blank().dim() == 4
-    return VOLUMES_TOGETHER if volumes else Recipe().batch_size
+    return replace(recipe, batch_size=VOLUMES_TOGETHER if volumes else recipe.rows_together)
 
 
 def whole(examples: Examples) -> bool:

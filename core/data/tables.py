@@ -109,11 +109,16 @@ def read_manifest(
 
 
 def read_unlabelled(
-    source: str | os.PathLike[str], kinds: Kinds = ON_DISK, column: str = "path"
+    source: str | os.PathLike[str] | pd.DataFrame, kinds: Kinds = ON_DISK, column: str = "path"
 ) -> list[tuple[Example, int]]:
-    """The examples of a table alone, where nobody knows their target, each with its row as a spreadsheet counts; kinds
-    and column as `read_manifest` has them. Raises ManifestError."""
-    rows = TableRows(Path(source), _read_table(Path(source)))
+    """The examples of a table or a DataFrame alone, where nobody knows their target, each with its row as a spreadsheet
+    counts; kinds and column as `read_manifest` has them. Raises ManifestError."""
+    import pandas as pd
+
+    if isinstance(source, pd.DataFrame):
+        rows = TableRows(Path(FRAME), _without_empty_rows(_as_texts(source, Path(FRAME))))
+    else:
+        rows = TableRows(Path(source), _read_table(Path(source)))
     examples = _examples(rows, column, kinds)
     rows.stop_if_wrong()
     return list(zip(examples, rows.numbers, strict=True))

@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.domain import Domain
+from graftwork.core.errors import SettingsError
 from graftwork.core.example import Example, Span, recording_of, span_of
 from graftwork.core.tasks import Task
+from graftwork.core.types import InputContract
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +44,18 @@ def in_windows(manifest: Manifest, windows: Sequence[Sequence[Example]]) -> Mani
     groups = found.groups if found.groups is not None else found.paths
     examples = tuple(window for own in windows for window in own)
     return replace(found, examples=examples, groups=groups, recordings=found.examples)
+
+
+def cut_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> Manifest:
+    """A row for every window, where the contract cuts long recordings. Raises SettingsError for transcripts."""
+    if domain.windows is None or has_windows(manifest):
+        return manifest
+    windows = domain.windows(manifest.examples, contract)
+    if all(len(own) == 1 for own in windows):
+        return manifest
+    if manifest.task.output == "frames":
+        raise SettingsError("--window-seconds cuts words in two: transcripts need whole clips")
+    return in_windows(manifest, windows)
 
 
 def has_windows(manifest: Manifest) -> bool:

@@ -17,13 +17,13 @@ from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import Runtime, start_runtime
 from graftwork.core.data.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.domain import Domain
 from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.example import Example, files_of
 from graftwork.core.files import whole_file
-from graftwork.core.model.adapter import Adapter, open_adapter
+from graftwork.core.model.graft import Graft
 from graftwork.core.progress import progress
+from graftwork.core.recipe import Recipe
 from graftwork.core.tasks.masks import MEASURES
 from graftwork.core.types import Features, Outside, Segmenter
 
@@ -35,14 +35,14 @@ log = logging.getLogger(__name__)
 TABLE, PICTURE = "segmentations.csv", "cases.png"
 
 
-def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_size: int = 16) -> NDArray[np.float64]:
+def mask_scores(graft: Graft, manifest: Manifest, runtime: Runtime, batch_size: int = 16) -> NDArray[np.float64]:
     """What the predicted mask of every row is worth, (rows, classes without the background, measures); NaN where a
     measure is not defined. The graft is on the runtime's device; each process judges its share.
 
     Raises UnreadableError or ContractError for a file that can no longer be read as it was.
     """
-    adapter.graft.train(False)  # whoever comes from training has left it learning
-    segmenter, run = _segmenter(adapter), patch_network(adapter, runtime, batch_size)
+    graft.train(False)  # whoever comes from training has left it learning
+    segmenter, run = _segmenter(graft), patch_network(graft, runtime, batch_size)
     rows = runtime.share(range(len(manifest)))
     width = (len(manifest.classes) - 1) * len(MEASURES)
     found = torch.empty((len(rows), width), dtype=torch.float64)
@@ -55,10 +55,11 @@ def mask_scores(adapter: Adapter, manifest: Manifest, runtime: Runtime, batch_si
 
 
 @undisturbed()
-def draw_worst_and_best(adapter: Adapter, judged: EvaluatedPart, folder: Path, device: str = "auto") -> None:
+def draw_worst_and_best(graft: Graft, judged: EvaluatedPart, folder: Path, recipe: Recipe) -> None:
     """Writes `cases.png`: the judged cases with the lowest, the median and the highest mean Dice.
 
-    The adapter is the one that was judged, on the CPU. Nothing is drawn where no case has a Dice.
+    The graft is the one that was judged, on the CPU. recipe: how it predicts. Nothing is drawn where no case has a
+    Dice.
     """
     dice = judged.predictions[:, :, 0]
     defined = np.flatnonzero(~np.isnan(dice).all(1))
@@ -72,42 +73,39 @@ def draw_worst_and_best(adapter: Adapter, judged: EvaluatedPart, folder: Path, d
     drawn = {row: Path(files_of(judged.manifest.inputs[row])[0]).name for row in chosen}
     titles = [f"{ranks[row]}: {drawn[row]}, Dice {np.nanmean(dice[row]):.3f}"
               for row in chosen]  # fmt: skip
-    runtime = start_runtime(adapter.prediction_recipe(device))
-    runtime.place(adapter.graft).train(False)
+    runtime = start_runtime(recipe)
+    runtime.place(graft).train(False)
     cases = [(title, judged.manifest.examples[row]) for title, row in zip(titles, chosen, strict=True)]
     with whole_file(folder / PICTURE) as beside:
-        _segmenter(adapter).draw(cases, patch_network(adapter, runtime, 1), beside, runtime.device)
-    runtime.release(adapter.graft)
+        _segmenter(graft).draw(cases, patch_network(graft, runtime, 1), beside, runtime.device)
+    runtime.release(graft)
 
 
 @undisturbed()
-def segment_files(
-    domain: Domain, run: str, examples: Sequence[Example], *, weights: str | None, out: str | None,
-    skip_unreadable: bool, batch_size: int, device: str, outside: Outside = "flag",
+def segment_examples(
+    graft: Graft, examples: Sequence[Example], out: Path, recipe: Recipe, *, seen: dict[str, Any],
+    skip_unreadable: bool, outside: Outside,
 ) -> pd.DataFrame:  # fmt: skip
-    """Writes the predicted mask of every file into the folder `out`, and a table `segmentations.csv` beside them.
+    """Writes the predicted mask of every example into the folder `out`, and a table `segmentations.csv` beside them.
 
-    One row a file: its path, that of its mask, and the size of every class. With `skip_unreadable`, files that cannot
-    be read have an `error` instead; without it they are all reported at the end, and the masks of the others are there.
-    outside: whether scans unlike those of the training have the reason in a column `outside`, or count as unreadable.
+    One row an example: its path, that of its mask, and the size of every class. With `skip_unreadable`, those that
+    cannot be read have an `error` instead; without it they are all reported at the end, and the masks of the others
+    are there. seen: what those of the training were like, {} where it is not known. outside: whether scans unlike them
+    have the reason in a column `outside`, or count as unreadable.
 
-    Raises OutputError without a folder to write into, UnreadableError.
+    Raises OutputError for what is no folder to write into, UnreadableError.
     """
     import pandas as pd
 
-    if out is None:
-        raise OutputError("masks are written into files: name a folder with --out")
-    if Path(out).is_file() or Path(out).suffix.lower() == ".csv":
-        raise OutputError(f"{out}: --out must be a folder for masks, this is a file; the table goes into it")
-    adapter = open_adapter(run, domain, weights)
-    runtime = start_runtime(adapter.prediction_recipe(device, batch_size))
-    runtime.place(adapter.graft).train(False)
-    segmenter, apply = _segmenter(adapter), patch_network(adapter, runtime, batch_size)
-    watch = None
-    if domain.watch is not None and adapter.record.get("seen"):
-        watch = domain.watch(adapter.backbone.contract, {"": adapter.record["seen"]}, outside)
+    check_mask_folder(out)
+    runtime = start_runtime(recipe)
+    runtime.place(graft).train(False)
+    segmenter, apply = _segmenter(graft), patch_network(graft, runtime, recipe.rows_together)
+    domain, watch = graft.stages.domain, None
+    if domain.watch is not None and seen:
+        watch = domain.watch(graft.stages.contract, {"": seen}, outside)
     names = segmenter.names(examples)
-    _check_free(Path(out), names)
+    _check_free(out, names)
     rows: list[dict[str, Any]] = []
     failures = []
     with progress("segmenting", len(examples)) as advance:
@@ -116,20 +114,21 @@ def segment_files(
             try:
                 if watch is not None:
                     watch.read(example)
-                with whole_file(Path(out) / name) as beside:
+                with whole_file(out / name) as beside:
                     sizes = segmenter.segment(example, apply, beside, runtime.device)
                     rows.append({"path": path, "mask": name, **sizes})
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
                 rows.append({"path": path, "mask": None, "error": str(error)})
             advance(1, "")
+    runtime.release(graft)
     table = pd.DataFrame(rows)
     if watch is not None and watch.outside:
         log.warning(
             "%d of %d files are unlike the training's: see the column `outside`", len(watch.outside), len(examples)
         )
         table["outside"] = table["path"].map(watch.outside)
-    with whole_file(Path(out) / TABLE) as beside:
+    with whole_file(out / TABLE) as beside:
         table.to_csv(beside, index=False, float_format="%.9g")
     if failures and not skip_unreadable:
         rest = f"\nthe others' masks are in {out}" if len(failures) < len(examples) else ""
@@ -137,6 +136,12 @@ def segment_files(
     if failures:
         log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(examples))
     return table
+
+
+def check_mask_folder(out: Path) -> None:
+    """Raises OutputError for a file where a folder for masks is needed."""
+    if out.is_file() or out.suffix.lower() == ".csv":
+        raise OutputError(f"{out}: --out must be a folder for masks, this is a file; the table goes into it")
 
 
 def _check_free(folder: Path, names: Sequence[str]) -> None:
@@ -162,16 +167,16 @@ def _check_free(folder: Path, names: Sequence[str]) -> None:
         )
 
 
-def _segmenter(adapter: Adapter) -> Segmenter:
-    return cast(Segmenter, adapter.backbone.segmenter)  # without one no graft for masks is made
+def _segmenter(graft: Graft) -> Segmenter:
+    return cast(Segmenter, graft.stages.segmenter)  # without one no graft for masks is made
 
 
-def patch_network(adapter: Adapter, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:
+def patch_network(graft: Graft, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:
     """The graft as a function of patches (batch, channels, *size), on any device, to logits on the same, float32; at
     most `batch_size` go through the network together."""
 
     def maps(patches: Features) -> Tensor:
-        given, logits = patches.values, adapter.graft.outputs(runtime.send(patches)).values  # noqa: PD011
+        given, logits = patches.values, graft.outputs(runtime.send(patches)).values  # noqa: PD011
         return logits.float().to(given.device)
 
     def run(patches: Tensor) -> Tensor:

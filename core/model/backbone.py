@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graftwork.core.domain import Domain
 from graftwork.core.errors import BackboneError
+from graftwork.core.tasks import Task
 from graftwork.core.tensor_files import digest
 from graftwork.core.types import Features, FrameHead, InputContract, Segmenter
 
@@ -23,6 +25,10 @@ FRAMES = "frames"
 
 MAPS = "maps"
 """Name of the last stage of a backbone that gives maps (batch, feature_dim, *spatial), not one vector."""
+
+
+OWN = Domain(name="own", example="example", suffixes=())
+"""The domain of a backbone that somebody has made of a network of their own: files, and nothing known of them."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ class Backbone:
     frames: how many frames the network makes of an example as the contract reads it; None where unknown.
     frame_head: what a head for text begins with, where the checkpoint's own was asked for.
     segmenter: what makes masks of whole images with the network; None where none are learnt.
+    domain: what is known of its examples: how they are named, cut, changed at random.
+    for_text: makes the same backbone, over the same network, that gives frames, as a text needs them; None where it
+    cannot, or was told what to give.
     """
 
     id: str
@@ -78,6 +87,8 @@ class Backbone:
     frames: Callable[[Tensor], int] | None = None
     frame_head: FrameHead | None = None
     segmenter: Segmenter | None = None
+    domain: Domain = OWN
+    for_text: Callable[[], Backbone] | None = None
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -134,7 +145,15 @@ class Backbone:
 
     def with_network(self, network: nn.Module) -> Backbone:
         """The same stages over another network of the same architecture."""
-        return replace(self, network=network)
+        return replace(self, network=network, for_text=None)  # which is over this one
+
+
+def suited(backbone: Backbone, task: Task) -> Backbone:
+    """The backbone that gives what the task's head takes: frames for texts, where it can. Any other is returned as it
+    is, and a graft on one that does not fit is refused."""
+    if task.output != "frames" or backbone.stages[-1].name == FRAMES or backbone.for_text is None:
+        return backbone
+    return replace(backbone.for_text(), frame_head=backbone.frame_head)
 
 
 def named_tensors(network: nn.Module) -> dict[str, Tensor]:

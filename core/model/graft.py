@@ -34,11 +34,16 @@ class Graft(nn.Module):
 
     Tensors are named `backbone.…` and `head.…`. Frozen parameters ask for no gradient, stages below the
     frontier run without a graph, and modules outside the plan's live stages stay in evaluation mode
-    whatever mode is asked for: their running statistics do not move and their dropout is off.
+    whatever mode is asked for: their running statistics do not move and their dropout is off. `task` and `classes` say
+    what its outputs mean.
     """
 
-    def __init__(self, backbone: Backbone, head: AnyHead, plan: Plan, *, recompute: bool = False) -> None:
+    def __init__(
+        self, backbone: Backbone, head: AnyHead, plan: Plan, task: Task, classes: tuple[str, ...], *,
+        recompute: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.task, self.classes = task, classes
         self.stages = backbone
         self.backbone = backbone.network
         self.head = head
@@ -196,4 +201,4 @@ def make_graft(
         backbone, inserted = record.insert(backbone, recipe, strategy.number)
     plan = make_plan(strategy, backbone, head, inserted=inserted, stage_decay=recipe.stage_decay,
                      solvable=task.linear_problems is not None, head_start=recipe.head_start)  # fmt: skip
-    return Graft(backbone, head, plan, recompute=recipe.recompute == "on")
+    return Graft(backbone, head, plan, task, classes, recompute=recipe.recompute == "on")

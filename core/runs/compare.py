@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,45 +16,66 @@ import numpy as np
 
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
 from graftwork.core.evaluation.comparison import MARGIN, Comparison, Part, compare_parts
 from graftwork.core.evaluation.evaluation import EvaluatedPart
+from graftwork.core.evaluation.plots import draw_comparison
 from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
-from graftwork.core.model.strategies import parse_strategy
-from graftwork.core.recipe import EXECUTION_FIELDS
+from graftwork.core.model.backbone import Backbone
+from graftwork.core.model.strategies import Strategy, parse_strategy
+from graftwork.core.recipe import Recipe
+from graftwork.core.runs.rows import Rows, read_rows
 from graftwork.core.runs.run_folder import FINISHED, RUN, UNFINISHED, run_record, run_state
-from graftwork.core.runs.train import Study, manifest_digests, run_study
+from graftwork.core.runs.setup import RandomSplit, Setup
+from graftwork.core.runs.train import Parts, prepared, run_settings_record, start_run, train_on
 
 log = logging.getLogger(__name__)
 
-COMPARISON, PICTURE, PARTS = "comparison.json", "comparison.png", "parts"
+COMPARISON, PLOT, PARTS = "comparison.json", "comparison.png", "parts"
+STRATEGIES = ("knn", "probe", "partial:1", "lora", "full", "scratch")
+"""What is compared where nobody names strategies, in this order."""
 
 
 @undisturbed()
-def compare_strategies(study: Study, strategies: Sequence[str], margin: float = MARGIN) -> Comparison | None:
-    """Runs every strategy as `train` would, into a folder of its own under the study's `out`, and compares them.
+def compare(
+    backbone: Backbone, manifest: Manifest, strategies: Sequence[str] = STRATEGIES, *, tie_margin: float = MARGIN,
+    recipe: Recipe | None = None, folds: int | None = None, val_fraction: float = 0.2, test_fraction: float = 0.2,
+    random_split: RandomSplit = "auto", skip_unreadable: bool = False, out: str | Path | None = None,
+    resume: bool = False,
+) -> Comparison | None:  # fmt: skip
+    """Trains every strategy on the same rows as `train` would, and says which is best, what is left of that on rows
+    that did not choose it, which is as good for less, and what each costs.
 
-    A strategy that the backbone cannot carry, or whose training breaks off, is left out with its reason. None in all
-    processes but the first, which writes `comparison.json` and `comparison.png`. margin: how much less of the metric
-    counts as good as the best.
+    A strategy that the backbone cannot carry, or whose training breaks off, is left out with its reason. tie_margin:
+    how much less of the metric counts as good as the best. out: folder for a run per strategy, `comparison.json` and
+    `comparison.png`; by default nothing is kept. Other arguments as of `train`. None in all processes but the first.
 
     Raises SettingsError for an unknown strategy, for one that is named twice, and where none can run; OutputError for
-    a folder that holds something else.
+    a folder that holds something else; UnreadableError as `train` does.
     """
-    if not margin >= 0:
-        raise SettingsError(f"--tie-margin: expected at least 0, found {margin}")
+    if not tie_margin >= 0:
+        raise SettingsError(f"--tie-margin: expected at least 0, found {tie_margin}")
     names = [str(parse_strategy(text)) for text in strategies]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SettingsError(f"--strategies: {', '.join(twice)} is there more than once")
-    _claim(study.out, study.resume)
-    settings = _settings(study)
-    with locked(study.out) if is_first() else nullcontext():
-        return _compare(study, names, settings, margin)
+    parts, recipe = Parts(folds, val_fraction, test_fraction, random_split), recipe or Recipe()
+    if out is not None:
+        claim_comparison(Path(out), resume)
+    runtime = start_run(recipe)
+    backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
+    rows = read_rows(backbone, manifest, runtime, skip_unreadable=skip_unreadable)
+    with tempfile.TemporaryDirectory(prefix="graftwork-") if out is None else nullcontext(out) as folder:
+        place = Path(folder)
+        setup = Setup(backbone, Strategy(names[0]), recipe, place, resume, random_split)
+        with locked(place) if is_first() else nullcontext():
+            return _compare(setup, rows, parts, names, tie_margin)
 
 
-def _compare(study: Study, names: Sequence[str], settings: dict[str, Any], margin: float) -> Comparison | None:
-    known = {name: _known(study.out, name, settings) for name in names} if study.resume else {}
+def _compare(setup: Setup, rows: Rows, parts: Parts, names: Sequence[str], margin: float) -> Comparison | None:
+    out, settings = _folder(setup), _settings(setup, rows, parts)
+    known = {name: _known(out, name, settings) for name in names} if setup.resume else {}
     refused: dict[str, SettingsError | TrainingError] = {}
     for number, name in enumerate(names, start=1):
         if known.get(name) is not None:
@@ -61,7 +83,7 @@ def _compare(study: Study, names: Sequence[str], settings: dict[str, Any], margi
             continue
         log.info("strategy %d of %d: %s", number, len(names), name)
         try:
-            _run(study, name, settings)
+            _run(setup, rows, parts, name, settings)
         except (SettingsError, TrainingError) as error:
             log.warning("%s: left out: %s", name, error)
             refused[name] = error
@@ -69,14 +91,18 @@ def _compare(study: Study, names: Sequence[str], settings: dict[str, Any], margi
         raise refused[names[0]]
     if not is_first():
         return None
-    parts = [_read_part(study.out, name) for name in names if name not in refused]
-    _check_same_start(study.out, parts)
-    comparison = compare_parts(parts, {name: str(error) for name, error in refused.items()}, margin)
-    write_json(study.out / COMPARISON, comparison.to_json())
-    from graftwork.core.evaluation.plots import draw_comparison
-
-    draw_comparison(study.out / PICTURE, comparison)
+    finished = [_read_part(out, name) for name in names if name not in refused]
+    _check_same_start(out, finished)
+    comparison = compare_parts(finished, {name: str(error) for name, error in refused.items()}, margin)
+    write_json(out / COMPARISON, comparison.to_json())
+    draw_comparison(out / PLOT, comparison)
     return comparison
+
+
+def _folder(setup: Setup) -> Path:
+    if setup.folder is None:
+        raise ValueError("strategies are compared by what their runs write")
+    return setup.folder
 
 
 def run_folder(out: Path, strategy: str) -> Path:
@@ -84,7 +110,7 @@ def run_folder(out: Path, strategy: str) -> Path:
     return out / strategy.replace(":", "-")
 
 
-def _claim(out: Path, resume: bool) -> None:
+def claim_comparison(out: Path, resume: bool) -> None:
     """Checks that a comparison may write here; makes nothing."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: --out must be a folder, this is a file")
@@ -98,12 +124,12 @@ def _claim(out: Path, resume: bool) -> None:
         raise OutputError(f"{out}: --resume goes on with a comparison, found none")
 
 
-def _settings(study: Study) -> dict[str, Any]:
-    """What was asked for, but for the strategy and the places that a resumed run may change."""
-    recipe = {name: value for name, value in study.recipe.items() if name not in EXECUTION_FIELDS}
-    asked = {"manifest": str(Path(study.manifest).expanduser().resolve()), "backbone": study.backbone,
-             "weights": study.weights, **study.data, **study.input, **recipe, **manifest_digests(study)}  # fmt: skip
-    plain: dict[str, Any] = json.loads(json.dumps(asked))
+def _settings(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any]:
+    """What was asked for, but for the strategy and the places that a resumed run may change; flat."""
+    record = run_settings_record(setup, rows, parts)
+    record.pop("strategy")
+    flat = {key: value for name in ("data", "recipe", "examples") for key, value in record.pop(name).items()}
+    plain: dict[str, Any] = json.loads(json.dumps(record | flat))
     return plain
 
 
@@ -122,12 +148,14 @@ def _known(out: Path, strategy: str, settings: dict[str, Any]) -> Part | None:
     return part
 
 
-def _run(study: Study, strategy: str, settings: dict[str, Any]) -> None:
+def _run(setup: Setup, rows: Rows, parts: Parts, strategy: str, settings: dict[str, Any]) -> None:
     """One strategy from start to end, in its own folder, and what it cost beside it."""
-    folder = run_folder(study.out, strategy)
-    resumed = study.resume and run_state(folder) == UNFINISHED
+    out = _folder(setup)
+    folder = run_folder(out, strategy)
+    resumed = setup.resume and run_state(folder) == UNFINISHED
     alone, started = reset_peak_memory(), time.monotonic()
-    outcome = run_study(replace(study, strategy=strategy, out=folder, resume=resumed))
+    asked = replace(setup, strategy=parse_strategy(strategy), folder=folder, resume=resumed)
+    result = train_on(asked, rows, parts)
     seconds, peak = time.monotonic() - started, recent_peak_memory_mb()
     if is_first():
         part = Part(
@@ -136,23 +164,23 @@ def _run(study: Study, strategy: str, settings: dict[str, Any]) -> None:
             None if resumed else seconds,
             peak,
             alone,
-            outcome.run.adapter.record["parameters"],
-            _judged_to_json(outcome.judged[-1]),
+            result.adapter.record["parameters"],
+            _part_to_json(result.parts[-1]),
         )
-        write_checked_json(_part_path(study.out, strategy), vars(part))
+        write_checked_json(_part_path(out, strategy), vars(part))
 
 
-def _judged_to_json(judged: EvaluatedPart) -> dict[str, Any]:
-    manifest = judged.manifest
+def _part_to_json(evaluated: EvaluatedPart) -> dict[str, Any]:
+    manifest = evaluated.manifest
     return {
-        "part": judged.part,
+        "part": evaluated.part,
         "task": manifest.task.name,
         "classes": list(manifest.classes),
         "paths": list(manifest.paths),
         "rows": list(manifest.rows),
         "values": np.asarray(manifest.values).tolist(),
         "groups": None if manifest.groups is None else list(manifest.groups),
-        "predictions": plain_numbers(judged.predictions),
+        "predictions": plain_numbers(evaluated.predictions),
     }
 
 

@@ -1,7 +1,8 @@
 """What the domains' scikit-learn estimators share: paths in, labels, numbers or features out.
 
 The functions with `self` are methods: a domain's estimators take them one by one, and share no base class. Such a class
-names its `domain`, has the parameters `backbone`, `weights` and `recipe`, and any of the domain's own options.
+names its `domain` and its `load_backbone`, has the parameters `backbone`, `weights` and `recipe`, and any of that
+function's options.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,12 +23,11 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything, start_runtime
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.data.windows import join_windows
-from graftwork.core.domain import Domain
+from graftwork.core.data.windows import cut_windows, join_windows
 from graftwork.core.errors import SettingsError, TrainingError, UnreadableError
 from graftwork.core.example import Example, absolute, as_example, example_exists
-from graftwork.core.inference.predict import predict
-from graftwork.core.model.adapter import Adapter
+from graftwork.core.inference.adapter import Adapter
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.model.backbone import FRAMES, Backbone
 from graftwork.core.model.graft import plan_run
 from graftwork.core.model.strategies import parse_strategy
@@ -41,7 +42,6 @@ from graftwork.core.runs.estimator_targets import (
     weighted,
 )
 from graftwork.core.runs.stages import with_every_stage
-from graftwork.core.runs.train import cut_windows
 from graftwork.core.tasks import REGRESSION
 from graftwork.core.training.finetuning import finetune
 
@@ -84,21 +84,21 @@ def predict_proba(self: Any, X: Any) -> NDArray[np.float64]:
     """Probabilities for paths X (rows,): (rows, classes), or (rows, labels) of several labels, each by itself. Columns
     are in the order of `classes_`."""
     check_is_fitted(self)
-    chances = predict_paths(self.domain, self.adapter_, X, self.recipe or Recipe())
+    chances = predict_paths(self.adapter_, X, self.recipe or Recipe())
     return chances_in_order(self.adapter_, chances, self.classes_)
 
 
 def predict_classes(self: Any, X: Any) -> NDArray[Any]:
     """Labels for paths X (rows,): the likeliest, of grades the median one; of several labels 0 and 1 (rows, labels)."""
     check_is_fitted(self)
-    chances = predict_paths(self.domain, self.adapter_, X, self.recipe or Recipe())
+    chances = predict_paths(self.adapter_, X, self.recipe or Recipe())
     return predicted_labels(self.adapter_, chances, self.classes_)
 
 
 def predict_numbers(self: Any, X: Any) -> NDArray[np.float64]:
     """Numbers (rows,) for paths X (rows,), in the unit of y."""
     check_is_fitted(self)
-    return predict_paths(self.domain, self.adapter_, X, self.recipe or Recipe())
+    return predict_paths(self.adapter_, X, self.recipe or Recipe())
 
 
 @undisturbed()
@@ -127,7 +127,7 @@ def transform(self: Any, X: Any) -> NDArray[np.float32]:
     """What the stage gives for paths X (rows,), pooled over space or time: (rows, features), float32. Of recordings
     that are cut into windows it is the mean over these."""
     check_is_fitted(self)
-    return stage_features(self.domain, self.backbone_, self.stage_, X, self.recipe or Recipe())
+    return stage_features(self.backbone_, self.stage_, X, self.recipe or Recipe())
 
 
 def takes_paths(tags: Any, *, multi_label: bool = False) -> Any:
@@ -164,11 +164,10 @@ def checked_examples(X: Any) -> tuple[Example, ...]:
 def _loaded(given: Any) -> Backbone:
     """The backbone that an estimator's parameters ask for."""
     own = given.get_params(deep=False)
-    names = [parameter.name for parameter in given.domain.parameters if own.get(parameter.name) is not None]
+    options = signature(given.load_backbone).parameters.keys() - {"id", "weights"}
+    names = sorted(name for name in options if own.get(name) is not None)
     seed_everything((given.recipe or Recipe()).seed)  # weights may be asked for at random
-    loaded: Backbone = given.domain.load_backbone(
-        given.backbone, weights=given.weights, **{name: own[name] for name in names}
-    )
+    loaded: Backbone = given.load_backbone(given.backbone, weights=given.weights, **{name: own[name] for name in names})
     return loaded
 
 
@@ -185,28 +184,28 @@ def _fitted(given: Any, X: Any, targets: Targets, groups: Sequence[Any] | None, 
                         digests=given.domain.decoded_digests)  # fmt: skip
     if weights is not None:
         manifest = weighted(manifest, weights)
-    adapter = fit_adapter(given.domain, _loaded(given), manifest, strategy=given.strategy,
+    adapter = fit_adapter(_loaded(given), manifest, strategy=given.strategy,
                           recipe=given.recipe or Recipe(), val_fraction=given.val_fraction)  # fmt: skip
     return replace(adapter, record=adapter.record | labels_as_json(targets.labels))
 
 
 def fit_adapter(
-    domain: Domain, backbone: Backbone, manifest: Manifest, *, strategy: str, recipe: Recipe, val_fraction: float
+    backbone: Backbone, manifest: Manifest, *, strategy: str, recipe: Recipe, val_fraction: float
 ) -> Adapter:
     """An adapter trained on the manifest's rows. For runs that train in epochs, `val_fraction` of them is set aside to
     choose the best. Raises the errors of `graftwork.core.finetune`."""
-    examples = _read(domain, manifest, backbone)
+    examples = _read(manifest, backbone)
     rows, val = examples, None
     plan = plan_run(backbone, parse_strategy(strategy), recipe, examples.manifest)
     if plan.solver == "gradient" and val_fraction > 0:
         numbered = replace(examples.manifest, rows=tuple(range(len(examples))))
         inside, outside, _ = numbered.split(recipe.seed, val_fraction=val_fraction, test_fraction=0.0)
         rows, val = examples.subset(inside.rows), examples.subset(outside.rows)
-    return finetune(backbone, rows, val, strategy=strategy, recipe=recipe, augment=domain.augment).adapter
+    return finetune(backbone, rows, val, strategy=strategy, recipe=recipe).adapter
 
 
 @undisturbed()
-def predict_paths(domain: Domain, adapter: Adapter, X: Any, recipe: Recipe) -> NDArray[np.float64]:
+def predict_paths(adapter: Adapter, X: Any, recipe: Recipe) -> NDArray[np.float64]:
     """The task's predictions (rows, …) for paths X (rows,), columns in the order of the adapter's classes.
 
     Frozen stages run once for every file, whichever estimator asks: what they give is kept in the cache. That of a
@@ -214,19 +213,19 @@ def predict_paths(domain: Domain, adapter: Adapter, X: Any, recipe: Recipe) -> N
     """
     paths = checked_examples(X)
     asked = Manifest("X", paths, adapter.task, "y", adapter.classes, np.zeros(len(paths)))
-    examples = _read(domain, asked, adapter.backbone)
+    examples = _read(asked, adapter.backbone)
     if recipe.views != 0:
         frontier = adapter.graft.plan.frontier
         ready = run_frozen_stages(
             adapter.backbone, examples, frontier, start_runtime(recipe), recipe, add=len(paths) > 1
         )
         examples = examples if ready is None else ready
-    found = predict(adapter, examples, batch_size=recipe.batch_size, device=recipe.device)
+    found = predict_examples(adapter, examples, batch_size=recipe.rows_together, device=recipe.device)
     return _a_row_a_path(examples.manifest, found, paths)
 
 
 @undisturbed()
-def stage_features(domain: Domain, backbone: Backbone, stage: str, X: Any, recipe: Recipe) -> NDArray[np.float32]:
+def stage_features(backbone: Backbone, stage: str, X: Any, recipe: Recipe) -> NDArray[np.float32]:
     """The output of a backbone's stage for paths X (rows,), pooled as `stages` does it: (rows, features), float32.
 
     One pass keeps the outputs of all stages in the cache, where a search over stages, and `stages` itself, find them;
@@ -234,7 +233,7 @@ def stage_features(domain: Domain, backbone: Backbone, stage: str, X: Any, recip
     """
     paths = checked_examples(X)
     # No target is known; a number is what asks least of a backbone.
-    examples = _read(domain, Manifest("X", paths, REGRESSION, "y", (), np.zeros(len(paths))), backbone)
+    examples = _read(Manifest("X", paths, REGRESSION, "y", (), np.zeros(len(paths))), backbone)
     names, runtime, add = [one.name for one in backbone.stages], start_runtime(recipe), len(paths) > 1
     if stage == names[-1] != FRAMES:
         ready = run_frozen_stages(backbone, examples, len(names), runtime, recipe, add=add)
@@ -249,9 +248,9 @@ def stage_features(domain: Domain, backbone: Backbone, stage: str, X: Any, recip
     return _a_row_a_path(examples.manifest, found, paths)
 
 
-def _read(domain: Domain, manifest: Manifest, backbone: Backbone) -> Examples:
+def _read(manifest: Manifest, backbone: Backbone) -> Examples:
     """The examples, or their windows where the backbone asks for these."""
-    return read_examples(cut_windows(domain, manifest, backbone.contract), backbone.contract)
+    return read_examples(cut_windows(backbone.domain, manifest, backbone.contract), backbone.contract)
 
 
 def _a_row_a_path(manifest: Manifest, values: NDArray[Any], asked: Sequence[Example]) -> NDArray[Any]:

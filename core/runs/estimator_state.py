@@ -6,7 +6,7 @@ The functions with `self` are methods: a domain's estimators take them one by on
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +15,9 @@ from sklearn.base import BaseEstimator
 
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything
-from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError, BackboneError
-from graftwork.core.model.adapter import RECORD, WEIGHTS, Adapter, open_adapter, recipe_of
+from graftwork.core.inference.adapter import WEIGHTS, Adapter, load_adapter
+from graftwork.core.inference.adapter_record import RECORD, recipe_of
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.estimator_targets import CLASSIFIED, NUMBERS, labels_of
@@ -75,9 +75,9 @@ def setstate(self: Any, state: dict[str, Any]) -> None:
     longer the same, and what `load_backbone` raises where they are not there."""
     state = dict(state)
     if "adapter_" in state:
-        state["adapter_"] = _adapter_of(state["adapter_"], self.domain)
+        state["adapter_"] = _adapter_of(state["adapter_"], self.load_backbone)
     if "backbone_" in state:
-        state["backbone_"] = _backbone_of(state["backbone_"], self.domain)
+        state["backbone_"] = _backbone_of(state["backbone_"], self.load_backbone)
     BaseEstimator.__setstate__(self, state)
 
 
@@ -87,17 +87,17 @@ def _adapter_files(adapter: Adapter) -> dict[str, bytes]:
         return {name: Path(folder, name).read_bytes() for name in (WEIGHTS, RECORD)}
 
 
-def _adapter_of(files: dict[str, bytes], domain: Domain) -> Adapter:
+def _adapter_of(files: dict[str, bytes], load_backbone: Callable[..., Backbone]) -> Adapter:
     with tempfile.TemporaryDirectory(prefix="graftwork-") as folder:
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
-        return open_adapter(folder, domain)
+        return load_adapter(folder, load_backbone)
 
 
 @undisturbed()
-def _backbone_of(about: dict[str, Any], domain: Domain) -> Backbone:
+def _backbone_of(about: dict[str, Any], load_backbone: Callable[..., Backbone]) -> Backbone:
     seed_everything(about["seed"])  # weights may be asked for at random
-    backbone = domain.load_backbone(about["id"], weights=about["weights"], **about["options"])
+    backbone = load_backbone(about["id"], weights=about["weights"], **about["options"])
     if backbone.digest() != about["digest"]:
         raise BackboneError(f"{about['id']}: its weights are no longer those that this estimator was fitted with")
     return backbone
@@ -121,8 +121,8 @@ def open_regressor(kind: type[Estimator], folder: str | Path, weights: str | Non
 
 
 def _opened(kind: Any, tasks: Sequence[Task], folder: str | Path, weights: str | None) -> Any:
-    """Raises AdapterError as `open_adapter` does, and for an adapter of another task."""
-    adapter = open_adapter(folder, kind.domain, weights)
+    """Raises AdapterError as `load_adapter` does, and for an adapter of another task."""
+    adapter = load_adapter(folder, kind.load_backbone, weights)
     if adapter.task not in tasks:
         raise AdapterError(f"{folder}: expected an adapter for {' or '.join(map(str, tasks))} targets, found one for "
                            f"{adapter.task}")  # fmt: skip

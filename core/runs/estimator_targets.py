@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.model.adapter import Adapter
+from graftwork.core.inference.adapter import Adapter
 from graftwork.core.tasks import MULTI_LABEL, ORDINAL, REGRESSION, SINGLE_LABEL, Task
 
 CLASSIFIED = (SINGLE_LABEL, MULTI_LABEL, ORDINAL)

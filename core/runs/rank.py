@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,23 @@ from numpy.typing import NDArray
 
 from graftwork.core.activation_cache.activations import run_frozen_stages, vectors
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.compute.runtime import is_first, seed_everything, start_runtime
 from graftwork.core.data.examples import Unreadable
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import BackboneError, GraftworkError, TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation
 from graftwork.core.evaluation.logme import logme
 from graftwork.core.files import write_json
-from graftwork.core.runs.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
+from graftwork.core.model.backbone import Backbone
+from graftwork.core.recipe import Recipe
+from graftwork.core.runs.probes import cross_validated_probe, in_folds, read_for_probes, remaining
+from graftwork.core.runs.run_folder import claim_folder
+from graftwork.core.runs.train import start_run
 from graftwork.core.tasks import Task
 
 log = logging.getLogger(__name__)
+
+RANKING = "ranking.json"
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,18 @@ class Ranked:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A backbone that is loaded when its turn comes. name: what it is called where it cannot be loaded."""
+
+    name: str
+    load: Callable[[], Backbone]
+
+
+@dataclass(frozen=True)
 class Unusable:
-    """A backbone that could not be judged, and why."""
+    """A backbone that could not be evaluated, and why."""
 
     backbone: str
-    weights: str | None
     reason: str
 
 
@@ -88,53 +101,59 @@ class Ranking:
 
 
 @undisturbed()
-def rank_backbones(inspection: Inspection, backbones: Sequence[tuple[str, str | None]]) -> Ranking:
-    """Judges (id, weights) one after another on the same folds of the manifest.
+def rank(
+    backbones: Sequence[Backbone | Candidate], manifest: Manifest, *, folds: int = 5, recipe: Recipe | None = None,
+    skip_unreadable: bool = False, out: str | Path | None = None,
+) -> Ranking:  # fmt: skip
+    """Compares backbones on the manifest's rows without training them: LogME, and a linear probe in the same folds for
+    all. A split column is ignored.
 
-    A backbone that cannot be loaded, or cannot take the examples, does not lose the others; raises BackboneError
-    where none could be judged.
+    backbones: loaded ones, or candidates, of which one is in memory at a time. A backbone that cannot be loaded, or
+    cannot take the examples, does not lose the others. out: folder for `ranking.json`; by default nothing is written.
+
+    Raises BackboneError where none could be evaluated, SettingsError for folds that cannot be made, OutputError for a
+    folder that holds something.
     """
-    start_runtime(inspection.recipe)  # a device that is not there is known before files are read
-    manifest, folds = read_folds(inspection)
+    recipe, place = recipe or Recipe(), None if out is None else Path(out)
+    if place is not None:
+        claim_folder(place, resume=False)
+    start_run(recipe)
+    manifest, number = in_folds(manifest, folds, recipe.seed)
     ranked: list[Ranked] = []
     unusable: list[Unusable] = []
-    for id, weights in backbones:
+    for one in backbones:
+        name = one.name if isinstance(one, Candidate) else one.id
         try:
-            ranked.append(_judge(inspection, id, weights, manifest, folds))
+            ranked.append(_evaluated(one, manifest, number, recipe, skip_unreadable=skip_unreadable))
         except GraftworkError as error:
-            log.warning("%s: cannot be judged: %s", id, error)
-            unusable.append(Unusable(id, weights, str(error)))
+            log.warning("%s: cannot be evaluated: %s", name, error)
+            unusable.append(Unusable(name, str(error)))
     if not ranked:
         reasons = "".join(f"\n  {one.backbone}: {one.reason}" for one in unusable)
-        raise BackboneError(f"none of {len(unusable)} backbones could be judged:{reasons}")
-    name = manifest.task.metric
-    scores = np.nan_to_num([one.evaluation.metrics[name].value for one in ranked], nan=-np.inf)
+        raise BackboneError(f"none of {len(unusable)} backbones could be evaluated:{reasons}")
+    metric = manifest.task.metric
+    scores = np.nan_to_num([one.evaluation.metrics[metric].value for one in ranked], nan=-np.inf)
     order = np.argsort(-scores, kind="stable")
-    return Ranking(manifest.task, inspection.folds, tuple(ranked[i] for i in order), tuple(unusable))
+    found = Ranking(manifest.task, folds, tuple(ranked[i] for i in order), tuple(unusable))
+    if place is not None and is_first():
+        write_json(place / RANKING, found.to_json())
+    return found
 
 
-def split_weights(text: str) -> tuple[str, str | None]:
-    """`ID` or `ID=WEIGHTS` as id and weights."""
-    id, _, weights = text.partition("=")
-    return id, weights or None
-
-
-def write_ranking(folder: Path, ranking: Ranking) -> None:
-    """Writes `ranking.json`."""
-    write_json(folder / "ranking.json", ranking.to_json())
-
-
-def _judge(
-    inspection: Inspection, id: str, weights: str | None, manifest: Manifest, folds: NDArray[np.int64]
+def _evaluated(
+    given: Backbone | Candidate, manifest: Manifest, folds: NDArray[np.int64], recipe: Recipe, *, skip_unreadable: bool
 ) -> Ranked:
-    began, recipe = time.monotonic(), inspection.recipe
-    backbone, examples = open_backbone(inspection, id, weights, manifest)
+    began = time.monotonic()
+    seed_everything(recipe.seed)  # weights may be asked for at random
+    backbone = given.load() if isinstance(given, Candidate) else given
+    examples = read_for_probes(backbone, manifest, skip_unreadable=skip_unreadable)
     done = run_frozen_stages(backbone, examples, len(backbone.stages), start_runtime(recipe), recipe)
     if done is None:
         raise TrainingError(f"the vectors of {len(examples)} examples cannot be kept")
     features = vectors(done)
     evaluation = cross_validated_probe(features, done.manifest, remaining(folds, manifest, examples), recipe)
     if evaluation.caution is not None:
-        log.warning("%s: %s", id if weights is None else f"{id}={weights}", evaluation.caution)
+        log.warning("%s: %s", given.name if isinstance(given, Candidate) else backbone.id, evaluation.caution)
     evidence = logme(features, done.manifest.values, manifest.task)
-    return Ranked(id, weights, features.shape[1], evidence, evaluation, time.monotonic() - began, examples.left_out)
+    return Ranked(backbone.id, backbone.weights, features.shape[1], evidence, evaluation, time.monotonic() - began,
+                  examples.left_out)  # fmt: skip

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.files import OURS, locked, remove_leftovers, whole_file, write_json
 from graftwork.core.recipe import EXECUTION_FIELDS
 from graftwork.core.tasks.task import Drawn
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RUN = "run.json"
 FINISHED, UNFINISHED = "finished", "unfinished"
@@ -72,25 +75,32 @@ def mark(folder: Path, record: dict[str, Any], state: str) -> None:
     write_json(folder / RUN, {**record, "state": state})
 
 
-def write_judged(folder: Path, judged: Sequence[EvaluatedPart], extra: dict[str, Any]) -> None:
-    """Writes `metrics.json`, `predictions.csv` and the pictures of the last part given (the test's)."""
+def write_evaluated(folder: Path, parts: Sequence[EvaluatedPart], extra: dict[str, Any]) -> None:
+    """Writes `metrics.json`, `predictions.csv` and the plots of the last part given (the test's)."""
     from graftwork.core.evaluation.plots import draw_evaluation
 
-    write_json(folder / "metrics.json", {part.part: part.evaluation.to_json() for part in judged} | extra)
-    write_predictions(folder / "predictions.csv", judged)
-    if judged:
-        last = judged[-1]
+    write_json(folder / "metrics.json", {part.part: part.evaluation.to_json() for part in parts} | extra)
+    write_predictions(folder / "predictions.csv", parts)
+    if parts:
+        last = parts[-1]
         manifest = last.manifest
         draw_evaluation(folder, manifest.task, Drawn(np.asarray(manifest.values), last.predictions, manifest.classes,
                                                      manifest.target, last.evaluation.confusion))  # fmt: skip
 
 
-def write_predictions(path: Path, judged: Sequence[EvaluatedPart]) -> None:
-    """One CSV row for every judged example: path, row, part, fold, group, target, prediction and probabilities."""
+def write_predictions(path: Path, parts: Sequence[EvaluatedPart]) -> None:
+    """Writes `prediction_table` as CSV."""
+    if parts:
+        with whole_file(path) as beside:
+            prediction_table(parts).to_csv(beside, index=False, float_format="%.9g")
+
+
+def prediction_table(parts: Sequence[EvaluatedPart]) -> pd.DataFrame:
+    """One row for every evaluated example: path, row, part, fold, group, target, prediction and probabilities."""
     import pandas as pd
 
     tables = []
-    for part in judged:
+    for part in parts:
         manifest = part.manifest
         table = pd.DataFrame(
             {"path": [str(example) for example in manifest.inputs], "row": list(manifest.rows or range(len(manifest)))}
@@ -103,9 +113,7 @@ def write_predictions(path: Path, judged: Sequence[EvaluatedPart]) -> None:
         columns = manifest.task.target_columns(manifest.targets, manifest.classes)
         columns |= manifest.task.prediction_columns(part.predictions, manifest.classes)
         tables.append(table.assign(**columns))
-    if tables:
-        with whole_file(path) as beside:
-            pd.concat(tables, ignore_index=True).to_csv(beside, index=False, float_format="%.9g")
+    return pd.concat(tables, ignore_index=True)
 
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:

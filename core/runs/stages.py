@@ -15,14 +15,17 @@ from torch import Tensor, nn
 
 from graftwork.core.activation_cache.activations import run_frozen_stages
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.compute.runtime import is_first, start_runtime
 from graftwork.core.data.examples import Examples, Unreadable
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation
 from graftwork.core.files import whole_file, write_json
 from graftwork.core.model.backbone import Backbone, Stage, named_tensors
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.inspection import Inspection, cross_validated_probe, open_backbone, read_folds, remaining
+from graftwork.core.runs.probes import cross_validated_probe, in_folds, read_for_probes, remaining
+from graftwork.core.runs.run_folder import claim_folder
+from graftwork.core.runs.train import start_run
 from graftwork.core.tasks import Task
 from graftwork.core.types import Features, padding_mask
 
@@ -39,8 +42,8 @@ class StageScore:
 
 
 @dataclass(frozen=True)
-class Depth:
-    """The stages of a backbone in order, each with what it is worth."""
+class StageScores:
+    """The stages of a backbone in order, each with the evaluation of a probe on it."""
 
     backbone: str
     weights: str | None
@@ -65,17 +68,32 @@ class Depth:
 
 
 @undisturbed()
-def inspect_stages(inspection: Inspection, id: str, weights: str | None) -> Depth:
-    """A backbone's stages, judged on the manifest."""
-    start_runtime(inspection.recipe)  # a device that is not there is known before files are read
-    manifest, folds = read_folds(inspection)
-    backbone, examples = open_backbone(inspection, id, weights, manifest)
-    scores = probe_stages(backbone, examples, remaining(folds, manifest, examples), inspection.recipe)
+def stages(
+    backbone: Backbone, manifest: Manifest, *, folds: int = 5, recipe: Recipe | None = None,
+    skip_unreadable: bool = False, out: str | Path | None = None,
+) -> StageScores:  # fmt: skip
+    """A linear probe at every stage of a backbone, pooled to one vector, evaluated by cross-validation: how deep to
+    graft. Every example runs through the network once; a split column is ignored.
+
+    out: folder for `stages.json` and `stages.png`; by default nothing is written. Raises SettingsError for folds that
+    cannot be made and a backbone with something to learn, OutputError for a folder that holds something.
+    """
+    recipe, place = recipe or Recipe(), None if out is None else Path(out)
+    if place is not None:
+        claim_folder(place, resume=False)
+    start_run(recipe)
+    manifest, number = in_folds(manifest, folds, recipe.seed)
+    examples = read_for_probes(backbone, manifest, skip_unreadable=skip_unreadable)
+    scores = probe_stages(backbone, examples, remaining(number, manifest, examples), recipe)
     doubtful = [stage for stage in scores if stage.evaluation.caution is not None]
     if doubtful:
         log.warning("%s: %s", ", ".join(stage.name for stage in doubtful), doubtful[0].evaluation.caution)
-    return Depth(backbone.id, backbone.weights, backbone.digest(), manifest.task, inspection.folds, scores,
-                 examples.left_out)  # fmt: skip
+    found = StageScores(backbone.id, backbone.weights, backbone.digest(), manifest.task, folds, scores,
+                        examples.left_out)  # fmt: skip
+    if place is not None and is_first():
+        write_json(place / "stages.json", found.to_json())
+        draw_stages(place / "stages.png", found)
+    return found
 
 
 @undisturbed()
@@ -145,26 +163,20 @@ def pooled(features: Features, channel_axis: int = 1) -> Tensor:
     return values.masked_fill(padding[..., None], 0.0).sum(dim=1) / features.lengths[:, None].to(values.device)
 
 
-def write_depth(folder: Path, depth: Depth) -> None:
-    """Writes `stages.json` and `stages.png`."""
-    write_json(folder / "stages.json", depth.to_json())
-    draw_depth(folder / "stages.png", depth)
-
-
-def draw_depth(path: Path, depth: Depth) -> None:
+def draw_stages(path: Path, found: StageScores) -> None:
     """Score with its interval over the stages; one that is undefined leaves a gap."""
     from matplotlib.figure import Figure
 
-    name = depth.task.metric
-    found = [stage.evaluation.metrics[name] for stage in depth.stages]
-    value, low, high = (np.array([getattr(one, part) for one in found]) for part in ("value", "low", "high"))
-    figure = Figure(figsize=(max(5.0, 1.5 + 0.5 * len(found)), 4), layout="constrained")
+    name = found.task.metric
+    intervals = [stage.evaluation.metrics[name] for stage in found.stages]
+    value, low, high = (np.array([getattr(one, part) for one in intervals]) for part in ("value", "low", "high"))
+    figure = Figure(figsize=(max(5.0, 1.5 + 0.5 * len(intervals)), 4), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(found))
+    places = np.arange(len(intervals))
     ends = np.nan_to_num(np.stack([value - low, high - value]))  # none where there is no interval
     axes.errorbar(places, value, yerr=ends, marker="o", capsize=3)
-    axes.set(ylabel=name, title=f"{depth.backbone}: probe at every stage")
-    axes.set_xticks(places, [stage.name for stage in depth.stages], rotation=60, ha="right")
+    axes.set(ylabel=name, title=f"{found.backbone}: probe at every stage")
+    axes.set_xticks(places, [stage.name for stage in found.stages], rotation=60, ha="right")
     with whole_file(path) as beside:
         # Without metadata the same numbers are the same bytes.
         figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})

@@ -18,11 +18,12 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.data.patches import fixed_patches, in_patches, whole
+from graftwork.core.data.patches import fixed_patches, in_patches, whole, with_batch_size
 from graftwork.core.data.views import all_views
+from graftwork.core.data.windows import cut_windows
 from graftwork.core.errors import SettingsError, TrainingError
-from graftwork.core.model.adapter import Adapter, make_adapter
-from graftwork.core.model.backbone import Backbone, named_tensors, refuse_non_finite
+from graftwork.core.inference.adapter import Adapter, make_adapter
+from graftwork.core.model.backbone import Backbone, named_tensors, refuse_non_finite, suited
 from graftwork.core.model.freezing_proof import FreezingProof, prove_frozen
 from graftwork.core.model.graft import Graft, make_graft
 from graftwork.core.model.heads import Head
@@ -82,7 +83,8 @@ def finetune(
     """Adapts a copy of the backbone to the training rows; the backbone itself is left as it is.
 
     val_rows: choose the best epoch and stop the run early; without them the last epoch is kept. A probe
-    needs none. augment: the random change used where the recipe turns augmentation on. checkpoints: a
+    needs none. augment: the random change used where the recipe turns augmentation on, by default that of the
+    backbone's domain. checkpoints: a
     folder where the unfinished run is kept; `resume` takes up what is kept there. on_epoch: is told every
     finished epoch.
 
@@ -90,8 +92,10 @@ def finetune(
     UnreadableError for files, TrainingError if the loss stops being finite, OutputError for a checkpoint that is
     damaged or of another run, FreezingError if a frozen tensor moved.
     """
-    recipe = recipe or Recipe()
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+    task = (train_rows if isinstance(train_rows, Manifest) else train_rows.manifest).task
+    backbone = suited(backbone, task)
+    recipe = with_batch_size(recipe or Recipe(), task, backbone.contract)
     runtime = start_runtime(recipe)
     rows = same_on_all_processes(_examples(train_rows, backbone), runtime)
     val = (
@@ -102,7 +106,7 @@ def finetune(
     before = graft.frozen_digests()
     history: tuple[HistoryRow, ...] = ()
     best_epoch = None
-    augment = augment if augmented(graft.plan, recipe) else None
+    augment = (augment or backbone.domain.augment) if augmented(graft.plan, recipe) else None
     drawn_val = None
     if rows.manifest.task.output == "maps":
         augment = in_patches(rows, changed=augment is not None)
@@ -180,6 +184,8 @@ def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Stra
     """
     manifest = examples.manifest
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+    backbone = suited(backbone, manifest.task)
+    recipe = with_batch_size(recipe, manifest.task, backbone.contract)
     light = backbone.copy_sharing_tensors()
     graft = make_graft(light, asked, recipe, manifest.task, manifest.classes, len(manifest))
     drawn = manifest.task.output == "maps" and not whole(examples)
@@ -250,7 +256,10 @@ def _beyond_frontier(
 
 
 def _examples(data: Manifest | Examples, backbone: Backbone) -> Examples:
-    return data if isinstance(data, Examples) else read_examples(data, backbone.contract, frames=backbone.frames)
+    if isinstance(data, Examples):
+        return data
+    return read_examples(cut_windows(backbone.domain, data, backbone.contract), backbone.contract,
+                         frames=backbone.frames)  # fmt: skip
 
 
 def run_settings(

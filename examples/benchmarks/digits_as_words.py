@@ -19,7 +19,7 @@ from graftwork.core import Recipe, finetune
 from graftwork.core.data.examples import read_examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.evaluation.evaluation import compare_predictions, evaluate_predictions
-from graftwork.core.inference.predict import predict
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.tasks.transcripts import encode, vocabulary
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -64,7 +64,7 @@ def main() -> None:
         # All tensors learn at the head's rate where they begin at random, at a tenth of it else.
         rate = recipe.learning_rate if strategy == "scratch" else 5 * recipe.learning_rate
         run = finetune(backbone, learnt_from, strategy=strategy, recipe=replace(recipe, learning_rate=rate))
-        found[strategy] = predict(run.adapter, judged_on)
+        found[strategy] = predict_examples(run.adapter, judged_on)
         result = evaluate_predictions("text", test.classes, test.values, found[strategy])
         print(f"{strategy:<8} WER {result.metrics['wer']}  CER {result.metrics['cer']}  "
               f"train loss {run.history[-1]['train_loss']:.3f}", flush=True)  # fmt: skip

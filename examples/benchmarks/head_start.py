@@ -118,7 +118,7 @@ def the_probe(backbone: core.Backbone, parts: tuple[core.Examples, ...], recipe:
 
 
 def auroc(run: core.Run, part: core.Examples) -> float:
-    found = core.predict(run.adapter, part, device="cpu")
+    found = core.predict_examples(run.adapter, part, device="cpu")
     return point_metrics(part.manifest.task, part.manifest.values, found, part.manifest.classes)["auroc"]
 
 

@@ -48,7 +48,7 @@ def main() -> None:
                 began = time.perf_counter()
                 run = core.finetune(backbone, train, strategy="probe", recipe=core.Recipe(cache=cache))
                 ours.append(time.perf_counter() - began)
-            found = core.predict(run.adapter, unseen)
+            found = core.predict_examples(run.adapter, unseen)
             bare.append(elsewhere.submit(bare_pass, chosen).result())
         ratios = [a / b for a, b in zip(ours, bare, strict=True)]
         print(f"probe, from files and an empty cache: {statistics.median(ours):.2f} s, test AUROC "

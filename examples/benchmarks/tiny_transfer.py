@@ -48,7 +48,7 @@ def in_folds(source: str, size: int, count: int = 5) -> None:
         for fold in range(count):
             run = core.finetune(backbone, vectors.subset(np.flatnonzero(numbers != fold)), strategy="probe")
             outside = np.flatnonzero(numbers == fold)
-            predictions[which][outside] = core.predict(run.adapter, vectors.subset(outside))
+            predictions[which][outside] = core.predict_examples(run.adapter, vectors.subset(outside))
     report(f"{source}, {size} px, {count} folds", scans, predictions)
 
 
@@ -60,7 +60,7 @@ def with_few(source: str, size: int, draws: int = 3) -> None:
         for which, weights in (("pretrained", None), ("random", "random")):
             backbone = load(weights, size)
             run = core.finetune(backbone, chosen, strategy="probe")
-            predictions[which] = core.predict(run.adapter, core.read_examples(test, backbone.contract))
+            predictions[which] = core.predict_examples(run.adapter, core.read_examples(test, backbone.contract))
         report(f"{source}, {FEW} labels, draw {draw}", test, predictions)
 
 

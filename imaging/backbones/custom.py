@@ -13,6 +13,7 @@ from graftwork.core.model.backbone import Backbone, Stage, named_tensors
 from graftwork.core.types import Features
 from graftwork.imaging.backbones.dense import dense
 from graftwork.imaging.backbones.timm_stages import through
+from graftwork.imaging.domain import DOMAIN
 from graftwork.imaging.preprocessing.contract import ImageContract
 from graftwork.imaging.segmentation.mask_contract import MaskContract
 
@@ -45,12 +46,12 @@ def backbone_from_module(
         paths = {submodule: path for path, submodule in module.named_modules()}
         steps = [through(name, _path(name, part, paths, id)) for name, part in stages]
     if isinstance(contract, MaskContract):
-        return dense(Backbone(id, module, tuple(steps), contract, 0, build=build), contract)
+        return dense(Backbone(id, module, tuple(steps), contract, 0, build=build, domain=DOMAIN), contract)
     pooled = (*steps, Stage("pool", partial(_pool, contract.spatial_dims)))
     width = _width(module, pooled, contract, id)
     if feature_dim not in (None, width):
         raise BackboneError(f"{id}: feature_dim is given as {feature_dim}, and the module gives {width}")
-    return Backbone(id, module, pooled, contract, width, build=build)
+    return Backbone(id, module, pooled, contract, width, build=build, domain=DOMAIN)
 
 
 def _path(name: str, part: str | nn.Module, paths: dict[nn.Module, str], backbone: str) -> str:

@@ -11,6 +11,7 @@ from graftwork.core.model.backbone import Backbone
 from graftwork.imaging.backbones import hub
 from graftwork.imaging.backbones.catalogue import CATALOGUE, Known
 from graftwork.imaging.backbones.slicewise import SlicePooling
+from graftwork.imaging.domain import DOMAIN
 from graftwork.imaging.segmentation.mask_files import OtherValues
 from graftwork.imaging.segmentation.mask_placement import MaskOrder
 
@@ -70,6 +71,7 @@ def load_backbone(
     if slice_pooling is not None and (mask_values is not None or not id.startswith("slices:")):
         raise SettingsError(f"--slice-pooling: {id} makes no vector of slices; slices: in front of a 2D network does")
     found = _at_spacing(_load(id, weights, image_size, channels, intensity, slice_pooling), spacing_mm)
+    found = replace(found, domain=DOMAIN)
     if mask_values is None:
         return found
     from graftwork.imaging.backbones.dense import for_masks

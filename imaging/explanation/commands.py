@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core.cli import options as o
+from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.commands import RUN
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.domain import Domain
+from graftwork.imaging.domain import DOMAIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,12 +31,12 @@ CLASS = Parameter(
 )  # fmt: skip
 
 
-def explain_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+def explain_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
     """Name, command and help of `explain`."""
 
     def explain(**options: Any) -> None:
         as_json = options.pop("json")
-        table = explain_files(domain, **options)
+        table = explain_files(**options)
         if as_json:
             print(json.dumps(table.astype(object).where(table.notna(), None).to_dict("records"), indent=2))
         else:
@@ -59,13 +60,13 @@ def explain_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         "Show where in scans an adapter for labels or numbers finds what it says (Grad-CAM): a picture for each file "
         "and, for volumes, the map as NIfTI in the geometry of the file. The table says which output is explained, and "
         "what it is.\n\n"
-        f"Example: `graftwork-{domain.name} explain runs/first new.nii.gz --out explained`",
+        f"Example: `graftwork-{commands.domain.name} explain runs/first new.nii.gz --out explained`",
     )  # fmt: skip
 
 
 @undisturbed()
 def explain_files(
-    domain: Domain, run: str, inputs: list[str], *, out: str, output: str | None, stage: str | None,
+    run: str, inputs: list[str], *, out: str, output: str | None, stage: str | None,
     weights: str | None, skip_unreadable: bool, device: str,
 ) -> "pd.DataFrame":  # fmt: skip
     """Writes what `explain` promises and returns its table; with skipping, unreadable files have an `error` instead.
@@ -78,10 +79,11 @@ def explain_files(
     from graftwork.core.compute.runtime import start_runtime
     from graftwork.core.data.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
     from graftwork.core.errors import OutputError, UnreadableError
-    from graftwork.core.model.adapter import open_adapter
+    from graftwork.core.inference.adapter import load_adapter
+    from graftwork.core.inference.inputs import find_inputs
     from graftwork.core.progress import progress
     from graftwork.core.recipe import Recipe
-    from graftwork.core.runs.predict import find_inputs
+    from graftwork.imaging.backbones.loading import load_backbone
     from graftwork.imaging.explanation.overlays import draw_saliency
     from graftwork.imaging.explanation.saliency import explain
     from graftwork.imaging.formats.output_names import output_names
@@ -90,9 +92,9 @@ def explain_files(
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{out}: --out must be a folder, this is a file")
-    examples = find_inputs(inputs, domain)
+    examples = find_inputs(inputs, DOMAIN)
     runtime = start_runtime(Recipe(device=device))
-    adapter = open_adapter(run, domain, weights)
+    adapter = load_adapter(run, load_backbone, weights)
     runtime.place(adapter.graft)
     rows: list[dict[str, Any]] = []
     failed = []

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from graftwork.core.errors import SettingsError
 from graftwork.core.example import Named
-from graftwork.core.model.adapter import Adapter
+from graftwork.core.inference.adapter import Adapter
 from graftwork.core.model.backbone import Stage
 from graftwork.core.model.graft import Graft
 from graftwork.core.tasks import Task

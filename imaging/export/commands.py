@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from graftwork.core.cli import options as o
+from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.commands import RUN
-from graftwork.core.domain import Domain
 
 
-def export_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
+def export_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
     """Name, command and help of `export`."""
 
     def export(**options: Any) -> None:
         from graftwork.core.errors import OutputError
-        from graftwork.core.model.adapter import CARD, open_adapter
+        from graftwork.core.inference.adapter import CARD, load_adapter
+        from graftwork.imaging.backbones.loading import load_backbone
 
         place = Path(options["out"])
         if options["format"] == "onnx" and place.is_dir():
             raise OutputError(f"{place}: --out must be a file for onnx, this is a folder")
-        adapter = open_adapter(options["run"], domain, options["weights"])
+        adapter = load_adapter(options["run"], load_backbone, options["weights"])
         if options["format"] == "onnx":
             from graftwork.imaging.export.onnx import export_onnx
 
@@ -46,5 +47,5 @@ def export_command(domain: Domain) -> tuple[str, Callable[..., None], str]:
         ),
         "Write an adapter and its backbone as one network for other programs. LoRA is merged into ONNX, and the "
         "outputs are compared before the file is kept.\n\n"
-        f"Example: `graftwork-{domain.name} export runs/first --format onnx --out first.onnx`",
+        f"Example: `graftwork-{commands.domain.name} export runs/first --format onnx --out first.onnx`",
     )  # fmt: skip

@@ -16,7 +16,8 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.errors import BackboneError, OutputError, SettingsError
 from graftwork.core.files import DamagedFileError, whole_file, write_json, write_text
-from graftwork.core.model.adapter import Adapter, model_card, read_record, recipe_of
+from graftwork.core.inference.adapter import Adapter, model_card
+from graftwork.core.inference.adapter_record import read_record, recipe_of
 from graftwork.core.model.backbone import named_tensors
 from graftwork.core.model.graft import make_graft
 from graftwork.core.model.strategies import parse_strategy

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from graftwork.core.errors import MissingPackageError, SettingsError
 from graftwork.core.files import whole_file
-from graftwork.core.model.adapter import Adapter
+from graftwork.core.inference.adapter import Adapter
 from graftwork.core.model.lora import has_lora, merge_lora
 from graftwork.core.types import Features
 

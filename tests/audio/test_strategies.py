@@ -12,7 +12,7 @@ import torch
 from graftwork.audio import new_backbone
 from graftwork.core import Examples, Manifest, Recipe, finetune
 from graftwork.core.errors import SettingsError
-from graftwork.core.inference.predict import predict
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.strategies import STRATEGIES
 
@@ -127,6 +127,7 @@ def test_on_a_gpu_equal_runs_give_equal_bytes(speech: tuple[Backbone, Examples],
 @pytest.mark.gpu
 def test_a_gpu_solves_the_probe_of_clips_that_a_cpu_solves(speech: tuple[Backbone, Examples]) -> None:
     backbone, examples = speech
-    found = [predict(finetune(backbone, examples, recipe=replace(RECIPE, device=device, precision="fp32")).adapter,
-                     examples, device="cpu") for device in ("cpu", "cuda")]  # fmt: skip
+    recipes = [replace(RECIPE, device=device, precision="fp32") for device in ("cpu", "cuda")]
+    adapters = [finetune(backbone, examples, recipe=recipe).adapter for recipe in recipes]
+    found = [predict_examples(adapter, examples, device="cpu") for adapter in adapters]
     np.testing.assert_allclose(found[1], found[0], atol=0.02)

@@ -15,7 +15,7 @@ from graftwork.core import Manifest, Recipe, finetune
 from graftwork.core.compute.runtime import is_first, start_runtime
 from graftwork.core.data.examples import read_examples
 from graftwork.core.data.windows import in_windows
-from graftwork.core.inference.predict import evaluate_part, predict
+from graftwork.core.inference.predict import evaluate_part, predict_examples
 from graftwork.core.tasks.transcripts import encode, vocabulary
 
 # Dropout is drawn anew in every process, so it is off.
@@ -59,7 +59,7 @@ def learn(folder, name, backbone, rows, strategy):
     examples = read_examples(rows, backbone.contract)
     train, val = examples.subset(range(0, len(rows), 2)), examples.subset(range(1, len(rows), 2))
     run = finetune(backbone, train, val, strategy=strategy, recipe=RECIPE)
-    judged = evaluate_part("test", examples.manifest, predict(run.adapter, examples, device="cpu"))
+    judged = evaluate_part("test", examples.manifest, predict_examples(run.adapter, examples, device="cpu"))
     metrics = {key: one.value for key, one in judged.evaluation.metrics.items()}
     write(folder, name, run.adapter.graft.learnt(),
           {"history": run.history, "predictions": judged.predictions.tolist(), "metrics": metrics})  # fmt: skip

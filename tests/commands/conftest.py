@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from graftwork import audio
-from graftwork.audio.domain import DOMAIN as AUDIO
+from graftwork.audio.cli import COMMANDS as AUDIO
+from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.commands import run_app
-from graftwork.core.domain import Domain
-from graftwork.imaging.domain import DOMAIN as IMAGING
+from graftwork.imaging.cli import COMMANDS as IMAGING
 
 ROWS = 24
 RATE_HZ = 16000
@@ -50,7 +50,7 @@ class Bench:
     run: the command with these arguments, in the folder.
     """
 
-    domain: Domain
+    commands: CommandLine
     folder: Path
     suffix: str
     backbone: tuple[str, ...]
@@ -150,14 +150,14 @@ def _copy(source: Path, folder: Path) -> Path:
     return folder
 
 
-def patch_network(domain: Domain, folder: Path, monkeypatch, capsys) -> Callable[..., Result]:
+def patch_network(commands: CommandLine, folder: Path, monkeypatch, capsys) -> Callable[..., Result]:
     monkeypatch.chdir(folder)
 
     def run(*arguments: object) -> Result:
         capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", [f"graftwork-{domain.name}", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", [f"graftwork-{commands.domain.name}", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            run_app(domain)
+            run_app(commands)
         streams = capsys.readouterr()
         return Result(int(ended.value.code or 0), streams.out, streams.err)
 

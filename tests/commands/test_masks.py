@@ -21,7 +21,7 @@ from graftwork.core.data.patches import fixed_patches, in_patches
 from graftwork.core.data.views import all_views
 from graftwork.core.recipe import Recipe
 from graftwork.imaging import load_backbone, read_manifest
-from graftwork.imaging.domain import DOMAIN
+from graftwork.imaging.cli import COMMANDS
 
 CASES = 10
 NETWORK = ("--backbone", "monai:segresnet-3d", "--weights", "random", "--patch-size", "16", "--intensity", "window:0:1",
@@ -52,7 +52,7 @@ def run(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["graftwork-imaging", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            run_app(DOMAIN)
+            run_app(COMMANDS)
         streams = capsys.readouterr()
         return int(ended.value.code or 0), streams.out, streams.err
 

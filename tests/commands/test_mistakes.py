@@ -179,7 +179,7 @@ def test_a_folder_that_cannot_be_made(bench):
 
 
 def test_a_backbone_that_is_not_known_lists_the_nearest(bench):
-    wanted = bench.domain.default_backbone
+    wanted = bench.commands.default_backbone
     refused(bench.train("--backbone", wanted[:-1]), "nearest: ", wanted)
     assert not bench.left()
 
@@ -187,7 +187,7 @@ def test_a_backbone_that_is_not_known_lists_the_nearest(bench):
 def test_weights_of_another_shape_name_the_tensor(bench):
     from safetensors.torch import save_file
 
-    network = bench.domain.load_backbone(bench.backbone[1], weights="random").network
+    network = bench.commands.load_backbone(bench.backbone[1], weights="random").network
     tensors = {name: value.detach().clone() for name, value in network.state_dict().items()}
     name = next(name for name in reversed(list(tensors)) if tensors[name].dim() > 1)
     right = tuple(tensors[name].shape)
@@ -202,7 +202,10 @@ def test_without_a_network_the_message_says_how_to_get_the_weights(bench, monkey
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
     refused(
-        bench.run("train", "table.csv", "--out", "run"), bench.domain.default_backbone, "could not be", "--weights FILE"
+        bench.run("train", "table.csv", "--out", "run"),
+        bench.commands.default_backbone,
+        "could not be",
+        "--weights FILE",
     )
     assert not bench.left()
 
@@ -243,7 +246,11 @@ def test_an_adapter_that_is_damaged_or_of_the_other_domain(trained):
     record = trained.folder / "run" / "adapter.json"
     plain = json.loads(record.read_text())
     record.write_text(json.dumps(plain | {"backbone": plain["backbone"] | {"options": {"elsewhere": 1}}}))
-    refused(trained.run("predict", "run", trained.file(0)), f"is not for {trained.domain.name}")
+    refused(
+        trained.run("predict", "run", trained.file(0)),
+        "has options that none has here",
+        "use the command line that trained it",
+    )
     record.write_text(json.dumps(plain | {"schema": 99}))
     refused(trained.run("predict", "run", trained.file(0)), "expected schema 1, found 99")
     record.write_text("{")
@@ -272,6 +279,6 @@ def other_weights(bench) -> str:
     from safetensors.torch import save_file
 
     torch.manual_seed(99)
-    network = bench.domain.load_backbone(bench.backbone[1], weights="random").network
+    network = bench.commands.load_backbone(bench.backbone[1], weights="random").network
     save_file({name: value.detach().clone() for name, value in network.state_dict().items()}, "other.safetensors")
     return "other.safetensors"

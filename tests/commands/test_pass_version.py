@@ -6,11 +6,10 @@ import soundfile
 import torch
 from PIL import Image
 
-from graftwork.audio.domain import DOMAIN as AUDIO
+from graftwork import audio, imaging
 from graftwork.audio.preprocessing.augmentation import augment as change_clip
 from graftwork.core.activation_cache.key import PASS_VERSION
 from graftwork.core.model.folding import folded
-from graftwork.imaging.domain import DOMAIN as IMAGING
 from graftwork.imaging.preprocessing.augmentation import augment as change_image
 
 SEED = 9
@@ -33,13 +32,13 @@ ADVICE = (
 def picture(folder):
     values = np.random.default_rng(SEED).integers(0, 255, (37, 53, 3), dtype=np.uint8)
     Image.fromarray(values).save(folder / "a.png")
-    return IMAGING.load_backbone("tiny:cnn2d", weights=None), folder / "a.png", change_image
+    return imaging.load_backbone("tiny:cnn2d"), folder / "a.png", change_image
 
 
 def clip(folder):
     values = np.random.default_rng(SEED).normal(0, 0.1, 7000).astype(np.float32)
     soundfile.write(folder / "a.wav", values, 22050, subtype="PCM_16")
-    return AUDIO.load_backbone("tiny:wav2vec2", weights=None), folder / "a.wav", change_clip
+    return audio.load_backbone("tiny:wav2vec2"), folder / "a.wav", change_clip
 
 
 @pytest.mark.parametrize("make", [picture, clip])

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from graftwork import audio, imaging
 from graftwork.audio.domain import DOMAIN as AUDIO
 from graftwork.core.activation_cache.tensor_store import open_store, read, writer
 from graftwork.core.data.examples import Examples, _Rows, epoch_augment, load_batches, read_examples
@@ -33,7 +34,7 @@ def pictures(tmp_path):
     paths = [tmp_path / f"{row}.png" for row in range(ROWS)]
     for path in paths:
         Image.fromarray(rng.integers(0, 255, (20, 20), dtype=np.uint8)).save(path)
-    contract = IMAGING.load_backbone("tiny:cnn2d", weights=None).contract
+    contract = imaging.load_backbone("tiny:cnn2d").contract
     return read_examples(manifest_of(paths), contract), IMAGING.augment
 
 
@@ -43,7 +44,7 @@ def clips(tmp_path):
     paths = [tmp_path / f"{row}.wav" for row in range(ROWS)]
     for row, path in enumerate(paths):
         soundfile.write(path, rng.normal(0, 0.1, 4000 + 500 * row).astype(np.float32), 16000)
-    contract = AUDIO.load_backbone("tiny:wav2vec2", weights=None).contract
+    contract = audio.load_backbone("tiny:wav2vec2").contract
     return read_examples(manifest_of(paths), contract), AUDIO.augment
 
 

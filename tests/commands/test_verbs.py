@@ -19,9 +19,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_backbones_are_listed_for_people_and_machines(bench):
     everything = bench.run("backbones")
     assert everything.code == 0
-    assert bench.domain.default_backbone in everything.out
-    chosen = json.loads(bench.run("backbones", bench.domain.default_backbone.lower(), "--json").out)
-    assert bench.domain.default_backbone in [row["id"] for row in chosen]
+    assert bench.commands.default_backbone in everything.out
+    chosen = json.loads(bench.run("backbones", bench.commands.default_backbone.lower(), "--json").out)
+    assert bench.commands.default_backbone in [row["id"] for row in chosen]
     assert set(chosen[0]) == {"id", "source", "parameters", "licence", "here", "note"}
 
 
@@ -209,7 +209,7 @@ def test_help_of_every_verb_gives_an_example(bench):
 
 def test_the_module_runs_as_a_program(bench):
     def program(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", f"graftwork.{bench.domain.name}", *arguments]
+        command = [sys.executable, "-m", f"graftwork.{bench.commands.domain.name}", *arguments]
         return subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=300)
 
     good = program("check", "table.csv", "--json")

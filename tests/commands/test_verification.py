@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from graftwork.audio import enroll, identify, trials, verify
-from graftwork.audio.domain import DOMAIN
+from graftwork.audio.cli import COMMANDS
 from graftwork.audio.verification.profiles import load_profiles
 from graftwork.audio.verification.scoring import DetectionCost
 
@@ -240,7 +240,7 @@ def test_trials_of_one_kind_are_refused_before_anything_is_embedded(bench, monke
 
 
 def test_what_python_offers_has_the_defaults_of_the_command_line():
-    commands = {name: run for name, run, _ in (make(DOMAIN) for make in DOMAIN.verbs)}
+    commands = {name: run for name, run, _ in (make(COMMANDS) for make in COMMANDS.verbs)}
     for function in (enroll, verify, identify, trials):
         parameters = inspect.signature(function).parameters
         asked = inspect.signature(commands[function.__name__]).parameters
@@ -254,7 +254,7 @@ def test_what_python_offers_has_the_defaults_of_the_command_line():
             not set(asked) - set(parameters) - {"out", "json", "p_target", "c_miss", "c_false_alarm", "skip_unreadable"}
         )
         if "cost" in parameters:
-            cost = parameters["cost"].default or DetectionCost()
+            cost = parameters["cost"].default
             assert cost == DetectionCost(*(asked[name].default for name in ("p_target", "c_miss", "c_false_alarm")))
 
 

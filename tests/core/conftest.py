@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.data.examples import read_examples
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.domain import BackboneEntry, Domain
@@ -209,16 +210,25 @@ def no_change():
 
 @pytest.fixture
 def domain():
-    """A domain of tiny networks; `tiny:net` is one of fixed weights, `weights` a seed for others."""
+    """A domain of arrays."""
+    return Domain("tiny", "array", (".npy",), shift)
+
+
+@pytest.fixture
+def commands(domain):
+    """Its command line; `tiny:net` is a network of fixed weights, `weights` a seed for others."""
 
     def load(id, *, weights=None, **options):
         seed = 99 if weights == "random" else int(weights or 0)
-        return replace(tiny_backbone(seed=seed), id=id, options=options, weights=weights)
+        return replace(tiny_backbone(seed=seed), id=id, options=options, weights=weights, domain=domain)
 
     entry = BackboneEntry("tiny:net", "tiny", 1234, "Apache-2.0", "yes")
-    return Domain(
-        "tiny", "array", (".npy",), "tiny:net", load, lambda text: [entry] if text in entry.id else [], shift, ()
-    )
+    return CommandLine(domain, "tiny:net", load, lambda text: [entry] if text in entry.id else [])
+
+
+@pytest.fixture
+def load_backbone(commands):
+    return commands.load_backbone
 
 
 def same_state(one, other):

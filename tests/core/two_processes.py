@@ -13,7 +13,7 @@ from torch import nn
 from graftwork.core import Manifest, Recipe, finetune
 from graftwork.core.compute.runtime import is_first
 from graftwork.core.data.examples import Examples
-from graftwork.core.inference.predict import predict
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.types import Features
 
@@ -89,7 +89,7 @@ def main(folder, strategies):
     for strategy in strategies:
         run = finetune(backbone(), train, val, strategy=strategy, recipe=recipe)
         tensors = tuple(torch.from_numpy(np.load(path)) for path in val.paths)
-        predicted = predict(run.adapter, Examples(val, Vectors(), tensors), device="cpu")
+        predicted = predict_examples(run.adapter, Examples(val, Vectors(), tensors), device="cpu")
         if is_first():
             name = strategy.replace(":", "-")
             learnt = {key: value.detach().contiguous().clone() for key, value in run.adapter.graft.learnt().items()}

@@ -94,32 +94,31 @@ class Transforms(OfTables):
         return self._then(super().transform, X)  # type: ignore[misc]
 
 
-PICTURES = replace(imaging.DOMAIN, load_backbone=load_pictures, decoded_digests=None)
-CLIPS = replace(audio.DOMAIN, load_backbone=load_clips)
+PICTURES = replace(imaging.DOMAIN, decoded_digests=None)
 
 
 class PictureClassifier(Classifies, imaging.ImageClassifier):
-    domain, render = PICTURES, staticmethod(picture)
+    domain, load_backbone, render = PICTURES, staticmethod(load_pictures), staticmethod(picture)
 
 
 class PictureRegressor(Predicts, imaging.ImageRegressor):
-    domain, render = PICTURES, staticmethod(picture)
+    domain, load_backbone, render = PICTURES, staticmethod(load_pictures), staticmethod(picture)
 
 
 class PictureFeatures(Transforms, imaging.ImageFeatures):
-    domain, render = PICTURES, staticmethod(picture)
+    domain, load_backbone, render = PICTURES, staticmethod(load_pictures), staticmethod(picture)
 
 
 class SoundClassifier(Classifies, audio.ClipClassifier):
-    domain, render = CLIPS, staticmethod(clip)
+    load_backbone, render = staticmethod(load_clips), staticmethod(clip)
 
 
 class SoundRegressor(Predicts, audio.ClipRegressor):
-    domain, render = CLIPS, staticmethod(clip)
+    load_backbone, render = staticmethod(load_clips), staticmethod(clip)
 
 
 class SoundFeatures(Transforms, audio.ClipFeatures):
-    domain, render = CLIPS, staticmethod(clip)
+    load_backbone, render = staticmethod(load_clips), staticmethod(clip)
 
 
 SINGLE = "outputs are in single precision: their last digit depends on which rows share a batch"

@@ -95,5 +95,5 @@ def test_an_adapter_of_the_other_domain_is_refused(case: Case, tmp_path: Path) -
     model, paths, labels, _ = case
     model.fit(paths, labels).adapter_.save(tmp_path / "run")
     other = audio if isinstance(model, ImageClassifier) else imaging
-    with pytest.raises(AdapterError, match="use what trained it"):
+    with pytest.raises(AdapterError, match="use the command line that trained it"):
         other.load_adapter(tmp_path / "run")

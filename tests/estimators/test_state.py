@@ -162,5 +162,7 @@ def test_an_adapter_of_the_command_line_has_its_classes_as_texts(case: Any, tmp_
         assert model.classes_.tolist() == ["0", "1", "2"]
         assert model.order == (["0", "1", "2"] if task == "ordinal" else None)
         examples = core.read_examples(manifest, adapter.backbone.contract)
-        expected = adapter.task.prediction_columns(core.predict(adapter, examples, device="cpu"), adapter.classes)
+        expected = adapter.task.prediction_columns(
+            core.predict_examples(adapter, examples, device="cpu"), adapter.classes
+        )
         assert model.predict(case.paths).tolist() == expected["prediction"]

@@ -23,7 +23,7 @@ def by_core(model: Any, case: Any, values: Any) -> Any:
     """Predictions of the estimator's adapter without the cache."""
     own = model.adapter_
     manifest = core.Manifest("by hand", tuple(case.paths), own.task, "y", own.classes, values)
-    return core.predict(own, core.read_examples(manifest, own.backbone.contract), device="cpu")
+    return core.predict_examples(own, core.read_examples(manifest, own.backbone.contract), device="cpu")
 
 
 def test_several_labels_are_learnt_each_by_itself(case: Any) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from graftwork.core import Examples, Manifest, Recipe, finetune, load_adapter
 from graftwork.core.errors import SettingsError
-from graftwork.core.inference.predict import predict
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.model.strategies import STRATEGIES
 from graftwork.imaging import load_backbone
 
@@ -67,8 +67,8 @@ def test_it_learns_what_it_says_and_comes_back_from_its_file(network, strategy, 
         return again
 
     loaded = load_adapter(tmp_path, load)
-    expected = predict(run.adapter, examples, device="cpu")
-    np.testing.assert_allclose(predict(loaded, examples, device="cpu"), expected, atol=1e-5)
+    expected = predict_examples(run.adapter, examples, device="cpu")
+    np.testing.assert_allclose(predict_examples(loaded, examples, device="cpu"), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("strategy", ["bias", "norm", "lora", "partial:1"])

@@ -70,8 +70,8 @@ def test_an_adapter_finds_it_again(tmp_path: Path, write_sound: Callable[..., Pa
     run.adapter.save(tmp_path / "adapter")
     again = load_adapter(tmp_path / "adapter")
     examples = read_examples(clips, again.backbone.contract)
-    np.testing.assert_array_equal(core.predict(again, examples), core.predict(run.adapter, examples))
-    assert (core.predict(again, examples).argmax(1) == clips.values).all()
+    np.testing.assert_array_equal(core.predict_examples(again, examples), core.predict_examples(run.adapter, examples))
+    assert (core.predict_examples(again, examples).argmax(1) == clips.values).all()
 
 
 def test_it_tells_speakers_apart_that_it_never_heard(real_data: Path) -> None:

@@ -17,7 +17,7 @@ TRIED = 2
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return audio.open_embedder("tiny:wav2vec2", audio.DOMAIN)
+    return audio.open_embedder("tiny:wav2vec2")
 
 
 def tables(data: Path, folder: Path) -> dict[str, list[tuple[str, str]]]:

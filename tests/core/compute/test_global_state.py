@@ -2,7 +2,6 @@
 
 import os
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +10,14 @@ import torch
 
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.errors import GraftworkError
-from graftwork.core.inference.predict import predict
-from graftwork.core.model.adapter import load_adapter
-from graftwork.core.model.strategies import parse_strategy
-from graftwork.core.runs.experiment import Experiment, cross_validate, hold_out
+from graftwork.core.inference.adapter import load_adapter
+from graftwork.core.inference.predict import predict_examples
+from graftwork.core.runs.compare import compare
+from graftwork.core.runs.cross_validation import cross_validate
+from graftwork.core.runs.predict import predict
+from graftwork.core.runs.rank import rank
+from graftwork.core.runs.stages import stages
+from graftwork.core.runs.train import train
 from graftwork.core.training.finetuning import finetune, frozen_features
 
 
@@ -49,20 +52,27 @@ def own_state(monkeypatch):
 def test_training_and_predicting_leave_the_state_as_it_was(backbone, examples, recipe, own_state, strategy):
     run = finetune(backbone, examples, strategy=strategy, recipe=recipe)
     assert process_state() == own_state
-    predict(run.adapter, examples, batch_size=8, device="cpu")
+    predict_examples(run.adapter, examples, batch_size=8, device="cpu")
     assert process_state() == own_state
 
 
-def test_every_other_verb_does_too(domain, backbone, examples, recipe, tmp_path, own_state):
+def test_every_other_verb_does_too(load_backbone, backbone, examples, recipe, tmp_path, own_state):
     frozen_features(backbone, examples, "partial:1", recipe)
     assert process_state() == own_state
-    experiment = Experiment(backbone, parse_strategy("partial:1"), recipe, None, tmp_path / "run", False)
-    hold_out(experiment, examples, 0.2, 0.2)
+    result = train(backbone, examples.manifest, strategy="partial:1", recipe=recipe)
     assert process_state() == own_state
-    run = cross_validate(replace(experiment, folder=tmp_path / "folds"), examples, 2, 0.2).run
+    cross_validate(backbone, examples, strategy="partial:1", folds=2, recipe=recipe)
     assert process_state() == own_state
-    run.adapter.save(tmp_path / "adapter")
-    load_adapter(tmp_path / "adapter", domain.load_backbone)
+    result.adapter.save(tmp_path / "adapter")
+    adapter = load_adapter(tmp_path / "adapter", load_backbone)
+    assert process_state() == own_state
+    adapter.predict(examples.manifest)
+    assert process_state() == own_state
+    predict(tmp_path / "adapter", examples.manifest, load_backbone)
+    assert process_state() == own_state
+    stages(backbone, examples.manifest, folds=2, recipe=recipe)
+    rank([backbone], examples.manifest, folds=2, recipe=recipe)
+    compare(backbone, examples.manifest, ["probe", "knn"], recipe=recipe)
     assert process_state() == own_state
 
 

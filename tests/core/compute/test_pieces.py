@@ -11,7 +11,7 @@ from graftwork.core.activation_cache.compiled_stages import Prefix
 from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import TrainingError
-from graftwork.core.inference.predict import predict
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.training.finetuning import finetune
 from graftwork.core.types import Features
 from tests.core.conftest import on_a_small_device
@@ -42,10 +42,10 @@ def test_a_frozen_pass_is_the_same_in_pieces(backbone, examples, recipe):
 
 def test_predictions_are_the_same_in_pieces(backbone, examples, recipe):
     run = finetune(backbone, examples, strategy="full", recipe=recipe)
-    expected = predict(run.adapter, examples, device="cpu")
+    expected = predict_examples(run.adapter, examples, device="cpu")
     tried = []
     run.adapter.graft.stages = on_a_small_device(run.adapter.graft.stages, 3, tried)
-    np.testing.assert_allclose(predict(run.adapter, examples, device="cpu"), expected, atol=1e-6)
+    np.testing.assert_allclose(predict_examples(run.adapter, examples, device="cpu"), expected, atol=1e-6)
     assert tried[0] == 16
 
 

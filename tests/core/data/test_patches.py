@@ -9,7 +9,7 @@ import torch
 from graftwork.core.data.content import content_digests
 from graftwork.core.data.examples import Examples
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.data.patches import VOLUMES_TOGETHER, fixed_patches, in_patches, usual_batch_size, whole
+from graftwork.core.data.patches import VOLUMES_TOGETHER, fixed_patches, in_patches, whole, with_batch_size
 from graftwork.core.data.views import view_generator
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import find_task
@@ -87,7 +87,9 @@ def test_fixed_patches_are_the_views_of_each_row_side_by_side_drawn_by_seed_view
 
 
 @pytest.mark.parametrize(("task", "dimensions", "expected"), [
-    ("mask", 3, VOLUMES_TOGETHER), ("mask", 2, Recipe().batch_size), ("single-label", 3, Recipe().batch_size),
+    ("mask", 3, VOLUMES_TOGETHER), ("mask", 2, 16), ("single-label", 3, 16),
 ])  # fmt: skip
 def test_only_patches_of_volumes_go_through_a_network_a_few_together(task, dimensions, expected):
-    assert usual_batch_size(find_task(task), CutContract(dimensions)) == expected
+    open_recipe = Recipe(batch_size=None)
+    assert with_batch_size(open_recipe, find_task(task), CutContract(dimensions)).batch_size == expected
+    assert with_batch_size(Recipe(batch_size=5), find_task(task), CutContract(dimensions)).batch_size == 5

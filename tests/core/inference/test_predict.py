@@ -6,8 +6,8 @@ import pytest
 
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.inference import predict as subject
-from graftwork.core.inference.predict import predict
-from graftwork.core.model.adapter import prediction_recipe
+from graftwork.core.inference.adapter_record import prediction_recipe
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.training.finetuning import finetune
 
 
@@ -19,7 +19,7 @@ def test_an_adapter_that_was_trained_in_single_precision_predicts_in_it(
     run = finetune(backbone, examples, strategy="probe", recipe=replace(recipe, precision=trained))
     started = []
     monkeypatch.setattr(subject, "start_runtime", lambda given: started.append(given.precision) or start_runtime(given))
-    predict(run.adapter, examples, device="cpu")
+    predict_examples(run.adapter, examples, device="cpu")
     assert started == [asked]
     other = {"training": {"recipe": {"precision": "auto"}}}
     assert prediction_recipe([other, run.adapter.record], "cpu", 4).precision == asked

@@ -7,11 +7,11 @@ import pytest
 
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import SettingsError
-from graftwork.core.inference.predict import predict
-from graftwork.core.inference.together import open_adapter_groups, predict_together, run_names, shared_stages
-from graftwork.core.model.adapter import load_adapter
+from graftwork.core.inference.adapter import load_adapter
+from graftwork.core.inference.predict import predict_examples
+from graftwork.core.inference.together import predict_together, shared_stages
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.predict import predict_files
+from graftwork.core.runs.predict import open_groups, predict, run_names
 from graftwork.core.training.finetuning import finetune
 from tests.core.conftest import examples_in
 
@@ -32,35 +32,35 @@ def runtime(request):
     return start_runtime(Recipe(device="cpu", workers=0, memory_format=request.param))
 
 
-def test_frozen_tensors_are_in_memory_once_and_learnt_ones_are_not_shared(runs, domain, runtime):
-    party = next(party for party in open_adapter_groups(runs, domain, None, runtime) if party.names[0] == "probe")
-    base = dict(party.adapters[0].graft.backbone.named_parameters())
-    for adapter in party.adapters:
-        learnt = set(adapter.graft.learnt())
+def test_frozen_tensors_are_in_memory_once_and_learnt_ones_are_not_shared(runs, load_backbone, runtime):
+    group = next(group for group in open_groups(runs, load_backbone, None, runtime) if group.names[0] == "probe")
+    base = dict(group.grafts[0].backbone.named_parameters())
+    for graft in group.grafts:
+        learnt = set(graft.learnt())
         own = {name.replace(".base_layer.", "."): (name, value)
-               for name, value in adapter.graft.backbone.named_parameters()}  # fmt: skip
+               for name, value in graft.backbone.named_parameters()}  # fmt: skip
         for name, value in base.items():
             shared = own[name][1].data_ptr() == value.data_ptr()
             assert shared == (f"backbone.{own[name][0]}" not in learnt), name
 
 
-def test_each_predicts_what_it_predicts_alone(runs, domain, examples, runtime):
-    alone = [predict(load_adapter(run, domain.load_backbone), examples, device="cpu") for run in runs]
+def test_each_predicts_what_it_predicts_alone(runs, load_backbone, examples, runtime):
+    alone = [predict_examples(load_adapter(run, load_backbone), examples, device="cpu") for run in runs]
     found = {}
-    for party in open_adapter_groups(runs, domain, None, runtime):
-        predictions = predict_together(party, examples, Recipe(device="cpu"))
-        found |= dict(zip(party.names, predictions, strict=True))
+    for group in open_groups(runs, load_backbone, None, runtime):
+        predictions = predict_together(group, examples, Recipe(device="cpu"))
+        found |= dict(zip(group.names, predictions, strict=True))
     assert len({predictions.tobytes() for predictions in alone}) == len(runs)
     for strategy, expected in zip(STRATEGIES, alone, strict=True):
         np.testing.assert_allclose(found[strategy.replace(":", "-")], expected, atol=1e-6)
 
 
-def test_the_backbone_is_loaded_once_and_shared_stages_run_once(runs, domain, examples, runtime):
+def test_the_backbone_is_loaded_once_and_shared_stages_run_once(runs, load_backbone, examples, runtime):
     loads, passes = [], []
 
     def load(id, *, weights=None, **options):
         loads.append(weights)
-        backbone = domain.load_backbone(id, weights=weights, **options)
+        backbone = load_backbone(id, weights=weights, **options)
         stem = backbone.stages[0]
 
         def count(network, features):
@@ -70,21 +70,19 @@ def test_the_backbone_is_loaded_once_and_shared_stages_run_once(runs, domain, ex
         return replace(backbone, stages=(replace(stem, run=count), *backbone.stages[1:]))
 
     frozen = [run for run in runs if not run.endswith("full")]
-    (party,) = open_adapter_groups(frozen, replace(domain, load_backbone=load), None, runtime)
+    (group,) = open_groups(frozen, load, None, runtime)
     assert loads == [None]
-    assert [shared_stages(party.backbone, adapter.graft) for adapter in party.adapters] == [4, 2, 2, 4]
-    predict_together(party, examples, Recipe(device="cpu"))
+    assert [shared_stages(group.backbone, graft) for graft in group.grafts] == [4, 2, 2, 4]
+    predict_together(group, examples, Recipe(device="cpu"))
     assert sum(passes) == len(examples)
 
 
-def test_every_run_has_columns_of_its_own(runs, domain, manifest):
-    table = predict_files(domain, runs[0], [*runs[1:3], *manifest.paths[:3]], weights=None, out=None,
-                          skip_unreadable=False, batch_size=16, device="cpu")  # fmt: skip
+def test_every_run_has_columns_of_its_own(runs, load_backbone, manifest):
+    table = predict(runs[:3], manifest.subset([0, 1, 2]), load_backbone, device="cpu")
     assert list(table.columns[:2]) == ["path", "probe.prediction"]
     assert {"probe.probability_a", "partial-1.probability_b", "lora.prediction"} <= set(table.columns)
     assert list(table["path"]) == list(manifest.paths[:3])
-    one = predict_files(domain, runs[2], list(manifest.paths[:3]), weights=None, out=None, skip_unreadable=False,
-                        batch_size=16, device="cpu")  # fmt: skip
+    one = predict(runs[2], list(manifest.paths[:3]), load_backbone, device="cpu")
     np.testing.assert_allclose(one["probability_a"], table["lora.probability_a"], atol=1e-6)
 
 
@@ -92,10 +90,9 @@ def test_runs_of_one_name_are_told_apart_by_their_paths():
     assert run_names(["a/x", "b/x", "c/y"]) == ["a/x", "b/x", "y"]
 
 
-@pytest.mark.parametrize(("inputs", "message"), [(0, "nothing to predict"), (1, "named twice")])
-def test_runs_without_files_and_runs_named_twice_are_refused(runs, domain, manifest, inputs, message):
+def test_runs_without_files_and_runs_named_twice_are_refused(runs, load_backbone, manifest):
+    with pytest.raises(SettingsError, match="nothing to predict"):
+        predict(runs[0], [], load_backbone, device="cpu")
     again = f"{runs[0]}/../{STRATEGIES[0]}"  # the same folder, spelled otherwise
-    given = [runs[1]] if inputs == 0 else [again, manifest.paths[0]]
-    with pytest.raises(SettingsError, match=message):
-        predict_files(domain, runs[0], given, weights=None, out=None, skip_unreadable=False, batch_size=16,
-                      device="cpu")  # fmt: skip
+    with pytest.raises(SettingsError, match="named twice"):
+        predict([runs[0], again], manifest, load_backbone, device="cpu")

@@ -13,6 +13,7 @@ from graftwork.core.model.graft import Graft
 from graftwork.core.model.heads import Head
 from graftwork.core.model.plan import make_plan
 from graftwork.core.model.strategies import parse_strategy
+from graftwork.core.tasks import SINGLE_LABEL
 from graftwork.core.types import Features
 
 
@@ -76,7 +77,7 @@ def grafted(first, example):
     stages = (Stage("first", OneAndTwo.run_first, ("first",)), Stage("second", OneAndTwo.run_second, ("second",)))
     backbone = Backbone("tiny:pair", network, stages, Shaped(example.shape[1:]), 4)
     head = Head(4, 2)
-    return Graft(backbone, head, make_plan(parse_strategy("partial:1"), backbone, head))
+    return Graft(backbone, head, make_plan(parse_strategy("partial:1"), backbone, head), SINGLE_LABEL, ("a", "b"))
 
 
 FROZEN = {
@@ -129,7 +130,7 @@ def test_frozen_layers_stay_still_in_training_mode(kind, wrapped):
 def make_graft(backbone):
     def make(strategy):
         head = Head(8, 3)
-        return Graft(backbone, head, make_plan(parse_strategy(strategy), backbone, head))
+        return Graft(backbone, head, make_plan(parse_strategy(strategy), backbone, head), SINGLE_LABEL, ("a", "b"))
 
     return make
 
@@ -204,7 +205,7 @@ def test_tensors_that_do_not_belong_are_named(make_graft):
 def test_what_waits_in_a_phase_is_frozen_like_the_rest(make_backbone):
     backbone = make_backbone()
     head = Head(8, 2)
-    graft = Graft(backbone, head, make_plan(parse_strategy("gradual"), backbone, head))
+    graft = Graft(backbone, head, make_plan(parse_strategy("gradual"), backbone, head), SINGLE_LABEL, ("a", "b"))
     values = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     first, second, *_ = graft.plan.phases
     graft.train()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.model.adapter import load_adapter
+from graftwork.core.inference.adapter import load_adapter
 from graftwork.core.model.heads import Head
 from graftwork.core.model.margin import RISING, margin_at, with_margin
 from graftwork.core.training.finetuning import finetune

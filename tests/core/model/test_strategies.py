@@ -125,8 +125,8 @@ def test_the_tables_that_help_texts_are_drawn_from_are_read_without_torch(module
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_help_texts_name_every_strategy_and_every_head_with_its_meaning(domain):
-    command = build_app(domain).registered_commands
+def test_help_texts_name_every_strategy_and_every_head_with_its_meaning(commands):
+    command = build_app(commands).registered_commands
     train = next(one.callback for one in command if one.name == "train")
     texts = {name: annotation.__metadata__[0].help for name, annotation in train.__annotations__.items()}
     for record in STRATEGIES.values():

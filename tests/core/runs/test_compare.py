@@ -7,21 +7,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graftwork.core.data.tables import read_manifest
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation.evaluation import compare_predictions
+from graftwork.core.model.backbone import Backbone
+from graftwork.core.recipe import Recipe
 from graftwork.core.runs import compare as compared_runs
-from graftwork.core.runs.compare import compare_strategies
-from graftwork.core.runs.train import Study
+from graftwork.core.runs.compare import compare
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A `compare` that is begun by `run`. data: options beside the recipe."""
+
+    backbone: Backbone
+    manifest: str
+    out: Path
+    data: dict
+    recipe: Recipe
+    resume: bool
+
+    def run(self, strategies):
+        own = dict(self.data)
+        manifest = read_manifest(self.manifest, target=own.pop("target", None))
+        return compare(self.backbone, manifest, strategies, recipe=self.recipe, out=self.out, resume=self.resume,
+                       **{"random_split": "off"} | own)  # fmt: skip
 
 
 @pytest.fixture
-def make_study(domain, table, recipe, tmp_path):
+def make_run(load_backbone, table, recipe, tmp_path):
     def make(resume=False, data=None, **changes):
-        options = {"target": None, "group": None, "task": None, "order": None, "folds": None, "val_fraction": 0.2,
-                   "test_fraction": 0.2, "random_split": "off", "vocabulary": None,
-                   "skip_unreadable": False} | (data or {})  # fmt: skip
-        settings = dataclasses.asdict(dataclasses.replace(recipe, **changes))
-        return Study(domain, str(table), tmp_path / "out", "tiny:net", None, "", options, {}, settings, resume)
+        return Asked(load_backbone("tiny:net"), str(table), tmp_path / "out", data or {},
+                     dataclasses.replace(recipe, **changes), resume)  # fmt: skip
 
     return make
 
@@ -31,9 +48,9 @@ def part(out: Path, name: str):
 
 
 @pytest.mark.parametrize("data", [{}, {"folds": 2}, {"target": "age"}, {"target": "bright,striped", "folds": 2}])
-def test_all_are_judged_on_the_same_rows_and_differ_from_the_best_by_what_a_paired_bootstrap_says(make_study, data):
-    study = make_study(data=data)
-    found = compare_strategies(study, ["probe", "partial:1"])
+def test_all_are_judged_on_the_same_rows_and_differ_from_the_best_by_what_a_paired_bootstrap_says(make_run, data):
+    study = make_run(data=data)
+    found = study.run(["probe", "partial:1"])
     one, other = part(study.out, "probe")["judged"], part(study.out, "partial-1")["judged"]
     for name in ("paths", "rows", "values", "groups"):
         assert one[name] == other[name]
@@ -55,9 +72,9 @@ def test_all_are_judged_on_the_same_rows_and_differ_from_the_best_by_what_a_pair
         assert result.metrics[found.metric].value == pytest.approx(written[found.metric]["value"], abs=1e-12)
 
 
-def test_a_strategy_that_the_backbone_cannot_carry_is_listed_with_its_reason(make_study):
-    study = make_study()
-    found = compare_strategies(study, ["partial:9", "probe"])
+def test_a_strategy_that_the_backbone_cannot_carry_is_listed_with_its_reason(make_run):
+    study = make_run()
+    found = study.run(["partial:9", "probe"])
     assert list(found.refused) == ["partial:9"]
     assert "has 3 stages with weights" in found.refused["partial:9"]
     assert (found.best, found.cheapest) == ("probe", "probe")
@@ -67,25 +84,25 @@ def test_a_strategy_that_the_backbone_cannot_carry_is_listed_with_its_reason(mak
     assert rows[-1][:2] == ("partial:9", f"cannot: {found.refused['partial:9']}")
 
 
-def test_where_no_strategy_can_run_the_first_reason_is_raised_and_nothing_written(make_study):
-    for study, names in ((make_study(), ["partial:9", "partial:8"]), (make_study(data={"folds": 1}), ["probe"])):
+def test_where_no_strategy_can_run_the_first_reason_is_raised_and_nothing_written(make_run):
+    for study, names in ((make_run(), ["partial:9", "partial:8"]), (make_run(data={"folds": 1}), ["probe"])):
         with pytest.raises(SettingsError, match=r"partial:9|--folds"):
-            compare_strategies(study, names)
+            study.run(names)
         assert not study.out.exists()
 
 
 @pytest.mark.parametrize(("names", "said"), [(["probe", "porbe"], "unknown strategy 'porbe'"),
                                              (["layers", "layers:32"], "layers:32 is there more")])  # fmt: skip
-def test_names_are_checked_before_anything_runs(make_study, names, said):
-    study = make_study()
+def test_names_are_checked_before_anything_runs(make_run, names, said):
+    study = make_run()
     with pytest.raises(SettingsError, match=said):
-        compare_strategies(study, names)
+        study.run(names)
     assert not study.out.exists()
 
 
-def test_the_file_is_whole_and_the_picture_there(make_study):
-    study = make_study()
-    found = compare_strategies(study, ["knn", "probe"])
+def test_the_file_is_whole_and_the_picture_there(make_run):
+    study = make_run()
+    found = study.run(["knn", "probe"])
     written = json.loads((study.out / "comparison.json").read_text())
     assert written == json.loads(json.dumps(found.to_json()))
     assert {written["best"], written["cheapest"]} <= {"knn", "probe"}
@@ -103,48 +120,48 @@ class PowerCutError(Exception):
     """The power goes out."""
 
 
-def test_a_resumed_comparison_keeps_what_has_finished(make_study, monkeypatch):
-    run_study, ran = compared_runs.run_study, []
+def test_a_resumed_comparison_keeps_what_has_finished(make_run, monkeypatch):
+    train_on, ran = compared_runs.train_on, []
 
-    def run(study):
-        ran.append((study.strategy, study.resume))
-        if study.strategy == "probe" and len(ran) == 2:
+    def run(setup, rows, parts):
+        ran.append((str(setup.strategy), setup.resume))
+        if str(setup.strategy) == "probe" and len(ran) == 2:
             raise PowerCutError
-        return run_study(study)
+        return train_on(setup, rows, parts)
 
-    monkeypatch.setattr(compared_runs, "run_study", run)
+    monkeypatch.setattr(compared_runs, "train_on", run)
     with pytest.raises(PowerCutError):
-        compare_strategies(make_study(), ["knn", "probe"])
-    out = make_study().out
+        make_run().run(["knn", "probe"])
+    out = make_run().out
     with pytest.raises(OutputError, match="go on with the comparison in it with --resume"):
-        compare_strategies(make_study(), ["knn", "probe"])
+        make_run().run(["knn", "probe"])
     with pytest.raises(OutputError, match="the finished run had another seed; resume with the same"):
-        compare_strategies(make_study(resume=True, seed=3), ["knn", "probe"])
+        make_run(resume=True, seed=3).run(["knn", "probe"])
     before = (out / "parts" / "knn.json").read_bytes()
-    found = compare_strategies(make_study(resume=True), ["knn", "probe"])
+    found = make_run(resume=True).run(["knn", "probe"])
     assert ran == [("knn", False), ("probe", False), ("probe", False)]
     assert (out / "parts" / "knn.json").read_bytes() == before
     assert [one.strategy for one in found.results] == ["knn", "probe"]
-    assert compare_strategies(make_study(resume=True), ["knn", "probe"]) == found
+    assert make_run(resume=True).run(["knn", "probe"]) == found
     assert len(ran) == 3
 
 
-def test_a_finished_run_over_a_table_that_changed_is_not_compared_again(make_study, table, tmp_path):
+def test_a_finished_run_over_a_table_that_changed_is_not_compared_again(make_run, table, tmp_path):
     copy = tmp_path / "copy.csv"
     rows = table.read_text().replace("\n0", f"\n{table.parent}/0")
     copy.write_text("\n".join(rows.splitlines()[:11]) + "\n")
-    study = make_study(data={"folds": 2, "group": None})
-    compare_strategies(dataclasses.replace(study, manifest=str(copy)), ["knn", "probe"])
+    study = make_run(data={"folds": 2})
+    dataclasses.replace(study, manifest=str(copy)).run(["knn", "probe"])
     copy.write_text(copy.read_text().replace("04.npy,b", "04.npy,c"))
     with pytest.raises(OutputError, match="the finished run had another targets; resume with the same"):
-        compare_strategies(dataclasses.replace(study, manifest=str(copy), resume=True), ["knn", "probe"])
+        dataclasses.replace(study, manifest=str(copy), resume=True).run(["knn", "probe"])
 
 
-def test_an_unfinished_run_goes_on_and_its_seconds_are_not_known(make_study):
-    study = make_study()
-    compare_strategies(study, ["knn", "probe"])
+def test_an_unfinished_run_goes_on_and_its_seconds_are_not_known(make_run):
+    study = make_run()
+    study.run(["knn", "probe"])
     record = study.out / "probe" / "run.json"
     record.write_text(record.read_text().replace('"finished"', '"unfinished"'))
-    found = compare_strategies(make_study(resume=True), ["knn", "probe"])
+    found = make_run(resume=True).run(["knn", "probe"])
     assert [one.seconds is None for one in found.results] == [False, True]
     assert found.table()[1][1][-3] == "resumed"

@@ -10,19 +10,12 @@ import torch
 
 from graftwork.core.activation_cache.key import prefix_keys
 from graftwork.core.compute.runtime import start_runtime
+from graftwork.core.data.tables import read_manifest
 from graftwork.core.evaluation.evaluation import evaluate_predictions, point_metrics, worse_than_chance
 from graftwork.core.model.backbone import Stage
 from graftwork.core.model.heads import Head
 from graftwork.core.runs import stages as subject
-from graftwork.core.runs.inspection import Inspection
-from graftwork.core.runs.stages import (
-    inspect_stages,
-    pooled,
-    probe_stages,
-    run_every_stage,
-    with_every_stage,
-    write_depth,
-)
+from graftwork.core.runs.stages import pooled, probe_stages, run_every_stage, stages, with_every_stage
 from graftwork.core.tasks import find_task
 from graftwork.core.training.linear_probe import fit_probe
 from graftwork.core.types import Features
@@ -129,26 +122,26 @@ def test_backbones_with_other_stages_are_kept_apart(backbone, make_backbone, own
     assert key_of(make_backbone(), own_recipe) == keys[0]
 
 
-def test_what_was_found_is_written_and_equal_commands_give_equal_bytes(domain, table, own_recipe, tmp_path):
-    inspection = Inspection(domain, str(table), 3, None, None, None, False, {}, own_recipe)
-    depth = inspect_stages(inspection, "tiny:net", None)
-    write_depth(tmp_path / "one", depth)
-    write_depth(tmp_path / "two", inspect_stages(inspection, "tiny:net", None))
+def test_what_was_found_is_written_and_equal_commands_give_equal_bytes(load_backbone, table, own_recipe, tmp_path):
+    backbone, manifest = load_backbone("tiny:net"), read_manifest(table)
+    for name in ("one", "two"):
+        depth = stages(backbone, manifest, folds=3, recipe=own_recipe, out=tmp_path / name)
     for name in ("stages.json", "stages.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert depth.to_json()["score"] == "auroc"
     assert np.isfinite([stage["metrics"]["auroc"]["low"] for stage in depth.to_json()["stages"]]).all()
 
 
-def test_stages_that_are_worse_than_chance_are_named_once(domain, own_recipe, misleading_table, caplog, monkeypatch):
+def test_stages_that_are_worse_than_chance_are_named_once(
+    load_backbone, own_recipe, misleading_table, caplog, monkeypatch
+):
     def with_a_good_first(*arguments):
         first, *rest = probe_stages(*arguments)
         truth = np.tile([0, 1], 6)
         return (replace(first, evaluation=evaluate_predictions("single-label", "ab", truth, np.eye(2)[truth])), *rest)
 
     monkeypatch.setattr(subject, "probe_stages", with_a_good_first)
-    inspection = Inspection(domain, str(misleading_table), 4, None, None, None, False, {}, own_recipe)
-    depth = inspect_stages(inspection, "tiny:net", None)
+    depth = stages(load_backbone("tiny:net"), read_manifest(misleading_table), folds=4, recipe=own_recipe)
     named = [stage.name for stage in depth.stages if worse_than_chance(stage.evaluation.metrics["auroc"], 4)]
     assert 1 < len(named) < len(depth.stages)
     (said,) = [record.getMessage() for record in caplog.records if "worse than chance" in record.getMessage()]

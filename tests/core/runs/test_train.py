@@ -5,29 +5,50 @@ import filecmp
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from graftwork.core.cli.inputs import read_inputs
 from graftwork.core.data.characters import check_vocabulary
+from graftwork.core.data.tables import read_manifest
 from graftwork.core.errors import ManifestError, OutputError, SettingsError, UnreadableError
-from graftwork.core.runs import experiment
-from graftwork.core.runs.predict import find_inputs, predict_files
-from graftwork.core.runs.train import Study, evaluate_run, run_study
+from graftwork.core.inference.adapter import load_adapter
+from graftwork.core.inference.inputs import find_inputs
+from graftwork.core.recipe import Recipe
+from graftwork.core.runs import setup
+from graftwork.core.runs.evaluate import evaluate_run
+from graftwork.core.runs.predict import predict
+from graftwork.core.runs.train import train
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A `train` that is begun by `run`. data: options beside the recipe."""
+
+    load: Callable
+    manifest: str
+    out: Path
+    strategy: str
+    data: dict
+    recipe: Recipe
+    resume: bool
+
+    def run(self):
+        own = dict(self.data)
+        manifest = read_manifest(self.manifest, target=own.pop("target", None))
+        return train(self.load("tiny:net"), manifest, strategy=self.strategy, recipe=self.recipe, out=self.out,
+                     resume=self.resume, **{"random_split": "off"} | own)  # fmt: skip
 
 
 @pytest.fixture
-def make_study(domain, table, recipe, tmp_path):
-    def make(name, strategy="partial:1", resume=False, manifest=table, weights=None, data=None, **changes):
-        options = {"target": None, "group": None, "task": None, "order": None, "folds": None, "val_fraction": 0.2,
-                   "test_fraction": 0.2, "random_split": "off", "vocabulary": None,
-                   "skip_unreadable": False} | (data or {})  # fmt: skip
-        settings = dataclasses.asdict(dataclasses.replace(recipe, **changes))
-        return Study(
-            domain, str(manifest), tmp_path / name, "tiny:net", weights, strategy, options, {}, settings, resume
-        )
+def make_run(load_backbone, table, recipe, tmp_path):
+    def make(name, strategy="partial:1", resume=False, manifest=table, data=None, **changes):
+        return Asked(load_backbone, str(manifest), tmp_path / name, strategy, data or {},
+                     dataclasses.replace(recipe, **changes), resume)  # fmt: skip
 
     return make
 
@@ -55,20 +76,20 @@ def unfinished(study):
 @pytest.mark.parametrize(("old", "new", "named"), [
     ("07.npy,b", "07.npy,c", "targets"), (",p3,", ",p4,", "groups"), ("07.npy", "twin.npy", "contents of files"),
 ])  # fmt: skip
-def test_a_run_over_a_table_that_changed_is_not_gone_on_with(make_study, table, tmp_path, old, new, named):
+def test_a_run_over_a_table_that_changed_is_not_gone_on_with(make_run, table, tmp_path, old, new, named):
     """Under the same name, with as many rows."""
     for file in table.parent.glob("*.npy"):
         shutil.copy(file, tmp_path)
     np.save(tmp_path / "twin.npy", np.zeros((1, 8, 8), np.float32))
     copy = Path(shutil.copy(table, tmp_path))
-    study = make_study("run", "probe", manifest=copy, data={"folds": 3})
-    run_study(study)
+    study = make_run("run", "probe", manifest=copy, data={"folds": 3})
+    study.run()
     unfinished(study)
     copy.write_text(table.read_text().replace(old, new))
     with pytest.raises(OutputError, match=f"the interrupted run had another {named}"):
-        run_study(dataclasses.replace(study, resume=True))
+        dataclasses.replace(study, resume=True).run()
     copy.write_text(table.read_text())
-    run_study(dataclasses.replace(study, resume=True))
+    dataclasses.replace(study, resume=True).run()
 
 
 @pytest.mark.parametrize(("strategy", "data", "more"), [
@@ -78,10 +99,10 @@ def test_a_run_over_a_table_that_changed_is_not_gone_on_with(make_study, table, 
     ("full", {"target": "bright,striped"}, COURSE),
     ("probe", {"folds": 2}, ["folds/1/fold.json", "folds/2/fold.json"]),
 ])  # fmt: skip
-def test_two_equal_runs_write_the_same_bytes(make_study, strategy, data, more):
-    studies = [make_study(name, strategy, data=data) for name in ("one", "two")]
+def test_two_equal_runs_write_the_same_bytes(make_run, strategy, data, more):
+    studies = [make_run(name, strategy, data=data) for name in ("one", "two")]
     for study in studies:
-        run_study(study)
+        study.run()
     assert_same_folders(*(study.out for study in studies))
     assert files_under(studies[0].out) == sorted(EVALUATION + more)
     assert json.loads((studies[0].out / "run.json").read_text())["state"] == "finished"
@@ -91,10 +112,10 @@ class PowerCutError(Exception):
     """The power goes out."""
 
 
-def test_a_run_interrupted_within_its_second_fold_ends_with_the_same_bytes(make_study, monkeypatch):
+def test_a_run_interrupted_within_its_second_fold_ends_with_the_same_bytes(make_run, monkeypatch):
     options = {"data": {"folds": 3}, "epochs": 3}
-    run_study(make_study("whole", **options))
-    finetune, calls = experiment.finetune, []
+    make_run("whole", **options).run()
+    finetune, calls = setup.finetune, []
 
     def interrupted(*arguments, **keywords):
         calls.append(1)
@@ -105,22 +126,22 @@ def test_a_run_interrupted_within_its_second_fold_ends_with_the_same_bytes(make_
 
         return finetune(*arguments, **keywords, on_epoch=stop)
 
-    monkeypatch.setattr(experiment, "finetune", interrupted)
+    monkeypatch.setattr(setup, "finetune", interrupted)
     with pytest.raises(PowerCutError):
-        run_study(make_study("cut", **options))
-    monkeypatch.setattr(experiment, "finetune", lambda *a, **k: calls.append(2) or finetune(*a, **k))
-    cut = make_study("cut", resume=True, **options)
+        make_run("cut", **options).run()
+    monkeypatch.setattr(setup, "finetune", lambda *a, **k: calls.append(2) or finetune(*a, **k))
+    cut = make_run("cut", resume=True, **options)
     assert (cut.out / "folds" / "2" / "checkpoint.safetensors").exists()
     with pytest.raises(OutputError, match="the interrupted run had another learning_rate"):
-        run_study(make_study("cut", resume=True, learning_rate=0.5, **options))
-    run_study(cut)
+        make_run("cut", resume=True, learning_rate=0.5, **options).run()
+    cut.run()
     assert calls == [1, 1, 2, 2, 2]  # the first fold was not computed again
     assert_same_folders(cut.out, cut.out.parent / "whole")
 
 
-def test_the_numbers_are_those_of_the_predictions(make_study):
-    study = make_study("run", "partial:1")
-    outcome = run_study(study)
+def test_the_numbers_are_those_of_the_predictions(make_run):
+    study = make_run("run", "partial:1")
+    outcome = study.run()
     metrics = json.loads((study.out / "metrics.json").read_text())
     table = pd.read_csv(study.out / "predictions.csv")
     for part in ("val", "test"):
@@ -128,79 +149,79 @@ def test_the_numbers_are_those_of_the_predictions(make_study):
         assert (rows["target"] == rows["prediction"]).mean() == pytest.approx(metrics[part]["accuracy"]["value"])
         assert metrics[part]["about"]["rows"] == len(rows)
     assert (metrics["left_out"], metrics["shared_between_parts"]) == ([], 0)
-    assert str(outcome.judged[-1].evaluation) in (study.out / "README.md").read_text()
+    assert str(outcome.evaluation) in (study.out / "README.md").read_text()
 
 
-def test_classes_of_which_no_file_can_be_read_are_not_learnt(make_study, table, tmp_path, caplog):
+def test_classes_of_which_no_file_can_be_read_are_not_learnt(make_run, table, tmp_path, caplog):
     lines = table.read_text().splitlines()
     rows = [f"{table.parent}/{line}" for line in lines[1:]]
     for number in range(2):
         (tmp_path / f"bad{number}.npy").write_bytes(b"nothing")
         rows.append(f"{tmp_path}/bad{number}.npy,absent,q{number},1,0,0")
     (tmp_path / "with.csv").write_text("\n".join([lines[0], *rows]) + "\n")
-    study = make_study("run", "probe", manifest=tmp_path / "with.csv", data={"skip_unreadable": True})
-    outcome = run_study(study)
-    assert outcome.run.adapter.classes == ("a", "b", "c")
+    study = make_run("run", "probe", manifest=tmp_path / "with.csv", data={"skip_unreadable": True})
+    outcome = study.run()
+    assert outcome.adapter.classes == ("a", "b", "c")
     assert json.loads((study.out / "adapter.json").read_text())["classes"] == ["a", "b", "c"]
     assert "no file of 'absent' can be read: the run learns 3 classes, not 4" in caplog.text
-    other = make_study("other", "probe")
-    run_study(other)
+    other = make_run("other", "probe")
+    other.run()
     assert (other.out / "adapter.safetensors").read_bytes() == (study.out / "adapter.safetensors").read_bytes()
 
 
-def test_nothing_is_written_before_everything_is_checked(make_study, tmp_path):
+def test_nothing_is_written_before_everything_is_checked(make_run, tmp_path):
     (tmp_path / "bad.csv").write_text("path,label\nnone.npy,x\n")
     for study, error in [
-        (make_study("run", manifest=tmp_path / "bad.csv"), ManifestError),
-        (make_study("run", precision="fp16"), SettingsError),
-        (make_study("run", strategy="partial"), SettingsError),
-        (make_study("run", data={"folds": 1}), SettingsError),
+        (make_run("run", manifest=tmp_path / "bad.csv"), ManifestError),
+        (make_run("run", precision="fp16"), SettingsError),
+        (make_run("run", strategy="partial"), SettingsError),
+        (make_run("run", data={"folds": 1}), SettingsError),
     ]:
         with pytest.raises(error):
-            run_study(study)
+            study.run()
         assert not study.out.exists()
 
 
 @pytest.fixture
-def trained(make_study):
-    study = make_study("trained", "probe")
-    run_study(study)
+def trained(make_run):
+    study = make_run("trained", "probe")
+    study.run()
     return study.out
 
 
 @pytest.fixture
-def evaluate_part(domain, trained):
-    def evaluate_part(manifest, **changes):
-        options = {"weights": None, "part": None, "target": None, "group": None, "skip_unreadable": False, "out": None,
-                   "batch_size": 16, "device": "cpu"}  # fmt: skip
-        return evaluate_run(domain, str(trained), str(manifest), **options | changes)
+def evaluate(load_backbone, trained):
+    def evaluate(manifest, **changes):
+        adapter = load_adapter(trained, load_backbone)
+        rows = read_manifest(manifest, classes=adapter.classes, split=None)
+        return evaluate_run(trained, adapter, rows, device="cpu", **changes)
 
-    return evaluate_part
+    return evaluate
 
 
-def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(evaluate_part, trained, tmp_path):
+def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(evaluate, trained, tmp_path):
     rows = pd.read_csv(trained / "predictions.csv")
     rows = rows[rows["part"] == "test"].rename(columns={"target": "label"})
     rows[["path", "label", "group"]].to_csv(tmp_path / "test.csv", index=False)
-    judged, left_out, overlap = evaluate_part(tmp_path / "test.csv", out=str(tmp_path / "judged"))
-    assert overlap.caution is None
-    again, first = judged.evaluation.to_json(), json.loads((trained / "metrics.json").read_text())["test"]
+    found = evaluate(tmp_path / "test.csv", out=tmp_path / "judged")
+    assert found.overlap.caution is None
+    again, first = found.part.evaluation.to_json(), json.loads((trained / "metrics.json").read_text())["test"]
     assert again.pop("about") == first.pop("about")
     # Not to the last digit everywhere: some processors add up in an order that depends on the size of the batch.
     for name, numbers in first.items():
         assert again[name].pop("method") == numbers.pop("method")
         assert again[name] == {end: number and pytest.approx(number, rel=1e-5) for end, number in numbers.items()}
     assert again.keys() == first.keys()
-    assert left_out == ()
+    assert found.left_out == ()
     assert files_under(tmp_path / "judged") == ["evaluation.png", "metrics.json", "predictions.csv"]
 
 
-def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(evaluate_part, trained, table, tmp_path, caplog):
+def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(evaluate, trained, table, tmp_path, caplog):
     learnt = pd.read_csv(trained / "learnt_rows.csv")
     tested = pd.read_csv(trained / "predictions.csv")
     assert set(learnt["path"]) | set(tested["path"]) == {str(path) for path in table.parent.glob("*.npy")}
     assert not set(learnt["path"]) & set(tested["path"])
-    overlap = evaluate_part(table, out=str(tmp_path / "judged"))[2]
+    overlap = evaluate(table, out=tmp_path / "judged").overlap
     assert (overlap.rows, overlap.training, overlap.validation, overlap.known_groups) == (60, len(learnt), 0, ())
     assert f"{len(learnt)} of 60 rows hold what the run learnt from" in caplog.text
     assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["overlap"]["training"] == len(learnt)
@@ -211,9 +232,9 @@ def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(evaluate_
     ("full", {}, {"train", "val"}),
     ("probe", {"test_fraction": 0.0}, {"train"}),
 ])  # fmt: skip
-def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_study, strategy, data, parts):
-    study = make_study("run", strategy, data=data, epochs=1)
-    run_study(study)
+def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_run, strategy, data, parts):
+    study = make_run("run", strategy, data=data, epochs=1)
+    study.run()
     learnt, judged = (pd.read_csv(study.out / name) for name in ("learnt_rows.csv", "predictions.csv"))
     assert set(learnt["part"]) == parts
     if "val" in parts:
@@ -223,14 +244,14 @@ def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_study,
         assert len(learnt) == (60 if "folds" in data else 48)
 
 
-def test_only_the_rows_of_a_part_are_judged(evaluate_part, table, tmp_path):
-    rows = pd.read_csv(table).assign(split=["val"] * 6 + ["test"] * 54)
+def test_a_part_of_the_split_is_named(table, tmp_path):
+    rows = pd.read_csv(table).assign(split=["val"] * 6 + ["train"] * 54)
     rows["path"] = [str(table.parent / path) for path in rows["path"]]
     rows.to_csv(tmp_path / "parts.csv", index=False)
-    judged = evaluate_part(tmp_path / "parts.csv", part="val")[0]
-    assert (len(judged.manifest), judged.part) == (6, "val")
-    with pytest.raises(ManifestError, match="no row of the split column says 'train'"):
-        evaluate_part(tmp_path / "parts.csv", part="train")
+    manifest = read_manifest(tmp_path / "parts.csv")
+    assert manifest.part("val").paths == manifest.paths[:6]
+    with pytest.raises(ManifestError, match="no row of the split column says 'test'"):
+        manifest.part("test")
 
 
 @pytest.mark.parametrize(
@@ -242,14 +263,13 @@ def test_only_the_rows_of_a_part_are_judged(evaluate_part, table, tmp_path):
         ("mask", None, "'mask'"),
     ],
 )
-def test_a_vocabulary_belongs_to_text_which_is_said_before_anything_is_read(make_study, target, task, named):
-    study = make_study("run", manifest="nowhere.csv", data={"vocabulary": "no.json", "target": target, "task": task})
+def test_a_vocabulary_belongs_to_text_which_is_said_before_anything_is_read(commands, target, task, named):
+    options = {"manifest": "nowhere.csv", "vocabulary": "no.json", "target": target, "task": task}
     with pytest.raises(SettingsError) as caught:
-        run_study(study)
+        read_inputs(commands, options, 0)
     said = str(caught.value)
     assert said.startswith(f"--vocabulary no.json: gives the characters of a text, and {named} is not learnt as text")
     assert "leave it out, or name the column of the transcripts with --target" in said
-    assert not study.out.exists()
 
 
 @pytest.mark.parametrize(
@@ -260,16 +280,9 @@ def test_a_vocabulary_for_text_is_welcome(asked, target, task):
 
 
 @pytest.fixture
-def guess(domain, trained):
+def guess(load_backbone, trained):
     def guess(*inputs, **changes):
-        options = {
-            "weights": None,
-            "out": None,
-            "skip_unreadable": False,
-            "batch_size": 16,
-            "device": "cpu",
-        }
-        return predict_files(domain, str(trained), [str(one) for one in inputs], **options | changes)
+        return predict(str(trained), inputs, load_backbone, **{"device": "cpu"} | changes)
 
     return guess
 

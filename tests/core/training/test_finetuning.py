@@ -12,7 +12,7 @@ from graftwork.core.data.examples import read_examples
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.errors import BackboneError, SettingsError, UnreadableError
 from graftwork.core.evaluation.evaluation import point_metrics
-from graftwork.core.inference.predict import predict
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.training.finetuning import finetune, frozen_features, new_graft
 from tests.core.conftest import ArrayContract, examples_in
@@ -104,7 +104,7 @@ def test_classes_are_learnt(backbone, examples, recipe, strategy):
     rows, rest = examples.subset(range(42)), examples.subset(range(42, 60))
     longer = replace(recipe, epochs=12, learning_rate=0.03)
     run = finetune(backbone, rows, strategy=strategy, recipe=longer)
-    found = point_metrics("single-label", rest.manifest.values, predict(run.adapter, rest, device="cpu"))
+    found = point_metrics("single-label", rest.manifest.values, predict_examples(run.adapter, rest, device="cpu"))
     assert found["auroc"] > 0.8
 
 
@@ -113,7 +113,9 @@ def test_numbers_are_learnt_in_their_own_unit(backbone, make_examples, recipe, s
     examples = make_examples("regression")
     rows, rest = examples.subset(range(42)), examples.subset(range(42, 60))
     run = finetune(backbone, rows, strategy=strategy, recipe=replace(recipe, epochs=15, learning_rate=0.03))
-    assert point_metrics("regression", rest.manifest.values, predict(run.adapter, rest, device="cpu"))["r2"] > 0.3
+    assert (
+        point_metrics("regression", rest.manifest.values, predict_examples(run.adapter, rest, device="cpu"))["r2"] > 0.3
+    )
 
 
 @pytest.mark.parametrize("strategy", ["probe", "partial:2"])
@@ -121,7 +123,7 @@ def test_several_labels_are_learnt(backbone, make_examples, recipe, strategy):
     examples = make_examples("multi-label")
     rows, rest = examples.subset(range(42)), examples.subset(range(42, 60))
     run = finetune(backbone, rows, strategy=strategy, recipe=replace(recipe, epochs=15, learning_rate=0.03))
-    found = predict(run.adapter, rest, device="cpu")
+    found = predict_examples(run.adapter, rest, device="cpu")
     assert found.shape == (18, 2)
     assert point_metrics("multi-label", rest.manifest.values, found)["auroc"] > 0.75
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.inference.predict import predict
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.model.graft import plan_run
 from graftwork.core.model.heads import Head
@@ -36,9 +36,11 @@ def test_before_the_first_update_predictions_are_those_of_the_probe(
     backbone, make_examples, recipe, without_updates, strategy, task
 ):
     examples = make_examples(task)
-    probe = predict(finetune(backbone, examples, strategy="probe", recipe=recipe).adapter, examples, device="cpu")
+    probe = predict_examples(
+        finetune(backbone, examples, strategy="probe", recipe=recipe).adapter, examples, device="cpu"
+    )
     begun = finetune(backbone, examples, strategy=strategy, recipe=replace(recipe, head_start="probe"))
-    found = predict(begun.adapter, examples, device="cpu")
+    found = predict_examples(begun.adapter, examples, device="cpu")
     assert np.ptp(probe) > 0.1
     np.testing.assert_allclose(found, probe, atol=1e-6 * max(1.0, np.abs(probe).max()))
 
@@ -50,7 +52,7 @@ def test_the_probe_that_training_begins_at_has_the_recipes_class_weights(backbon
         own = replace(recipe, class_weights=weights)
         for strategy in ("probe", "lpft"):
             run = finetune(backbone, rows, strategy=strategy, recipe=own)
-            found[strategy, weights] = predict(run.adapter, rows, device="cpu")
+            found[strategy, weights] = predict_examples(run.adapter, rows, device="cpu")
         np.testing.assert_allclose(found["lpft", weights], found["probe", weights], atol=1e-6)
     assert np.abs(found["lpft", "none"] - found["lpft", "balanced"]).max() > 0.01
 

@@ -78,7 +78,7 @@ def test_it_is_worth_more_than_random_weights_on_real_scans(real_data: Path) -> 
         for fold in range(5):
             run = core.finetune(backbone, vectors.subset(np.flatnonzero(folds != fold)), strategy="probe")
             outside = np.flatnonzero(folds == fold)
-            predictions[outside] = core.predict(run.adapter, vectors.subset(outside))
+            predictions[outside] = core.predict_examples(run.adapter, vectors.subset(outside))
         scores[weights] = evaluate_part("folds", scans, predictions).evaluation.metrics["auroc"].value
     assert scores[None] > scores["random"]
     assert scores[None] > 0.8

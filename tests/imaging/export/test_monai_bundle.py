@@ -15,7 +15,7 @@ from monai.networks.nets import UNet
 
 from graftwork.core import finetune, read_examples
 from graftwork.core.errors import OutputError, SettingsError
-from graftwork.core.inference.predict import predict
+from graftwork.core.inference.predict import predict_examples
 from graftwork.core.types import Features
 from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.backbones.monai_bundles import write_definition
@@ -65,7 +65,7 @@ def test_a_bundle_predicts_what_predict_does(manifest, tmp_path, strategy):
     with (tmp_path / "found.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["path"] for row in rows] == list(manifest.paths)
-    expected = predict(adapter, read_examples(manifest, adapter.backbone.contract))
+    expected = predict_examples(adapter, read_examples(manifest, adapter.backbone.contract))
     found = [[float(row["probability_plain"]), float(row["probability_marked"])] for row in rows]
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert [row["prediction"] for row in rows] == [adapter.classes[k] for k in expected.argmax(1)]

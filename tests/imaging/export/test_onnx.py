@@ -9,7 +9,7 @@ import torch
 
 from graftwork.core import Manifest, read_examples
 from graftwork.core.errors import SettingsError
-from graftwork.core.inference.predict import predict
+from graftwork.core.inference.predict import predict_examples
 from graftwork.imaging.export.onnx import Predictor, export_onnx
 from tests.imaging.export.conftest import trained
 
@@ -28,7 +28,7 @@ def test_onnxruntime_gives_the_predictions_for_batches_of_any_size(manifest, tmp
     assert export_onnx(adapter, tmp_path / "own.onnx") < 1e-4
     session = onnxruntime.InferenceSession(str(tmp_path / "own.onnx"), providers=["CPUExecutionProvider"])
     examples = read_examples(manifest, adapter.backbone.contract)
-    expected = predict(adapter, examples).reshape(8, -1)
+    expected = predict_examples(adapter, examples).reshape(8, -1)
     scans = torch.stack([examples.tensor(row) for row in range(8)]).numpy()
     for rows in (slice(0, 1), slice(0, 8)):
         (found,) = session.run(None, {"scan": scans[rows]})

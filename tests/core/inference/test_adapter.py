@@ -9,15 +9,16 @@ import pytest
 from safetensors import safe_open
 
 from graftwork.core.errors import AdapterError
-from graftwork.core.inference.predict import evaluate, predict
-from graftwork.core.model.adapter import load_adapter, read_record
+from graftwork.core.inference.adapter import load_adapter
+from graftwork.core.inference.adapter_record import read_record
+from graftwork.core.inference.predict import evaluate, predict_examples
 from graftwork.core.training.finetuning import finetune
 
 
 @pytest.fixture
-def save(domain, examples, recipe, tmp_path):
+def save(load_backbone, examples, recipe, tmp_path):
     def save(strategy, weights=None, **changes):
-        backbone = domain.load_backbone("tiny:net", weights=weights)
+        backbone = load_backbone("tiny:net", weights=weights)
         run = finetune(backbone, examples, strategy=strategy, recipe=replace(recipe, **changes))
         run.adapter.save(tmp_path)
         return run.adapter
@@ -41,21 +42,25 @@ TENTH = {f"backbone.layer10.{name}" for name in
 
 
 @pytest.mark.parametrize("strategy", ["probe", "partial:1", "full", "scratch"])
-def test_a_saved_adapter_predicts_the_same(save, domain, examples, tmp_path, strategy):
+def test_a_saved_adapter_predicts_the_same(save, load_backbone, examples, tmp_path, strategy):
     adapter = save(strategy)
-    loaded = load_adapter(tmp_path, domain.load_backbone)
-    np.testing.assert_array_equal(predict(loaded, examples, device="cpu"), predict(adapter, examples, device="cpu"))
+    loaded = load_adapter(tmp_path, load_backbone)
+    np.testing.assert_array_equal(
+        predict_examples(loaded, examples, device="cpu"), predict_examples(adapter, examples, device="cpu")
+    )
     assert loaded.classes == ("a", "b", "c")
     assert loaded.record == json.loads(json.dumps(adapter.record))
 
 
-def test_a_perceptron_and_a_number_come_back_too(domain, make_examples, recipe, tmp_path):
+def test_a_perceptron_and_a_number_come_back_too(load_backbone, make_examples, recipe, tmp_path):
     examples = make_examples("regression")
-    run = finetune(domain.load_backbone("tiny:net"), examples, strategy="partial:1", recipe=replace(recipe, head="mlp"))
+    run = finetune(load_backbone("tiny:net"), examples, strategy="partial:1", recipe=replace(recipe, head="mlp"))
     run.adapter.save(tmp_path)
-    loaded = load_adapter(tmp_path, domain.load_backbone)
+    loaded = load_adapter(tmp_path, load_backbone)
     assert loaded.task.name == "regression"
-    np.testing.assert_array_equal(predict(loaded, examples, device="cpu"), predict(run.adapter, examples, device="cpu"))
+    np.testing.assert_array_equal(
+        predict_examples(loaded, examples, device="cpu"), predict_examples(run.adapter, examples, device="cpu")
+    )
 
 
 def test_only_what_was_learnt_is_in_the_file(save, tmp_path):
@@ -67,32 +72,34 @@ def test_only_what_was_learnt_is_in_the_file(save, tmp_path):
 
 
 @pytest.mark.parametrize("strategy", ["probe", "partial:1"])
-def test_other_weights_are_refused_by_digest(save, domain, tmp_path, strategy):
+def test_other_weights_are_refused_by_digest(save, load_backbone, tmp_path, strategy):
     save(strategy)
     with pytest.raises(AdapterError, match=r"trained on other weights of tiny:net \(expected SHA-256 .*--weights"):
-        load_adapter(tmp_path, domain.load_backbone, weights="5")
+        load_adapter(tmp_path, load_backbone, weights="5")
 
 
-def test_the_place_of_local_weights_is_remembered_and_may_move(save, domain, examples, tmp_path):
+def test_the_place_of_local_weights_is_remembered_and_may_move(save, load_backbone, examples, tmp_path):
     adapter = save("probe", weights="5")
-    again, moved = load_adapter(tmp_path, domain.load_backbone), load_adapter(tmp_path, domain.load_backbone, "5")
+    again, moved = load_adapter(tmp_path, load_backbone), load_adapter(tmp_path, load_backbone, "5")
     for loaded in (again, moved):
-        np.testing.assert_array_equal(predict(loaded, examples, device="cpu"), predict(adapter, examples, device="cpu"))
+        np.testing.assert_array_equal(
+            predict_examples(loaded, examples, device="cpu"), predict_examples(adapter, examples, device="cpu")
+        )
 
 
-def test_a_run_that_learnt_everything_needs_no_pretrained_weights(save, domain, tmp_path):
+def test_a_run_that_learnt_everything_needs_no_pretrained_weights(save, load_backbone, tmp_path):
     save("full", weights="5")
     asked = []
 
     def load(id, *, weights=None, **options):
         asked.append(weights)
-        return domain.load_backbone(id, weights=weights, **options)
+        return load_backbone(id, weights=weights, **options)
 
     load_adapter(tmp_path, load)
     assert asked == ["random"]
 
 
-def test_another_input_contract_is_refused(save, domain, tmp_path, make_backbone):
+def test_another_input_contract_is_refused(save, load_backbone, tmp_path, make_backbone):
     save("probe")
 
     def load(id, **options):
@@ -103,9 +110,9 @@ def test_another_input_contract_is_refused(save, domain, tmp_path, make_backbone
         load_adapter(tmp_path, load)
 
 
-def test_a_folder_that_is_no_adapter_says_why(save, domain, tmp_path):
+def test_a_folder_that_is_no_adapter_says_why(save, load_backbone, tmp_path):
     with pytest.raises(AdapterError, match=r"no adapter here, adapter\.json is missing"):
-        load_adapter(tmp_path / "none", domain.load_backbone)
+        load_adapter(tmp_path / "none", load_backbone)
     save("probe")
     record = json.loads((tmp_path / "adapter.json").read_text())
     for text, message in [
@@ -116,7 +123,7 @@ def test_a_folder_that_is_no_adapter_says_why(save, domain, tmp_path):
     ]:
         (tmp_path / "adapter.json").write_text(text)
         with pytest.raises(AdapterError, match=message):
-            load_adapter(tmp_path, domain.load_backbone)
+            load_adapter(tmp_path, load_backbone)
     (tmp_path / "adapter.json").write_text(json.dumps(record))
     for content in (b"nothing", None):
         if content is None:
@@ -124,7 +131,7 @@ def test_a_folder_that_is_no_adapter_says_why(save, domain, tmp_path):
         else:
             (tmp_path / "adapter.safetensors").write_bytes(content)
         with pytest.raises(AdapterError, match=r"adapter\.safetensors: cannot be read"):
-            load_adapter(tmp_path, domain.load_backbone)
+            load_adapter(tmp_path, load_backbone)
 
 
 def test_the_record_and_the_card_say_what_it_is(save, examples, tmp_path):
@@ -163,20 +170,22 @@ def flipped(path, where):
 
 @pytest.mark.parametrize("name", ["adapter.safetensors", "adapter.json"])
 @pytest.mark.parametrize("where", [0.01, 0.2, 0.5, 0.9, 0.999])
-def test_one_bit_that_turned_over_is_noticed(save, domain, tmp_path, name, where):
+def test_one_bit_that_turned_over_is_noticed(save, load_backbone, tmp_path, name, where):
     save("partial:1")
     flipped(tmp_path / name, where)
     with pytest.raises(AdapterError, match=rf"{name}: "):
-        load_adapter(tmp_path, domain.load_backbone)
+        load_adapter(tmp_path, load_backbone)
 
 
-def test_adapters_without_digests_are_still_read(save, domain, examples, tmp_path):
+def test_adapters_without_digests_are_still_read(save, load_backbone, examples, tmp_path):
     adapter = save("probe")
     record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
     del record["learnt_digest"]
     (tmp_path / "adapter.json").write_text(json.dumps(record))
-    loaded = load_adapter(tmp_path, domain.load_backbone)
-    np.testing.assert_array_equal(predict(loaded, examples, device="cpu"), predict(adapter, examples, device="cpu"))
+    loaded = load_adapter(tmp_path, load_backbone)
+    np.testing.assert_array_equal(
+        predict_examples(loaded, examples, device="cpu"), predict_examples(adapter, examples, device="cpu")
+    )
 
 
 @pytest.mark.parametrize(("changes", "named"), [
@@ -184,29 +193,29 @@ def test_adapters_without_digests_are_still_read(save, domain, examples, tmp_pat
     ({"training": None}, "training"), ({"backbone": {"id": 3}}, "backbone.id, backbone.options"),
     ({"input": 7}, "input"), ({"target": None}, "target"),
 ])  # fmt: skip
-def test_a_record_of_another_kind_names_its_fields(save, domain, tmp_path, changes, named):
+def test_a_record_of_another_kind_names_its_fields(save, load_backbone, tmp_path, changes, named):
     save("probe")
     record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
     (tmp_path / "adapter.json").write_text(json.dumps(record | changes))
     with pytest.raises(AdapterError, match=f"of another kind than expected: {named}"):
-        load_adapter(tmp_path, domain.load_backbone)
+        load_adapter(tmp_path, load_backbone)
 
 
-def test_a_recipe_without_a_seed_is_incomplete(save, domain, tmp_path):
+def test_a_recipe_without_a_seed_is_incomplete(save, load_backbone, tmp_path):
     """Random weights are drawn from it before anything else of the recipe is looked at."""
     save("probe")
     record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
     del record["training"]["recipe"]["seed"]
     (tmp_path / "adapter.json").write_text(json.dumps(record))
     with pytest.raises(AdapterError, match=r"of another kind than expected: training\.recipe\.seed: train it anew"):
-        load_adapter(tmp_path, domain.load_backbone)
+        load_adapter(tmp_path, load_backbone)
 
 
 @pytest.mark.parametrize("changes", [{"unknown": 1}, {"epochs": "many"}, {"epochs": 0}])
-def test_a_recipe_that_this_version_does_not_know_is_an_error_of_the_adapter(save, domain, tmp_path, changes):
+def test_a_recipe_that_this_version_does_not_know_is_an_error_of_the_adapter(save, load_backbone, tmp_path, changes):
     save("probe")
     record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
     record["training"]["recipe"] |= changes
     (tmp_path / "adapter.json").write_text(json.dumps(record))
     with pytest.raises(AdapterError, match="its recipe is not one of this version"):
-        load_adapter(tmp_path, domain.load_backbone)
+        load_adapter(tmp_path, load_backbone)

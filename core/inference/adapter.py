@@ -6,34 +6,46 @@ import dataclasses
 import inspect
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.compute.runtime import seed_everything
+from graftwork.core.compute.runtime import seed_everything, start_runtime
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError, BackboneError, SettingsError
 from graftwork.core.files import DamagedFileError, as_written, write_checked_json, write_text
+from graftwork.core.inference.adapter_record import (
+    RECORD,
+    SCHEMA,
+    prediction_recipe,
+    read_record,
+    recipe_of,
+    weights_source,
+)
+from graftwork.core.inference.inputs import Inputs, find_inputs
+from graftwork.core.inference.segmentation import segment_examples
+from graftwork.core.inference.table import predict_table
+from graftwork.core.inference.together import group_grafts
 from graftwork.core.model.backbone import Backbone, refuse_non_finite
 from graftwork.core.model.freezing_proof import FreezingProof, whole_digest
 from graftwork.core.model.graft import Graft, make_graft
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
-from graftwork.core.tasks import TASKS, Task, find_task
+from graftwork.core.tasks import Task
 from graftwork.core.tensor_files import read_tensors, write_tensors
+from graftwork.core.types import Outside
 from graftwork.core.versions import version_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from graftwork.core.evaluation.evaluation import Evaluation
 
-SCHEMA = 1
-WEIGHTS, RECORD, CARD = "adapter.safetensors", "adapter.json", "README.md"
+WEIGHTS, CARD = "adapter.safetensors", "README.md"
 LEARNT_DIGEST = "learnt_digest"
 """The field of `adapter.json` by which damage to the tensors is told; it belongs to the file."""
 
@@ -53,11 +65,11 @@ class Adapter:
 
     @property
     def task(self) -> Task:
-        return find_task(self.record["task"])
+        return self.graft.task
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(self.record["classes"])
+        return self.graft.classes
 
     @property
     def backbone(self) -> Backbone:
@@ -67,18 +79,59 @@ class Adapter:
         """How it predicts: in single precision where it was trained so, else as the device does best."""
         return prediction_recipe([self.record], device, batch_size)
 
+    @undisturbed()
+    def predict(
+        self, inputs: Inputs, *, batch_size: int = 16, device: str = "auto", skip_unreadable: bool = False,
+        outside: Outside = "flag",
+    ) -> pd.DataFrame:  # fmt: skip
+        """One row for every input, in order: `path`, and of labels `prediction` and a probability for each class, of
+        numbers `prediction`, of texts `text`. Recordings that the backbone cuts have the mean of their windows.
+
+        inputs: a path or several, patterns as "new/*.png", tables; a DataFrame with a column `path`; a manifest, whose
+        targets are not looked at. skip_unreadable: files that cannot be read have an `error` instead. outside: whether
+        files unlike those of the training have the reason in a column `outside`, or count as unreadable.
+
+        Raises UnreadableError that lists what is not there or cannot be read, SettingsError for an adapter of masks.
+        """
+        if self.task.output == "maps":
+            raise SettingsError("masks are written into files: use segment(inputs, folder)")
+        examples = find_inputs(inputs, self.backbone.domain)
+        if not examples:
+            raise SettingsError("nothing to predict: no input was given")
+        recipe = self.prediction_recipe(device, batch_size)
+        runtime = start_runtime(recipe)
+        runtime.place(self.graft).train(False)
+        group = group_grafts(self.backbone, runtime, [("", self.graft, self.record.get("seen") or {})])
+        found = predict_table([group], examples, recipe, named=False, skip_unreadable=skip_unreadable,
+                              outside=outside)  # fmt: skip
+        runtime.release(self.graft)
+        return found.table
+
+    @undisturbed()
+    def segment(
+        self, inputs: Inputs, out: str | Path, *, batch_size: int = 16, device: str = "auto",
+        skip_unreadable: bool = False, outside: Outside = "flag",
+    ) -> pd.DataFrame:  # fmt: skip
+        """Writes the predicted mask of every input into the folder `out`, each in the geometry of its image, and
+        `segmentations.csv`, which is returned: `path`, `mask` and the size of every class. Arguments as of `predict`;
+        batch_size counts patches.
+
+        Raises OutputError where a mask would take the place of another file, UnreadableError, SettingsError for an
+        adapter of something else than masks.
+        """
+        if self.task.output != "maps":
+            raise SettingsError(f"this adapter predicts {self.record['target']!r}, which is no mask: use predict")
+        examples = find_inputs(inputs, self.backbone.domain)
+        return segment_examples(self.graft, examples, Path(out), self.prediction_recipe(device, batch_size),
+                                seen=self.record.get("seen") or {}, skip_unreadable=skip_unreadable,
+                                outside=outside)  # fmt: skip
+
     def save(self, folder: str | Path, evaluation: Evaluation | None = None) -> None:
         """Writes the three files; the card states the evaluation if there is one."""
         place = Path(folder)
         digest = write_tensors(place / WEIGHTS, self.graft.learnt())
         write_checked_json(place / RECORD, self.record | {LEARNT_DIGEST: digest})
         write_text(place / CARD, model_card(self.record, evaluation))
-
-
-def prediction_recipe(records: Sequence[dict[str, Any]], device: str, batch_size: int) -> Recipe:
-    """How adapters of these records predict together: in single precision where one of them was trained so."""
-    asked = {record["training"]["recipe"].get("precision") for record in records}
-    return Recipe(device=device, batch_size=batch_size, precision="fp32" if "fp32" in asked else "auto")
 
 
 def make_adapter(
@@ -132,22 +185,22 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
     """
     record = _as_written(Path(folder), read_record(Path(folder)))
     about, options = record["backbone"], record["backbone"]["options"]
-    try:
-        inspect.signature(load_backbone).bind(about["id"], weights=None, **options)
-    except TypeError as error:
-        raise AdapterError(f"{Path(folder) / RECORD}: no backbone has its options ({error})") from error
+    check_options(folder, record, load_backbone)
     # A backbone that was frozen at random weights is drawn again from the run's seed.
     seed_everything(recipe_of(Path(folder), record).seed)
     backbone = load_backbone(about["id"], weights=weights_source(record, weights), **options)
     return attach_adapter(folder, record, backbone)
 
 
-def weights_source(record: dict[str, Any], weights: str | None) -> str | None:
-    """Where the backbone's weights come from: `weights` if given, else what the record says; "random" for a run that
-    learnt every tensor and so carries them all."""
-    if record["training"]["frozen"]["tensors"] == 0:
-        return "random"
-    return weights or record["backbone"]["weights"]
+def check_options(folder: str | Path, record: dict[str, Any], load_backbone: Callable[..., Backbone]) -> None:
+    """Raises AdapterError for the record of an adapter whose backbone `load_backbone` cannot load, as that of another
+    domain."""
+    about = record["backbone"]
+    try:
+        inspect.signature(load_backbone).bind(about["id"], weights=None, **about["options"])
+    except TypeError as error:
+        raise AdapterError(f"{folder}: its backbone {about['id']} has options that none has here ({error}): use the "
+                           "command line that trained it") from error  # fmt: skip
 
 
 def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbone) -> Adapter:
@@ -186,30 +239,6 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
     return Adapter(graft, {name: value for name, value in record.items() if name != LEARNT_DIGEST})
 
 
-def open_adapter(folder: str | Path, domain: Domain, weights: str | None = None) -> Adapter:
-    """The adapter of that folder on a backbone of that domain; see `load_adapter`.
-
-    Raises AdapterError also for an adapter of the other domain.
-    """
-    check_domain(folder, read_record(Path(folder)), domain)
-    return load_adapter(folder, domain.load_backbone, weights)
-
-
-def check_domain(folder: str | Path, record: dict[str, Any], domain: Domain) -> None:
-    """Raises AdapterError for the record of an adapter of the other domain."""
-    about = record["backbone"]
-    if about["options"].keys() - {parameter.name for parameter in domain.parameters}:
-        raise AdapterError(f"{folder}: its backbone {about['id']} is not for {domain.name}: use what trained it")
-
-
-def recipe_of(folder: Path, record: dict[str, Any]) -> Recipe:
-    """The recipe it was trained by. Raises AdapterError for one of another version."""
-    try:
-        return Recipe(**record["training"]["recipe"])
-    except (TypeError, SettingsError) as error:
-        raise AdapterError(f"{folder / RECORD}: its recipe is not one of this version ({error})") from error
-
-
 def _as_written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The record without its digest. Raises AdapterError where it was changed by hand or damaged."""
     try:
@@ -217,57 +246,6 @@ def _as_written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     except DamagedFileError as error:
         raise AdapterError(f"{folder / RECORD}: cannot be used: {error} (without that field, a change is taken as it "
                            "is)") from error  # fmt: skip
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The content of `adapter.json`, its digest included. Raises AdapterError if it is missing, incomplete, no JSON or
-    of another schema."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise AdapterError(f"{folder}: no adapter here, {RECORD} is missing; train writes one into --out") from error
-    except (ValueError, OSError, RecursionError) as error:
-        raise AdapterError(f"{folder / RECORD}: cannot be read ({error})") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        found = record.get("schema") if isinstance(record, dict) else None
-        raise AdapterError(f"{folder / RECORD}: expected schema {SCHEMA}, found {found!r}: train it anew")
-    missing = sorted(FIELDS.keys() - record.keys())
-    if missing:
-        raise AdapterError(f"{folder / RECORD}: incomplete, there is no {', '.join(missing)}: train it anew")
-    wrong = _wrong_fields(record, FIELDS)
-    if wrong:
-        raise AdapterError(f"{folder / RECORD}: of another kind than expected: {', '.join(wrong)}: train it anew")
-    return record
-
-
-FIELDS: dict[str, Any] = {
-    "backbone": {"id": str, "options": dict, "weights": (str, NoneType), "frozen_digest": str},
-    "input": dict,
-    "strategy": str,
-    "task": tuple(task.name for task in TASKS),
-    "target": str,
-    "classes": [str],
-    "parameters": {"all": int, "trained": int},
-    "training": {"recipe": {"seed": int}, "rows": int, "groups": (int, NoneType), "frozen": {"tensors": int}},
-    "made_with": {"graftwork": str, "torch": str},
-}
-"""The fields of a record that are relied on: their types, the values that they may have, or fields of their own."""
-
-
-def _wrong_fields(record: Any, expected: Any, name: str = "") -> list[str]:
-    """Names of the fields that are missing, or are not what is expected."""
-    if isinstance(expected, dict):
-        if not isinstance(record, dict):
-            return [name]
-        inner = [(f"{name}.{field}" if name else field, field) for field in expected]
-        return [wrong for path, field in inner for wrong in _wrong_fields(record.get(field), expected[field], path)]
-    if isinstance(expected, list):
-        right = isinstance(record, list) and all(isinstance(one, expected[0]) for one in record)
-    elif isinstance(expected, tuple) and all(isinstance(one, str) for one in expected):
-        right = record in expected
-    else:
-        right = isinstance(record, expected)
-    return [] if right else [name]
 
 
 def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:

@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from graftwork import audio
-from graftwork.audio import DOMAIN, SUFFIXES
+from graftwork.audio import SUFFIXES
+from graftwork.audio.cli import COMMANDS
 
 
 def imported_by(code: str, *names: str) -> str:
@@ -23,7 +24,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 def test_listing_backbones_does_not_import_torchaudio() -> None:
-    code = "from graftwork.audio import DOMAIN; DOMAIN.list_backbones('')"
+    code = "from graftwork.audio.cli import COMMANDS; COMMANDS.list_backbones('')"
     assert imported_by(code, "torchaudio", "soundfile", "transformers", "huggingface_hub") == "[]"
 
 
@@ -37,14 +38,14 @@ def test_every_public_name_is_where_the_table_says() -> None:
 
 def test_the_options_of_train_are_those_of_load_backbone() -> None:
     known = inspect.signature(audio.load_backbone).parameters
-    assert [parameter.name for parameter in DOMAIN.parameters] == [
+    assert [parameter.name for parameter in COMMANDS.parameters] == [
         "max_seconds",
         "window_seconds",
         "window_overlap",
         "trim_silence",
         "pooling",
     ]
-    for parameter in DOMAIN.parameters:
+    for parameter in COMMANDS.parameters:
         assert known[parameter.name].default == parameter.default
 
 
@@ -54,7 +55,7 @@ def test_typer_reads_the_options() -> None:
     def train(**options: object) -> None:
         seen.update(options)
 
-    train.__signature__ = inspect.Signature(DOMAIN.parameters)  # type: ignore[attr-defined]
+    train.__signature__ = inspect.Signature(COMMANDS.parameters)  # type: ignore[attr-defined]
     app = typer.Typer()
     app.command()(train)
     result = CliRunner().invoke(app, ["--max-seconds", "2.5", "--pooling", "mean+std"])
@@ -64,5 +65,5 @@ def test_typer_reads_the_options() -> None:
 
 
 def test_the_default_backbone_is_in_the_list_and_suffixes_are_lower_case() -> None:
-    assert DOMAIN.default_backbone in [row.id for row in DOMAIN.list_backbones("")]
+    assert COMMANDS.default_backbone in [row.id for row in COMMANDS.list_backbones("")]
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)

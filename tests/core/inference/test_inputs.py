@@ -6,7 +6,7 @@ import pytest
 
 from graftwork.core.errors import UnreadableError
 from graftwork.core.example import ArchiveRow, File, Text
-from graftwork.core.runs.predict import find_inputs
+from graftwork.core.inference.inputs import find_inputs
 
 
 def test_files_are_found_in_either_form_of_unicode(tmp_path, domain):

@@ -1,0 +1,37 @@
+"""What a domain package gives the core so that both command lines can share their verbs: a value, not a base class."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graftwork.core.domain import BackboneEntry, Domain
+from graftwork.core.types import FrameHead
+
+if TYPE_CHECKING:
+    from graftwork.core.model.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The command line of one domain.
+
+    load_backbone: `load_backbone(id, *, weights=None, **options)`, options as in `parameters`.
+    list_backbones: rows for ids that contain a text (all for "").
+    parameters: the domain's own options of `train`, as Typer reads them from a signature.
+    mask_settings: those of `parameters` that `check` has too, where masks are the target.
+    load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own; None where
+    checkpoints have none.
+    verbs: its own commands, each as a function that gives name, command and help.
+    """
+
+    domain: Domain
+    default_backbone: str
+    load_backbone: Callable[..., Backbone]
+    list_backbones: Callable[[str], list[BackboneEntry]]
+    parameters: tuple[inspect.Parameter, ...] = ()
+    mask_settings: tuple[str, ...] = ()
+    load_frame_head: Callable[..., FrameHead] | None = None
+    verbs: tuple[Callable[[CommandLine], tuple[str, Callable[..., None], str]], ...] = ()

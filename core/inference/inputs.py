@@ -1,0 +1,66 @@
+"""What is to be predicted, as users name it: it becomes examples."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.tables import read_unlabelled
+from graftwork.core.domain import Domain
+from graftwork.core.errors import UnreadableError
+from graftwork.core.example import Example, File, absolute, example_exists, existing, parse_example, refusal
+from graftwork.core.names import existing_path, other_forms
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+Inputs: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Example] | Manifest | pd.DataFrame"
+"""A path or several, patterns of files, tables with the domain's column, examples; a manifest; a DataFrame."""
+
+
+def find_inputs(inputs: Inputs, domain: Domain) -> list[Example]:
+    """What the user named, absolute and each once: examples that the domain reads, files that match a pattern, the rows
+    of tables and DataFrames by the domain's column, those of a manifest without their masks.
+
+    Raises UnreadableError that lists what was not found, or cannot be read there, ManifestError for a table that cannot
+    be read.
+    """
+    import pandas as pd
+
+    if isinstance(inputs, Manifest):
+        return list(dict.fromkeys(inputs.inputs))
+    if isinstance(inputs, pd.DataFrame):
+        return list(dict.fromkeys(example for example, _ in read_unlabelled(inputs, domain.kinds, domain.column)))
+    if isinstance(inputs, (str, os.PathLike)):
+        inputs = [inputs]
+    found: list[Example] = []
+    absent, refused = [], []
+    for given in inputs:
+        if isinstance(given, Example):
+            found.append(given)
+            continue
+        name = os.fspath(given)
+        file = existing_path(os.path.expanduser(name))
+        if file.lower().endswith(TABLES) and os.path.isfile(file):
+            found += [example for example, _ in read_unlabelled(file, domain.kinds, domain.column)]
+            continue
+        example = existing(absolute(parse_example(name, domain.kinds)))
+        if example_exists(example):
+            reason = refusal(example, domain.kinds)
+            refused += [] if reason is None else [f"{name}: {reason}"]
+            found.append(example)
+        else:
+            matches = sorted({os.path.abspath(path) for pattern in (file, *other_forms(file))
+                              for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)})  # fmt: skip
+            absent += [] if matches else [name]
+            found += map(File, matches)
+    if absent:
+        raise UnreadableError(f"no such file, and no file matches: {', '.join(absent)}")
+    if refused:
+        raise UnreadableError("\n".join(refused))
+    return list(dict.fromkeys(found))

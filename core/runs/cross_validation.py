@@ -1,0 +1,215 @@
+"""A model evaluated fold by fold: every row is predicted by a model that did not see its fold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.runtime import is_first, start_runtime
+from graftwork.core.data.examples import Examples, Unreadable
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.patches import with_batch_size
+from graftwork.core.data.sentences import apart_in_sentences
+from graftwork.core.errors import OutputError
+from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation
+from graftwork.core.evaluation.leakage import Leakage, find_leakage
+from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
+from graftwork.core.inference.predict import evaluate_part
+from graftwork.core.model.backbone import Backbone, suited
+from graftwork.core.model.plan import Plan
+from graftwork.core.model.strategies import Strategy, parse_strategy
+from graftwork.core.recipe import Recipe
+from graftwork.core.runs.rows import read_rows
+from graftwork.core.runs.run_folder import prediction_table
+from graftwork.core.runs.setup import (
+    MIXED,
+    RandomSplit,
+    Setup,
+    after_frozen_stages,
+    check_setup,
+    evaluated_with_groups_mixed,
+    part_rows,
+    predict_with,
+    run_setup,
+    sets_aside,
+    warn_of_absent_classes,
+    without_groups,
+)
+from graftwork.core.training.finetuning import run_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """part: every row with its out-of-fold prediction and fold, and their evaluation. best_epochs: of every fold; None
+    where nothing is trained in epochs. leakage: what groups have to do with the score, where that was asked for.
+    left_out: examples that could not be read. ready: all examples after the frozen stages, from which a run on every
+    row may go on."""
+
+    part: EvaluatedPart
+    best_epochs: tuple[int | None, ...]
+    leakage: Leakage | None = None
+    left_out: tuple[Unreadable, ...] = ()
+    ready: Examples | None = field(default=None, repr=False)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        return self.part.evaluation
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for every example, as in `predictions.csv`: path, row, part, fold, group, target, predictions."""
+        return prediction_table([self.part])
+
+    def __repr__(self) -> str:
+        return f"CrossValidation({len(self.best_epochs)} folds)\n{self.evaluation}"
+
+
+@undisturbed()
+def cross_validate(
+    backbone: Backbone, data: Manifest | Examples, *, strategy: str | Strategy = "probe", folds: int = 5,
+    recipe: Recipe | None = None, val_fraction: float = 0.2, random_split: RandomSplit = "auto",
+    skip_unreadable: bool = False,
+) -> CrossValidation:  # fmt: skip
+    """What a strategy on this backbone is worth on new rows: each is predicted by a model that did not see its fold.
+
+    Groups are never separated, and a split column is ignored. Nothing is written, and no adapter is kept: `train` with
+    `folds` does both. val_fraction: share of the training rows that chooses the best epoch in each fold; what is solved
+    needs none. random_split: evaluate a second time with rows of a group on both sides, "auto" where it costs little.
+
+    Raises SettingsError for what cannot work, UnreadableError that lists all files that cannot be read unless they are
+    skipped, and what `finetune` raises.
+    """
+    recipe = recipe or Recipe()
+    runtime = start_runtime(recipe)
+    given = data if isinstance(data, Manifest) else data.manifest
+    backbone = suited(backbone, given.task)
+    recipe = with_batch_size(recipe, given.task, backbone.contract)
+    asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+    if isinstance(data, Manifest):
+        examples = read_rows(backbone, replace(data, parts=None), runtime, skip_unreadable=skip_unreadable).examples
+    else:
+        examples = replace(data, manifest=replace(given, parts=None))
+    setup = Setup(backbone, asked, recipe, random_split=random_split)
+    return replace(cross_validate_setup(setup, examples, folds, val_fraction), ready=None)
+
+
+def cross_validate_setup(setup: Setup, examples: Examples, folds: int, val_fraction: float) -> CrossValidation:
+    """Evaluates every row by a model that did not see its fold.
+
+    Within each fold a validation part is set aside from the training rows to choose the epoch. Raises SettingsError for
+    what cannot work.
+    """
+    plan = check_setup(setup, examples.manifest, folds, val_fraction, 0.0)
+    manifest = examples.manifest
+    folded = manifest.fold_numbers(folds, setup.recipe.seed)
+    warn_of_absent_classes([manifest.subset(folded != fold) for fold in range(folds)])
+    ready = after_frozen_stages(setup, examples)
+    number, predictions, best = _predict_folds(setup.below("folds"), plan, ready, folds, val_fraction)
+    part = evaluate_part("test", manifest, predictions, number)
+    leakage = None
+    if evaluated_with_groups_mixed(setup, plan, manifest):
+        log.info("the same folds with groups on both sides")
+        other, found, _ = _predict_folds(setup.below(MIXED), plan, without_groups(ready), folds, val_fraction)
+        leakage = find_leakage(part, evaluate_part("test", manifest, found, other))
+    return CrossValidation(part, tuple(best), leakage, examples.left_out, ready)
+
+
+def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) -> Recipe:
+    """The recipe for all rows, which have no validation part: the median of the folds' best epochs."""
+    trained = [epoch for epoch in best_epochs if epoch is not None]
+    if not trained:
+        return recipe
+    epochs = max(1, round(float(np.median(trained))))
+    log.info("training on all rows for %d epochs, the median of the folds' best", epochs)
+    return replace(recipe, epochs=epochs)
+
+
+def _predict_folds(
+    setup: Setup, plan: Plan, ready: Examples, folds: int, val_fraction: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int | None]]:
+    """The fold of every row, its prediction by a model that did not see that fold, and the folds' best epochs."""
+    number = ready.manifest.fold_numbers(folds, setup.recipe.seed)
+    found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+    best: list[int | None] = []
+    weights = setup.backbone.digest()
+    for fold in range(folds):
+        outside = np.flatnonzero(number == fold)
+        inside = apart_in_sentences(ready.manifest, np.flatnonzero(number != fold), outside)
+        result = _fold(setup.below(str(fold + 1)), plan, ready, inside, outside, val_fraction, weights)
+        log.info("fold %d of %d done", fold + 1, folds)
+        values = np.asarray(result["predictions"], dtype=np.float64)
+        found[fold] = (outside, values)
+        best.append(result["best_epoch"])
+    # Transcripts of different folds are rows of different length, zeros behind.
+    shape = np.max([values.shape[1:] for _, values in found.values()], axis=0).astype(int)
+    predictions = np.zeros((len(ready), *shape))
+    for outside, values in found.values():
+        width = [(0, 0), *((0, most - own) for most, own in zip(shape, values.shape[1:], strict=True))]
+        predictions[outside] = np.pad(values, width)
+    return number, predictions, best
+
+
+def _fold(
+    setup: Setup,
+    plan: Plan,
+    ready: Examples,
+    inside: NDArray[np.int64],
+    outside: NDArray[np.int64],
+    val_fraction: float,
+    weights: str,
+) -> dict[str, Any]:
+    """Best epoch, freezing proof and predictions of one fold; read from its file where a resumed run has it."""
+    path, recipe = None if setup.folder is None else setup.folder / "fold.json", setup.recipe
+    rows, val = ready.subset(inside), None
+    if sets_aside(plan, val_fraction):
+        parts = part_rows(replace(rows.manifest, parts=None), recipe.seed, val_fraction, 0.0)
+        rows, val = rows.subset(parts["train"]), rows.subset(parts["val"])
+    judged = ready.subset(outside)
+    made_from = json.loads(json.dumps(
+        run_settings(setup.backbone, rows, val, setup.strategy, recipe, setup.backbone.domain.augment, weights)
+        | {"test data": judged.manifest.fingerprints()}
+    ))  # fmt: skip
+    if setup.resume and path is not None and path.exists():
+        return _finished_fold(path, made_from)
+    run = run_setup(setup, rows, val)
+    found = predict_with(run, judged, recipe)
+    result = {
+        "made_from": made_from,
+        "best_epoch": run.best_epoch,
+        "frozen": dataclasses.asdict(run.proof),
+        "predictions": plain_numbers(found),
+    }
+    if path is not None and is_first():
+        write_checked_json(path, result)
+    return result
+
+
+def _finished_fold(path: Path, made_from: dict[str, Any]) -> dict[str, Any]:
+    """What a fold's file says. Raises OutputError where it is damaged, or was made from something else."""
+    try:
+        done = read_checked_json(path)
+        if "made_from" not in done:
+            raise ValueError("it does not say what it was made from, as of an earlier version")
+        missing = {"best_epoch", "predictions"} - done.keys()
+        if missing:
+            raise ValueError(f"there is no {', '.join(sorted(missing))}")
+        known = done["made_from"]
+        changed = sorted(name for name in made_from if known.get(name) != made_from[name])
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise OutputError(f"{path}: cannot be read ({error}); delete it, and the fold is trained anew") from error
+    if changed:
+        raise OutputError(f"{path}: the finished fold had another {', '.join(changed)}; resume with the same, or "
+                          "delete it")  # fmt: skip
+    return done

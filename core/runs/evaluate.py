@@ -1,0 +1,67 @@
+"""`evaluate`: what the adapter of a run is worth on a manifest, and what that shares with what it has learnt from."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.data.examples import Unreadable, read_examples
+from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.windows import cut_windows
+from graftwork.core.evaluation.evaluation import EvaluatedPart
+from graftwork.core.inference.adapter import Adapter
+from graftwork.core.inference.predict import evaluate_part, predict_examples
+from graftwork.core.inference.segmentation import draw_worst_and_best
+from graftwork.core.runs.learnt_rows import Overlap, find_overlap
+from graftwork.core.runs.run_folder import write_evaluated
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class RunEvaluation:
+    """part: the rows with their predictions and evaluation. left_out: examples that could not be read. overlap: what
+    the rows share with those that the run has learnt from; None where its folder does not say which."""
+
+    part: EvaluatedPart
+    left_out: tuple[Unreadable, ...]
+    overlap: Overlap | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {self.part.part: self.part.evaluation.to_json()} | self.notes()
+
+    def notes(self) -> dict[str, Any]:
+        """What has to be known of the numbers."""
+        return {"left_out": [dataclasses.asdict(one) for one in self.left_out],
+                "overlap": None if self.overlap is None else self.overlap.to_json()}  # fmt: skip
+
+
+@undisturbed()
+def evaluate_run(
+    run: str | Path, adapter: Adapter, manifest: Manifest, *, part: str = "test", skip_unreadable: bool = False,
+    out: str | Path | None = None, batch_size: int = 16, device: str = "auto",
+) -> RunEvaluation:  # fmt: skip
+    """Evaluates the adapter of the run in that folder on the manifest's rows.
+
+    part: what they are called in the result. out: folder for metrics, predictions and plots; by default nothing is
+    written. Raises UnreadableError that lists the files that cannot be read, unless they are skipped.
+    """
+    rows = cut_windows(adapter.backbone.domain, manifest, adapter.backbone.contract)
+    examples = read_examples(rows, adapter.backbone.contract, unreadable="skip" if skip_unreadable else "stop")
+    overlap = find_overlap(run, examples.manifest)
+    if overlap is None:
+        log.info("%s: does not say which rows it has learnt from: whether these are new to it is not known", run)
+    elif overlap.caution is not None:
+        log.warning("%s", overlap.caution)
+    found = predict_examples(adapter, examples, batch_size=batch_size, device=device)
+    result = RunEvaluation(evaluate_part(part, examples.manifest, found), examples.left_out, overlap)
+    if out is not None:
+        write_evaluated(Path(out), [result.part], result.notes())
+        if rows.task.output == "maps":
+            draw_worst_and_best(adapter.graft, result.part, Path(out), adapter.prediction_recipe(device))
+    return result

@@ -1,0 +1,167 @@
+"""Holding out and cross-validating."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from graftwork.core.data.examples import read_examples
+from graftwork.core.errors import OutputError, SettingsError
+from graftwork.core.inference.predict import predict_examples
+from graftwork.core.model.strategies import parse_strategy
+from graftwork.core.runs.cross_validation import cross_validate_setup, with_epochs_of_folds
+from graftwork.core.runs.hold_out import hold_out
+from graftwork.core.runs.setup import Setup
+from graftwork.core.training.finetuning import finetune
+from tests.core.conftest import examples_in
+
+
+@pytest.fixture
+def make_setup(backbone, domain, recipe, tmp_path):
+    def make(strategy="probe", **changes):
+        own = replace(backbone, domain=domain)
+        return Setup(own, parse_strategy(strategy), replace(recipe, **changes), tmp_path)
+
+    return make
+
+
+def test_a_probe_that_is_solved_trains_on_all_rows_but_the_test_ones(make_setup, examples):
+    (test,), _, _ = hold_out(make_setup("probe"), examples, 0.2, 0.2)
+    train, val, held_out = examples.manifest.split(0, val_fraction=0.0)
+    assert (test.part, test.manifest.paths, len(val)) == ("test", held_out.paths, 0)
+    rows = read_examples(train, make_setup().backbone.contract)
+    alone = finetune(make_setup().backbone, rows, recipe=make_setup().recipe)
+    unseen = read_examples(held_out, rows.contract)
+    np.testing.assert_allclose(test.predictions, predict_examples(alone.adapter, unseen, device="cpu"), atol=1e-6)
+
+
+def test_holding_out_judges_rows_that_training_never_saw(make_setup, examples):
+    strategy = "partial:1"
+    (val, test), _, _ = hold_out(make_setup(strategy), examples, 0.2, 0.2)
+    assert (val.part, test.part) == ("val", "test")
+    split = examples.manifest.split(0)
+    assert [part.manifest.paths for part in (val, test)] == [split[1].paths, split[2].paths]
+    assert not set(val.manifest.groups) & set(test.manifest.groups)
+    trained = read_examples(split[0], make_setup().backbone.contract)
+    chooses = read_examples(split[1], trained.contract)
+    alone = finetune(make_setup().backbone, trained, chooses, strategy=strategy, recipe=make_setup().recipe)
+    rows = read_examples(split[2], trained.contract)
+    np.testing.assert_allclose(test.predictions, predict_examples(alone.adapter, rows, device="cpu"), atol=1e-6)
+
+
+def test_without_anything_held_out_nothing_can_be_judged(make_setup, examples):
+    with pytest.raises(SettingsError, match="neither a test nor a validation part"):
+        hold_out(make_setup(), examples, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("strategy", ["probe", "partial:1"])
+def test_pooled_predictions_are_those_of_the_folds(make_setup, examples, tmp_path, strategy):
+    setup = make_setup(strategy)
+    judged = cross_validate_setup(setup, examples, 3, 0.0).part
+    number = examples.manifest.fold_numbers(3, 0)
+    np.testing.assert_array_equal(judged.folds, number)
+    for fold in range(3):
+        inside, outside = examples.subset(np.flatnonzero(number != fold)), np.flatnonzero(number == fold)
+        run = finetune(setup.backbone, inside, strategy=strategy, recipe=setup.recipe)
+        alone = predict_examples(run.adapter, examples.subset(outside), device="cpu")
+        np.testing.assert_allclose(judged.predictions[outside], alone, atol=1e-6)
+        kept = json.loads((tmp_path / "folds" / str(fold + 1) / "fold.json").read_text())
+        np.testing.assert_array_equal(kept["predictions"], judged.predictions[outside])
+        assert kept["frozen"]["before"] == kept["frozen"]["after"]
+
+
+def test_all_rows_are_learnt_for_the_median_of_the_folds_best_epochs(make_setup, examples, tmp_path, recipe):
+    found = cross_validate_setup(make_setup("partial:1", epochs=5, learning_rate=0.03), examples, 3, 0.25)
+    best = [json.loads((tmp_path / "folds" / str(fold) / "fold.json").read_text())["best_epoch"] for fold in (1, 2, 3)]
+    assert found.best_epochs == tuple(best)
+    assert with_epochs_of_folds(recipe, found.best_epochs).epochs == round(float(np.median(best)))
+    assert with_epochs_of_folds(recipe, (None, None)) == recipe
+
+
+def relabelled(manifest):
+    return replace(manifest, values=np.roll(manifest.values, 1))
+
+
+def regrouped(manifest):
+    return replace(manifest, groups=tuple(f"{group}x" for group in manifest.groups))
+
+
+def with_other_files(manifest):
+    return replace(manifest, examples=(manifest.paths[1], manifest.paths[0], *manifest.paths[2:]))
+
+
+def reclassed(manifest):
+    return replace(manifest, classes=("c", "b", "a"))
+
+
+@pytest.mark.parametrize("strategy", ["probe", "partial:1"])
+@pytest.mark.parametrize(("change", "named"), [
+    (relabelled, "training data"), (regrouped, "training data"), (with_other_files, "(test|training) data"),
+    (reclassed, "training data"),
+])  # fmt: skip
+def test_finished_folds_of_other_rows_are_not_taken_over(make_setup, examples, strategy, change, named):
+    setup = make_setup(strategy)
+    cross_validate_setup(setup, examples, 3, 0.25)
+    resumed = replace(setup, resume=True)
+    with pytest.raises(OutputError, match=rf"fold\.json: the finished fold had another .*{named}"):
+        cross_validate_setup(resumed, replace(examples, manifest=change(examples.manifest)), 3, 0.25)
+    with pytest.raises(OutputError, match="the finished fold had another learning_rate"):
+        cross_validate_setup(replace(resumed, recipe=replace(resumed.recipe, learning_rate=0.5)), examples, 3, 0.25)
+
+
+def test_a_finished_fold_is_not_taken_over_for_other_test_rows(make_setup, examples, tmp_path):
+    """Also where it is the only one that has finished, and its training rows are what they were."""
+    setup = make_setup("probe")
+    cross_validate_setup(setup, examples, 3, 0.0)
+    for fold in ("2", "3"):
+        (tmp_path / "folds" / fold / "fold.json").unlink()
+    tested = np.flatnonzero(examples.manifest.fold_numbers(3, 0) == 0)
+    groups = tuple(f"{name}x" if row in tested else name for row, name in enumerate(examples.manifest.groups))
+    changed = replace(examples, manifest=replace(examples.manifest, groups=groups))
+    with pytest.raises(OutputError, match="the finished fold had another test data"):
+        cross_validate_setup(replace(setup, resume=True), changed, 3, 0.0)
+
+
+def test_finished_folds_are_taken_over_as_they_are(make_setup, examples, tmp_path, monkeypatch):
+    setup = make_setup("partial:1")
+    whole = cross_validate_setup(setup, examples, 3, 0.25)
+    (tmp_path / "folds" / "2" / "fold.json").unlink()
+    ran = []
+    monkeypatch.setattr("graftwork.core.runs.setup.finetune", lambda *rows, **options: (
+        ran.append(options["checkpoints"].name), finetune(*rows, **options))[1])  # fmt: skip
+    again = cross_validate_setup(replace(setup, resume=True), examples, 3, 0.25)
+    assert ran == ["2"]
+    np.testing.assert_array_equal(again.part.predictions, whole.part.predictions)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"predictions": [[0, 1]], "made_from": 3}', None])
+def test_a_damaged_fold_is_named_with_a_way_out(make_setup, examples, tmp_path, content):
+    setup = make_setup()
+    cross_validate_setup(setup, examples, 3, 0.25)
+    path = tmp_path / "folds" / "2" / "fold.json"
+    if content is None:
+        content = path.read_bytes().replace(b"0.1", b"0.9", 1)
+    path.write_bytes(content)
+    with pytest.raises(OutputError, match=r"2/fold\.json: cannot be read .*delete it, and the fold is trained anew"):
+        cross_validate_setup(replace(setup, resume=True), examples, 3, 0.25)
+
+
+def test_a_probe_computes_its_vectors_once_for_all_folds(make_setup, examples):
+    setup, calls = make_setup(), []
+    first = setup.backbone.stages[0]
+
+    def counted(network, features):
+        calls.append(examples_in(features))
+        return first.run(network, features)
+
+    stages = (replace(first, run=counted), *setup.backbone.stages[1:])
+    cross_validate_setup(replace(setup, backbone=replace(setup.backbone, stages=stages)), examples, 4, 0.2)
+    assert sum(calls) == 60
+
+
+def test_predictions_do_not_depend_on_the_batches(make_setup, examples):
+    _, run, _ = hold_out(make_setup("full"), examples, 0.2, 0.2)
+    one, other = (predict_examples(run.adapter, examples, batch_size=size, device="cpu") for size in (1, 32))
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    np.testing.assert_allclose(one.sum(1), 1)
