@@ -33,12 +33,12 @@ Floats = NDArray[np.float64]
 
 ENDS = {
     "eer": Ends(skewed=True, chosen=True),
-    "min_dcf": Ends(skewed=True, chosen=True, most=0.9),
+    "min_dcf": Ends(most=0.9),
     "min_cllr": Ends(skewed=True, chosen=True, least=0.1),
     "cllr": Ends(bounded=False, skewed=True, least=0.1),
     "act_dcf": Ends(bounded=False),
 }
-"""How the interval of every metric is made: what `examples/benchmarks/coverage.py --only verification` decides."""
+"""How the interval of every metric is made: what `examples/benchmarks/verification_coverage.py` decides."""
 
 COARSE = 0.05
 """Share of the cost that one false alarm may be; where it is more, no interval of minDCF covers."""

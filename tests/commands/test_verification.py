@@ -271,6 +271,10 @@ def test_python_does_what_the_command_line_does(enrolled, monkeypatch):
     names = identify("hf:voice", profiles, ["anna/*.wav", "jon/*.wav"], device="cpu")
     assert names.table["speaker"].tolist() == ["anna"] * 3 + ["jon"] * 3
     assert names.unknown == 0
+    assert names.threshold_llr == pytest.approx(np.log(10))  # a tenth of one half each, against one half
+    assert names.threshold == pytest.approx(profiles.calibration.line(3).cosine(np.log(10)))
+    assert found.threshold == pytest.approx(profiles.calibration.line(3).cosine(0.0))
+    assert found.threshold != pytest.approx(profiles.calibration.line(1).cosine(0.0))
     two = verify("hf:voice", "anna/0.wav", "anna/1.wav", calibration=judged.calibration, device="cpu")
     assert two.accepted is True
 
