@@ -21,6 +21,7 @@ from graftwork.audio.verification.scoring import (
     min_detection_cost,
 )
 from graftwork.audio.verification.speaker_jackknife import (
+    WILSON,
     Ends,
     Measure,
     speaker_interval,
@@ -28,6 +29,7 @@ from graftwork.audio.verification.speaker_jackknife import (
     without_each_speaker,
 )
 from graftwork.core.metrics.intervals import Interval
+from graftwork.core.metrics.scales import wilson
 
 Floats = NDArray[np.float64]
 
@@ -102,6 +104,7 @@ def evaluate_scores(
     of_ratios: dict[str, Measure] = {"cllr": cllr, "act_dcf": lambda counts: actual_detection_cost(counts, cost)}
     numbers = None if speakers is None else speaker_numbers(speakers)
     found = _measured(np.asarray(scores, dtype=np.float64), same, numbers, of_scores)
+    found["eer"] = _if_hardly_any(found["eer"], int(same.sum()), numbers)
     found["min_dcf"] = _unless_coarse(found["min_dcf"], int((~same).sum()), cost)
     if ratios is not None:
         found |= _measured(np.asarray(ratios, dtype=np.float64), same, numbers, of_ratios)
@@ -119,6 +122,16 @@ def _measured(
                 for name, measure in measures.items()}  # fmt: skip
     left = without_each_speaker(values, same, speakers, measures)
     return {name: speaker_interval(left, name, ENDS[name]) for name in measures}
+
+
+def _if_hardly_any(eer: Interval, targets: int, speakers: NDArray[np.int64] | None) -> Interval:
+    """The interval of no errors where there is less than one among the targets, between two thresholds: what varies
+    then says nothing."""
+    if math.isnan(eer.low) or eer.value * targets >= 1 or speakers is None:
+        return eer
+    units = int(speakers.max()) + 1
+    low, high = wilson(0.0, 0.0, units - 1, units)
+    return Interval(eer.value, low, high, WILSON)
 
 
 def _unless_coarse(min_dcf: Interval, others: int, cost: DetectionCost) -> Interval:

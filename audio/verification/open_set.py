@@ -27,7 +27,7 @@ COUNTS = (2, 3, 5, 10, 20, 50)
 
 FALSE_ALARM_RATES = (0.01, 0.1)
 
-MOST_TRIALS = 5_000_000
+MOST_TRIALS = 1_000_000
 
 MISSED = Ends()
 """How the interval of what is not identified is made."""
@@ -68,7 +68,7 @@ def profile_trials(vectors: Vectors, speakers: Sequence[str], clips: int) -> Pro
     speakers have more clips than that.
 
     Which clips are averaged goes round with the clip in question: those behind its own, or from its number on. Of more
-    than five million trials, so many clips as make them, evenly taken, are compared.
+    than a million trials, so many clips as make them, evenly taken, are compared.
     """
     names, numbers = np.unique(np.asarray(speakers), return_inverse=True)
     members = [np.flatnonzero(numbers == speaker) for speaker in range(len(names))]

@@ -24,6 +24,9 @@ Measure = Callable[[Counts], float]
 LEAST_SPEAKERS = 10
 """Below so many no interval was found that covers (`docs/intervals.md`)."""
 
+WILSON = "Wilson with as many rows as speakers"
+"""The method where nothing varies."""
+
 LEVELS = 4096
 """What is left out is measured on scores rounded to so many quantiles; values themselves are never rounded."""
 
@@ -133,7 +136,7 @@ def speaker_interval(left: LeftOut, name: str, ends: Ends) -> Interval:
         if not ends.bounded:
             return none("nothing varies")
         low, high = wilson(value, 0.0, units - 1, units)
-        return Interval(value, low, high, "Wilson with as many rows as speakers")
+        return Interval(value, low, high, WILSON)
     from scipy.stats import norm, t
 
     place = _forward(value, ends.bounded)

@@ -106,6 +106,17 @@ def test_without_any_error_the_interval_is_wilsons_with_as_many_rows_as_speakers
     assert "Wilson" in found.eer.method
 
 
+def test_less_than_one_error_counts_as_none() -> None:
+    """One false alarm above one of the targets: the crossing lies between two thresholds, at less than one error."""
+    scores, same, names = trials_of(12, 4, 0.01)
+    scores = scores.copy()
+    scores[np.flatnonzero(~same)[5]] = np.sort(scores[same])[0] + 1e-9
+    found = judged((scores, same, names)).eer
+    z = stats.t.ppf(0.975, 11)
+    assert 0 < found.value < 1 / same.sum()
+    assert (found.low, found.high) == (0.0, pytest.approx(z**2 / (12 + z**2)))
+
+
 def test_few_speakers_have_no_interval_and_the_reason() -> None:
     found = judged(trials_of(9, 6, 1.0))
     for name in ENDS:
