@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from graftwork.audio.recognition.recogniser import transcribe
     from graftwork.audio.sound.formats import SUFFIXES
     from graftwork.audio.sound.waveform import read_waveform
-    from graftwork.audio.verification.scoring import evaluate_scores
+    from graftwork.audio.verification.evaluation import evaluate_scores
+    from graftwork.audio.verification.judgement import trials
+    from graftwork.audio.verification.scoring import DetectionCost
     from graftwork.audio.verification.trials import all_pairs, read_trials
+    from graftwork.audio.verification.verbs import enroll, identify, verify
     from graftwork.audio.verification.verifier import embed, open_embedder
 
 __all__ = [
@@ -27,11 +30,14 @@ __all__ = [
     "ClipClassifier",
     "ClipFeatures",
     "ClipRegressor",
+    "DetectionCost",
     "Pretraining",
     "all_pairs",
     "augment",
     "embed",
+    "enroll",
     "evaluate_scores",
+    "identify",
     "list_backbones",
     "load_adapter",
     "load_backbone",
@@ -43,6 +49,8 @@ __all__ = [
     "read_waveform",
     "save_backbone",
     "transcribe",
+    "trials",
+    "verify",
 ]
 
 _HOMES = {
@@ -51,7 +59,12 @@ _HOMES = {
     "ClipRegressor": "classifier",
     "Pretraining": "pretraining.loop",
     "pretrain": "pretraining.loop",
-    "evaluate_scores": "verification.scoring",
+    "enroll": "verification.verbs",
+    "identify": "verification.verbs",
+    "trials": "verification.judgement",
+    "verify": "verification.verbs",
+    "DetectionCost": "verification.scoring",
+    "evaluate_scores": "verification.evaluation",
     "all_pairs": "verification.trials",
     "read_trials": "verification.trials",
     "open_embedder": "verification.verifier",

@@ -28,6 +28,10 @@ class BackboneError(GraftworkError):
     """A backbone id is unknown, or its weights do not fit; the message lists what exists or what differs."""
 
 
+class TrialsError(GraftworkError, ValueError):
+    """Trials of speaker verification are all of one kind, so that no error rate is defined."""
+
+
 class ContractError(GraftworkError):
     """An example is readable, but it is not what the backbone or the adapter was made for."""
 

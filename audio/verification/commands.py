@@ -2,22 +2,24 @@
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verbs.
 import json
+import math
+import sys
 from collections.abc import Callable
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import print_table
-from graftwork.core.domain import Domain
-from graftwork.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from graftwork.audio.verification.scoring import DetectionCost
-    from graftwork.audio.verification.verbs import Voice
+    from graftwork.audio.verification.decisions import Decision
+    from graftwork.audio.verification.judgement import Judgement
+    from graftwork.audio.verification.verbs import Identification
+    from graftwork.core.metrics.intervals import Interval
 
 Command = tuple[str, Callable[..., None], str]
 
@@ -27,14 +29,17 @@ COHORT = o.option("cohort", str | None, None, "Clips of other speakers (a folder
                   "`path`): their mean is taken from every vector.", show=False)  # fmt: skip
 POOLING = o.option("pooling", str | None, None, "Of a backbone without training: 'mean', or by default 'mean+std'.",
                    show=False)  # fmt: skip
-COSTS = (
-    o.option("p_target", float, 0.01, "Prior of the operating point: share of trials in which it is the same speaker."),
-    o.option("c_miss", float, 1.0, "Cost of refusing the right speaker."),
-    o.option("c_false_alarm", float, 1.0, "Cost of accepting another speaker."),
-)
-THRESHOLD = o.option("threshold", float | None, None, "Accept from this score on, instead of the operating point.",
+THRESHOLD = o.option("threshold", float | None, None, "Accept from this cosine on, instead of the operating point.",
                      show=False)  # fmt: skip
 COMPUTED = (o.WEIGHTS, POOLING, o.BATCH_SIZE, o.DEVICE)
+
+
+def _costs(p_target: float, prior: str) -> tuple[Parameter, ...]:
+    return (
+        o.option("p_target", float, p_target, f"Prior of the operating point: {prior}."),
+        o.option("c_miss", float, 1.0, "Cost of refusing the right speaker."),
+        o.option("c_false_alarm", float, 1.0, "Cost of accepting another speaker."),
+    )
 
 
 def enroll_command(commands: CommandLine) -> Command:
@@ -43,26 +48,27 @@ def enroll_command(commands: CommandLine) -> Command:
     def enroll(**options: Any) -> None:
         from graftwork.audio.verification.verbs import enroll
 
-        prints = enroll(_voice(commands.domain, options), options["manifest"], options["speaker"], Path(options["out"]),
-                        cohort=options["cohort"], calibration=options["calibration"])  # fmt: skip
-        print(f"{len(prints.speakers)} speakers from {sum(prints.clips)} clips: {options['out']}")
+        made = enroll(**_arguments(options))
+        known = made.calibration
+        calibrated = "not calibrated" if known is None else f"calibrated on {known.speakers} speakers"
+        print(f"{len(made.speakers)} speakers from {sum(made.clips)} clips, {calibrated}: {options['out']}")
 
     return (
         "enroll",
         o.with_parameters(
             enroll,
             SOURCE,
-            o.argument("manifest", str, "Table with the clips of every speaker, or a folder per speaker."),
-            o.option("out", str, Parameter.empty, "File for the speakers' prints (.safetensors)."),
+            o.argument("clips", str, "Table with the clips of every speaker, or a folder per speaker."),
+            o.option("out", str, Parameter.empty, "File for the speakers' profiles (.safetensors)."),
             SPEAKER,
             COHORT,
-            o.option("calibration", str | None, None, "calibration.json that `trials --out` wrote: scores then have a "
-                     "probability.", show=False),
+            o.option("calibration", str | None, None, "calibration.json that `trials --out` wrote for other clips; by "
+                     "default the clips enrolled here calibrate, each against the others.", show=False),
             o.SKIP_UNREADABLE,
             *COMPUTED,
         ),
-        "Make one print of every speaker from several clips of each.\n\n"
-        f"Example: `graftwork-{commands.domain.name} enroll runs/voices clips.csv --out prints.safetensors`",
+        "Make a profile of every speaker: the average of the embeddings of several clips.\n\n"
+        f"Example: `graftwork-{commands.domain.name} enroll runs/voices clips.csv --out speakers.safetensors`",
     )  # fmt: skip
 
 
@@ -72,22 +78,13 @@ def verify_command(commands: CommandLine) -> Command:
     def verify(**options: Any) -> None:
         from graftwork.audio.verification.verbs import verify
 
-        named = options["prints"] is not None
-        if named != (options["speaker"] is not None) or named == (options["other"] is not None):
-            raise SettingsError("give either a second clip, or --prints with --speaker")
-        voice = _voice(commands.domain, options)
-        found = verify(voice, options["clip"], other=options["other"], prints=options["prints"],
-                       speaker=options["speaker"], cost=_cost(options), threshold=options["threshold"])  # fmt: skip
+        found = verify(**_arguments(options))
         if options["json"]:
-            print(json.dumps(found, indent=2))
-            return
-        print(f"score {found['score']:.4f}")
-        if found["probability"] is not None:
-            print(f"probability of the same speaker {found['probability']:.4f}")
-        if found["accepted"] is None:
-            print("scores are not calibrated: decide with --threshold, or enroll with --calibration")
+            print(json.dumps(found.to_json(), indent=2))
         else:
-            print(f"{'accepted' if found['accepted'] else 'refused'} ({found['operating_point']})")
+            print(_said_of_decision(found))
+        if found.caution is not None:
+            print(found.caution, file=sys.stderr)
 
     other = Annotated[str | None, typer.Argument(help="A second clip, to be compared with the first.")]
     return (
@@ -97,17 +94,33 @@ def verify_command(commands: CommandLine) -> Command:
             SOURCE,
             o.argument("clip", str, "The clip in question."),
             Parameter("other", Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=other),
-            o.option("prints", str | None, None, "File that enroll wrote.", show=False),
+            o.option("profiles", str | None, None, "File that enroll wrote.", show=False),
             o.option("speaker", str | None, None, "The enrolled speaker who it should be.", show=False),
-            *COSTS,
+            o.option("calibration", str | None, None, "For two clips: calibration.json that `trials --out` wrote.",
+                     show=False),
+            *_costs(0.5, "how probable the claim is before the clip is heard"),
             THRESHOLD,
             *COMPUTED,
             o.JSON,
         ),
         "Say whether a clip is from an enrolled speaker, or two clips from the same one.\n\n"
-        f"Example: `graftwork-{commands.domain.name} verify runs/voices new.wav --prints prints.safetensors "
+        f"Example: `graftwork-{commands.domain.name} verify runs/voices new.wav --profiles speakers.safetensors "
         "--speaker anna`",
-    )
+    )  # fmt: skip
+
+
+def _said_of_decision(found: "Decision") -> str:
+    lines = [f"cosine {found.score:.4f}"]
+    if found.llr is not None:
+        lines += [f"log-likelihood ratio {found.llr:.2f}",
+                  f"probability of the same speaker {found.probability:.4f}"]  # fmt: skip
+    if found.accepted is None:
+        return "\n".join([*lines, "scores are not calibrated: decide with --threshold, or give --calibration"])
+    limit = f"accepted from cosine {found.threshold:.4f} on"
+    if found.threshold_llr is not None:
+        limit += f", a log-likelihood ratio of {found.threshold_llr:.2f}"
+    word = "accepted" if found.accepted else "refused"
+    return "\n".join([*lines, f"{word} ({found.operating_point}: {limit})"])
 
 
 def identify_command(commands: CommandLine) -> Command:
@@ -117,8 +130,8 @@ def identify_command(commands: CommandLine) -> Command:
         from graftwork.audio.verification.verbs import identify
         from graftwork.core.files import whole_file
 
-        table = identify(_voice(commands.domain, options), options["prints"], options["inputs"], cost=_cost(options),
-                         threshold=options["threshold"])  # fmt: skip
+        found = identify(**_arguments({name: value for name, value in options.items() if name != "out"}))
+        table, said = found.table, _said_of_names(found)
         if options["json"]:
             print(table.to_json(orient="records", indent=2))
         elif options["out"] is None:
@@ -126,23 +139,36 @@ def identify_command(commands: CommandLine) -> Command:
         else:
             with whole_file(Path(options["out"])) as beside:
                 table.to_csv(beside, index=False, float_format="%.6g")
-            print(f"{len(table)} clips: {options['out']}")
+            print(f"{said}: {options['out']}")
+            return
+        print(said, file=sys.stderr)
 
     return (
         "identify",
         o.with_parameters(
             identify,
             SOURCE,
-            o.argument("prints", str, "File that enroll wrote."),
+            o.argument("profiles", str, "File that enroll wrote."),
             o.argument("inputs", list[str], "Files, patterns, or tables with a column `path`."),
             o.option("out", str | None, None, "CSV file to write; by default the table goes to stdout.", show=False),
-            *COSTS,
+            *_costs(0.5, "share of clips that are of an enrolled speaker, whoever it is"),
             THRESHOLD,
             *COMPUTED,
             o.JSON,
         ),
         "Name the enrolled speaker of every clip, or `unknown`. Files that cannot be read have an `error` instead.\n\n"
-        f"Example: `graftwork-{commands.domain.name} identify runs/voices prints.safetensors new/*.wav`",
+        f"Example: `graftwork-{commands.domain.name} identify runs/voices speakers.safetensors new/*.wav`",
+    )
+
+
+def _said_of_names(found: "Identification") -> str:
+    said = f"{found.unknown} of {len(found.table)} clips unknown"
+    if found.threshold is None:
+        return said
+    if found.threshold_llr is None:
+        return f"{said}, named from cosine {found.threshold:.4f} on"
+    return (
+        f"{said}, named from cosine {found.threshold:.4f} or so on, a log-likelihood ratio of {found.threshold_llr:.2f}"
     )
 
 
@@ -150,26 +176,15 @@ def trials_command(commands: CommandLine) -> Command:
     """Name, command and help of `trials`."""
 
     def trials(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import judge_trials
+        from graftwork.audio.verification.judgement import trials
 
-        out = None if options["out"] is None else Path(options["out"])
-        cost = _cost(options)
-        judged = judge_trials(_voice(commands.domain, options), options["trials"], speaker=options["speaker"],
-                              cohort=options["cohort"], cost=cost, folder=options["folder"], out=out)  # fmt: skip
+        judged = trials(**_arguments(options))
         if options["json"]:
             print(json.dumps(judged.to_json(), indent=2))
             return
-        known = next(iter(judged.results.values()))
-        speakers = "speakers not known, no intervals" if known.speakers is None else f"{known.speakers} speakers"
-        print(f"{known.trials} trials, {known.targets} of the same speaker, {speakers}")
-        print_table(
-            ["score", "EER", f"minDCF({known.cost.p_target:g}, {known.cost.c_miss:g}, {known.cost.c_false_alarm:g})",
-             "minCllr", "Cllr"],
-            [(name, *("" if one is None else str(one) for one in (r.eer, r.min_dcf, r.min_cllr, r.cllr)))
-             for name, r in judged.results.items()],
-        )  # fmt: skip
-        if out is not None:
-            print(f"scores, metrics, calibration and picture: {out}")
+        _print_judgement(judged)
+        if options["out"] is not None:
+            print(f"scores, metrics, calibration and picture: {options['out']}")
 
     return (
         "trials",
@@ -180,28 +195,60 @@ def trials_command(commands: CommandLine) -> Command:
             SPEAKER,
             COHORT,
             o.option("folder", str | None, None, "Folder of the list's paths; by default the list's own.", show=False),
-            *COSTS,
+            *_costs(0.01, "share of trials in which it is the same speaker"),
             o.option("out", str | None, None, "Folder for scores, metrics, calibration and a DET curve.", show=False),
             o.SKIP_UNREADABLE,
             *COMPUTED,
             o.JSON,
         ),
-        "Judge speaker verification: EER, minDCF, minCllr and Cllr with intervals by speaker, as cosines, and with a "
-        "cohort also with AS-norm.\n\n"
+        "Judge speaker verification: EER, minDCF, minCllr and Cllr with intervals by speaker, of clips and of speakers "
+        "averaged from several, open-set identification, and with a cohort also AS-norm.\n\n"
         f"Example: `graftwork-{commands.domain.name} trials runs/voices test.csv --cohort others/ --out runs/verified`",
     )
 
 
-def _voice(domain: Domain, options: dict[str, Any]) -> "Voice":
-    from graftwork.audio.verification.verbs import Voice
-    from graftwork.core.recipe import Recipe
+def _print_judgement(judged: "Judgement") -> None:
+    known = next(iter(judged.results.values()))
+    cost = known.cost
+    speakers = "speakers not known" if known.speakers is None else f"{known.speakers} speakers"
+    print(f"{known.trials} trials, {known.targets} of the same speaker, {speakers}")
+    print_table(
+        ["score", "EER", f"minDCF({cost.p_target:g}, {cost.c_miss:g}, {cost.c_false_alarm:g})", "actual DCF", "minCllr",
+         "Cllr"],
+        [(name, *map(_short, (one.eer, one.min_dcf, one.act_dcf, one.min_cllr, one.cllr)))
+         for name, one in [*judged.results.items(),
+                           *((f"profiles of {one.clips}", one.verification) for one in judged.profiles)]],
+    )  # fmt: skip
+    if judged.profiles:
+        print("identification, clips of strangers among them")
+        print_table(
+            ["score", "speakers", *(f"DIR at FAR {one.false_alarm_rate:.0%}" for one in judged.profiles[0].detections)],
+            [(f"profiles of {one.clips}", str(one.speakers), *(_short(rate.rate) for rate in one.detections))
+             for one in judged.profiles],
+        )  # fmt: skip
+    intervals = [one.verification for one in judged.profiles] + list(judged.results.values())
+    reasons = {measured.method for result in intervals
+               for measured in (result.eer, result.min_dcf, result.act_dcf, result.min_cllr, result.cllr)
+               if measured is not None and math.isnan(measured.low) and measured.method}  # fmt: skip
+    if reasons:
+        print(f"no interval (*): {'; '.join(sorted(reasons))}")
 
-    recipe = Recipe(batch_size=options["batch_size"], device=options["device"])
-    unreadable: Literal["stop", "skip"] = "skip" if options.get("skip_unreadable") else "stop"
-    return Voice(domain, options["source"], options["weights"], options["pooling"], recipe, unreadable)
+
+def _short(interval: "Interval | None") -> str:
+    """With a star where there is no interval."""
+    if interval is None:
+        return ""
+    return f"{interval.value:.3f} *" if math.isnan(interval.low) else str(interval)
 
 
-def _cost(options: dict[str, Any]) -> "DetectionCost":
+def _arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """What the verb takes in Python: costs are a value, and how the result is shown is none of its business."""
     from graftwork.audio.verification.scoring import DetectionCost
 
-    return DetectionCost(options["p_target"], options["c_miss"], options["c_false_alarm"])
+    found = dict(options)
+    found.pop("json", None)
+    if "p_target" in found:
+        found["cost"] = DetectionCost(*(found.pop(name) for name in ("p_target", "c_miss", "c_false_alarm")))
+    if "skip_unreadable" in found:
+        found["unreadable"] = "skip" if found.pop("skip_unreadable") else "stop"
+    return found

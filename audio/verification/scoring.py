@@ -1,27 +1,20 @@
-"""What verification scores are worth: EER, minDCF, Cllr and minCllr from one sort, with intervals by speaker.
+"""Error rates and costs of verification scores from one sort: EER, minDCF, actual DCF, Cllr and minCllr.
 
 Scores (trials,) are any numbers that are higher for the same speaker; targets (trials,) are True where the speakers are
-the same. Everything counts trials by weights, so that the same code serves the plain value and every resample.
+the same. Everything counts trials by weights, so that the same code serves all trials and those that leave some out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.metrics.intervals import LEVEL, Interval
 
 Floats = NDArray[np.float64]
-Measure = Callable[["Counts"], float]
-
-RESAMPLES = 500
-RESAMPLED_LEVELS = 4096
-"""For intervals, scores are rounded to so many quantiles; values themselves are never rounded."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +86,16 @@ def min_detection_cost(counts: Counts, cost: DetectionCost) -> float:
     return float((at_miss * miss + at_false_alarm * false_alarm).min() / min(at_miss, at_false_alarm))
 
 
+def actual_detection_cost(counts: Counts, cost: DetectionCost) -> float:
+    """Cost of accepting where Bayes' decision is to accept, divided as minDCF is (NIST SRE); above 1 it is worse than
+    accepting all or none. The levels are natural log-likelihood ratios."""
+    accepted = counts.levels >= cost.threshold()
+    miss = counts.targets[~accepted].sum() / counts.targets.sum()
+    false_alarm = counts.others[accepted].sum() / counts.others.sum()
+    at_miss, at_false_alarm = cost.c_miss * cost.p_target, cost.c_false_alarm * (1 - cost.p_target)
+    return float((at_miss * miss + at_false_alarm * false_alarm) / min(at_miss, at_false_alarm))
+
+
 def cllr(counts: Counts) -> float:
     """Cost of the log-likelihood ratios themselves, in bits (Brümmer and du Preez 2006, equation 8).
 
@@ -120,134 +123,3 @@ def _cost_in_bits(counts: Counts, ratios: Floats) -> float:
         return float((weights[chosen] * np.logaddexp(0.0, signed[chosen])).sum() / weights.sum())
 
     return (mean(counts.targets, -ratios) + mean(counts.others, ratios)) / (2.0 * math.log(2.0))
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Log-likelihood ratio = scale * score + offset (natural logarithm)."""
-
-    scale: float
-    offset: float
-
-    def ratios(self, scores: Floats) -> Floats:
-        """Log-likelihood ratios of scores (trials,)."""
-        return self.scale * np.asarray(scores, dtype=np.float64) + self.offset
-
-    def probability(self, score: float, p_target: float = 0.5) -> float:
-        """Probability that the speakers are the same, if `p_target` of all trials were."""
-        odds = self.scale * score + self.offset + np.log(p_target / (1 - p_target))
-        return float(1.0 / (1.0 + np.exp(-odds)))
-
-
-def calibrate(scores: Floats, targets: NDArray[np.bool_]) -> Calibration:
-    """Logistic regression of targets on scores in which both kinds of trials weigh alike: its logit is then the
-    log-likelihood ratio (Brümmer and du Preez 2006). A little shrinkage keeps it finite for separable scores."""
-    from sklearn.linear_model import LogisticRegression
-
-    values, same = np.asarray(scores, dtype=np.float64), np.asarray(targets, dtype=bool)
-    centre, spread = float(values.mean()), float(values.std()) or 1.0
-    model = LogisticRegression(C=1.0 / max(1e-3, 1.0 / len(values)), class_weight="balanced")
-    model.fit(((values - centre) / spread)[:, None], same)
-    scale = float(model.coef_[0, 0]) / spread
-    return Calibration(scale, float(model.intercept_[0]) - scale * centre)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """eer, min_dcf, min_cllr, and cllr (of calibrated scores, None without): values with intervals. trials, targets:
-    how many. speakers: how many were resampled, None where they are not known, and with them the intervals."""
-
-    eer: Interval
-    min_dcf: Interval
-    min_cllr: Interval
-    cllr: Interval | None
-    cost: DetectionCost
-    trials: int
-    targets: int
-    speakers: int | None
-
-
-def evaluate_scores(
-    scores: Floats,
-    targets: NDArray[np.bool_],
-    speakers: tuple[Sequence[str], Sequence[str]] | None = None,
-    *,
-    ratios: Floats | None = None,
-    cost: DetectionCost | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Verification:
-    """What the scores are worth; speakers: of both sides of every trial, by which intervals are drawn.
-
-    ratios: calibrated log-likelihood ratios (trials,), for Cllr. Speakers are drawn with replacement: a trial between
-    two speakers counts as often as both were drawn, times each other; one of a speaker with himself as often as he
-    was. (Two copies of one speaker would be a trial that is neither.)
-    """
-    cost = cost or DetectionCost()
-    same = np.asarray(targets, dtype=bool)
-    measures: dict[str, Measure] = {
-        "eer": equal_error_rate,
-        "min_dcf": lambda one: min_detection_cost(one, cost),
-        "min_cllr": min_cllr,
-    }
-    values = {name: (np.asarray(scores, dtype=np.float64), measure) for name, measure in measures.items()}
-    if ratios is not None:
-        values["cllr"] = (np.asarray(ratios, dtype=np.float64), cllr)
-    drawn = None if speakers is None else _speaker_numbers(speakers)
-    found: dict[str, Interval] = {}
-    for own in {id(numbers): numbers for numbers, _ in values.values()}.values():
-        named = {name: measure for name, (numbers, measure) in values.items() if numbers is own}
-        counts = count(own, same)
-        plain = {name: measure(counts) for name, measure in named.items()}
-        resampled = {} if drawn is None else _resampled(own, same, drawn, named, resamples, seed)
-        for name, value in plain.items():
-            low, high = (np.nan, np.nan) if drawn is None else _ends(resampled[name])
-            found[name] = Interval(value, float(low), float(high))
-    return Verification(found["eer"], found["min_dcf"], found["min_cllr"], found.get("cllr"), cost, len(same),
-                        int(same.sum()), None if drawn is None else int(drawn.max()) + 1)  # fmt: skip
-
-
-def _ends(values: Floats) -> tuple[float, float]:
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        return np.nan, np.nan
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def _speaker_numbers(speakers: tuple[Sequence[str], Sequence[str]]) -> NDArray[np.int64]:
-    """(2, trials) numbers from 0."""
-    _, numbers = np.unique(np.concatenate([np.asarray(side) for side in speakers]), return_inverse=True)
-    found: NDArray[np.int64] = numbers.reshape(2, -1)
-    return found
-
-
-def _resampled(
-    scores: Floats,
-    same: NDArray[np.bool_],
-    speakers: NDArray[np.int64],
-    measures: Mapping[str, Measure],
-    resamples: int,
-    seed: int,
-) -> dict[str, Floats]:
-    """Values of every resample; NaN where a resample has one kind of trial only."""
-    levels = np.unique(scores)
-    if len(levels) > RESAMPLED_LEVELS:
-        levels = np.unique(np.quantile(scores, np.linspace(0, 1, RESAMPLED_LEVELS), method="lower"))
-    place = np.searchsorted(levels, scores, side="right") - 1
-    # Targets behind the others, so that one count serves both.
-    place = np.where(same, place + len(levels), place)
-    first, second = speakers
-    alike = first == second
-    generator = np.random.default_rng(seed)
-    total = int(speakers.max()) + 1
-    found: dict[str, list[float]] = {name: [] for name in measures}
-    for _ in range(resamples):
-        often = np.bincount(generator.integers(0, total, total), minlength=total).astype(np.float32)
-        weights = np.where(alike, often[first], often[first] * often[second])
-        by_level = np.bincount(place, weights=weights, minlength=2 * len(levels))
-        counts = Counts(levels, by_level[len(levels) :].astype(np.float64), by_level[: len(levels)].astype(np.float64))
-        defined = counts.targets.sum() > 0 and counts.others.sum() > 0
-        for name, measure in measures.items():
-            found[name].append(measure(counts) if defined else np.nan)
-    return {name: np.asarray(values) for name, values in found.items()}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.data.delimited import refuse_irregular
-from graftwork.core.errors import ManifestError, Problem
+from graftwork.core.errors import ManifestError, Problem, TrialsError
 from graftwork.core.example import Example, File, Named, absolute, as_examples, existing
 from graftwork.core.names import composed, existing_path
 
@@ -57,6 +57,44 @@ class Trials:
         speakers = None if self.speakers is None else tuple(self.speakers[row] for row in stays)
         rows = tuple(self.rows[row] for row in stays) if self.rows else ()
         return Trials(self.source, tuple(clips), first[kept], second[kept], self.targets[kept], speakers, rows)
+
+
+@dataclass(frozen=True)
+class IdenticalPair:
+    """Two clips that sound the same, sample by sample, and were listed as a trial. one_speaker: what was said of it."""
+
+    first: str
+    second: str
+    one_speaker: bool
+
+    def __str__(self) -> str:
+        said = "as one speaker" if self.one_speaker else "as two speakers"
+        return f"{self.first} and {self.second} ({said})"
+
+
+def without_identical(trials: Trials, contents: Sequence[str]) -> tuple[Trials, tuple[IdenticalPair, ...]]:
+    """The trials between clips that differ, and those that were left out: a clip and its copy say nothing of how alike
+    voices are, whatever their labels. contents: a digest (clips,) of what is in every clip."""
+    numbers = np.unique(np.asarray(contents), return_inverse=True)[1]
+    alike = numbers[trials.first] == numbers[trials.second]
+    pairs = tuple(IdenticalPair(trials.paths[a], trials.paths[b], bool(target)) for a, b, target in
+                  zip(trials.first[alike], trials.second[alike], trials.targets[alike], strict=True))  # fmt: skip
+    kept = ~alike
+    return replace(trials, first=trials.first[kept], second=trials.second[kept], targets=trials.targets[kept]), pairs
+
+
+def check_kinds(trials: Trials) -> None:
+    """Raises TrialsError where there is no target trial, or no non-target trial: no error rate is defined then."""
+    targets = int(trials.targets.sum())
+    if 0 < targets < len(trials):
+        return
+    if not len(trials):
+        raise TrialsError(f"{trials.source}: there are no trials; expected pairs of clips of one speaker, and of two")
+    if targets:
+        found, advice = "no non-target trial (two speakers)", "add clips of other speakers"
+    else:
+        found, advice = "no target trial (twice the same speaker)", "give at least one speaker two clips that differ"
+    raise TrialsError(f"{trials.source}: expected trials of both kinds, found {found} among {len(trials)}; {advice}")
 
 
 def all_pairs(source: str, clips: Sequence[Named], speakers: Sequence[str], rows: Sequence[int] = ()) -> Trials:

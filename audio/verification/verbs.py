@@ -1,50 +1,44 @@
-"""The verbs enroll, verify, identify and trials with files around them: recordings, prints, scores and reports."""
+"""The verbs enroll, verify and identify with files around them: recordings, speaker profiles and decisions."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.audio.verification.prints import (
-    Prints,
+from graftwork.audio.domain import DOMAIN
+from graftwork.audio.verification.calibration import Calibration
+from graftwork.audio.verification.decisions import DECISION, Decision, decide, unreachable
+from graftwork.audio.verification.open_set import named, posteriors
+from graftwork.audio.verification.profiles import (
+    LEAST_SPEAKERS,
+    Profiles,
+    calibrate_profiles,
     check_source,
-    load_prints,
-    make_prints,
-    save_prints,
-    similarities,
+    load_profiles,
+    make_profiles,
+    save_profiles,
 )
-from graftwork.audio.verification.scoring import Calibration, DetectionCost, Verification, calibrate, evaluate_scores
-from graftwork.audio.verification.trials import Trials, all_pairs, read_trials
-from graftwork.audio.verification.verifier import (
-    Embedder,
-    Vectors,
-    cosine_scores,
-    embed,
-    normalise_scores,
-    open_embedder,
-    unit,
-)
+from graftwork.audio.verification.scoring import DetectionCost
+from graftwork.audio.verification.verifier import Embedder, Vectors, embed, open_embedder, unit
 from graftwork.core.data.class_folders import files_below
-from graftwork.core.data.examples import Examples, Unreadable, read_examples, read_many, unequal
+from graftwork.core.data.examples import Examples, read_examples, read_many, unequal
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.tables import read_manifest
-from graftwork.core.domain import Domain
-from graftwork.core.errors import OutputError, SettingsError
+from graftwork.core.errors import ManifestError, OutputError, Problem, SettingsError
 from graftwork.core.example import Example
-from graftwork.core.files import whole_file, write_json
-from graftwork.core.inference.inputs import TABLES, find_inputs
-from graftwork.core.metrics.intervals import LEVEL
+from graftwork.core.inference.inputs import find_inputs
 from graftwork.core.names import name_key
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.run_folder import claim_folder
 from graftwork.core.tasks import SINGLE_LABEL
 
 if TYPE_CHECKING:
@@ -52,268 +46,323 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CALIBRATION_FOLDS = 5
+Unreadables = Literal["stop", "skip"]
+"""Whether a clip that cannot be read ends the work, or is left out."""
+
+UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Voice:
-    """What the verbs are told about the source of vectors, and how to compute. unreadable: "skip" goes on without clips
-    that cannot be read."""
-
-    domain: Domain
-    source: str
-    weights: str | None
-    pooling: str | None
-    recipe: Recipe
-    unreadable: Literal["stop", "skip"] = "stop"
-
-    def open(self) -> Embedder:
-        return open_embedder(self.source, self.domain, self.weights, self.pooling)
+def opened(source: str | Embedder, weights: str | None, pooling: str | None) -> Embedder:
+    """The embedder, or that of a run's folder or a backbone's id. Raises what `open_embedder` raises."""
+    return open_embedder(source, weights, pooling) if isinstance(source, str) else source
 
 
 def enroll(
-    voice: Voice, manifest: str, speaker: str, out: Path, *, cohort: str | None, calibration: str | None
-) -> Prints:
-    """Prints of all speakers of a manifest, written to one file."""
-    if out.exists():
+    source: str | Embedder,
+    clips: str,
+    *,
+    out: str | Path | None = None,
+    speaker: str = "speaker",
+    cohort: str | None = None,
+    calibration: str | Path | Calibration | None = None,
+    unreadable: Unreadables = "stop",
+    weights: str | None = None,
+    pooling: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+) -> Profiles:
+    """A profile of every speaker: the mean of the unit embeddings of several clips, at unit length.
+
+    source: a run's folder, a backbone's id, or an open embedder. clips: a table with a column `speaker`, or a folder
+    per speaker. out: a file that must not be there yet. cohort: clips of other speakers, whose mean is taken from
+    every vector. calibration: what `trials` found; by default clips are compared with their own speaker's other clips
+    and with every other speaker, which four speakers of two clips or more take. Those clips are often of one recording
+    session: clips of other days score lower than they do, and a calibration of such clips is the better one.
+
+    Raises ManifestError for a table that cannot be used, and for one clip listed under two speakers; OutputError where
+    `out` is there; SettingsError for a calibration of other weights, another cohort, or of single clips alone.
+
+    >>> profiles = enroll("tiny:wav2vec2", "clips.csv", out="speakers.safetensors")  # doctest: +SKIP
+    >>> profiles.speakers  # doctest: +SKIP
+    ('anna', 'ben')
+    """
+    if out is not None and Path(out).exists():
         raise OutputError(f"{out}: exists already; name another --out, or delete it")
-    known = None if calibration is None else _read_calibration(Path(calibration))
-    rows = read_manifest(manifest, target=speaker, task=SINGLE_LABEL, split=None, suffixes=voice.domain.suffixes,
-                         kinds=voice.domain.kinds)  # fmt: skip
-    embedder = voice.open()
-    if known is not None and known[1] != embedder.digest:
-        raise SettingsError(f"{calibration}: was found with other weights than those of {voice.source}")
-    clips = read_examples(rows, embedder.backbone.contract, unreadable=voice.unreadable)
-    without = sorted({*map(str, rows.targets)} - {*map(str, clips.manifest.targets)})
+    known = _known(calibration)
+    rows = read_manifest(clips, target=speaker, task=SINGLE_LABEL, split=None, suffixes=DOMAIN.suffixes,
+                         kinds=DOMAIN.kinds)  # fmt: skip
+    embedder, recipe = opened(source, weights, pooling), Recipe(batch_size=batch_size, device=device)
+    if known is not None:
+        check_calibration(known, embedder)
+    examples = read_examples(rows, embedder.backbone.contract, unreadable=unreadable)
+    examples = _each_once(examples)
+    speakers = [str(name) for name in examples.manifest.targets]
+    without = sorted({*map(str, rows.targets)} - set(speakers))
     if without:
         log.warning("no clip is left of %d speakers, who are not enrolled: %s", len(without), ", ".join(without))
-    vectors = embed(embedder, clips, voice.recipe)
-    centre = None if cohort is None else _cohort(voice, embedder, cohort).mean(axis=0)
-    prints = make_prints(embedder, vectors, [str(name) for name in clips.manifest.targets], centre, known and known[0])
-    save_prints(prints, out)
-    return prints
+    vectors = embed(embedder, examples, recipe)
+    centre = _centre(embedder, cohort, known, recipe, unreadable)
+    if known is None:
+        known = calibrate_profiles(embedder, vectors, speakers, centre)
+        if known is None:
+            log.warning("scores are not calibrated: that takes %d speakers of two clips or more, or --calibration",
+                        LEAST_SPEAKERS)  # fmt: skip
+    profiles = make_profiles(embedder, vectors, speakers, centre, known)
+    if known is not None:
+        if known.lines[-1].clips == 1 < max(profiles.clips):
+            raise SettingsError("the calibration is of single clips against single clips, which does not hold for "
+                                "profiles of several: leave --calibration out, or let `trials` make it from a table "
+                                "that has three clips of some speakers")  # fmt: skip
+        caution = unreachable(known.line(int(np.median(profiles.clips))), DECISION)
+        if caution is not None:
+            log.warning("%s", caution)
+    if out is not None:
+        save_profiles(profiles, Path(out))
+    return profiles
 
 
-def verify(voice: Voice, clip: str, *, other: str | None, prints: str | None, speaker: str | None,
-           cost: DetectionCost, threshold: float | None) -> dict[str, Any]:  # fmt: skip
-    """Score, probability and decision for one clip against another, or against an enrolled speaker."""
-    embedder = voice.open()
+def verify(
+    source: str | Embedder,
+    clip: str,
+    other: str | None = None,
+    *,
+    profiles: str | Path | Profiles | None = None,
+    speaker: str | None = None,
+    calibration: str | Path | Calibration | None = None,
+    cost: DetectionCost = DECISION,
+    threshold: float | None = None,
+    weights: str | None = None,
+    pooling: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+) -> Decision:
+    """Whether a clip is of an enrolled speaker, or of the speaker of another clip.
+
+    Either other, or profiles with speaker. calibration: for two clips; profiles have their own, by the number of clips
+    that each was averaged from. cost: prior and costs of Bayes' decision; the prior is that of the claim, one half by
+    default. threshold: a cosine that decides instead. Raises SettingsError for a speaker who is not enrolled,
+    AdapterError for profiles of other weights, UnreadableError for a clip that cannot be read.
+
+    >>> found = verify("tiny:wav2vec2", "new.wav", profiles="speakers.safetensors", speaker="anna")  # doctest: +SKIP
+    >>> found.accepted, round(found.llr, 1), round(found.threshold, 2)  # doctest: +SKIP
+    (True, 9.3, 0.74)
+    """
+    if (profiles is None) != (speaker is None) or (profiles is None) == (other is None):
+        raise SettingsError("give either a second clip, or --profiles with --speaker")
+    if profiles is not None and calibration is not None:
+        raise SettingsError("--calibration is for two clips; enrolled speakers have their own")
+    embedder, recipe = opened(source, weights, pooling), Recipe(batch_size=batch_size, device=device)
     known = None
-    if prints is not None:
-        known = load_prints(prints)
-        check_source(known, embedder, prints)
-        speaker = next((name for name in known.speakers if name_key(name) == name_key(speaker or "")), speaker)
-        if speaker not in known.speakers:
-            raise SettingsError(f"{prints}: no speaker {speaker!r}; enrolled are {', '.join(known.speakers)}")
-    found = find_inputs([clip] if other is None else [clip, other], voice.domain)
+    if profiles is not None:
+        known = _open_profiles(profiles, embedder)
+        name = next((one for one in known.speakers if name_key(one) == name_key(speaker or "")), speaker)
+        if name not in known.speakers:
+            raise SettingsError(f"no speaker {name!r} is enrolled; enrolled are {', '.join(known.speakers)}")
+    lines = _known(calibration)
+    if lines is not None:
+        check_calibration(lines, embedder)
+    found = find_inputs([clip] if other is None else [clip, other], DOMAIN)
     contract = embedder.backbone.contract
-    tensors = tuple(contract.read(example) for example in found)
-    clips = Examples(_blank(found), contract, tensors, seconds=unequal([contract.seconds(one) for one in tensors]))
-    vectors = embed(embedder, clips, voice.recipe)
-    if known is not None and speaker is not None:
-        score = float(similarities(known, vectors)[0, known.speakers.index(speaker)])
+    vectors = embed(embedder, _examples(found, embedder, [contract.read(one) for one in found]), recipe)
+    if known is not None:
+        place = known.speakers.index(name)
+        score = float(known.cosines(vectors)[0, place])
+        line = None if known.calibration is None else known.calibration.line(known.clips[place])
     else:
-        own = unit(vectors)
+        own = unit(vectors, None if lines is None or lines.centre is None else np.array(lines.centre, dtype=np.float32))
         score = float(own[0] @ own[-1])
-    return decision(score, known.calibration if known is not None else None, cost, threshold)
+        line = None if lines is None else lines.line(1)
+    return decide(score, line, cost, threshold)
 
 
-def decision(
-    score: float, calibration: Calibration | None, cost: DetectionCost, threshold: float | None
-) -> dict[str, Any]:
-    """What a score means: the probability and Bayes' decision where scores are calibrated, else the decision by a
-    threshold on the score, if one is given."""
-    found: dict[str, Any] = {"score": score, "probability": None, "accepted": None, "operating_point": None}
-    if threshold is not None:
-        return found | {"accepted": score >= threshold, "operating_point": f"score of at least {threshold:g}"}
-    if calibration is None:
-        return found
-    ratio = float(calibration.ratios(np.array([score]))[0])
-    return found | {
-        "probability": calibration.probability(score, cost.p_target),
-        "accepted": ratio >= cost.threshold(),
-        "operating_point": f"prior {cost.p_target:g}, a miss costs {cost.c_miss:g}, a false alarm "
-        f"{cost.c_false_alarm:g}",
-    }
+@dataclass(frozen=True, eq=False)
+class Identification:
+    """table: a row a clip, with the columns path, speaker (a name, "unknown", None for a clip that cannot be read),
+    score (the cosine with the most probable speaker), llr, probability (that it is this one, of all enrolled and
+    nobody), and error where a clip cannot be read. unknown: how many were not named. threshold_llr, threshold:
+    log-likelihood ratio and cosine from which on a clip is named that resembles one speaker alone, for profiles of the
+    median number of clips. caution: why hardly any clip can be named. None for what is not known."""
+
+    table: pd.DataFrame
+    unknown: int
+    threshold_llr: float | None = None
+    threshold: float | None = None
+    caution: str | None = None
 
 
 def identify(
-    voice: Voice, prints: str, inputs: Sequence[str], *, cost: DetectionCost, threshold: float | None
-) -> pd.DataFrame:
-    """For every file the most alike of the enrolled speakers, or "unknown"; a file that cannot be read has an error."""
+    source: str | Embedder,
+    profiles: str | Path | Profiles,
+    inputs: Sequence[str],
+    *,
+    cost: DetectionCost = DECISION,
+    threshold: float | None = None,
+    weights: str | None = None,
+    pooling: str | None = None,
+    batch_size: int = 16,
+    device: str = "auto",
+) -> Identification:
+    """Who of the enrolled speakers says each clip, or "unknown".
+
+    cost: its prior is that a clip is of one of the enrolled speakers, one half by default, shared alike among them:
+    with more speakers the best has to be more alike. A name is given where that is expected to cost no more than
+    "unknown". threshold: a cosine that decides instead. inputs: files, patterns, or tables with a column `path`; a
+    clip that cannot be read has an error in its row. Raises AdapterError for profiles of other weights, OutputError
+    for a file that holds none.
+
+    >>> found = identify("tiny:wav2vec2", "speakers.safetensors", ["new/*.wav"])  # doctest: +SKIP
+    >>> found.unknown, len(found.table)  # doctest: +SKIP
+    (2, 12)
+    """
     import pandas as pd
 
-    embedder = voice.open()
-    known = load_prints(prints)
-    check_source(known, embedder, prints)
-    rows = []
-    contract = embedder.backbone.contract
-    read = list(read_many(contract, find_inputs(inputs, voice.domain), "reading"))
-    good = [(str(example), example, tensor) for example, tensor in read if not isinstance(tensor, Exception)]
-    scores: dict[str, NDArray[np.float64]] = {}
+    embedder, recipe = opened(source, weights, pooling), Recipe(batch_size=batch_size, device=device)
+    known = _open_profiles(profiles, embedder)
+    read = list(read_many(embedder.backbone.contract, find_inputs(inputs, DOMAIN), "reading"))
+    good = [(example, tensor) for example, tensor in read if not isinstance(tensor, Exception)]
+    cosines = np.zeros((0, len(known.speakers)))
     if good:
-        tensors = tuple(tensor for _, _, tensor in good)
-        seconds = unequal([contract.seconds(tensor) for tensor in tensors])
-        examples = Examples(_blank([example for _, example, _ in good]), contract, tensors, seconds=seconds)
-        scores = dict(zip((path for path, _, _ in good), similarities(known, embed(embedder, examples, voice.recipe)),
-                          strict=True))  # fmt: skip
+        examples = _examples([example for example, _ in good], embedder, [tensor for _, tensor in good])
+        cosines = known.cosines(embed(embedder, examples, recipe))
+    found = iter(_rows(known, cosines, cost, threshold))
+    rows = []
     for example, result in read:
-        path = str(example)
-        if path not in scores:
-            rows.append({"path": path, "speaker": None, "score": None, "probability": None, "error": str(result)})
-            continue
-        best = int(scores[path].argmax())
-        made = decision(float(scores[path][best]), known.calibration, cost, threshold)
-        name = known.speakers[best] if made["accepted"] in (True, None) else "unknown"
-        rows.append({"path": path, "speaker": name, "score": made["score"], "probability": made["probability"],
-                     "error": None})  # fmt: skip
+        error = str(result) if isinstance(result, Exception) else None
+        own = dict.fromkeys(("speaker", "score", "llr", "probability")) if error else next(found)
+        rows.append({"path": str(example)} | own | {"error": error})
     failed = len(read) - len(good)
     if failed:
         log.warning("%d of %d files could not be read: see the column `error`", failed, len(read))
     table = pd.DataFrame(rows)
-    return table if failed else table.drop(columns="error")
+    table = table if failed else table.drop(columns="error")
+    unknown = int((table["speaker"] == UNKNOWN).sum())
+    if threshold is not None:
+        return Identification(table, unknown, threshold=threshold)
+    if known.calibration is None:
+        log.warning("scores are not calibrated, so that nobody is unknown: decide with --threshold, or enroll again "
+                    "with --calibration")  # fmt: skip
+        return Identification(table, unknown)
+    line = known.calibration.line(int(np.median(known.clips)))
+    ratio = cost.threshold() + math.log(len(known.speakers))
+    caution = unreachable(line, cost, len(known.speakers))
+    if caution is not None:
+        log.warning("%s", caution)
+    return Identification(table, unknown, ratio, line.cosine(ratio), caution)
 
 
-@dataclass(frozen=True, eq=False)
-class Judgement:
-    """scores: of every trial, by name of the kind of score. results: what each is worth. calibration: of cosines.
-    left_out: clips that could not be read, on request."""
-
-    trials: Trials
-    scores: dict[str, NDArray[np.float64]]
-    results: dict[str, Verification]
-    calibration: Calibration
-    digest: str
-    left_out: tuple[Unreadable, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values: what every kind of score is worth, and what was left out, if anything was."""
-        found: dict[str, Any] = {name: to_json(result) for name, result in self.results.items()}
-        return found | ({"left_out": [asdict(one) for one in self.left_out]} if self.left_out else {})
-
-
-def judge_trials(
-    voice: Voice,
-    source: str,
-    *,
-    speaker: str,
-    cohort: str | None,
-    cost: DetectionCost,
-    folder: str | None,
-    out: Path | None,
-) -> Judgement:
-    """What a source of vectors is worth on a list of trials, or on all pairs of a manifest's clips."""
-    if out is not None:
-        claim_folder(out, resume=False)
-    trials = _trials(voice.domain, source, speaker, folder)
-    embedder = voice.open()
-    blank = replace(_blank(trials.clips), source=trials.source, rows=trials.rows)
-    clips = read_examples(blank, embedder.backbone.contract, unreadable=voice.unreadable)
-    trials = trials.among(clips.manifest.examples)
-    vectors = embed(embedder, clips, voice.recipe)
-    others = None if cohort is None else _cohort(voice, embedder, cohort)
-    centre = None if others is None else others.mean(axis=0)
-    own = unit(vectors, centre)
-    scores = {"cosine": cosine_scores(own, trials.first, trials.second)}
-    if others is not None:
-        against = unit(others, centre)
-        scores["as-norm"] = normalise_scores(scores["cosine"], own, trials.first, trials.second, against)
-    results = {name: evaluate_scores(values, trials.targets, trials.sides(), cost=cost,
-                                     ratios=cross_calibrated(values, trials))
-               for name, values in scores.items()}  # fmt: skip
-    judgement = Judgement(trials, scores, results, calibrate(scores["cosine"], trials.targets), embedder.digest,
-                          clips.left_out)  # fmt: skip
-    if out is not None:
-        write_judgement(judgement, out)
-    return judgement
+def _rows(
+    known: Profiles, cosines: NDArray[np.float64], cost: DetectionCost, threshold: float | None
+) -> list[dict[str, object]]:
+    """Speaker, score, ratio and probability of every row of cosines (clips, speakers)."""
+    ratios = known.ratios(cosines)
+    likeness = cosines if ratios is None or threshold is not None else ratios
+    best = likeness.argmax(axis=1)
+    accepted = np.ones(len(best), dtype=bool)
+    probabilities = None
+    if ratios is not None:
+        probabilities, none = posteriors(ratios, cost.p_target)
+        accepted = named(probabilities, none, cost)
+    if threshold is not None:
+        accepted = cosines.max(axis=1) >= threshold
+    return [
+        {
+            "speaker": known.speakers[place] if accepted[row] else UNKNOWN,
+            "score": float(cosines[row, place]),
+            "llr": None if ratios is None else float(ratios[row, place]),
+            "probability": None if probabilities is None else float(probabilities[row, place]),
+        }
+        for row, place in enumerate(best)
+    ]
 
 
-def cross_calibrated(scores: NDArray[np.float64], trials: Trials) -> NDArray[np.float64] | None:
-    """Log-likelihood ratios of every trial, calibrated on trials of neither of its speakers; None where speakers are
-    not known, or too few to leave some out."""
-    sides = trials.sides()
-    if sides is None:
-        return None
-    names = sorted(set(sides[0]) | set(sides[1]))
-    if len(names) < 2 * CALIBRATION_FOLDS:
-        return None
-    place = {name: number % CALIBRATION_FOLDS for number, name in enumerate(names)}
-    first, second = (np.array([place[name] for name in side]) for side in sides)
-    found = np.zeros(len(scores))
-    for a in range(CALIBRATION_FOLDS):
-        for b in range(a, CALIBRATION_FOLDS):
-            judged = ((first == a) & (second == b)) | ((first == b) & (second == a))
-            learnt = ~np.isin(first, (a, b)) & ~np.isin(second, (a, b))
-            if judged.any():
-                same = trials.targets[learnt]
-                if same.all() or not same.any():
-                    return None
-                found[judged] = calibrate(scores[learnt], same).ratios(scores[judged])
-    return found
-
-
-def write_judgement(judgement: Judgement, out: Path) -> None:
-    """Writes scores.csv, metrics.json, calibration.json and det.png."""
-    import pandas as pd
-
-    from graftwork.audio.verification.det import draw_det
-
-    trials = judgement.trials
-    columns = {"first": [str(trials.clips[row]) for row in trials.first],
-               "second": [str(trials.clips[row]) for row in trials.second],
-               "target": trials.targets.astype(int)}  # fmt: skip
-    with whole_file(out / "scores.csv") as beside:
-        pd.DataFrame(columns | judgement.scores).to_csv(beside, index=False, float_format="%.6g")
-    write_json(out / "metrics.json", judgement.to_json())
-    write_json(out / "calibration.json", asdict(judgement.calibration) | {"digest": judgement.digest})
-    draw_det(out / "det.png", judgement.scores, trials.targets, next(iter(judgement.results.values())).cost)
-
-
-def to_json(result: Verification) -> dict[str, Any]:
-    """Plain values; an interval without speakers is None."""
-
-    def number(value: float) -> float | None:
-        return None if np.isnan(value) else value
-
-    measured = {name: getattr(result, name) for name in ("eer", "min_dcf", "min_cllr", "cllr")}
-    numbers: dict[str, Any] = {
-        name: None if one is None else {part: number(getattr(one, part)) for part in ("value", "low", "high")}
-        for name, one in measured.items()
-    }
-    return numbers | {"about": {"trials": result.trials, "targets": result.targets, "speakers": result.speakers,
-                                "cost": asdict(result.cost),
-                                "interval": f"{LEVEL:.0%} percentile bootstrap over speakers"}}  # fmt: skip
-
-
-def _read_calibration(path: Path) -> tuple[Calibration, str]:
+def read_calibration(path: str | Path) -> Calibration:
+    """The calibration that `trials` wrote. Raises SettingsError for another file, or one of before."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Calibration(float(values["scale"]), float(values["offset"])), str(values["digest"])
+        return Calibration.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"{path}: expected the calibration.json that `trials --out` writes ({error})") from error
+        raise SettingsError(f"{path}: expected the calibration.json that `trials --out` writes ({error!r}); one of an "
+                            "earlier version held for single clips alone: make it anew") from error  # fmt: skip
 
 
-def _trials(domain: Domain, source: str, speaker: str, folder: str | None) -> Trials:
-    if os.path.isdir(source) or source.lower().endswith(TABLES):
-        rows = read_manifest(source, target=speaker, task=SINGLE_LABEL, split=None, suffixes=domain.suffixes,
-                             kinds=domain.kinds)  # fmt: skip
-        return all_pairs(source, rows.examples, [str(name) for name in rows.targets], rows.rows)
-    return read_trials(source, folder)
+def _known(calibration: str | Path | Calibration | None) -> Calibration | None:
+    if calibration is None or isinstance(calibration, Calibration):
+        return calibration
+    return read_calibration(calibration)
 
 
-def _cohort(voice: Voice, embedder: Embedder, source: str) -> Vectors:
+def check_calibration(calibration: Calibration, embedder: Embedder) -> None:
+    """Raises SettingsError where it was found with another source of vectors."""
+    if calibration.digest != embedder.digest:
+        raise SettingsError(
+            f"the calibration was found with other weights (SHA-256 {calibration.digest[:12]}…) than those of "
+            f"{embedder.name} ({embedder.digest[:12]}…): make it anew with `trials`"
+        )
+
+
+def _centre(
+    embedder: Embedder, cohort: str | None, calibration: Calibration | None, recipe: Recipe, unreadable: Unreadables
+) -> Vectors | None:
+    """What is taken from every vector: what the calibration says, else the cohort's mean. Raises SettingsError where
+    they differ, as scores would not be those that were calibrated."""
+    centre = None if cohort is None else embed_cohort(embedder, cohort, recipe, unreadable).mean(axis=0)
+    if calibration is None:
+        return centre
+    known = None if calibration.centre is None else np.array(calibration.centre, dtype=np.float32)
+    if centre is not None and (known is None or not np.allclose(known, centre, rtol=1e-2, atol=1e-3)):
+        found = "without one" if known is None else "with another"
+        raise SettingsError(f"--cohort {cohort}: the calibration was found {found}; leave --cohort out here, as the "
+                            "calibration keeps its own, or give the same to `trials`")  # fmt: skip
+    return known
+
+
+def embed_cohort(embedder: Embedder, cohort: str, recipe: Recipe, unreadable: Unreadables) -> Vectors:
     """Embeddings of the cohort: a table with a column `path`, a folder, or a pattern."""
-    folder = Path(source).expanduser()
-    named = [source]
-    if os.path.isdir(folder):
-        named = files_below(folder, voice.domain.suffixes)
-    found = find_inputs(named, voice.domain)
+    folder = Path(cohort).expanduser()
+    inputs = files_below(folder, DOMAIN.suffixes) if os.path.isdir(folder) else [cohort]
+    found = find_inputs(inputs, DOMAIN)
     if not found:
-        raise SettingsError(f"{source}: there are no clips for the cohort")
-    clips = read_examples(_blank(found), embedder.backbone.contract, unreadable=voice.unreadable)
-    return embed(embedder, clips, voice.recipe)
+        raise SettingsError(f"{cohort}: there are no clips for the cohort")
+    clips = read_examples(blank(found), embedder.backbone.contract, unreadable=unreadable)
+    return embed(embedder, clips, recipe)
 
 
-def _blank(examples: Sequence[Example]) -> Manifest:
+def sound_digests(clips: Examples) -> list[str]:
+    """SHA-256 of the samples of every clip as the contract reads them: the same sound in two files is one."""
+    return [hashlib.sha256(np.ascontiguousarray(clips.tensor(row).numpy()).data).hexdigest()
+            for row in range(len(clips))]  # fmt: skip
+
+
+def _each_once(clips: Examples) -> Examples:
+    """Without clips that sound exactly as one before, which would count twice in an average and calibrate nothing.
+    Raises ManifestError where one is listed under two speakers."""
+    first: dict[str, int] = {}
+    copies = [first.setdefault(digest, row) for row, digest in enumerate(sound_digests(clips))]
+    speakers, rows = clips.manifest.targets, clips.manifest.rows
+    problems = [
+        Problem(f"{clips.manifest.paths[row]} sounds exactly as {clips.manifest.paths[copy]}, which is listed under "
+                f"{str(speakers[copy])!r}, not {str(speakers[row])!r}", rows[row] if rows else None)
+        for row, copy in enumerate(copies) if speakers[row] != speakers[copy]
+    ]  # fmt: skip
+    if problems:
+        raise ManifestError(clips.manifest.source, problems)
+    kept = [row for row, copy in enumerate(copies) if row == copy]
+    if len(kept) < len(copies):
+        log.warning("%d clips sound exactly as another of their speaker, and are left out", len(copies) - len(kept))
+    return clips.subset(kept)
+
+
+def _open_profiles(profiles: str | Path | Profiles, embedder: Embedder) -> Profiles:
+    known = profiles if isinstance(profiles, Profiles) else load_profiles(profiles)
+    check_source(known, embedder, "profiles" if isinstance(profiles, Profiles) else profiles)
+    return known
+
+
+def _examples(found: Sequence[Example], embedder: Embedder, tensors: Sequence[object]) -> Examples:
+    contract = embedder.backbone.contract
+    seconds = unequal([contract.seconds(one) for one in tensors])  # type: ignore[arg-type]
+    return Examples(blank(found), contract, tuple(tensors), seconds=seconds)  # type: ignore[arg-type]
+
+
+def blank(examples: Sequence[Example]) -> Manifest:
     """A manifest of clips about which nothing else is known."""
     return Manifest("", tuple(examples), SINGLE_LABEL, "", ("",), np.zeros(len(examples), dtype=np.int64))

@@ -17,7 +17,6 @@ from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.batches import pass_batches
 from graftwork.core.data.content import content_digests
 from graftwork.core.data.examples import Examples, load_batches
-from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.example import File
 from graftwork.core.inference.adapter import WEIGHTS, load_adapter
@@ -47,7 +46,7 @@ class Embedder:
     digest: str
 
 
-def open_embedder(source: str, domain: Domain, weights: str | None = None, pooling: str | None = None) -> Embedder:
+def open_embedder(source: str, weights: str | None = None, pooling: str | None = None) -> Embedder:
     """The embedder of a run's folder, or of a backbone without any training.
 
     A run whose head was trained with a margin (`--head aam`) gives its embedding; another one the vector in front of

@@ -142,7 +142,7 @@ def _interval(
     if np.isnan(without).any():
         return none(f"one of the {what} alone carries a class")
     kinds = kinds_of_blocks(left.block, classes[0]) if len(classes) else None
-    variance, freedom = _spread(without, kinds, scale.freedom)
+    variance, freedom = spread(without, kinds, scale.freedom)
     if variance <= ROUNDING * value**2:
         variance = 0.0
     if variance == 0 and not scale.certain:
@@ -184,8 +184,9 @@ def _has(unit: NDArray[np.int64], codes: NDArray[Any], classes: NDArray[Any]) ->
     return has
 
 
-def _spread(without: Floats, kinds: NDArray[np.int64] | None, freedom: Freedom) -> tuple[float, float]:
-    """The jackknife's variance (Efron and Tibshirani 1993, 11.5), and degrees of freedom of Student's t."""
+def spread(without: Floats, kinds: NDArray[np.int64] | None, freedom: Freedom) -> tuple[float, float]:
+    """The jackknife's variance (Efron and Tibshirani 1993, 11.5) of values without each unit (units,), and degrees of
+    freedom of Student's t."""
     units = len(without)
     squares = (without - without.mean()) ** 2
     variance = float((units - 1) / units * squares.sum())

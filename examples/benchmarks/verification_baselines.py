@@ -21,7 +21,7 @@ from graftwork.audio import load_backbone, read_manifest
 from graftwork.audio.preprocessing.augmentation import add_noise, equalise
 from graftwork.audio.preprocessing.contract import normalise_clip
 from graftwork.audio.sound.formats import SUFFIXES
-from graftwork.audio.verification.scoring import evaluate_scores
+from graftwork.audio.verification.evaluation import evaluate_scores
 from graftwork.audio.verification.trials import Trials, all_pairs
 from graftwork.audio.verification.verifier import Embedder, Vectors, cosine_scores, embed, normalise_scores, unit
 from graftwork.core.compute.runtime import seed_everything

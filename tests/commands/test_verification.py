@@ -1,12 +1,16 @@
 """Speakers enrolled, verified, identified and judged; and backbones pretrained, on voices that differ in pitch."""
 
+import inspect
 import json
 
 import numpy as np
 import pytest
 import soundfile
 
-from graftwork.audio.verification.prints import load_prints
+from graftwork.audio import enroll, identify, trials, verify
+from graftwork.audio.cli import COMMANDS
+from graftwork.audio.verification.profiles import load_profiles
+from graftwork.audio.verification.scoring import DetectionCost
 
 PITCHES_HZ = {"anna": 180, "ben": 260, "cleo": 370, "dora": 520, "emil": 740, "fay": 1040, "gus": 1450, "hal": 2050,
               "ina": 2900, "jon": 4100}  # fmt: skip
@@ -48,11 +52,18 @@ def test_all_pairs_of_a_table_are_judged_with_intervals_by_speaker(bench):
     for kind in ("cosine", "as-norm"):
         eer = found[kind]["eer"]
         assert eer["low"] <= eer["value"] <= eer["high"]
+        assert "over speakers" in eer["method"] or "as many rows as speakers" in eer["method"]
         assert 0 <= found[kind]["min_cllr"]["value"] <= found[kind]["cllr"]["value"] + 1e-9
     written = {path.name for path in (bench.folder / "judged").iterdir()}
     assert written == {"scores.csv", "metrics.json", "calibration.json", "det.png"}
     assert json.loads((bench.folder / "judged" / "metrics.json").read_text()) == found
     assert len((bench.folder / "judged" / "scores.csv").read_text().splitlines()) == 436
+    (profiles,) = found["profiles"]
+    assert (profiles["clips"], profiles["speakers"], profiles["about"]["trials"]) == (2, 10, 300)
+    assert [one["false_alarm_rate"] for one in profiles["open_set"]] == [0.01, 0.1]
+    calibration = json.loads((bench.folder / "judged" / "calibration.json").read_text())
+    assert [line["clips"] for line in calibration["lines"]] == [1, 2]
+    assert len(calibration["centre"]) == 2 * 32
 
 
 def test_a_list_of_trials_gives_what_the_same_pairs_of_a_table_give(bench):
@@ -92,15 +103,15 @@ def test_clips_that_cannot_be_read_are_named_by_line_or_left_out_with_their_tria
 def test_speakers_are_enrolled_with_the_clips_that_can_be_read(bench):
     for name in ("anna/0.wav", "ben/0.wav", "ben/1.wav", "ben/2.wav"):
         (bench.folder / name).write_text("no sound")
-    refused = bench.run("enroll", "hf:voice", "voices.csv", "--out", "prints.safetensors", "--device", "cpu")
+    refused = bench.run("enroll", "hf:voice", "voices.csv", "--out", "profiles.safetensors", "--device", "cpu")
     assert refused.code == 2
     assert "4 examples cannot be used" in refused.err
-    done = bench.run("enroll", "hf:voice", "voices.csv", "--out", "prints.safetensors", "--skip-unreadable",
+    done = bench.run("enroll", "hf:voice", "voices.csv", "--out", "profiles.safetensors", "--skip-unreadable",
                      "--device", "cpu")  # fmt: skip
     assert done.code == 0, done.err
-    prints = load_prints(bench.folder / "prints.safetensors")
-    assert "ben" not in prints.speakers
-    assert prints.clips[prints.speakers.index("anna")] == 2
+    profiles = load_profiles(bench.folder / "profiles.safetensors")
+    assert "ben" not in profiles.speakers
+    assert profiles.clips[profiles.speakers.index("anna")] == 2
 
 
 def test_a_single_clip_that_cannot_be_read_is_not_to_be_skipped(bench):
@@ -115,29 +126,157 @@ def test_a_single_clip_that_cannot_be_read_is_not_to_be_skipped(bench):
 def enrolled(bench):
     judge(bench, "--cohort", "others", "--out", "judged")
     done = bench.run("enroll", "hf:voice", "voices.csv", "--cohort", "others", "--calibration",
-                     "judged/calibration.json", "--out", "prints.safetensors", "--device", "cpu")  # fmt: skip
+                     "judged/calibration.json", "--out", "profiles.safetensors", "--device", "cpu")  # fmt: skip
     assert done.code == 0, done.err
-    assert done.out == "10 speakers from 30 clips: prints.safetensors\n"
+    assert done.out == "10 speakers from 30 clips, calibrated on 10 speakers: profiles.safetensors\n"
     return bench
 
 
-def test_a_print_is_the_direction_between_a_speakers_clips(enrolled):
-    prints = load_prints(enrolled.folder / "prints.safetensors")
-    assert prints.speakers == tuple(sorted(PITCHES_HZ))
-    assert prints.clips == (3,) * 10
-    np.testing.assert_allclose(np.linalg.norm(prints.vectors, axis=1), 1.0, rtol=1e-5)
+def test_a_profile_is_the_direction_between_a_speakers_clips(enrolled):
+    profiles = load_profiles(enrolled.folder / "profiles.safetensors")
+    assert profiles.speakers == tuple(sorted(PITCHES_HZ))
+    assert profiles.clips == (3,) * 10
+    np.testing.assert_allclose(np.linalg.norm(profiles.vectors, axis=1), 1.0, rtol=1e-5)
 
 
 def test_a_clip_is_verified_against_a_speaker_with_a_probability(enrolled):
     found = {}
     for speaker in ("anna", "jon"):
-        done = enrolled.run("verify", "hf:voice", "anna/0.wav", "--prints", "prints.safetensors", "--speaker", speaker,
-                            "--p-target", "0.5", "--json", "--device", "cpu")  # fmt: skip
+        done = enrolled.run("verify", "hf:voice", "anna/0.wav", "--profiles", "profiles.safetensors", "--speaker",
+                            speaker, "--json", "--device", "cpu")  # fmt: skip
         found[speaker] = json.loads(done.out)
     assert found["anna"]["accepted"] is True
     assert found["jon"]["accepted"] is False
+    assert found["anna"]["llr"] > 0 > found["jon"]["llr"]
     assert found["anna"]["probability"] > 0.5 > found["jon"]["probability"]
     assert found["anna"]["operating_point"] == "prior 0.5, a miss costs 1, a false alarm 1"
+    assert found["anna"]["threshold_llr"] == 0
+    assert found["jon"]["score"] < found["anna"]["threshold"] <= found["anna"]["score"]
+
+
+def test_the_threshold_is_said_as_cosine_and_as_ratio(enrolled):
+    done = enrolled.run("verify", "hf:voice", "anna/0.wav", "--profiles", "profiles.safetensors", "--speaker", "anna",
+                        "--device", "cpu")  # fmt: skip
+    assert "accepted (prior 0.5, a miss costs 1, a false alarm 1: accepted from cosine 0." in done.out
+    assert "a log-likelihood ratio of 0.00)" in done.out
+
+
+def test_where_no_score_can_be_accepted_that_is_said_with_what_to_do(enrolled):
+    options = ("--p-target", "1e-300", "--device", "cpu")
+    done = enrolled.run("verify", "hf:voice", "anna/0.wav", "--profiles", "profiles.safetensors", "--speaker", "anna",
+                        *options)  # fmt: skip
+    assert "refused" in done.out
+    for run in (done, enrolled.run("identify", "hf:voice", "profiles.safetensors", "anna/0.wav", *options)):
+        assert run.code == 0
+        assert "no clip can be accepted: no cosine has a log-likelihood ratio of 69" in run.err
+        assert "give a higher --p-target" in run.err
+
+
+def test_clips_that_are_enrolled_calibrate_themselves_each_against_the_others(bench):
+    done = bench.run("enroll", "hf:voice", "voices.csv", "--out", "own.safetensors", "--device", "cpu")
+    assert done.out == "10 speakers from 30 clips, calibrated on 10 speakers: own.safetensors\n"
+    known = load_profiles(bench.folder / "own.safetensors").calibration
+    assert [line.clips for line in known.lines] == [1, 2]
+    said = bench.run("verify", "hf:voice", "anna/0.wav", "--profiles", "own.safetensors", "--speaker", "anna",
+                     "--device", "cpu")  # fmt: skip
+    assert "\naccepted (prior 0.5" in said.out
+
+
+def test_a_calibration_of_another_cohort_is_refused(enrolled):
+    for number in range(2):
+        (enrolled.folder / "more").mkdir(exist_ok=True)
+        (enrolled.folder / f"more/{number}.wav").write_bytes((enrolled.folder / f"jon/{number}.wav").read_bytes())
+    done = enrolled.run("enroll", "hf:voice", "voices.csv", "--cohort", "more", "--calibration",
+                        "judged/calibration.json", "--out", "new", "--device", "cpu")  # fmt: skip
+    assert done.code == 2
+    assert "the calibration was found with another" in done.err
+
+
+def test_a_calibration_brings_its_own_cohort(enrolled):
+    done = enrolled.run("enroll", "hf:voice", "voices.csv", "--calibration", "judged/calibration.json", "--out",
+                        "again.safetensors", "--device", "cpu")  # fmt: skip
+    assert done.code == 0, done.err
+    again, first = (load_profiles(enrolled.folder / name) for name in ("again.safetensors", "profiles.safetensors"))
+    np.testing.assert_array_equal(again.vectors, first.vectors)
+
+
+def test_one_recording_under_two_speakers_is_not_enrolled(bench):
+    (bench.folder / "ben" / "1.wav").write_bytes((bench.folder / "anna" / "0.wav").read_bytes())
+    done = bench.run("enroll", "hf:voice", "voices.csv", "--out", "own.safetensors", "--device", "cpu")
+    assert done.code == 2
+    assert "row 6: " in done.err
+    assert "which is listed under 'anna', not 'ben'" in done.err
+    (bench.folder / "ben" / "1.wav").write_bytes((bench.folder / "ben" / "0.wav").read_bytes())
+    done = bench.run("enroll", "hf:voice", "voices.csv", "--out", "own.safetensors", "--device", "cpu")
+    assert "1 clips sound exactly as another of their speaker" in done.err
+    assert "10 speakers from 29 clips" in done.out
+
+
+def test_trials_of_clips_that_sound_the_same_are_named_and_left_out(bench):
+    """In another encoding too: what counts is the sound."""
+    samples, rate_hz = soundfile.read(bench.folder / "anna" / "0.wav", dtype="int16")
+    soundfile.write(bench.folder / "ben" / "1.wav", samples, rate_hz, subtype="PCM_24")
+    done = bench.run("trials", "hf:voice", "voices.csv", "--device", "cpu", "--json")
+    found = json.loads(done.out)
+    assert "1 trials are of clips that sound exactly the same" in done.err
+    assert [(one["first"][-10:], one["second"][-9:], one["one_speaker"]) for one in found["identical"]] == [
+        ("anna/0.wav", "ben/1.wav", False)
+    ]  # fmt: skip
+    assert found["cosine"]["about"]["trials"] == 434
+
+
+@pytest.mark.parametrize(("lines", "said"), [
+    ("0 anna/0.wav ben/0.wav\n0 anna/0.wav cleo/0.wav", "no target trial"),
+    ("1 anna/0.wav anna/1.wav\n1 anna/0.wav anna/2.wav", "no non-target trial"),
+    ("1 anna/0.wav anna/copy.wav\n0 anna/0.wav ben/0.wav", "no target trial"),
+])  # fmt: skip
+def test_trials_of_one_kind_are_refused_before_anything_is_embedded(bench, monkeypatch, lines, said):
+    (bench.folder / "anna" / "copy.wav").write_bytes((bench.folder / "anna" / "0.wav").read_bytes())
+    (bench.folder / "trials.txt").write_text(lines)
+    monkeypatch.setattr("graftwork.audio.verification.judgement.embed", None)
+    done = bench.run("trials", "hf:voice", "trials.txt", "--device", "cpu")
+    assert done.code == 2
+    assert f"expected trials of both kinds, found {said}" in done.err
+
+
+def test_what_python_offers_has_the_defaults_of_the_command_line():
+    commands = {name: run for name, run, _ in (make(COMMANDS) for make in COMMANDS.verbs)}
+    for function in (enroll, verify, identify, trials):
+        parameters = inspect.signature(function).parameters
+        asked = inspect.signature(commands[function.__name__]).parameters
+        for name, option in asked.items():
+            if name in ("out", "json", "p_target", "c_miss", "c_false_alarm", "skip_unreadable"):
+                continue
+            own = parameters[name].default
+            assert own == option.default, (function, name)
+        assert set(parameters) - set(asked) <= {"cost", "unreadable"}
+        assert (
+            not set(asked) - set(parameters) - {"out", "json", "p_target", "c_miss", "c_false_alarm", "skip_unreadable"}
+        )
+        if "cost" in parameters:
+            cost = parameters["cost"].default
+            assert cost == DetectionCost(*(asked[name].default for name in ("p_target", "c_miss", "c_false_alarm")))
+
+
+def test_python_does_what_the_command_line_does(enrolled, monkeypatch):
+    monkeypatch.chdir(enrolled.folder)
+    done = enrolled.run("verify", "hf:voice", "anna/0.wav", "--profiles", "profiles.safetensors", "--speaker", "anna",
+                        "--device", "cpu", "--json")  # fmt: skip
+    found = verify("hf:voice", "anna/0.wav", profiles="profiles.safetensors", speaker="anna", device="cpu")
+    assert found.to_json() == json.loads(done.out)
+    profiles = enroll("hf:voice", "voices.csv", calibration="judged/calibration.json", device="cpu")
+    assert verify("hf:voice", "anna/0.wav", profiles=profiles, speaker="anna", device="cpu") == found
+    judged = trials("hf:voice", "voices.csv", cohort="others", device="cpu")
+    assert judged.to_json() == json.loads((enrolled.folder / "judged" / "metrics.json").read_text())
+    names = identify("hf:voice", profiles, ["anna/*.wav", "jon/*.wav"], device="cpu")
+    assert names.table["speaker"].tolist() == ["anna"] * 3 + ["jon"] * 3
+    assert names.unknown == 0
+    assert names.threshold_llr == pytest.approx(np.log(10))  # a tenth of one half each, against one half
+    assert names.threshold == pytest.approx(profiles.calibration.line(3).cosine(np.log(10)))
+    assert found.threshold == pytest.approx(profiles.calibration.line(3).cosine(0.0))
+    assert found.threshold != pytest.approx(profiles.calibration.line(1).cosine(0.0))
+    two = verify("hf:voice", "anna/0.wav", "anna/1.wav", calibration=judged.calibration, device="cpu")
+    assert two.accepted is True
 
 
 def test_two_clips_are_compared_and_scores_without_calibration_are_said_to_be_so(bench):
@@ -145,24 +284,42 @@ def test_two_clips_are_compared_and_scores_without_calibration_are_said_to_be_so
     assert done.code == 0
     assert "scores are not calibrated" in done.out
     same = bench.run("verify", "hf:voice", "anna/0.wav", "anna/0.wav", "--device", "cpu", "--threshold", "0.99")
-    assert "score 1.0000" in same.out
-    assert "accepted (score of at least 0.99)" in same.out
+    assert "cosine 1.0000" in same.out
+    assert "accepted (cosine of at least 0.99: accepted from cosine 0.9900 on)" in same.out
 
 
 def test_clips_are_identified_or_unknown_and_a_batch_goes_on(enrolled):
     (enrolled.folder / "broken.wav").write_text("no sound")
-    options = ("prints.safetensors", "anna/0.wav", "broken.wav", "jon/2.wav", "--device", "cpu", "--json")
+    options = ("profiles.safetensors", "anna/0.wav", "broken.wav", "jon/2.wav", "--device", "cpu", "--json")
     done = enrolled.run("identify", "hf:voice", *options, "--p-target", "0.5")
     rows = json.loads(done.out)
     assert [row["speaker"] for row in rows] == ["anna", None, "jon"]
     assert "not a readable sound file" in rows[1]["error"]
     assert "1 of 3 files could not be read" in done.err
+    assert "0 of 3 clips unknown, named from cosine 0." in done.err
+    assert all(row["llr"] > np.log(10) and row["probability"] > 0.5 for row in rows[::2])
     strict = json.loads(enrolled.run("identify", "hf:voice", *options, "--threshold", "1.5").out)
     assert [row["speaker"] for row in strict] == ["unknown", None, "unknown"]
+    written = enrolled.run("identify", "hf:voice", *options[:-1], "--threshold", "1.5", "--out", "names.csv")
+    assert written.out == "2 of 3 clips unknown, named from cosine 1.5000 on: names.csv\n"
 
 
-def test_prints_of_other_weights_are_refused(enrolled):
-    done = enrolled.run("verify", "hf:voice", "anna/0.wav", "--prints", "prints.safetensors", "--speaker", "anna",
+def test_a_stranger_is_unknown(bench):
+    rows = (bench.folder / "voices.csv").read_text().splitlines()
+    (bench.folder / "six.csv").write_text("\n".join(rows[:19]))
+    done = bench.run(
+        "enroll", "hf:voice", "six.csv", "--cohort", "others", "--out", "six.safetensors", "--device", "cpu"
+    )
+    assert done.code == 0, done.err
+    done = bench.run("identify", "hf:voice", "six.safetensors", "*/2.wav", "--device", "cpu", "--json")
+    found = {row["path"].split("/")[-2]: row["speaker"] for row in json.loads(done.out)}
+    named = dict(zip(PITCHES_HZ, ["anna", "ben", "cleo", "dora", "emil", "fay", *["unknown"] * 4], strict=True))
+    assert found == named | {"others": "unknown"}
+    assert "5 of 11 clips unknown" in done.err
+
+
+def test_profiles_of_other_weights_are_refused(enrolled):
+    done = enrolled.run("verify", "hf:voice", "anna/0.wav", "--profiles", "profiles.safetensors", "--speaker", "anna",
                         "--pooling", "mean")  # fmt: skip
     assert done.code == 2
     assert "were enrolled with other weights" in done.err
@@ -171,11 +328,11 @@ def test_prints_of_other_weights_are_refused(enrolled):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("verify", "hf:voice", "anna/0.wav"), "give either a second clip, or --prints with --speaker"),
-        (("verify", "hf:voice", "anna/0.wav", "--prints", "prints.safetensors", "--speaker", "zoe"),
-         "no speaker 'zoe'; enrolled are anna, ben"),
-        (("identify", "hf:voice", "voices.csv", "anna/0.wav"), "cannot be read as speaker prints"),
-        (("enroll", "hf:voice", "voices.csv", "--out", "prints.safetensors"), "exists already"),
+        (("verify", "hf:voice", "anna/0.wav"), "give either a second clip, or --profiles with --speaker"),
+        (("verify", "hf:voice", "anna/0.wav", "--profiles", "profiles.safetensors", "--speaker", "zoe"),
+         "no speaker 'zoe' is enrolled; enrolled are anna, ben"),
+        (("identify", "hf:voice", "voices.csv", "anna/0.wav"), "cannot be read as speaker profiles"),
+        (("enroll", "hf:voice", "voices.csv", "--out", "profiles.safetensors"), "exists already"),
         (("enroll", "hf:voice", "voices.csv", "--out", "new", "--calibration", "voices.csv"), "expected the cali"),
     ],
 )  # fmt: skip
@@ -193,7 +350,7 @@ def test_a_run_with_a_margin_is_a_source_of_embeddings(bench):
     assert found["cosine"]["about"]["trials"] == 435
     enrolled = bench.run("enroll", "run", "voices.csv", "--out", "own.safetensors", "--device", "cpu")
     assert enrolled.code == 0
-    assert load_prints(bench.folder / "own.safetensors").vectors.shape == (10, 192)
+    assert load_profiles(bench.folder / "own.safetensors").vectors.shape == (10, 192)
 
 
 def test_pretraining_writes_a_backbone_that_other_commands_take(bench):

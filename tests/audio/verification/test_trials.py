@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graftwork.audio.verification.trials import all_pairs, read_trials
-from graftwork.core.errors import ManifestError
+from graftwork.audio.verification.trials import all_pairs, check_kinds, read_trials, without_identical
+from graftwork.core.errors import ManifestError, TrialsError
 
 
 @pytest.fixture
@@ -60,3 +60,22 @@ def test_a_clip_and_its_speaker_in_two_forms_of_unicode_are_one(tmp_path: Path) 
     trials = read_trials(tmp_path / "trials.txt")
     assert trials.paths == tuple(str(tmp_path / "Jose\u0301" / name) for name in ("a.wav", "b.wav"))
     assert trials.sides() == (["José"], ["José"])
+
+
+def test_pairs_that_sound_the_same_are_named_and_left_out() -> None:
+    trials = all_pairs("x", list("abcd"), ["s", "s", "t", "t"])
+    found, left_out = without_identical(trials, ["1", "1", "2", "1"])
+    assert [(one.first, one.second, one.one_speaker) for one in left_out] == [
+        ("a", "b", True), ("a", "d", False), ("b", "d", False)
+    ]  # fmt: skip
+    assert str(left_out[1]) == "a and d (as two speakers)"
+    assert list(zip(found.first, found.second, found.targets, strict=True)) == [(0, 2, False), (1, 2, False),
+                                                                             (2, 3, True)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("speakers", "said"), [("st", "no target trial"), ("ss", "no non-target trial")])
+def test_trials_of_one_kind_are_refused_with_what_to_do(speakers: str, said: str) -> None:
+    with pytest.raises(TrialsError, match=said):
+        check_kinds(all_pairs("x", list("ab"), list(speakers)))
+    with pytest.raises(TrialsError, match="there are no trials"):
+        check_kinds(all_pairs("x", ["a"], ["s"]))
