@@ -53,6 +53,12 @@ def _decoded_digests(examples: Sequence[Example]) -> list[str]:
     return decoded_digests(examples)
 
 
+def _file_groups(examples: Sequence[Example]) -> list[str | None]:
+    from graftwork.imaging.formats.dicom.patients import patient_hashes
+
+    return patient_hashes(examples)
+
+
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.imaging.preprocessing.augmentation import augment
 
@@ -150,6 +156,7 @@ DOMAIN = Domain(
     augment=_augment,
     mask_values=_mask_values,
     decoded_digests=_decoded_digests,
+    file_groups=_file_groups,
     mask_settings=("mask_order", "other_values"),
     parameters=(
         Parameter("image_size", Parameter.KEYWORD_ONLY, default=None, annotation=IMAGE_SIZE),

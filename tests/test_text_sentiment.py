@@ -80,7 +80,8 @@ def backbone(folder):
 
 def study(table, folder, out, tmp_path, **changed):
     data = {"target": None, "group": None, "task": None, "order": None, "folds": 3, "val_fraction": 0.2,
-            "test_fraction": 0.2, "skip_unreadable": False, "random_split": False, "vocabulary": None}  # fmt: skip
+            "test_fraction": 0.2, "skip_unreadable": False, "random_split": False, "vocabulary": None,
+            "group_from": None, "near_duplicates": "together", "allow_leaks": False}  # fmt: skip
     given = {"cache": str(tmp_path / "cache"), "device": "cpu", "workers": 0, "epochs": 2}
     recipe = {one.name: given.get(one.name) for one in fields(Recipe)}
     return Study(**{"domain": text_sentiment.DOMAIN, "manifest": str(table), "out": out, "backbone": folder,

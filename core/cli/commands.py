@@ -116,18 +116,15 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
 
 def _check(domain: Domain) -> tuple[str, Verb, str]:
     def check(**options: Any) -> None:
-        from dataclasses import replace
-
         from graftwork.core.data.mask_classes import check_one_way, held_values
-        from graftwork.core.data.tables import read_manifest, split_order
+        from graftwork.core.data.people import read_domain_manifest
+        from graftwork.core.data.tables import split_order
         from graftwork.core.runs.check import overview
 
         settings = {name: options[name] for name in domain.mask_settings}
-        manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
-                                 task=options["task"], order=split_order(options["order"]),
-                                 suffixes=domain.suffixes, kinds=domain.kinds,
-                                 column=domain.column)  # fmt: skip
-        manifest = replace(manifest, digests=domain.decoded_digests)
+        manifest = read_domain_manifest(domain, options["manifest"], target=options["target"], group=options["group"],
+                                        group_from=options["group_from"], task=options["task"],
+                                        order=split_order(options["order"]))  # fmt: skip
         held = held_values(domain, manifest, manifest.examples, settings) if manifest.task.in_files else None
         if held is not None:
             check_one_way(manifest, held)
@@ -140,7 +137,7 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
     own = [parameter for parameter in domain.parameters if parameter.name in domain.mask_settings]
     return (
         "check",
-        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, o.ORDER, *own, o.JSON),
+        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.GROUP_FROM, o.TASK, o.ORDER, *own, o.JSON),
         "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
         f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",
     )
@@ -278,6 +275,7 @@ def _evaluate(domain: Domain) -> tuple[str, Verb, str]:
             o.option("part", str | None, None, "Only rows whose split column says this: train, val or test."),
             o.option("target", str | None, None, "Column of the truth; by default the one it was trained on."),
             o.GROUP,
+            o.GROUP_FROM,
             o.SKIP_UNREADABLE,
             o.option(
                 "out",

@@ -42,6 +42,8 @@ TARGET = option("target", str | None, None, "Column to learn, by default 'label'
 GROUP = option("group", str | None, None, "Column of the patient or speaker, by default 'group', 'patient', "
                "'speaker', or one like them, as 'patient_id' or 'client_id': its rows are never separated, and "
                "intervals count groups, not rows.")  # fmt: skip
+GROUP_FROM = option("group_from", str | None, None, "Regular expression whose first group names, in every path, the "
+                    "patient or speaker, as '(sub-[^_/]+)', where no column does.")  # fmt: skip
 WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
 JSON = option("json", bool, False, "Print the result as JSON.")
 DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")
@@ -55,6 +57,7 @@ OUTSIDE = option("outside", Literal["flag", "refuse"], "flag", "Files far off th
 DATA = (
     TARGET,
     GROUP,
+    GROUP_FROM,
     TASK,
     ORDER,
     option("vocabulary", str | None, None, "For text: a vocab.json, or 'checkpoint' for the characters of "

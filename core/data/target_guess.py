@@ -50,7 +50,7 @@ def guessed_task(rows: TargetCells, names: Sequence[str], columns: list[list[str
     absent = [index for index in strange
               if columns[0][index].lower() in MISSING or NUMBER.fullmatch(columns[0][index])]  # fmt: skip
     alike = {columns[0][index] for index in strange if _LIKE_A_NUMBER.fullmatch(columns[0][index])}
-    if len(alike) > max(FEW_NUMBERS, len(columns[0]) / 2) and not _names_people(names[0]):
+    if len(alike) > max(FEW_NUMBERS, len(columns[0]) / 2) and not names_people(names[0]):
         rows.note(f"{len(alike)} different cells such as {min(alike)!r} look like numbers with separators or units: "
                   "write plain numbers with a decimal point, or add --task single-label if these are classes", None,
                   names[0])  # fmt: skip
@@ -69,7 +69,7 @@ def guessed_task(rows: TargetCells, names: Sequence[str], columns: list[list[str
                   "that nobody knows, remove these rows")  # fmt: skip
     if not found or not whole:
         return REGRESSION if found else SINGLE_LABEL
-    if many and not _names_people(names[0]):
+    if many and not names_people(names[0]):
         kinds = len(set(found))
         if len(found) < ROWS_PER_CLASS * kinds:
             rows.note(f"{len(found)} rows have {kinds} different whole numbers: add --task regression if they are "
@@ -80,5 +80,6 @@ def guessed_task(rows: TargetCells, names: Sequence[str], columns: list[list[str
     return SINGLE_LABEL
 
 
-def _names_people(name: str) -> bool:
+def names_people(name: str) -> bool:
+    """Whether the name of a column, or of several, says that it names people."""
     return any(word in name.lower() for word in ("speaker", "patient", "subject", "client", "participant", "person"))

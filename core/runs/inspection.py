@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.data.tables import read_manifest
+from graftwork.core.data.people import read_domain_manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation, evaluate_predictions
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Inspection:
     """What is looked at, and how.
 
-    folds: parts of the cross-validation. target, group, task, order, skip_unreadable: of the manifest, as
+    folds: parts of the cross-validation. target, group, group_from, task, order, skip_unreadable: of the manifest, as
     `train` takes them.
     input: the domain's own options by name; those that are None are the backbone's to choose.
     """
@@ -46,6 +46,7 @@ class Inspection:
     input: dict[str, Any]
     recipe: Recipe
     order: tuple[str, ...] | None = None
+    group_from: str | None = None
 
 
 def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
@@ -56,11 +57,9 @@ def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
     """
     if inspection.folds < 2:
         raise SettingsError(f"--folds: expected at least 2, found {inspection.folds}")
-    manifest = read_manifest(inspection.manifest, target=inspection.target, group=inspection.group,
-                             task=inspection.task, order=inspection.order, split=None,
-                             suffixes=inspection.domain.suffixes, kinds=inspection.domain.kinds,
-                             column=inspection.domain.column)  # fmt: skip
-    manifest = replace(manifest, digests=inspection.domain.decoded_digests)
+    manifest = read_domain_manifest(inspection.domain, inspection.manifest, target=inspection.target,
+                                    group=inspection.group, group_from=inspection.group_from, task=inspection.task,
+                                    order=inspection.order, split=None)  # fmt: skip
     if manifest.task.linear_problems is None:
         raise SettingsError(f"{manifest.target!r} is a {manifest.task}, and a probe judges vectors: name labels with "
                             "--target")  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from graftwork.core.data.examples import Examples, Unreadable, read_examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.mask_classes import with_mask_classes
 from graftwork.core.data.patches import usual_batch_size
-from graftwork.core.data.tables import read_manifest, split_order
+from graftwork.core.data.people import read_domain_manifest
+from graftwork.core.data.tables import split_order
 from graftwork.core.data.windows import in_windows
 from graftwork.core.domain import Domain
 from graftwork.core.errors import ManifestError, Problem, SettingsError
@@ -136,18 +138,17 @@ def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | No
 def evaluate_run(
     domain: Domain, run: str, manifest: str, *, weights: str | None, part: str | None, target: str | None,
     group: str | None, skip_unreadable: bool, out: str | None, batch_size: int, device: str,
+    group_from: str | None = None,
 ) -> tuple[EvaluatedPart, tuple[Unreadable, ...], Overlap | None]:  # fmt: skip
     """What the adapter of a run is worth on a manifest, the examples that were left out on request, and what the rest
     shares with the rows that the run has learnt from, where its folder says which."""
     record = read_record(Path(run))
     if out is not None:
         claim_folder(Path(out), resume=False)
-    rows = read_manifest(
-        manifest, target=target or record["target"], group=group, task=record["task"],
-        classes=record["classes"], suffixes=domain.suffixes, kinds=domain.kinds, column=domain.column,
-        split=None if part is None else "split",
+    rows = read_domain_manifest(
+        domain, manifest, target=target or record["target"], group=group, group_from=group_from, task=record["task"],
+        classes=record["classes"], split=None if part is None else "split",
     )  # fmt: skip
-    rows = dataclasses.replace(rows, digests=domain.decoded_digests)
     if part is not None:
         rows = rows.subset(np.array([own == part for own in rows.parts or ()] or [False] * len(rows)))
         if not len(rows):
@@ -174,11 +175,7 @@ def evaluate_run(
 
 def manifest_digests(study: Study) -> dict[str, str]:
     """What the study's manifest holds now, row by row."""
-    data, split = study.data, None if study.data["folds"] is not None else "split"
-    return read_manifest(study.manifest, target=data["target"], group=data["group"], task=data["task"],
-                         order=split_order(data["order"]), split=split,
-                         suffixes=study.domain.suffixes, kinds=study.domain.kinds,
-                         column=study.domain.column).fingerprints()  # fmt: skip
+    return _rows(study).fingerprints()
 
 
 def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
@@ -186,14 +183,18 @@ def _read(study: Study, frame_head: FrameHead | None) -> Manifest:
     data = study.data
     if data["folds"] is not None and data["folds"] < 2:
         raise SettingsError(f"--folds: expected at least 2, found {data['folds']}")
-    manifest = read_manifest(
-        study.manifest, target=data["target"], group=data["group"], task=data["task"],
-        order=split_order(data["order"]), split=None if data["folds"] is not None else "split",
-        suffixes=study.domain.suffixes, kinds=study.domain.kinds, column=study.domain.column,
-        classes=asked_classes(data["vocabulary"], frame_head),
-    )  # fmt: skip
-    manifest = dataclasses.replace(manifest, digests=study.domain.decoded_digests)
+    manifest = _rows(study, asked_classes(data["vocabulary"], frame_head))
     return with_mask_classes(study.domain, manifest, study.input.get("mask_values"), study.input.get("other_values"))
+
+
+def _rows(study: Study, classes: Sequence[str] | None = None) -> Manifest:
+    """The rows of the study's manifest."""
+    data = study.data
+    return read_domain_manifest(
+        study.domain, study.manifest, target=data["target"], group=data["group"], group_from=data["group_from"],
+        task=data["task"], order=split_order(data["order"]), split=None if data["folds"] is not None else "split",
+        classes=classes,
+    )  # fmt: skip
 
 
 def cut_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> Manifest:

@@ -18,7 +18,8 @@ from graftwork.core.runs.train import Study
 def make_study(domain, table, recipe, tmp_path):
     def make(resume=False, data=None, **changes):
         options = {"target": None, "group": None, "task": None, "order": None, "folds": None, "val_fraction": 0.2,
-                   "test_fraction": 0.2, "random_split": "off", "vocabulary": None,
+                   "test_fraction": 0.2, "random_split": "off", "vocabulary": None, "group_from": None,
+                   "near_duplicates": "together", "allow_leaks": False,
                    "skip_unreadable": False} | (data or {})  # fmt: skip
         settings = dataclasses.asdict(dataclasses.replace(recipe, **changes))
         return Study(domain, str(table), tmp_path / "out", "tiny:net", None, "", options, {}, settings, resume)

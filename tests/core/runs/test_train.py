@@ -22,7 +22,8 @@ from graftwork.core.runs.train import Study, evaluate_run, run_study
 def make_study(domain, table, recipe, tmp_path):
     def make(name, strategy="partial:1", resume=False, manifest=table, weights=None, data=None, **changes):
         options = {"target": None, "group": None, "task": None, "order": None, "folds": None, "val_fraction": 0.2,
-                   "test_fraction": 0.2, "random_split": "off", "vocabulary": None,
+                   "test_fraction": 0.2, "random_split": "off", "vocabulary": None, "group_from": None,
+                   "near_duplicates": "together", "allow_leaks": False,
                    "skip_unreadable": False} | (data or {})  # fmt: skip
         settings = dataclasses.asdict(dataclasses.replace(recipe, **changes))
         return Study(
