@@ -48,6 +48,12 @@ def _list_backbones(text: str) -> list[BackboneEntry]:
     return list_backbones(text)
 
 
+def _near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
+    from graftwork.audio.sound.near_duplicates import near_duplicates
+
+    return near_duplicates(examples)
+
+
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.audio.preprocessing.augmentation import augment
 
@@ -124,6 +130,7 @@ DOMAIN = Domain(
         inspect.Parameter("pooling", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),
     ),
     windows=_windows,
+    near_duplicates=_near_duplicates,
     text_input={"pooling": "none"},
     load_frame_head=_load_frame_head,
     verbs=(transcribe_command, enroll_command, verify_command, identify_command, trials_command, pretrain_command),

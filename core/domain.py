@@ -48,6 +48,8 @@ class Domain:
     does. It is given the contract, what each run has seen (by its name, "" for the only one), and what to do then.
     decoded_digests: digests of what files hold once they are decoded, so that one example under two encodings is known
     as one; None where bytes have to do.
+    near_duplicates: pairs of numbers, the smaller first, of examples that hold nearly the same: one picture or
+    recording that was saved anew. None where nothing is compared, as with texts.
     file_groups: a name for the patient that every file names itself, the same for the same one and no part of what is
     written there; None for a file that names none, and where files name nobody.
     mask_settings: those of `parameters` that `check` has too, where masks are the target.
@@ -72,6 +74,7 @@ class Domain:
     text_input: dict[str, Any] | None = None
     mask_values: Callable[..., list[tuple[int, ...]]] | None = None
     decoded_digests: Callable[[Sequence[Example]], list[str]] | None = None
+    near_duplicates: Callable[[Sequence[Example]], list[tuple[int, int]]] | None = None
     file_groups: Callable[[Sequence[Example]], list[str | None]] | None = None
     mask_settings: tuple[str, ...] = ()
     load_frame_head: Callable[..., FrameHead] | None = None

@@ -53,6 +53,12 @@ def _decoded_digests(examples: Sequence[Example]) -> list[str]:
     return decoded_digests(examples)
 
 
+def _near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
+    from graftwork.imaging.formats.near_duplicates import near_duplicates
+
+    return near_duplicates(examples)
+
+
 def _file_groups(examples: Sequence[Example]) -> list[str | None]:
     from graftwork.imaging.formats.dicom.patients import patient_hashes
 
@@ -156,6 +162,7 @@ DOMAIN = Domain(
     augment=_augment,
     mask_values=_mask_values,
     decoded_digests=_decoded_digests,
+    near_duplicates=_near_duplicates,
     file_groups=_file_groups,
     mask_settings=("mask_order", "other_values"),
     parameters=(

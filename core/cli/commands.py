@@ -117,6 +117,7 @@ def _backbones(domain: Domain) -> tuple[str, Verb, str]:
 def _check(domain: Domain) -> tuple[str, Verb, str]:
     def check(**options: Any) -> None:
         from graftwork.core.data.mask_classes import check_one_way, held_values
+        from graftwork.core.data.near_duplicates import with_near_duplicates
         from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.data.tables import split_order
         from graftwork.core.runs.check import overview
@@ -128,7 +129,8 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
         held = held_values(domain, manifest, manifest.examples, settings) if manifest.task.in_files else None
         if held is not None:
             check_one_way(manifest, held)
-        found = overview(manifest, held)
+        manifest, alike = with_near_duplicates(domain, manifest, options["near_duplicates"])
+        found = overview(manifest, held, alike)
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:
@@ -137,7 +139,9 @@ def _check(domain: Domain) -> tuple[str, Verb, str]:
     own = [parameter for parameter in domain.parameters if parameter.name in domain.mask_settings]
     return (
         "check",
-        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.GROUP_FROM, o.TASK, o.ORDER, *own, o.JSON),
+        o.with_parameters(
+            check, o.MANIFEST, o.TARGET, o.GROUP, o.GROUP_FROM, o.TASK, o.ORDER, o.NEAR_DUPLICATES, *own, o.JSON
+        ),
         "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
         f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",
     )
@@ -159,6 +163,8 @@ def _train(domain: Domain) -> tuple[str, Verb, str]:
             print(f"{judged.part}: {judged.evaluation}\n")
         if outcome.leakage is not None:
             print(f"{outcome.leakage}\n")
+        for caution in outcome.cautions:
+            print(f"{caution}\n")
         print(f"adapter, predictions and pictures: {study.out}")
 
     return (

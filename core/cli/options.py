@@ -12,7 +12,7 @@ import typer
 from graftwork.core.model.head_records import HEADS
 from graftwork.core.model.strategies import HEAD_START, STRATEGIES
 from graftwork.core.recipe import Recipe
-from graftwork.core.types import TaskName
+from graftwork.core.types import NearDuplicatesMode, TaskName
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -54,6 +54,10 @@ SKIP_UNREADABLE = option("skip_unreadable", bool, False, "Leave out files that c
 OUTSIDE = option("outside", Literal["flag", "refuse"], "flag", "Files far off those of the training in spacing, size "
                  "or values: flag: the reason is in a column `outside`, refuse counts them as unreadable.")  # fmt: skip
 
+NEAR_DUPLICATES = option("near_duplicates", NearDuplicatesMode, "together", "Files that hold nearly the same, as a "
+                         "picture that was resized, cropped or mirrored, or a recording at another rate: kept together "
+                         "by splits, reported only, or ignore: not looked for.")  # fmt: skip
+
 DATA = (
     TARGET,
     GROUP,
@@ -70,6 +74,9 @@ DATA = (
     option("random_split", Literal["auto", "on", "off"], "auto", "With groups, judge a second time with rows of a "
            "group on both sides, and say what the groups alone explain; auto: where it costs little ("
            + ", ".join(one.name for one in STRATEGIES.values() if one.solver != "gradient") + ")."),
+    NEAR_DUPLICATES,
+    option("allow_leaks", bool, False, "Go on where a split column has a group, or files that hold the same or nearly "
+           "the same, in several parts; the result says so. Without it that is an error."),
     SKIP_UNREADABLE,
 )  # fmt: skip
 

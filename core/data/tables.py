@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from graftwork.core.tasks import ORDINAL, SINGLE_LABEL, Task, find_task
 from graftwork.core.tasks.transcripts import normalise_text
 
 log = logging.getLogger(__name__)
+
+SharedGroups = Literal["refuse", "allow"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +53,7 @@ def read_manifest(
     task: Task | str | None = None,
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
+    shared_groups: SharedGroups = "refuse",
     suffixes: Sequence[str] = (),
     kinds: Kinds = ON_DISK,
     column: str = "path",
@@ -73,6 +76,7 @@ def read_manifest(
     the highest, also as one text with commas; numbers need none.
     classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
     that exists; others are reported, and no row needs to be for training.
+    shared_groups: whether groups that somebody named may be in several parts of the split.
     kinds: of examples that can be read; others are reported. column: of a table, where its examples are named; texts
     stand in it themselves.
 
@@ -109,7 +113,8 @@ def read_manifest(
     rows = TableRows(path, table)
     examples = _examples(rows, "path" if folder or path.suffix.lower() == ".npz" else column, kinds)
     named = None if group_from is None else _groups_from(rows, group_from, group, column)
-    return _validated(rows, examples, kinds, target, group, named, split, known, classes, ordered=order is not None)
+    return _validated(rows, examples, kinds, target, group, named, split, known, classes, shared_groups,
+                      ordered=order is not None)  # fmt: skip
 
 
 def read_unlabelled(
@@ -137,6 +142,7 @@ def _validated(
     split: str | None,
     task: Task | None,
     classes: Sequence[str] | None,
+    shared_groups: SharedGroups,
     *,
     ordered: bool,
 ) -> Manifest:
@@ -174,7 +180,12 @@ def _validated(
         examples = [WithMask(image, mask) for image, mask in zip(examples, masks, strict=True)]
     found, values = task.read_targets(rows, names, known, classes)
     if parts is not None:
-        _check_parts(rows, parts, groups, named=asked is None or group is not None or asked.lower() == "group")
+        _check_parts(
+            rows,
+            parts,
+            groups if shared_groups == "refuse" else None,
+            named=asked is None or group is not None or asked.lower() == "group",
+        )
         if classes is None or ordered:
             _check_training(rows, parts, found if task.one_class else (), values)
     rows.stop_if_wrong()

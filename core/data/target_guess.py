@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from graftwork.core.tasks import MASK, MULTI_LABEL, REGRESSION, SINGLE_LABEL, TEXT, Task
@@ -21,6 +22,9 @@ FEW_NUMBERS = 10
 
 ROWS_PER_CLASS = 10
 """With fewer rows for each of many different whole numbers it must be said whether these are classes."""
+
+FEW_ROWS = 3
+"""Where most whole numbers are in fewer rows, they look like a quantity, however few there are."""
 
 STRANGE_SHARE = 0.1
 """Words in so few cells of a column of numbers are taken for slips."""
@@ -77,6 +81,11 @@ def guessed_task(rows: TargetCells, names: Sequence[str], columns: list[list[str
         else:
             rows.warn(f"column {names[0]!r}: {kinds} different whole numbers are taken for classes; if they are "
                       "numbers, add --task regression")  # fmt: skip
+    elif len(set(found)) > 2 and not names_people(names[0]):
+        kinds, rare = len(set(found)), sum(count < FEW_ROWS for count in Counter(found).values())
+        if rare > kinds / 2:
+            rows.warn(f"column {names[0]!r}: {kinds} different whole numbers, {rare} of them in under {FEW_ROWS} rows, "
+                      "are taken for classes; if they are numbers, add --task regression")  # fmt: skip
     return SINGLE_LABEL
 
 

@@ -72,7 +72,9 @@ def _compare(study: Study, names: Sequence[str], settings: dict[str, Any], margi
     parts = [_read_part(study.out, name) for name in names if name not in refused]
     _check_same_start(study.out, parts)
     comparison = compare_parts(parts, {name: str(error) for name, error in refused.items()}, margin)
-    write_json(study.out / COMPARISON, comparison.to_json())
+    metrics = json.loads((run_folder(study.out, parts[0].strategy) / "metrics.json").read_text(encoding="utf-8"))
+    notes = {name: metrics.get(name) for name in ("leaks", "near_duplicates")}  # the same rows, so the same for all
+    write_json(study.out / COMPARISON, comparison.to_json() | notes)
     from graftwork.core.evaluation.plots import draw_comparison
 
     draw_comparison(study.out / PICTURE, comparison)

@@ -57,11 +57,13 @@ class Experiment:
 @dataclass(frozen=True)
 class Outcome:
     """judged: the parts with their predictions, the test last. run: the one whose adapter is kept. leakage: what
-    groups have to do with the score, where that was asked for."""
+    groups have to do with the score, where that was asked for. cautions: sentences that the numbers must not be read
+    without."""
 
     judged: tuple[EvaluatedPart, ...]
     run: Run
     leakage: Leakage | None = None
+    cautions: tuple[str, ...] = ()
 
 
 def check_experiment(

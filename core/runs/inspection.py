@@ -14,6 +14,7 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.near_duplicates import with_near_duplicates
 from graftwork.core.data.people import read_domain_manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
@@ -22,7 +23,7 @@ from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.heads import Head
 from graftwork.core.recipe import Recipe
 from graftwork.core.training.linear_probe import fit_probe
-from graftwork.core.types import TaskName
+from graftwork.core.types import NearDuplicatesMode, TaskName
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 class Inspection:
     """What is looked at, and how.
 
-    folds: parts of the cross-validation. target, group, group_from, task, order, skip_unreadable: of the manifest, as
-    `train` takes them.
+    folds: parts of the cross-validation. target, group, group_from, task, order, near_duplicates,
+    skip_unreadable: of the manifest, as `train` takes them.
     input: the domain's own options by name; those that are None are the backbone's to choose.
     """
 
@@ -47,6 +48,7 @@ class Inspection:
     recipe: Recipe
     order: tuple[str, ...] | None = None
     group_from: str | None = None
+    near_duplicates: NearDuplicatesMode = "together"
 
 
 def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
@@ -60,6 +62,9 @@ def read_folds(inspection: Inspection) -> tuple[Manifest, NDArray[np.int64]]:
     manifest = read_domain_manifest(inspection.domain, inspection.manifest, target=inspection.target,
                                     group=inspection.group, group_from=inspection.group_from, task=inspection.task,
                                     order=inspection.order, split=None)  # fmt: skip
+    manifest, found = with_near_duplicates(inspection.domain, manifest, inspection.near_duplicates)
+    if found is not None and found.sets:
+        log.info("%s", found)
     if manifest.task.linear_problems is None:
         raise SettingsError(f"{manifest.target!r} is a {manifest.task}, and a probe judges vectors: name labels with "
                             "--target")  # fmt: skip

@@ -26,8 +26,10 @@ from graftwork.core.compute.runtime import (
 )
 from graftwork.core.data.characters import asked_classes, check_vocabulary, own_frame_head
 from graftwork.core.data.examples import Examples, Unreadable, read_examples
+from graftwork.core.data.leaks import Leaks, find_leaks, refuse_leaks
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.mask_classes import with_mask_classes
+from graftwork.core.data.near_duplicates import NearDuplicates, with_near_duplicates
 from graftwork.core.data.patches import usual_batch_size
 from graftwork.core.data.people import read_domain_manifest
 from graftwork.core.data.tables import split_order
@@ -91,10 +93,15 @@ def run_study(study: Study) -> Outcome:
                              frames=backbone.frames)  # fmt: skip
     examples = dataclasses.replace(examples, contract=backbone.contract)
     examples = same_on_all_processes(_of_classes_with_rows(examples), runtime)
-    shared = examples.manifest.shared_content()  # of those that can be read
-    if shared:
-        log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
-                    len(shared))  # fmt: skip
+    rows, alike = with_near_duplicates(study.domain, examples.manifest, study.data["near_duplicates"])
+    examples = dataclasses.replace(examples, manifest=rows)  # of those that can be read
+    if alike is not None and alike.sets:
+        log.info("%s", alike)
+    leaks = find_leaks(rows)
+    if not study.data["allow_leaks"]:
+        refuse_leaks(rows, leaks)
+    if leaks:
+        log.warning("%s", leaks)
     record = _record(study, backbone, examples, recipe)
     if study.resume:
         check_same_run(study.out, record)
@@ -109,20 +116,28 @@ def run_study(study: Study) -> Outcome:
         else:
             outcome = hold_out(experiment, examples, val_fraction, study.data["test_fraction"])
         if runtime.rank == 0:
-            learnt = _write(study, outcome, examples, watch)
+            learnt = _write(study, outcome, examples, watch, alike, leaks)
             proof = dataclasses.asdict(outcome.run.proof)
             mark(study.out, record | {"frozen": proof, DIGEST: learnt}, FINISHED)
         runtime.wait()
     device_mb = peak_device_memory_mb()
     log.info("%.1f s, peak memory %.0f MB%s", time.monotonic() - started, peak_memory_mb(),
              "" if device_mb is None else f", on the GPU {device_mb:.0f} MB")  # fmt: skip
-    return outcome
+    return dataclasses.replace(outcome, cautions=(str(leaks),) if leaks else ())
 
 
-def _write(study: Study, outcome: Outcome, examples: Examples, watch: Watch | None) -> str:
+def _write(
+    study: Study,
+    outcome: Outcome,
+    examples: Examples,
+    watch: Watch | None,
+    alike: NearDuplicates | None,
+    leaks: Leaks,
+) -> str:
     """Writes everything that a run's folder holds but its record; returns the digest of the list of learnt rows."""
     notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
-             "shared_between_parts": len(examples.manifest.shared_content())}  # fmt: skip
+             "shared_between_parts": len(leaks.identical), "leaks": leaks.to_json(),
+             "near_duplicates": None if alike is None else alike.to_json()}  # fmt: skip
     if outcome.leakage is not None:
         notes |= outcome.leakage.to_json()
     write_judged(study.out, outcome.judged, notes)
@@ -193,7 +208,7 @@ def _rows(study: Study, classes: Sequence[str] | None = None) -> Manifest:
     return read_domain_manifest(
         study.domain, study.manifest, target=data["target"], group=data["group"], group_from=data["group_from"],
         task=data["task"], order=split_order(data["order"]), split=None if data["folds"] is not None else "split",
-        classes=classes,
+        classes=classes, shared_groups="allow" if data["allow_leaks"] else "refuse",
     )  # fmt: skip
 
 

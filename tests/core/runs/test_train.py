@@ -310,3 +310,42 @@ def test_inputs_are_files_patterns_tables_and_rows_of_archives(tmp_path, monkeyp
     assert found("set.npz#train/1") == [f"{here}/set.npz#train/1"]
     with pytest.raises(UnreadableError, match=r"no such file, and no file matches: z\.npy, y\*$"):
         found("a.npy", "z.npy", "y*")
+
+
+@pytest.fixture
+def leaking(table, tmp_path):
+    """The table with a split column that has two of three rows of every group on one side."""
+    rows = pd.read_csv(table)
+    rows["path"] = [str(table.parent / path) for path in rows["path"]]
+    rows["patient"] = rows.pop("group")
+    rows["split"] = ["train" if row < 40 else "test" for row in range(len(rows))]
+    rows.loc[len(rows) - 1, "patient"] = rows["patient"][0]
+    rows.to_csv(tmp_path / "leaking.csv", index=False)
+    return tmp_path / "leaking.csv"
+
+
+def test_a_patient_on_both_sides_of_a_split_is_an_error_unless_it_is_allowed_and_then_said(make_study, leaking):
+    with pytest.raises(ManifestError, match="is in several parts of the split"):
+        run_study(make_study("refused", "probe", manifest=leaking))
+    assert not (leaking.parent / "refused").exists()
+    study = make_study("allowed", "probe", manifest=leaking, data={"allow_leaks": True})
+    outcome = run_study(study)
+    leaks = json.loads((study.out / "metrics.json").read_text())["leaks"]
+    assert leaks["groups"] >= 1
+    assert f"{leaks['groups']} groups lie in different parts" in outcome.cautions[0]
+    assert run_study(make_study("folds", "probe", manifest=leaking, data={"folds": 3})).cautions == ()
+
+
+def test_near_duplicates_are_kept_together_said_and_refused_across_a_split(make_study, table, leaking, caplog):
+    study = make_study("together", "probe", data={"folds": 3})
+    study = dataclasses.replace(study, domain=dataclasses.replace(study.domain, near_duplicates=lambda rows: [(0, 50)]))
+    caplog.set_level("INFO")
+    run_study(study)
+    found = json.loads((study.out / "metrics.json").read_text())["near_duplicates"]
+    assert (found["how"], found["sets"], found["rows"]) == ("together", 1, 2)
+    assert "1 sets of 2 rows hold nearly the same" in caplog.text
+    folds = pd.read_csv(study.out / "predictions.csv").set_index("row")["fold"]
+    assert folds[2] == folds[52]
+    across = dataclasses.replace(make_study("across", "probe", manifest=leaking), domain=study.domain)
+    with pytest.raises(ManifestError, match="holds nearly the same as"):
+        run_study(across)
