@@ -15,6 +15,7 @@ from graftwork.audio.sound.near_duplicates import (
     fingerprint,
     fingerprint_of,
     near_duplicates,
+    similar_fingerprints,
 )
 from graftwork.core.example import Span, as_example, as_examples
 
@@ -76,3 +77,9 @@ def test_of_long_recordings_the_first_minute_is_compared(tmp_path):
     assert len(fingerprint(as_example(path)).waveform) == 60 * KEPT_RATE_HZ
     assert len(fingerprint(Span(path, "5", "69")).waveform) == 60 * KEPT_RATE_HZ
     assert len(fingerprint(Span(path, "5", "6")).waveform) == KEPT_RATE_HZ
+
+
+def test_another_take_of_the_same_word_is_another_recording(benchmark):
+    clips = [sound for sound, _ in benchmark.generated_clips(6, seed=4)]
+    slower = [np.interp(np.arange(8000) / 1.02, np.arange(8000), sound).astype(np.float32) for sound in clips]
+    assert similar_fingerprints([fingerprint_of(sound) for sound in [*clips, *slower]]) == []
