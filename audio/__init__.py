@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from graftwork.audio.recognition.recogniser import transcribe
     from graftwork.audio.sound.formats import SUFFIXES
     from graftwork.audio.sound.waveform import read_waveform
+    from graftwork.audio.verification.det import draw_det
     from graftwork.audio.verification.evaluation import evaluate_scores
     from graftwork.audio.verification.judgement import trials
     from graftwork.audio.verification.scoring import DetectionCost
@@ -34,6 +35,7 @@ __all__ = [
     "Pretraining",
     "all_pairs",
     "augment",
+    "draw_det",
     "embed",
     "enroll",
     "evaluate_scores",
@@ -68,6 +70,7 @@ _HOMES = {
     "all_pairs": "verification.trials",
     "read_trials": "verification.trials",
     "open_embedder": "verification.verifier",
+    "draw_det": "verification.det",
     "embed": "verification.verifier",
     "transcribe": "recognition.recogniser",
     "DOMAIN": "domain",

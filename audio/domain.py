@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from graftwork.core.types import InputContract
 
 
+def _near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
+    from graftwork.audio.sound.near_duplicates import near_duplicates
+
+    return near_duplicates(examples)
+
+
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.audio.preprocessing.augmentation import augment
 
@@ -36,5 +42,6 @@ DOMAIN = Domain(
     suffixes=SUFFIXES,
     augment=_augment,
     windows=_windows,
+    near_duplicates=_near_duplicates,
     kinds=(File, Span),
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from graftwork.audio.backbones.loading import load_backbone
 from graftwork.audio.domain import DOMAIN
-from graftwork.core.data import tables
+from graftwork.core.data import people
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.inference import adapter
 from graftwork.core.inference.adapter import Adapter
@@ -24,23 +24,15 @@ def read_manifest(
     *,
     target: str | None = None,
     group: str | None = None,
+    group_from: str | None = None,
     split: str | None = "split",
     task: Task | str | None = None,
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Manifest:
     """A validated manifest of clips; see `graftwork.core.read_manifest`."""
-    return tables.read_manifest(
-        source,
-        target=target,
-        group=group,
-        split=split,
-        task=task,
-        order=order,
-        classes=classes,
-        suffixes=DOMAIN.suffixes,
-        kinds=DOMAIN.kinds,
-    )
+    return people.read_domain_manifest(DOMAIN, source, target=target, group=group, group_from=group_from, split=split,
+                                       task=task, order=order, classes=classes)  # fmt: skip
 
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:

@@ -41,6 +41,10 @@ class Domain:
     does. It is given the contract, what each run has seen (by its name, "" for the only one), and what to do then.
     decoded_digests: digests of what files hold once they are decoded, so that one example under two encodings is known
     as one; None where bytes have to do.
+    near_duplicates: pairs of numbers, the smaller first, of examples that hold nearly the same: one picture or
+    recording that was saved anew. None where nothing is compared, as with texts.
+    file_groups: a name for the patient that every file names itself, the same for the same one and no part of what is
+    written there; None for a file that names none, and where files name nobody.
     mask_values: the values, ascending, that each of some masks holds; one with its image is compared with it, under the
     options `mask_order` and `other_values` of the domain as far as they are given. None where the domain has no masks.
     """
@@ -53,5 +57,7 @@ class Domain:
     watch: Callable[[InputContract, dict[str, dict[str, Any]], Outside], Watch] | None = None
     mask_values: Callable[..., list[tuple[int, ...]]] | None = None
     decoded_digests: Callable[[Sequence[Example]], list[str]] | None = None
+    near_duplicates: Callable[[Sequence[Example]], list[tuple[int, int]]] | None = None
+    file_groups: Callable[[Sequence[Example]], list[str | None]] | None = None
     kinds: Kinds = ON_DISK
     column: str = "path"

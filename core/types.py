@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 TaskName = Literal["single-label", "multi-label", "ordinal", "regression", "text", "mask"]
 """What a target may be, as `--task` and files say it; `core.tasks` has the value behind each."""
 
+NearDuplicatesMode = Literal["together", "report", "ignore"]
+"""What is done about files that hold nearly the same: splits keep them together, they are said, or not looked for."""
+
 Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
 """A random change of one example as the contract's `read` returned it, reproducible from the generator."""
 

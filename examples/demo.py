@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,10 +27,6 @@ from rich.table import Table
 from scipy.signal import lfilter
 
 from graftwork import audio, core, imaging
-from graftwork.audio.verification.det import draw_det
-from graftwork.audio.verification.scoring import DetectionCost
-from graftwork.audio.verification.verifier import Embedder, cosine_scores, unit
-from graftwork.core.compute.runtime import seed_everything
 
 RATE_HZ = 16000
 SIDE = 64
@@ -106,12 +103,13 @@ def demo_audio(folder: Path) -> list[Row]:
     trials = audio.all_pairs("voices", speakers.paths, [str(name) for name in speakers.targets])
     scores = {}
     for name, weights in (("tiny:wav2vec2", None), ("random weights", "random")):
-        seed_everything(0)
-        network = audio.load_backbone("tiny:wav2vec2", weights=weights, pooling="mean+std")
-        examples = core.read_examples(speakers, network.contract)
-        vectors = audio.embed(Embedder(network, lambda values: values, name, name), examples, core.Recipe())
-        scores[name] = cosine_scores(unit(vectors, vectors.mean(axis=0)), trials.first, trials.second)
-    draw_det(folder / "det.png", scores, trials.targets, DetectionCost())
+        torch.manual_seed(0)
+        embedder = audio.open_embedder("tiny:wav2vec2", weights=weights, pooling="mean+std")
+        vectors = audio.embed(embedder, core.read_examples(speakers, embedder.backbone.contract), core.Recipe())
+        vectors -= vectors.mean(axis=0)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        scores[name] = (vectors[trials.first] * vectors[trials.second]).sum(axis=1)
+    audio.draw_det(folder / "det.png", scores, trials.targets, audio.DetectionCost())
     return rows
 
 

@@ -35,6 +35,18 @@ def _decoded_digests(examples: Sequence[Example]) -> list[str]:
     return decoded_digests(examples)
 
 
+def _near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
+    from graftwork.imaging.formats.near_duplicates import near_duplicates
+
+    return near_duplicates(examples)
+
+
+def _file_groups(examples: Sequence[Example]) -> list[str | None]:
+    from graftwork.imaging.formats.dicom.patients import patient_hashes
+
+    return patient_hashes(examples)
+
+
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.imaging.preprocessing.augmentation import augment
 
@@ -55,5 +67,7 @@ DOMAIN = Domain(
     watch=_watch,
     mask_values=_mask_values,
     decoded_digests=_decoded_digests,
+    near_duplicates=_near_duplicates,
+    file_groups=_file_groups,
     kinds=(File, ArchiveRow, Series, Channels),
 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graftwork.core.data import mask_classes, tables
+from graftwork.core.data import mask_classes, people
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.inference import adapter
 from graftwork.core.inference.adapter import Adapter
@@ -25,6 +24,7 @@ def read_manifest(
     *,
     target: str | None = None,
     group: str | None = None,
+    group_from: str | None = None,
     split: str | None = "split",
     task: Task | str | None = None,
     order: Sequence[object] | None = None,
@@ -33,21 +33,12 @@ def read_manifest(
 ) -> Manifest:
     """A validated manifest of scans; see `graftwork.core.read_manifest`.
 
+    Where no column or `group_from` says who is on them, DICOM files are grouped by a hash of their PatientID.
     Where masks are the target, its classes are the values that occur in them, or those that `mask_values` names, which
     `load_backbone` should be given too.
     """
-    found = tables.read_manifest(
-        source,
-        target=target,
-        group=group,
-        split=split,
-        task=task,
-        order=order,
-        classes=classes,
-        suffixes=DOMAIN.suffixes,
-        kinds=DOMAIN.kinds,
-    )
-    found = replace(found, digests=DOMAIN.decoded_digests)
+    found = people.read_domain_manifest(DOMAIN, source, target=target, group=group, group_from=group_from, split=split,
+                                        task=task, order=order, classes=classes)  # fmt: skip
     return mask_classes.with_mask_classes(DOMAIN, found, mask_values)
 
 

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,12 +36,17 @@ SPAN_TOLERANCE_S = 0.5
 """Lists of segments round: the last one may end a little behind the end of its recording."""
 
 
-def read_waveform(named: Named, sample_rate_hz: int, max_seconds: float | None = None) -> Tensor:
+def read_waveform(
+    named: Named,
+    sample_rate_hz: int,
+    max_seconds: float | None = None,
+    purpose: Literal["learning", "comparison"] = "learning",
+) -> Tensor:
     """The sound in a file: (samples,), float32, one channel (the average of all), at `sample_rate_hz`.
 
     Of `file.wav#t=12,22` these seconds are meant. With `max_seconds`, what is longer is cropped to its middle. Only
     what is asked for is read, and silence in a window is none of its faults. Integer formats come in
-    the range -1 to 1.
+    the range -1 to 1. That files of another rate are resampled is said once, unless it is for a comparison alone.
 
     Raises UnreadableError for a file that is missing, not a known sound format, truncated, empty, silent or
     holds values that are not finite; MissingPackageError without soundfile or torchaudio, or, for m4a and its kin,
@@ -68,6 +74,8 @@ def read_waveform(named: Named, sample_rate_hz: int, max_seconds: float | None =
     clipped = float((samples.abs() >= FULL_SCALE).float().mean())
     if clipped >= CLIPPED_SHARE:
         _say_clipped(str(example), f"{clipped:.0%}")
+    if purpose == "learning" and rate != sample_rate_hz:
+        _say_resampled(rate, sample_rate_hz)
     return resample(mono, rate, sample_rate_hz)
 
 
@@ -86,6 +94,11 @@ def _say_clipped(path: str, share: str) -> None:
     """Once for a file, however often it is read."""
     log.warning("%s: clipped: %s of its samples are at full scale; record it again at a lower level, if you can",
                 path, share)  # fmt: skip
+
+
+@functools.lru_cache(maxsize=10_000)
+def _say_resampled(from_hz: int, to_hz: int) -> None:
+    log.info("files of %d Hz are resampled to %d Hz", from_hz, to_hz)
 
 
 def resample(samples: Tensor, from_hz: int, to_hz: int) -> Tensor:
@@ -199,7 +212,6 @@ def _refuse_missing(path: Path, claimed: int, rate_hz: int, found: int, wanted: 
 @functools.lru_cache(maxsize=8)
 def _resampler(from_hz: int, to_hz: int) -> Callable[[Tensor], Tensor]:
     """Kept per pair of rates, because making the filter costs more than applying it to a short clip."""
-    log.info("files of %d Hz are resampled to %d Hz", from_hz, to_hz)
     if has_large_table(from_hz, to_hz):
         return functools.partial(resample_directly, from_hz=from_hz, to_hz=to_hz)
     try:

@@ -114,22 +114,21 @@ def _backbones(commands: CommandLine) -> tuple[str, Verb, str]:
 
 def _check(commands: CommandLine) -> tuple[str, Verb, str]:
     def check(**options: Any) -> None:
-        from dataclasses import replace
-
         from graftwork.core.data.mask_classes import check_one_way, held_values
-        from graftwork.core.data.tables import read_manifest, split_order
+        from graftwork.core.data.near_duplicates import with_near_duplicates
+        from graftwork.core.data.people import read_domain_manifest
+        from graftwork.core.data.tables import split_order
         from graftwork.core.runs.check import check
 
         settings = {name: options[name] for name in commands.mask_settings}
-        manifest = read_manifest(options["manifest"], target=options["target"], group=options["group"],
-                                 task=options["task"], order=split_order(options["order"]),
-                                 suffixes=domain.suffixes, kinds=domain.kinds,
-                                 column=domain.column)  # fmt: skip
-        manifest = replace(manifest, digests=domain.decoded_digests)
+        manifest = read_domain_manifest(domain, options["manifest"], target=options["target"], group=options["group"],
+                                        group_from=options["group_from"], task=options["task"],
+                                        order=split_order(options["order"]))  # fmt: skip
         held = held_values(domain, manifest, manifest.examples, settings) if manifest.task.in_files else None
         if held is not None:
             check_one_way(manifest, held)
-        found = check(manifest, held)
+        manifest, alike = with_near_duplicates(domain, manifest, options["near_duplicates"])
+        found = check(manifest, held, alike)
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:
@@ -139,7 +138,9 @@ def _check(commands: CommandLine) -> tuple[str, Verb, str]:
     own = [parameter for parameter in commands.parameters if parameter.name in commands.mask_settings]
     return (
         "check",
-        o.with_parameters(check, o.MANIFEST, o.TARGET, o.GROUP, o.TASK, o.ORDER, *own, o.JSON),
+        o.with_parameters(
+            check, o.MANIFEST, o.TARGET, o.GROUP, o.GROUP_FROM, o.TASK, o.ORDER, o.NEAR_DUPLICATES, *own, o.JSON
+        ),
         "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
         f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",
     )
@@ -166,6 +167,8 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
             print(f"{part.part}: {part.evaluation}\n")
         if result.leakage is not None:
             print(f"{result.leakage}\n")
+        for caution in result.cautions:
+            print(f"{caution}\n")
         print(f"adapter, predictions and plots: {out}")
 
     domain = commands.domain
@@ -214,6 +217,8 @@ def _compare(commands: CommandLine) -> tuple[str, Verb, str]:
             print((out / COMPARISON).read_text(encoding="utf-8"), end="")
             return
         print_table(*comparison.table())
+        for caution in comparison.cautions:
+            print(f"\n{caution}")
         print(f"\n{comparison.sentence()}\nruns, {COMPARISON} and plot: {out}")
 
     domain = commands.domain
@@ -249,9 +254,7 @@ def _backbone(commands: CommandLine) -> Parameter:
 
 def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
     def evaluate(**options: Any) -> None:
-        from dataclasses import replace
-
-        from graftwork.core.data.tables import read_manifest
+        from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.inference.adapter import load_adapter
         from graftwork.core.inference.adapter_record import read_record
         from graftwork.core.runs.evaluate import evaluate_run
@@ -261,12 +264,11 @@ def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
         record = read_record(Path(run))
         if out is not None:
             claim_folder(Path(out), resume=False)
-        rows = read_manifest(
-            options["manifest"], target=options["target"] or record["target"], group=options["group"],
-            task=record["task"], classes=record["classes"], suffixes=domain.suffixes, kinds=domain.kinds,
-            column=domain.column, split=None if part is None else "split",
+        rows = read_domain_manifest(
+            domain, options["manifest"], target=options["target"] or record["target"], group=options["group"],
+            group_from=options["group_from"], task=record["task"], classes=record["classes"],
+            split=None if part is None else "split",
         )  # fmt: skip
-        rows = replace(rows, digests=domain.decoded_digests)
         rows = rows if part is None else rows.part(part)
         found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,
                              part=part or "test", skip_unreadable=options["skip_unreadable"], out=out,
@@ -287,6 +289,7 @@ def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
             o.option("part", str | None, None, "Only rows whose split column says this: train, val or test."),
             o.option("target", str | None, None, "Column of the truth; by default the one it was trained on."),
             o.GROUP,
+            o.GROUP_FROM,
             o.SKIP_UNREADABLE,
             o.option(
                 "out",

@@ -11,7 +11,8 @@ from graftwork.core.compute.runtime import choose_device, choose_precision, seed
 from graftwork.core.data.characters import CHECKPOINT, asked_classes, check_vocabulary
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.mask_classes import with_mask_classes
-from graftwork.core.data.tables import read_manifest, split_order
+from graftwork.core.data.people import read_domain_manifest
+from graftwork.core.data.tables import split_order
 from graftwork.core.errors import SettingsError
 from graftwork.core.model.backbone import FRAMES, Backbone, suited
 from graftwork.core.recipe import Recipe
@@ -49,13 +50,13 @@ def read_inputs(commands: CommandLine, options: Options, seed: int) -> tuple[Bac
 def asked_manifest(commands: CommandLine, options: Options, frame_head: FrameHead | None = None) -> Manifest:
     """The manifest that a command's options name; with folds a split column is not looked at."""
     domain = commands.domain
-    manifest = read_manifest(
-        options["manifest"], target=options["target"], group=options["group"], task=options["task"],
-        order=split_order(options["order"]), split=None if options.get("folds") is not None else "split",
-        suffixes=domain.suffixes, kinds=domain.kinds, column=domain.column,
+    manifest = read_domain_manifest(
+        domain, options["manifest"], target=options["target"], group=options["group"],
+        group_from=options["group_from"], task=options["task"], order=split_order(options["order"]),
+        split=None if options.get("folds") is not None else "split",
         classes=asked_classes(options.get("vocabulary"), frame_head),
+        shared_groups="allow" if options.get("allow_leaks") else "refuse",
     )  # fmt: skip
-    manifest = replace(manifest, digests=domain.decoded_digests)
     return with_mask_classes(domain, manifest, options.get("mask_values"), options.get("other_values"))
 
 

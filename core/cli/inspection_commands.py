@@ -33,6 +33,7 @@ def stages_command(commands: CommandLine) -> tuple[str, Callable[..., None], str
         manifest = asked_manifest(commands, options)
         backbone = asked_backbone(commands, options, options["backbone"], options["weights"], None, recipe.seed)
         found = stages(backbone, manifest, folds=options["folds"], recipe=recipe, out=options["out"],
+                       near_duplicates=options["near_duplicates"],
                        skip_unreadable=options["skip_unreadable"])  # fmt: skip
         if not is_first():
             return
@@ -76,8 +77,9 @@ def rank_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
         for text in options["backbone"]:
             id, _, weights = text.partition("=")
             load = partial(asked_backbone, commands, options, id, weights or None, None, recipe.seed)
-            backbones.append(Candidate(text, load))
+            backbones.append(Candidate(text, load, domain))
         ranking = rank(backbones, manifest, folds=options["folds"], recipe=recipe, out=options["out"],
+                       near_duplicates=options["near_duplicates"],
                        skip_unreadable=options["skip_unreadable"])  # fmt: skip
         if not is_first():
             return
@@ -125,6 +127,8 @@ def _shared(commands: CommandLine, out: str) -> tuple[Parameter, ...]:
         o.MANIFEST,
         o.TARGET,
         o.GROUP,
+        o.GROUP_FROM,
+        o.NEAR_DUPLICATES,
         o.TASK,
         o.ORDER,
         o.SKIP_UNREADABLE,

@@ -12,7 +12,7 @@ import typer
 from graftwork.core.model.head_records import HEADS
 from graftwork.core.model.strategies import HEAD_START, STRATEGIES
 from graftwork.core.recipe import Recipe
-from graftwork.core.types import TaskName
+from graftwork.core.types import NearDuplicatesMode, TaskName
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,6 +43,8 @@ GROUP = option("group", str | None, None, "Column of the patient or speaker, by 
                "'speaker', or one like them, as 'patient_id' or 'client_id': its rows are never separated, and "
                "intervals count groups, not rows.")  # fmt: skip
 ID = argument("id", str, "Backbone id, as `backbones` lists them.")
+GROUP_FROM = option("group_from", str | None, None, "Regular expression whose first group names, in every path, the "
+                    "patient or speaker, as '(sub-[^_/]+)', where no column does.")  # fmt: skip
 WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
 JSON = option("json", bool, False, "Print the result as JSON.")
 DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")
@@ -53,9 +55,14 @@ SKIP_UNREADABLE = option("skip_unreadable", bool, False, "Leave out files that c
 OUTSIDE = option("outside", Literal["flag", "refuse"], "flag", "Files far off those of the training in spacing, size "
                  "or values: flag: the reason is in a column `outside`, refuse counts them as unreadable.")  # fmt: skip
 
+NEAR_DUPLICATES = option("near_duplicates", NearDuplicatesMode, "together", "Files that hold nearly the same, as a "
+                         "picture that was resized, cropped or mirrored, or a recording at another rate: kept together "
+                         "by splits, reported only, or ignore: not looked for.")  # fmt: skip
+
 DATA = (
     TARGET,
     GROUP,
+    GROUP_FROM,
     TASK,
     ORDER,
     option("vocabulary", str | None, None, "For text: a vocab.json, or 'checkpoint' for the characters of "
@@ -68,10 +75,14 @@ DATA = (
     option("random_split", Literal["auto", "on", "off"], "auto", "With groups, judge a second time with rows of a "
            "group on both sides, and say what the groups alone explain; auto: where it costs little ("
            + ", ".join(one.name for one in STRATEGIES.values() if one.solver != "gradient") + ")."),
+    NEAR_DUPLICATES,
+    option("allow_leaks", bool, False, "Go on where a split column has a group, or files that hold the same or nearly "
+           "the same, in several parts; the result says so. Without it that is an error."),
     SKIP_UNREADABLE,
 )  # fmt: skip
 
-PARTS = ("folds", "val_fraction", "test_fraction", "random_split", "skip_unreadable")
+PARTS = ("folds", "val_fraction", "test_fraction", "random_split", "near_duplicates", "allow_leaks",
+         "skip_unreadable")  # fmt: skip
 """Those of DATA that `train` and `compare` take beside the manifest, as their Python functions do."""
 
 FROM_TABLES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +36,8 @@ class Manifest:
     that is not the target. recordings: the example that every row is a window of, where long ones were cut.
     weights: how much every row counts in training, above 0; None for all alike. Splits and evaluations do not look at
     them.
+    copies: number of the set of near-duplicates that a row belongs to, a row that is like no other being a set; None
+    where nobody has looked.
     digests: of what is in files, by which those that hold the same are known; None for those of their bytes.
     """
 
@@ -51,6 +53,7 @@ class Manifest:
     sentences: tuple[str, ...] | None = None
     recordings: tuple[Example, ...] | None = None
     weights: tuple[float, ...] | None = None
+    copies: tuple[int, ...] | None = None
     digests: Callable[[Sequence[Example]], list[str]] | None = None
 
     def __post_init__(self) -> None:
@@ -99,6 +102,7 @@ class Manifest:
             sentences=None if self.sentences is None else tuple(self.sentences[i] for i in chosen),
             recordings=None if self.recordings is None else tuple(self.recordings[i] for i in chosen),
             weights=None if self.weights is None else tuple(self.weights[i] for i in chosen),
+            copies=None if self.copies is None else tuple(self.copies[i] for i in chosen),
         )
 
     def part(self, name: str) -> Manifest:
@@ -135,8 +139,9 @@ class Manifest:
         }
 
     def units(self) -> NDArray[np.int64]:
-        """Number (rows,) of what must not be separated: a group, and files with the same content."""
-        return join_units(self.contents(), self.groups)
+        """Number (rows,) of what must not be separated: a group, and files with the same
+        content, or nearly the same as far as that is known."""
+        return join_units(self.contents(), self.groups, self.copies)
 
     def contents(self) -> list[str]:
         """A digest (rows) of what is in every row's file, the same for the same content: decoded where the domain can,
@@ -181,12 +186,14 @@ class Manifest:
 
     def shared_content(self) -> list[tuple[int, int]]:
         """Pairs of row indices in different parts of the source's own split whose files hold the same."""
-        if self.parts is None:
-            return []
-        first: dict[str, list[int]] = {}
-        for index, digest in enumerate(self.contents()):
-            first.setdefault(digest, []).append(index)
-        parts = self.parts
+        return [] if self.parts is None else self.in_different_parts(self.contents())
+
+    def in_different_parts(self, keys: Sequence[Hashable]) -> list[tuple[int, int]]:
+        """Pairs of row indices in different parts of the source's own split that share their key (rows,)."""
+        parts = self.parts or ()
+        first: dict[Hashable, list[int]] = {}
+        for index, key in enumerate(keys):
+            first.setdefault(key, []).append(index)
         return [(a, b) for same in first.values() for a in same for b in same if a < b and parts[a] != parts[b]]
 
     def _drawn(self, fractions: Sequence[float], seed: int, least: Sequence[int] | None = None) -> list[Manifest]:

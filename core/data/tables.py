@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from graftwork.core.tasks import ORDINAL, SINGLE_LABEL, Task, find_task
 from graftwork.core.tasks.transcripts import normalise_text
 
 log = logging.getLogger(__name__)
+
+SharedGroups = Literal["refuse", "allow"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,10 +48,12 @@ def read_manifest(
     *,
     target: str | None = None,
     group: str | None = None,
+    group_from: str | None = None,
     split: str | None = "split",
     task: Task | str | None = None,
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
+    shared_groups: SharedGroups = "refuse",
     suffixes: Sequence[str] = (),
     kinds: Kinds = ON_DISK,
     column: str = "path",
@@ -61,7 +66,8 @@ def read_manifest(
     target: the column to learn, by default `label`, or `mask` where there is no label; several columns of 0
     and 1, separated by commas, are several labels. group: the column of the patient or speaker, by default
     `group`, `patient` or `speaker` where there is one, or one of PERSON_COLUMNS, with a warning. Names of columns are
-    also found in another case.
+    also found in another case. group_from: a regular expression in place of a column: what its first group, or all of
+    it, matches in a path as it is written is the row's group.
     split: the column that says train, val or test, used where it exists; None ignores it.
     task: guessed by default: several columns are several labels, a column of numbers that are not all whole
     is a number (many different whole ones must be said to be numbers or classes), a target
@@ -70,6 +76,7 @@ def read_manifest(
     the highest, also as one text with commas; numbers need none.
     classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
     that exists; others are reported, and no row needs to be for training.
+    shared_groups: whether groups that somebody named may be in several parts of the split.
     kinds: of examples that can be read; others are reported. column: of a table, where its examples are named; texts
     stand in it themselves.
 
@@ -105,7 +112,9 @@ def read_manifest(
         table = _read_table(path)
     rows = TableRows(path, table)
     examples = _examples(rows, "path" if folder or path.suffix.lower() == ".npz" else column, kinds)
-    return _validated(rows, examples, kinds, target, group, split, known, classes, ordered=order is not None)
+    named = None if group_from is None else _groups_from(rows, group_from, group, column)
+    return _validated(rows, examples, kinds, target, group, named, split, known, classes, shared_groups,
+                      ordered=order is not None)  # fmt: skip
 
 
 def read_unlabelled(
@@ -134,9 +143,11 @@ def _validated(
     kinds: Kinds,
     target: str | None,
     group: str | None,
+    named: list[str] | None,
     split: str | None,
     task: Task | None,
     classes: Sequence[str] | None,
+    shared_groups: SharedGroups,
     *,
     ordered: bool,
 ) -> Manifest:
@@ -146,8 +157,8 @@ def _validated(
         target = MASK_COLUMN
     names = target_names(target)
     columns = [rows.column(name, "target (choose another with --target)") for name in names]
-    asked = group or _group_column(rows, names)
-    groups = None if asked is None else rows.column(asked, "groups")
+    asked = None if named is not None else group or _group_column(rows, names)
+    groups = named if asked is None else rows.column(asked, "groups")
     if asked is not None and groups is not None:
         groups = rows.same_names(asked, groups)
         if group is None and _letters(asked) not in GROUP_COLUMNS:
@@ -156,7 +167,7 @@ def _validated(
         _warn_of_alike_groups(rows, asked, groups)
         if group is None:
             _warn_of_other_groups(rows, asked, names)
-    else:
+    elif groups is None:
         _warn_of_segments(rows, examples)
     parts = _parts(rows, split) if split is not None and rows.find(split) is not None else None
     if split == "split" and parts is None:
@@ -174,7 +185,12 @@ def _validated(
         examples = [WithMask(image, mask) for image, mask in zip(examples, masks, strict=True)]
     found, values = task.read_targets(rows, names, known, classes)
     if parts is not None:
-        _check_parts(rows, parts, groups, named=group is not None or (asked or "").lower() == "group")
+        _check_parts(
+            rows,
+            parts,
+            groups if shared_groups == "refuse" else None,
+            named=asked is None or group is not None or asked.lower() == "group",
+        )
         if classes is None or ordered:
             _check_training(rows, parts, found if task.one_class else (), values)
     rows.stop_if_wrong()
@@ -203,6 +219,26 @@ def _checked_order(order: Sequence[object], task: Task) -> tuple[str, ...]:
         raise SettingsError(f"order: expected two or more different grades from the lowest to the highest, found "
                             f"{','.join(grades)!r}")  # fmt: skip
     return grades
+
+
+def _groups_from(rows: TableRows, pattern: str, group: str | None, column: str) -> list[str] | None:
+    """The group of every row, out of its path; rows whose path has none are noted. Raises ManifestError for what is no
+    regular expression, and for a column of groups beside it."""
+    try:
+        searched = re.compile(pattern)
+    except re.error as error:
+        raise ManifestError(str(rows.source), [Problem(f"--group-from {pattern!r} is no regular expression: {error}")]
+                            ) from error  # fmt: skip
+    if group is not None:
+        raise ManifestError(str(rows.source), [Problem("--group and --group-from name groups in two ways: give one")])
+    cells = rows.column(column, "files")
+    if cells is None:
+        return None
+    found = [searched.search(cell) for cell in cells]
+    for index, match in enumerate(found):
+        if match is None or not match[1 if searched.groups else 0]:
+            rows.note(f"--group-from {pattern!r} finds nothing in {cells[index]!r}", index, column)
+    return [composed(match[1 if searched.groups else 0] or "") if match else "" for match in found]
 
 
 def _warn_of_segments(rows: TableRows, examples: Sequence[Example]) -> None:

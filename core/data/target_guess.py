@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from graftwork.core.tasks import MASK, MULTI_LABEL, REGRESSION, SINGLE_LABEL, TEXT, Task
@@ -21,6 +22,9 @@ FEW_NUMBERS = 10
 
 ROWS_PER_CLASS = 10
 """With fewer rows for each of many different whole numbers it must be said whether these are classes."""
+
+FEW_ROWS = 3
+"""Where most whole numbers are in fewer rows, they look like a quantity, however few there are."""
 
 STRANGE_SHARE = 0.1
 """Words in so few cells of a column of numbers are taken for slips."""
@@ -50,7 +54,7 @@ def guessed_task(rows: TargetCells, names: Sequence[str], columns: list[list[str
     absent = [index for index in strange
               if columns[0][index].lower() in MISSING or NUMBER.fullmatch(columns[0][index])]  # fmt: skip
     alike = {columns[0][index] for index in strange if _LIKE_A_NUMBER.fullmatch(columns[0][index])}
-    if len(alike) > max(FEW_NUMBERS, len(columns[0]) / 2) and not _names_people(names[0]):
+    if len(alike) > max(FEW_NUMBERS, len(columns[0]) / 2) and not names_people(names[0]):
         rows.note(f"{len(alike)} different cells such as {min(alike)!r} look like numbers with separators or units: "
                   "write plain numbers with a decimal point, or add --task single-label if these are classes", None,
                   names[0])  # fmt: skip
@@ -69,7 +73,7 @@ def guessed_task(rows: TargetCells, names: Sequence[str], columns: list[list[str
                   "that nobody knows, remove these rows")  # fmt: skip
     if not found or not whole:
         return REGRESSION if found else SINGLE_LABEL
-    if many and not _names_people(names[0]):
+    if many and not names_people(names[0]):
         kinds = len(set(found))
         if len(found) < ROWS_PER_CLASS * kinds:
             rows.note(f"{len(found)} rows have {kinds} different whole numbers: add --task regression if they are "
@@ -77,8 +81,14 @@ def guessed_task(rows: TargetCells, names: Sequence[str], columns: list[list[str
         else:
             rows.warn(f"column {names[0]!r}: {kinds} different whole numbers are taken for classes; if they are "
                       "numbers, add --task regression")  # fmt: skip
+    elif len(set(found)) > 2 and not names_people(names[0]):
+        kinds, rare = len(set(found)), sum(count < FEW_ROWS for count in Counter(found).values())
+        if rare > kinds / 2:
+            rows.warn(f"column {names[0]!r}: {kinds} different whole numbers, {rare} of them in under {FEW_ROWS} rows, "
+                      "are taken for classes; if they are numbers, add --task regression")  # fmt: skip
     return SINGLE_LABEL
 
 
-def _names_people(name: str) -> bool:
+def names_people(name: str) -> bool:
+    """Whether the name of a column, or of several, says that it names people."""
     return any(word in name.lower() for word in ("speaker", "patient", "subject", "client", "participant", "person"))

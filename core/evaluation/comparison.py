@@ -50,7 +50,7 @@ class Comparison:
     best: highest value of the metric, None where it is undefined for all. corrected: the metric of the best on rows
     that did not choose it. margin: how much less of the metric counts as good as the best. cheapest: fewest seconds
     among those that are shown to be within the margin, the best among them. refused: strategies that could not run,
-    with the reason.
+    with the reason. cautions: sentences that the metrics must not be read without.
     """
 
     metric: str
@@ -63,6 +63,7 @@ class Comparison:
     cheapest: str | None
     results: tuple[Result, ...]
     refused: dict[str, str]
+    cautions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an undefined number is None."""

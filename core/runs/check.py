@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.data.leaks import Leaks, find_leaks
 from graftwork.core.data.manifest import PARTS, Manifest
+from graftwork.core.data.near_duplicates import NearDuplicates
 from graftwork.core.evaluation.evaluation import counted
 
+FEW_GROUPS = 5
+"""Of patients of one diagnosis each there is nothing to say; so few of a diagnosis are these patients, too."""
 SHOWN = 10
 """Sets of files that are written out; the others are counted."""
 
@@ -20,9 +24,11 @@ SHOWN = 10
 @dataclass(frozen=True)
 class Overview:
     """classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
-    groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has.
+    groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has;
+    few_group_classes: those that two or a few have, where no group has rows of several classes.
     same_content: sets of rows whose files hold the same; conflicts: those sets whose targets differ; conflicting: their
-    files, each with its target; leaks: pairs in different parts."""
+    files, each with its target. near_duplicates: sets of rows that hold nearly the same, None where nobody has looked.
+    leaks: what lies in different parts of the split column."""
 
     manifest: Manifest
     classes: dict[str, dict[str, int]]
@@ -30,14 +36,18 @@ class Overview:
     groups: dict[str, int] | None
     classes_per_group: float | None
     single_group_classes: tuple[str, ...]
+    few_group_classes: tuple[str, ...]
     same_content: int
     conflicts: int
     conflicting: tuple[dict[str, str], ...]
-    leaks: int
+    near_duplicates: NearDuplicates | None
+    leaks: Leaks
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "manifest"}
+        fields["near_duplicates"] = None if self.near_duplicates is None else self.near_duplicates.to_json()
+        fields["leaks"] = self.leaks.to_json()
         return {"source": self.manifest.source, "rows": len(self.manifest), "task": self.manifest.task.name,
                 "target": self.manifest.target} | fields  # fmt: skip
 
@@ -60,9 +70,10 @@ class Overview:
                 named = ", ".join(map(repr, self.single_group_classes))
                 lines.append(f"  only one group has {named}: no split keeps groups apart and has such a class on both "
                              "sides; it takes rows of further groups")  # fmt: skip
-            if self.classes_per_group == 1 and len(self.classes) > 1:
-                lines.append("  each group has one class only: judge with group-disjoint folds (--group, --folds), or "
-                             "the model may learn the groups")  # fmt: skip
+            if self.few_group_classes:
+                named = ", ".join(map(repr, self.few_group_classes))
+                lines.append(f"  each group has one class only, and fewer than {FEW_GROUPS} have {named}: what is "
+                             "learnt of it may be these groups, and folds that keep them apart vary much")  # fmt: skip
         if self.same_content:
             lines.append(
                 f"{self.same_content} sets of rows hold the same file content: drawn splits keep them together"
@@ -73,14 +84,18 @@ class Overview:
                       for one in self.conflicting[:SHOWN]]  # fmt: skip
             if self.conflicts > SHOWN:
                 lines.append(f"    … and {self.conflicts - SHOWN} more (--json names all)")
+        if self.near_duplicates is not None and self.near_duplicates.sets:
+            lines.append(str(self.near_duplicates))
         if self.leaks:
-            lines.append(f"  {self.leaks} pairs lie in different parts of the split column: test numbers may flatter")
+            lines.append(f"{self.leaks}; train stops here without --allow-leaks or --folds")
         return "\n".join(lines)
 
 
-def check(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> Overview:
-    """Counts everything; reads every file once. held: for masks, the values that
-    every row's holds."""
+def check(
+    manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None, alike: NearDuplicates | None = None
+) -> Overview:
+    """Counts everything; reads every file once. held: for masks, the values that every row's holds. alike: the
+    near-duplicates that were found."""
     digests = manifest.contents()
     same: dict[str, list[int]] = {}
     for row, value in enumerate(digests):
@@ -92,6 +107,7 @@ def check(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> 
                       if any(not np.array_equal(values[row], values[rows[0]]) for row in rows))  # fmt: skip
     groups = per_group = None
     alone: tuple[str, ...] = ()
+    few: tuple[str, ...] = ()
     if manifest.groups is not None:
         counts = Counter(manifest.groups)
         groups = {"count": len(counts), "smallest": min(counts.values()), "largest": max(counts.values())}
@@ -100,6 +116,9 @@ def check(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> 
         if manifest.task.one_class and len(counts) > 1:
             of_class = Counter(value for _, value in pairs)
             alone = tuple(name for place, name in enumerate(manifest.classes) if of_class[str(place)] == 1)
+            if per_group == 1 and len(counts) < len(manifest):
+                few = tuple(name for place, name in enumerate(manifest.classes)
+                            if 1 < of_class[str(place)] < FEW_GROUPS)  # fmt: skip
     return Overview(
         manifest,
         _counts(manifest, _memberships(manifest, held)),
@@ -107,10 +126,12 @@ def check(manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None) -> 
         groups,
         per_group,
         alone,
+        few,
         len(sets),
         len(conflicting),
         conflicting,
-        len(manifest.shared_content()),
+        alike,
+        find_leaks(manifest),
     )
 
 

@@ -25,10 +25,11 @@ from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json,
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.rows import Rows, read_rows
+from graftwork.core.runs.rows import RowOptions, Rows, read_rows
 from graftwork.core.runs.run_folder import FINISHED, RUN, UNFINISHED, run_record, run_state
 from graftwork.core.runs.setup import RandomSplit, Setup
 from graftwork.core.runs.train import Parts, prepared, run_settings_record, start_run, train_on
+from graftwork.core.types import NearDuplicatesMode
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ STRATEGIES = ("knn", "probe", "partial:1", "lora", "full", "scratch")
 def compare(
     backbone: Backbone, manifest: Manifest, strategies: Sequence[str] = STRATEGIES, *, tie_margin: float = MARGIN,
     recipe: Recipe | None = None, folds: int | None = None, val_fraction: float = 0.2, test_fraction: float = 0.2,
-    random_split: RandomSplit = "auto", skip_unreadable: bool = False, out: str | Path | None = None,
-    resume: bool = False,
+    random_split: RandomSplit = "auto", near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
+    skip_unreadable: bool = False, out: str | Path | None = None, resume: bool = False,
 ) -> Comparison | None:  # fmt: skip
     """Trains every strategy on the same rows as `train` would, and says which is best, what is left of that on rows
     that did not choose it, which is as good for less, and what each costs.
@@ -65,7 +66,7 @@ def compare(
         claim_comparison(Path(out), resume)
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
-    rows = read_rows(backbone, manifest, runtime, skip_unreadable=skip_unreadable)
+    rows = read_rows(backbone, manifest, runtime, RowOptions(skip_unreadable, near_duplicates, allow_leaks))
     with tempfile.TemporaryDirectory(prefix="graftwork-") if out is None else nullcontext(out) as folder:
         place = Path(folder)
         setup = Setup(backbone, Strategy(names[0]), recipe, place, resume, random_split)
@@ -94,7 +95,9 @@ def _compare(setup: Setup, rows: Rows, parts: Parts, names: Sequence[str], margi
     finished = [_read_part(out, name) for name in names if name not in refused]
     _check_same_start(out, finished)
     comparison = compare_parts(finished, {name: str(error) for name, error in refused.items()}, margin)
-    write_json(out / COMPARISON, comparison.to_json())
+    comparison = replace(comparison, cautions=rows.cautions)
+    notes = {name: value for name, value in rows.notes().items() if name in ("leaks", "near_duplicates")}
+    write_json(out / COMPARISON, comparison.to_json() | notes)
     draw_comparison(out / PLOT, comparison)
     return comparison
 

@@ -27,7 +27,7 @@ from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.model.plan import Plan
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.rows import read_rows
+from graftwork.core.runs.rows import RowOptions, read_rows
 from graftwork.core.runs.run_folder import prediction_table
 from graftwork.core.runs.setup import (
     MIXED,
@@ -44,6 +44,7 @@ from graftwork.core.runs.setup import (
     without_groups,
 )
 from graftwork.core.training.finetuning import run_settings
+from graftwork.core.types import NearDuplicatesMode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,13 +84,14 @@ class CrossValidation:
 def cross_validate(
     backbone: Backbone, data: Manifest | Examples, *, strategy: str | Strategy = "probe", folds: int = 5,
     recipe: Recipe | None = None, val_fraction: float = 0.2, random_split: RandomSplit = "auto",
-    skip_unreadable: bool = False,
+    near_duplicates: NearDuplicatesMode = "together", skip_unreadable: bool = False,
 ) -> CrossValidation:  # fmt: skip
     """What a strategy on this backbone is worth on new rows: each is predicted by a model that did not see its fold.
 
     Groups are never separated, and a split column is ignored. Nothing is written, and no adapter is kept: `train` with
     `folds` does both. val_fraction: share of the training rows that chooses the best epoch in each fold; what is solved
     needs none. random_split: evaluate a second time with rows of a group on both sides, "auto" where it costs little.
+    near_duplicates: as of `RowOptions`.
 
     Raises SettingsError for what cannot work, UnreadableError that lists all files that cannot be read unless they are
     skipped, and what `finetune` raises.
@@ -101,7 +103,8 @@ def cross_validate(
     recipe = with_batch_size(recipe, given.task, backbone.contract)
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     if isinstance(data, Manifest):
-        examples = read_rows(backbone, replace(data, parts=None), runtime, skip_unreadable=skip_unreadable).examples
+        options = RowOptions(skip_unreadable, near_duplicates)
+        examples = read_rows(backbone, replace(data, parts=None), runtime, options).examples
     else:
         examples = replace(data, manifest=replace(given, parts=None))
     setup = Setup(backbone, asked, recipe, random_split=random_split)

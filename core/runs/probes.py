@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -10,16 +11,23 @@ from numpy.typing import NDArray
 
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.near_duplicates import with_near_duplicates
+from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation, evaluate_predictions
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.heads import Head
 from graftwork.core.recipe import Recipe
 from graftwork.core.training.linear_probe import fit_probe
+from graftwork.core.types import NearDuplicatesMode
+
+log = logging.getLogger(__name__)
 
 
-def in_folds(manifest: Manifest, folds: int, seed: int) -> tuple[Manifest, NDArray[np.int64]]:
-    """The manifest without its split, and the fold (rows,) of every row.
+def in_folds(
+    manifest: Manifest, folds: int, seed: int, domain: Domain, near_duplicates: NearDuplicatesMode
+) -> tuple[Manifest, NDArray[np.int64]]:
+    """The manifest without its split, and the fold (rows,) of every row. near_duplicates: as of `RowOptions`.
 
     Raises SettingsError for a target that no probe learns, and for folds that are fewer than two, more than there are
     groups, or that leave one class only to train on.
@@ -29,7 +37,9 @@ def in_folds(manifest: Manifest, folds: int, seed: int) -> tuple[Manifest, NDArr
     if manifest.task.linear_problems is None:
         raise SettingsError(f"{manifest.target!r} is a {manifest.task}, and a probe takes vectors: name labels with "
                             "--target")  # fmt: skip
-    manifest = replace(manifest, parts=None)
+    manifest, alike = with_near_duplicates(domain, replace(manifest, parts=None), near_duplicates)
+    if alike is not None and alike.sets:
+        log.info("%s", alike)
     number = manifest.fold_numbers(folds, seed)
     for fold in range(folds):
         if manifest.task.one_class and len(np.unique(manifest.values[number != fold])) < 2:

@@ -18,7 +18,8 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import is_first, seed_everything, start_runtime
 from graftwork.core.data.examples import Unreadable
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.errors import BackboneError, GraftworkError, TrainingError
+from graftwork.core.domain import Domain
+from graftwork.core.errors import BackboneError, GraftworkError, SettingsError, TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation
 from graftwork.core.evaluation.logme import logme
 from graftwork.core.files import write_json
@@ -28,6 +29,7 @@ from graftwork.core.runs.probes import cross_validated_probe, in_folds, read_for
 from graftwork.core.runs.run_folder import claim_folder
 from graftwork.core.runs.train import start_run
 from graftwork.core.tasks import Task
+from graftwork.core.types import NearDuplicatesMode
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +68,12 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backbone that is loaded when its turn comes. name: what it is called where it cannot be loaded."""
+    """A backbone that is loaded when its turn comes. name: what it is called where it cannot be loaded. domain: of its
+    examples."""
 
     name: str
     load: Callable[[], Backbone]
+    domain: Domain
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,14 @@ class Ranking:
 @undisturbed()
 def rank(
     backbones: Sequence[Backbone | Candidate], manifest: Manifest, *, folds: int = 5, recipe: Recipe | None = None,
-    skip_unreadable: bool = False, out: str | Path | None = None,
+    near_duplicates: NearDuplicatesMode = "together", skip_unreadable: bool = False, out: str | Path | None = None,
 ) -> Ranking:  # fmt: skip
     """Compares backbones on the manifest's rows without training them: LogME, and a linear probe in the same folds for
     all. A split column is ignored.
 
     backbones: loaded ones, or candidates, of which one is in memory at a time. A backbone that cannot be loaded, or
-    cannot take the examples, does not lose the others. out: folder for `ranking.json`; by default nothing is written.
+    cannot take the examples, does not lose the others. near_duplicates, skip_unreadable: as of `RowOptions`. out:
+    folder for `ranking.json`; by default nothing is written.
 
     Raises BackboneError where none could be evaluated, SettingsError for folds that cannot be made, OutputError for a
     folder that holds something.
@@ -117,8 +122,10 @@ def rank(
     recipe, place = recipe or Recipe(), None if out is None else Path(out)
     if place is not None:
         claim_folder(place, resume=False)
+    if not backbones:
+        raise SettingsError("no backbone to rank")
     start_run(recipe)
-    manifest, number = in_folds(manifest, folds, recipe.seed)
+    manifest, number = in_folds(manifest, folds, recipe.seed, backbones[0].domain, near_duplicates)
     ranked: list[Ranked] = []
     unusable: list[Unusable] = []
     for one in backbones:

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from graftwork.core.activation_cache.activations import same_on_all_processes
 from graftwork.core.compute.runtime import Runtime
 from graftwork.core.data.examples import Examples, read_examples
+from graftwork.core.data.leaks import Leaks, find_leaks, refuse_leaks
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.near_duplicates import NearDuplicates, with_near_duplicates
 from graftwork.core.data.windows import cut_windows
 from graftwork.core.model.backbone import Backbone
-from graftwork.core.types import Watch
+from graftwork.core.types import NearDuplicatesMode, Watch
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """examples: as read. watch: what has looked at them meanwhile; None where the domain has nothing that does."""
+    """examples: as read, of which splits keep near-duplicates together if that was asked for. watch: what has looked at
+    them meanwhile; None where the domain has nothing that does. alike: the near-duplicates, None where nobody has
+    looked. leaks: what lies in different parts of a split column."""
 
     examples: Examples
     watch: Watch | None = None
+    alike: NearDuplicates | None = None
+    leaks: Leaks = field(default_factory=Leaks)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences that the numbers must not be read without."""
+        return (str(self.leaks),) if self.leaks else ()
+
+    def notes(self) -> dict[str, Any]:
+        """What has to be known of the rows, as plain values."""
+        return {"left_out": [asdict(one) for one in self.examples.left_out],
+                "shared_between_parts": len(self.leaks.identical), "leaks": self.leaks.to_json(),
+                "near_duplicates": None if self.alike is None else self.alike.to_json()}  # fmt: skip
 
     def seen(self, learnt: Manifest) -> dict[str, Any] | None:
         """What the examples of these rows are like, by which new ones that are unlike them are told; None where nothing
@@ -30,23 +47,41 @@ class Rows:
         return None if self.watch is None else self.watch.seen(learnt.examples)
 
 
-def read_rows(backbone: Backbone, manifest: Manifest, runtime: Runtime, *, skip_unreadable: bool) -> Rows:
+@dataclass(frozen=True)
+class RowOptions:
+    """skip_unreadable: leave out files that cannot be read, and with them the classes of which nothing is left.
+    near_duplicates: whether splits keep files that hold nearly the same "together", or they are found for the "report"
+    only, or not looked for ("ignore"). allow_leaks: go on where a split column has a group, or files that hold the same
+    or nearly the same, in several parts."""
+
+    skip_unreadable: bool = False
+    near_duplicates: NearDuplicatesMode = "together"
+    allow_leaks: bool = False
+
+
+def read_rows(backbone: Backbone, manifest: Manifest, runtime: Runtime, options: RowOptions) -> Rows:
     """Reads every example, or its windows where the backbone asks for these.
 
-    skip_unreadable: files that cannot be read are left out, and with them the classes of which nothing is left. Raises
-    UnreadableError that lists all others.
+    Raises UnreadableError that lists all files that cannot be read, if they are not to be left out; ManifestError that
+    lists what leaks between the parts of a split column, if it is not allowed to.
     """
     domain = backbone.domain
     watch = None if domain.watch is None else domain.watch(backbone.contract, {}, "flag")
-    examples = read_examples(cut_windows(domain, manifest, backbone.contract), watch or backbone.contract,
-                             unreadable="skip" if skip_unreadable else "stop", frames=backbone.frames)  # fmt: skip
+    windows = cut_windows(domain, manifest, backbone.contract)
+    unreadable: Literal["skip", "stop"] = "skip" if options.skip_unreadable else "stop"
+    examples = read_examples(windows, watch or backbone.contract, unreadable=unreadable, frames=backbone.frames)
     examples = replace(examples, contract=backbone.contract)
     examples = same_on_all_processes(_of_classes_with_rows(examples), runtime)
-    shared = examples.manifest.shared_content()  # of those that can be read
-    if shared:
-        log.warning("%d pairs of rows in different parts of the split hold the same file; test numbers may flatter",
-                    len(shared))  # fmt: skip
-    return Rows(examples, watch)
+    found, alike = with_near_duplicates(domain, examples.manifest, options.near_duplicates)
+    examples = replace(examples, manifest=found)  # of those that can be read
+    if alike is not None and alike.sets:
+        log.info("%s", alike)
+    leaks = find_leaks(found)
+    if not options.allow_leaks:
+        refuse_leaks(found, leaks)
+    if leaks:
+        log.warning("%s", leaks)
+    return Rows(examples, watch, alike, leaks)
 
 
 def _of_classes_with_rows(examples: Examples) -> Examples:

@@ -27,7 +27,7 @@ from graftwork.core.runs.probes import cross_validated_probe, in_folds, read_for
 from graftwork.core.runs.run_folder import claim_folder
 from graftwork.core.runs.train import start_run
 from graftwork.core.tasks import Task
-from graftwork.core.types import Features, padding_mask
+from graftwork.core.types import Features, NearDuplicatesMode, padding_mask
 
 log = logging.getLogger(__name__)
 
@@ -70,19 +70,20 @@ class StageScores:
 @undisturbed()
 def stages(
     backbone: Backbone, manifest: Manifest, *, folds: int = 5, recipe: Recipe | None = None,
-    skip_unreadable: bool = False, out: str | Path | None = None,
+    near_duplicates: NearDuplicatesMode = "together", skip_unreadable: bool = False, out: str | Path | None = None,
 ) -> StageScores:  # fmt: skip
     """A linear probe at every stage of a backbone, pooled to one vector, evaluated by cross-validation: how deep to
     graft. Every example runs through the network once; a split column is ignored.
 
-    out: folder for `stages.json` and `stages.png`; by default nothing is written. Raises SettingsError for folds that
+    near_duplicates, skip_unreadable: as of `RowOptions`. out: folder for `stages.json` and `stages.png`; by default
+    nothing is written. Raises SettingsError for folds that
     cannot be made and a backbone with something to learn, OutputError for a folder that holds something.
     """
     recipe, place = recipe or Recipe(), None if out is None else Path(out)
     if place is not None:
         claim_folder(place, resume=False)
     start_run(recipe)
-    manifest, number = in_folds(manifest, folds, recipe.seed)
+    manifest, number = in_folds(manifest, folds, recipe.seed, backbone.domain, near_duplicates)
     examples = read_for_probes(backbone, manifest, skip_unreadable=skip_unreadable)
     scores = probe_stages(backbone, examples, remaining(number, manifest, examples), recipe)
     doubtful = [stage for stage in scores if stage.evaluation.caution is not None]

@@ -27,10 +27,11 @@ from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.runs.cross_validation import cross_validate_setup, with_epochs_of_folds
 from graftwork.core.runs.hold_out import hold_out
 from graftwork.core.runs.learnt_rows import DIGEST, write_learnt_rows
-from graftwork.core.runs.rows import Rows, read_rows
+from graftwork.core.runs.rows import RowOptions, Rows, read_rows
 from graftwork.core.runs.run_folder import FINISHED, check_same_run, claim_folder, mark, write_evaluated, writing_run
 from graftwork.core.runs.setup import RandomSplit, Setup, check_setup, run_setup
 from graftwork.core.training.finetuning import Run
+from graftwork.core.types import NearDuplicatesMode
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +57,13 @@ class Parts:
 class TrainResult:
     """parts: the evaluated parts with their predictions, the test last. run: the training whose adapter is kept.
     leakage: what groups have to do with the score, where that was asked for. left_out: examples that could not be
-    read."""
+    read. cautions: sentences that the metrics must not be read without."""
 
     parts: tuple[EvaluatedPart, ...]
     run: Run
     leakage: Leakage | None = None
     left_out: tuple[Unreadable, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def adapter(self) -> Adapter:
@@ -80,8 +82,8 @@ class TrainResult:
 def train(
     backbone: Backbone, manifest: Manifest, *, strategy: str | Strategy = "probe", recipe: Recipe | None = None,
     folds: int | None = None, val_fraction: float = 0.2, test_fraction: float = 0.2,
-    random_split: RandomSplit = "auto", skip_unreadable: bool = False, out: str | Path | None = None,
-    resume: bool = False,
+    random_split: RandomSplit = "auto", near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
+    skip_unreadable: bool = False, out: str | Path | None = None, resume: bool = False,
 ) -> TrainResult:  # fmt: skip
     """Adapts the backbone to the manifest's rows and says, with intervals, what the result is worth.
 
@@ -89,8 +91,8 @@ def train(
     evaluate by cross-validation with so many, then train on everything; a split column is ignored. val_fraction,
     test_fraction: shares of the rows that choose the best epoch, and that are kept for the test. random_split: with
     groups, evaluate a second time with rows of a group on both sides; "auto" where that costs little.
-    skip_unreadable: leave out files that cannot be read. out: folder for adapter, metrics, predictions and plots; by
-    default nothing is written. resume: go on with the unfinished run in `out`.
+    near_duplicates, allow_leaks, skip_unreadable: as of `RowOptions`. out: folder for adapter, metrics, predictions and
+    plots; by default nothing is written. resume: go on with the unfinished run in `out`.
 
     Nothing is written before everything has been read and checked. Raises SettingsError for what cannot work,
     OutputError for a folder that holds something else, UnreadableError that lists the files that cannot be read, and
@@ -102,7 +104,7 @@ def train(
         claim_folder(place, resume)
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
-    rows = read_rows(backbone, manifest, runtime, skip_unreadable=skip_unreadable)
+    rows = read_rows(backbone, manifest, runtime, RowOptions(skip_unreadable, near_duplicates, allow_leaks))
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     return train_on(Setup(backbone, asked, recipe, place, resume, random_split), rows, parts)
 
@@ -139,10 +141,10 @@ def train_on(setup: Setup, rows: Rows, parts: Parts) -> TrainResult:
             found = cross_validate_setup(setup, examples, parts.folds, parts.val_fraction)
             final = dataclasses.replace(setup, recipe=with_epochs_of_folds(setup.recipe, found.best_epochs))
             run = run_setup(final, found.ready or examples, None)
-            result = TrainResult((found.part,), run, found.leakage, examples.left_out)
+            result = TrainResult((found.part,), run, found.leakage, examples.left_out, rows.cautions)
         else:
             evaluated, run, leakage = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
-            result = TrainResult(evaluated, run, leakage, examples.left_out)
+            result = TrainResult(evaluated, run, leakage, examples.left_out, rows.cautions)
         if out is not None and writes:
             learnt = _write(out, setup.recipe, result, rows, folded=parts.folds is not None)
             proof = dataclasses.asdict(result.run.proof)
@@ -173,8 +175,7 @@ def run_settings_record(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any
 def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, *, folded: bool) -> str:
     """Writes everything that a run's folder holds but its record; returns the digest of the list of learnt rows."""
     examples, run = rows.examples, result.run
-    notes = {"left_out": [dataclasses.asdict(one) for one in examples.left_out],
-             "shared_between_parts": len(examples.manifest.shared_content())}  # fmt: skip
+    notes = rows.notes()
     if result.leakage is not None:
         notes |= result.leakage.to_json()
     write_evaluated(out, result.parts, notes)

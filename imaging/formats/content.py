@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +21,7 @@ from graftwork.core.example import Example
 from graftwork.core.progress import progress
 from graftwork.imaging.formats.orientation import plane_of
 from graftwork.imaging.formats.scan_files import read_scan
+from graftwork.imaging.formats.thumbnails import Thumbnails, thumbnails
 
 
 def decoded_digests(examples: Sequence[Example]) -> list[str]:
@@ -29,22 +31,36 @@ def decoded_digests(examples: Sequence[Example]) -> list[str]:
     decoded has the digest of its bytes: reading it for training says why. Raises UnreadableError for the first file
     whose bytes cannot be read.
     """
+    return [one.digest for one in decoded_scans(examples)]
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedScan:
+    """What is kept of a scan that was decoded once: `decoded_digests`' digest, and how it looks, None where it cannot
+    be decoded."""
+
+    digest: str
+    thumbnails: Thumbnails | None
+
+
+def decoded_scans(examples: Sequence[Example]) -> list[DecodedScan]:
+    """Every scan in the order given. Raises UnreadableError as `decoded_digests` does."""
     of_bytes = content_digests(examples)
     found = []
     with progress("comparing scans", len(examples)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for digest in pool.map(_decoded, examples, of_bytes):
-            found.append(digest)
+        for one in pool.map(_decoded, examples, of_bytes):
+            found.append(one)
             advance(1, "")
     return found
 
 
 @lru_cache(maxsize=1 << 18)
-def _decoded(example: Example, of_bytes: str) -> str:
+def _decoded(example: Example, of_bytes: str) -> DecodedScan:
     """Remembered for as long as the file has these bytes: folds ask for the same files again and again."""
     try:
         scan = read_scan(example)
     except (UnreadableError, MissingPackageError):
-        return of_bytes
+        return DecodedScan(of_bytes, None)
     if len(scan.spatial_shape) == 3 and 1 in scan.spatial_shape:
         scan = plane_of(scan)
     values = scan.values
@@ -52,4 +68,4 @@ def _decoded(example: Example, of_bytes: str) -> str:
         values = values[:1]
     total = hashlib.sha256(str(values.shape).encode())
     total.update(np.ascontiguousarray(values + np.float32(0)).data)  # -0 is 0
-    return total.hexdigest()
+    return DecodedScan(total.hexdigest(), thumbnails(scan))

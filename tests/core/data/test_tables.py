@@ -343,8 +343,17 @@ def test_many_different_whole_numbers_must_be_said_to_be_classes_or_numbers(tmp_
     assert "11 different whole numbers are taken for classes" in caplog.text
 
 
+def test_few_whole_numbers_that_hardly_any_rows_share_are_said_to_look_like_a_quantity(tmp_path, caplog):
+    assert read_manifest(labelled(tmp_path, [41, 55, 55, 60, 72, 72, 72])).task.name == "single-label"
+    assert "4 different whole numbers, 3 of them in under 3 rows, are taken for classes" in caplog.text
+    caplog.clear()
+    read_manifest(labelled(tmp_path, [0, 1]))
+    read_manifest(labelled(tmp_path, [41, 55, 60, 72]), task="single-label")
+    assert not caplog.text
+
+
 def test_digits_and_names_of_people_are_classes_without_a_question(tmp_path, caplog):
-    assert read_manifest(labelled(tmp_path, range(10))).task.name == "single-label"
+    assert read_manifest(labelled(tmp_path, [*range(10)] * 3)).task.name == "single-label"
     assert read_manifest(labelled(tmp_path, range(20), "speaker"), target="speaker").task.name == "single-label"
     assert not caplog.text
 

@@ -12,6 +12,7 @@ from graftwork.core.data.examples import read_examples
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.errors import BackboneError, OutputError, SettingsError
 from graftwork.core.evaluation.logme import logme
+from graftwork.core.model.backbone import OWN
 from graftwork.core.runs.cross_validation import cross_validate
 from graftwork.core.runs.probes import cross_validated_probe
 from graftwork.core.runs.rank import Candidate, rank
@@ -25,7 +26,7 @@ def own(recipe, tmp_path):
 def candidate(load, text):
     """As the command line makes one of ID or ID=WEIGHTS."""
     id, _, weights = text.partition("=")
-    return Candidate(text, partial(load, id, weights=weights or None))
+    return Candidate(text, partial(load, id, weights=weights or None), OWN)
 
 
 def test_every_backbone_has_the_numbers_of_a_probe_trained_in_folds(own, load_backbone, table, examples, make_backbone):
@@ -98,7 +99,7 @@ def test_folds_that_cannot_be_are_refused_before_anything_is_loaded(own, table, 
 
     for folds, said in ((1, "--folds: expected at least 2, found 1"), (21, "groups")):
         with pytest.raises(SettingsError, match=said):
-            rank([Candidate("tiny:net", load)], read_manifest(table), folds=folds, recipe=own)
+            rank([Candidate("tiny:net", load, OWN)], read_manifest(table), folds=folds, recipe=own)
 
 
 def test_the_ranking_is_written_into_an_empty_folder(own, load_backbone, table, tmp_path):
