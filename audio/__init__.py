@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from graftwork.audio.sound.waveform import read_waveform
     from graftwork.audio.verification.det import draw_det
     from graftwork.audio.verification.evaluation import evaluate_scores
-    from graftwork.audio.verification.judgement import trials
     from graftwork.audio.verification.scoring import DetectionCost
+    from graftwork.audio.verification.trial_evaluation import trials
     from graftwork.audio.verification.trials import all_pairs, read_trials
     from graftwork.audio.verification.verbs import enroll, identify, verify
     from graftwork.audio.verification.verifier import embed, open_embedder
@@ -63,7 +63,7 @@ _HOMES = {
     "pretrain": "pretraining.loop",
     "enroll": "verification.verbs",
     "identify": "verification.verbs",
-    "trials": "verification.judgement",
+    "trials": "verification.trial_evaluation",
     "verify": "verification.verbs",
     "DetectionCost": "verification.scoring",
     "evaluate_scores": "verification.evaluation",

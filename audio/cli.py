@@ -58,8 +58,8 @@ WindowSeconds = Annotated[
     float | None,
     typer.Option(
         "--window-seconds",
-        help="Learn from longer recordings, and judge them, in windows of so many seconds: predictions of a recording "
-        "are the mean of its windows', and `predict --timeline` writes each.",
+        help="Learn from longer recordings, and evaluate them, in windows of so many seconds: predictions of a "
+        "recording are the mean of its windows', and `predict --timeline` writes each.",
         show_default=False,
     ),
 ]

@@ -116,7 +116,7 @@ class Segmenter(Protocol):
     """
 
     def scores(self, example: Example, run: Callable[[Tensor], Tensor], device: torch.device) -> NDArray[np.float64]:
-        """What the predicted mask of an image with a mask is worth, (classes without the background, measures)."""
+        """Measures of the predicted mask of an image with a mask, (classes without the background, measures)."""
 
     def draw(
         self, cases: Sequence[tuple[str, Example]], run: Callable[[Tensor], Tensor], beside: Path, device: torch.device

@@ -172,11 +172,11 @@ def main() -> None:
     rows = read_manifest(asked.manifest)
     backbone = load_backbone(asked.backbone)
     train, val, test = rows.split(seed=0)
-    judged = core.read_examples(test, backbone.contract)
+    evaluated = core.read_examples(test, backbone.contract)
     predictions = {}
     for strategy in asked.strategies.split(","):
         run = core.finetune(backbone, train, val, strategy=strategy, recipe=core.Recipe(epochs=asked.epochs))
-        predictions[strategy] = core.predict_examples(run.adapter, judged)
+        predictions[strategy] = core.predict_examples(run.adapter, evaluated)
         evaluation = core.evaluate_predictions(test.task, test.classes, test.values, predictions[strategy], test.groups)
         run.adapter.save(Path(asked.out) / strategy.replace(":", "-"), evaluation)
         first, *others = predictions

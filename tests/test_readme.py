@@ -108,9 +108,9 @@ def run(command: list[str] | str, folder: Path) -> str:
 def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
     shown = {line: run(line, place) for block in blocks("sh") for line in block.splitlines() if line}
     assert len(shown) == 25
-    judged = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
+    evaluated = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
     measures = {"text": "wer", "mask": "dice"}
-    for line, out in judged.items():
+    for line, out in evaluated.items():
         target = line.partition("--target ")[2].partition(" ")[0]
         assert measures.get(target, "auroc") in out
     assert (place / "masks" / "0_mask.nii.gz").is_file()

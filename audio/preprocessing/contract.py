@@ -33,7 +33,7 @@ class AudioContract:
     padding; "none" leaves the amplitude as it was recorded.
     shortest_samples: what the network needs for one frame; a shorter clip gets zeros at its end.
     max_seconds: a longer clip is cropped to its middle; None keeps everything.
-    window_seconds: a longer recording is learnt from, and judged, in windows of this length; None for whole clips.
+    window_seconds: a longer recording is learnt from, and evaluated, in windows of this length; None for whole clips.
     window_overlap: share of a window that it has in common with the next one.
     trim_silence: "on" cuts off what comes before the first and behind the last speech, before anything is cropped.
     longer: "refuse" makes of a clip beyond max_seconds an error, for text: a transcript belongs to the whole clip.

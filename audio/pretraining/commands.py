@@ -135,7 +135,7 @@ def pretraining_card(
         f"| masked units right, clips held out | {last['val_unit_accuracy']:.3f} |",
         f"| held-out loss | {last['val_loss']:.3f} (chance {_chance(settings.clusters):.3f}) |",
         f"| settings | `{json.dumps(dataclasses.asdict(settings), sort_keys=True)}` |", "",
-        "It has the licence that its recordings and its first weights allow. What it is worth for a task shows only in "
+        "It has the licence that its recordings and its first weights allow. How well it serves a task shows only in "
         "that task.", "",
     ])  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Pretraining without transcripts: a network learns to name the unit of frames that it cannot see.
 
 The method is HuBERT's (Hsu et al. 2021, arXiv 2106.07447): units come from k-means, spans of frames are masked in front
-of the Transformer, and only what stands at masked frames is judged. Where speakers are known, they can be learnt too.
+of the Transformer, and only what stands at masked frames has a loss. Where speakers are known, they can be learnt too.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _check(backbone: Backbone, clips: Examples, settings: Pretraining) -> None:
             raise SettingsError("--units: a network without pretrained weights has no layers to find units in; begin "
                                 "with mfcc")  # fmt: skip
     if len(clips) < 2:
-        raise SettingsError(f"pretraining needs at least two clips, one of which judges; found {len(clips)}")
+        raise SettingsError(f"pretraining needs at least two clips, one of which is held out; found {len(clips)}")
 
 
 def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bool) -> tuple[HistoryRow, ...]:

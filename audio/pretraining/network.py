@@ -1,4 +1,4 @@
-"""The network while it is pretrained: units of masked frames, and speakers, with what judges both."""
+"""The network while it is pretrained: units of masked frames, and speakers, with the losses of both."""
 
 from __future__ import annotations
 

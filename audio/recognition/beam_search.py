@@ -1,4 +1,4 @@
-"""The most probable text of frames that a CTC head judged: all paths that spell it count, not the best one alone."""
+"""The most probable text of the outputs of a CTC head: all paths that spell it count, not the best one alone."""
 
 from __future__ import annotations
 

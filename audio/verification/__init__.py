@@ -1,1 +1,1 @@
-"""Who speaks: embeddings, enrolled speakers, trials, and what scores are worth."""
+"""Who speaks: embeddings, enrolled speakers, trials, and metrics of scores."""

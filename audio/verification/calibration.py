@@ -134,11 +134,11 @@ def cross_calibrated(
     found = np.zeros(len(scores))
     for a in range(FOLDS):
         for b in range(a, FOLDS):
-            judged = ((first == a) & (second == b)) | ((first == b) & (second == a))
+            evaluated = ((first == a) & (second == b)) | ((first == b) & (second == a))
             learnt = ~np.isin(first, (a, b)) & ~np.isin(second, (a, b))
-            if judged.any():
+            if evaluated.any():
                 same = targets[learnt]
                 if same.all() or not same.any():
                     return None
-                found[judged] = calibrate(scores[learnt], same).ratios(scores[judged])
+                found[evaluated] = calibrate(scores[learnt], same).ratios(scores[evaluated])
     return found

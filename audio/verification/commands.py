@@ -17,7 +17,7 @@ from graftwork.core.cli.console import print_table
 
 if TYPE_CHECKING:
     from graftwork.audio.verification.decisions import Decision
-    from graftwork.audio.verification.judgement import Judgement
+    from graftwork.audio.verification.trial_evaluation import TrialEvaluation
     from graftwork.audio.verification.verbs import Identification
     from graftwork.core.metrics.intervals import Interval
 
@@ -176,15 +176,15 @@ def trials_command(commands: CommandLine) -> Command:
     """Name, command and help of `trials`."""
 
     def trials(**options: Any) -> None:
-        from graftwork.audio.verification.judgement import trials
+        from graftwork.audio.verification.trial_evaluation import trials
 
-        judged = trials(**_arguments(options))
+        evaluated = trials(**_arguments(options))
         if options["json"]:
-            print(json.dumps(judged.to_json(), indent=2))
+            print(json.dumps(evaluated.to_json(), indent=2))
             return
-        _print_judgement(judged)
+        _print_evaluation(evaluated)
         if options["out"] is not None:
-            print(f"scores, metrics, calibration and picture: {options['out']}")
+            print(f"scores, metrics, calibration and plot: {options['out']}")
 
     return (
         "trials",
@@ -201,14 +201,14 @@ def trials_command(commands: CommandLine) -> Command:
             *COMPUTED,
             o.JSON,
         ),
-        "Judge speaker verification: EER, minDCF, minCllr and Cllr with intervals by speaker, of clips and of speakers "
-        "averaged from several, open-set identification, and with a cohort also AS-norm.\n\n"
+        "Evaluate speaker verification: EER, minDCF, minCllr and Cllr with intervals by speaker, of clips and of "
+        "speakers averaged from several, open-set identification, and with a cohort also AS-norm.\n\n"
         f"Example: `graftwork-{commands.domain.name} trials runs/voices test.csv --cohort others/ --out runs/verified`",
     )
 
 
-def _print_judgement(judged: "Judgement") -> None:
-    known = next(iter(judged.results.values()))
+def _print_evaluation(evaluated: "TrialEvaluation") -> None:
+    known = next(iter(evaluated.results.values()))
     cost = known.cost
     speakers = "speakers not known" if known.speakers is None else f"{known.speakers} speakers"
     print(f"{known.trials} trials, {known.targets} of the same speaker, {speakers}")
@@ -216,17 +216,18 @@ def _print_judgement(judged: "Judgement") -> None:
         ["score", "EER", f"minDCF({cost.p_target:g}, {cost.c_miss:g}, {cost.c_false_alarm:g})", "actual DCF", "minCllr",
          "Cllr"],
         [(name, *map(_short, (one.eer, one.min_dcf, one.act_dcf, one.min_cllr, one.cllr)))
-         for name, one in [*judged.results.items(),
-                           *((f"profiles of {one.clips}", one.verification) for one in judged.profiles)]],
+         for name, one in [*evaluated.results.items(),
+                           *((f"profiles of {one.clips}", one.verification) for one in evaluated.profiles)]],
     )  # fmt: skip
-    if judged.profiles:
+    if evaluated.profiles:
         print("identification, clips of strangers among them")
         print_table(
-            ["score", "speakers", *(f"DIR at FAR {one.false_alarm_rate:.0%}" for one in judged.profiles[0].detections)],
+            ["score", "speakers",
+             *(f"DIR at FAR {one.false_alarm_rate:.0%}" for one in evaluated.profiles[0].detections)],
             [(f"profiles of {one.clips}", str(one.speakers), *(_short(rate.rate) for rate in one.detections))
-             for one in judged.profiles],
+             for one in evaluated.profiles],
         )  # fmt: skip
-    intervals = [one.verification for one in judged.profiles] + list(judged.results.values())
+    intervals = [one.verification for one in evaluated.profiles] + list(evaluated.results.values())
     reasons = {measured.method for result in intervals
                for measured in (result.eer, result.min_dcf, result.act_dcf, result.min_cllr, result.cllr)
                if measured is not None and math.isnan(measured.low) and measured.method}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The picture of a verification: misses against false alarms, on axes where Gaussian scores give straight lines."""
+"""Detection error trade-off: misses against false alarms, on axes where Gaussian scores give straight lines."""
 
 from __future__ import annotations
 

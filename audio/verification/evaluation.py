@@ -1,4 +1,4 @@
-"""What verification scores are worth: EER, minDCF, actual DCF, Cllr and minCllr with intervals by speaker."""
+"""Metrics of verification scores: EER, minDCF, actual DCF, Cllr and minCllr with intervals by speaker."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def evaluate_scores(
     ratios: Floats | None = None,
     cost: DetectionCost | None = None,
 ) -> Verification:
-    """What the scores are worth.
+    """Metrics of the scores.
 
     scores, targets (trials,): higher for the same speaker, and whether it is the same. speakers: of both sides of every
     trial; intervals leave out each speaker in turn with all their trials. ratios (trials,): calibrated log-likelihood

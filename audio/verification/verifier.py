@@ -122,7 +122,7 @@ def normalise_scores(
 
     Adaptive symmetric normalisation (Matejka et al. 2017, "Analysis of score normalization in multilingual speaker
     recognition", AS-norm1). vectors (n, dim) and cohort (c, dim) are unit vectors; the cohort's speakers must not be
-    among those judged. Raises SettingsError for a cohort of fewer than two clips.
+    among those evaluated. Raises SettingsError for a cohort of fewer than two clips.
     """
     if len(cohort) < 2:
         raise SettingsError(f"AS-norm needs a cohort of at least two clips, found {len(cohort)}")

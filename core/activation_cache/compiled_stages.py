@@ -56,8 +56,8 @@ def cannot_compile(error: BaseException) -> bool:
 class Prefix:
     """Runs stages `start` up to `stop` of a backbone that is on the runtime's device, batch by batch.
 
-    examples, batch_size: how much is to come, by which compiling is judged. Only whole batches of one shape are sent
-    through compiled code; a smaller last one is filled up and cut again.
+    examples, batch_size: how much is to come, which says whether compiling repays. Only whole batches of one shape are
+    sent through compiled code; a smaller last one is filled up and cut again.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ outputs with those of this version."""
 
 
 class UnknownIdentityError(Exception):
-    """Something that an output depends on cannot be told apart from something else of its kind."""
+    """Something that an output depends on cannot be distinguished from something else of its kind."""
 
 
 def prefix_keys(

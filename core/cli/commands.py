@@ -192,7 +192,7 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
             o.option("resume", bool, False, "Go on with the unfinished run in --out."),
             o.JSON,
         ),
-        "Adapt a backbone to the examples of a manifest and say, with intervals, what the result is worth.\n\n"
+        "Adapt a backbone to the examples of a manifest and evaluate the result, with intervals.\n\n"
         "The manifest is a CSV, TSV or Parquet table with a column `path` and a target, or a folder per class. "
         "Without `--folds` or a split column, validation and test parts are drawn; groups stay together.\n\n"
         f"Example: `graftwork-{domain.name} train {domain.example}s.csv --backbone {commands.default_backbone} "

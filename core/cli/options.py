@@ -68,11 +68,11 @@ DATA = (
     option("vocabulary", str | None, None, "For text: a vocab.json, or 'checkpoint' for the characters of "
            "the backbone's own CTC head, with which the new one begins; by default those of the transcripts.",
            show=False),
-    option("folds", int | None, None, "Judge by cross-validation with N folds, then train on everything. A split "
+    option("folds", int | None, None, "Evaluate by cross-validation with N folds, then train on everything. A split "
            "column is ignored."),
     option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, if no split column names it."),
     option("test_fraction", float, 0.2, "Share of the rows kept for the test, where no split column names it."),
-    option("random_split", Literal["auto", "on", "off"], "auto", "With groups, judge a second time with rows of a "
+    option("random_split", Literal["auto", "on", "off"], "auto", "With groups, evaluate a second time with rows of a "
            "group on both sides, and say what the groups alone explain; auto: where it costs little ("
            + ", ".join(one.name for one in STRATEGIES.values() if one.solver != "gradient") + ")."),
     NEAR_DUPLICATES,

@@ -22,8 +22,8 @@ def apart_in_sentences(manifest: Manifest, inside: NDArray[np.int64], outside: N
     """
     if manifest.sentences is None or not len(inside) or not len(outside):
         return inside
-    judged = {manifest.sentences[row] for row in outside}
-    kept = np.array([row for row in inside if manifest.sentences[row] not in judged], dtype=np.int64)
+    evaluated = {manifest.sentences[row] for row in outside}
+    kept = np.array([row for row in inside if manifest.sentences[row] not in evaluated], dtype=np.int64)
     if len(kept) == len(inside):
         return inside
     lost = len(inside) - len(kept)
@@ -31,8 +31,8 @@ def apart_in_sentences(manifest: Manifest, inside: NDArray[np.int64], outside: N
     if manifest.task.one_class:
         enough = enough and set(manifest.values[kept].tolist()) == set(manifest.values[inside].tolist())
     if enough:
-        log.info("%d of %d training rows left out: their sentences are judged on", lost, len(inside))
+        log.info("%d of %d training rows left out: their sentences are in the evaluated part", lost, len(inside))
         return kept
-    log.warning("%d of %d training rows share their sentence with rows that are judged, too many to leave out: the "
+    log.warning("%d of %d training rows share their sentence with rows that are evaluated, too many to leave out: the "
                 "numbers do not hold for new sentences", lost, len(inside))  # fmt: skip
     return inside

@@ -74,7 +74,7 @@ def read_manifest(
     called `text`, `sentence` or `transcript` is text, one called `mask` is files of masks,
     anything else single labels. "ordinal" is never guessed. order: the grades of an ordinal target from the lowest to
     the highest, also as one text with commas; numbers need none.
-    classes: labels or characters allowed (none for a number), for a manifest that is to be judged by a model
+    classes: labels or characters allowed (none for a number), for a manifest that is to be evaluated by a model
     that exists; others are reported, and no row needs to be for training.
     shared_groups: whether groups that somebody named may be in several parts of the split.
     kinds: of examples that can be read; others are reported. column: of a table, where its examples are named; texts

@@ -1,5 +1,5 @@
-"""Long recordings in parts: a window is seconds of a recording, and is a row of its own until its recording is judged
-as one. Seconds that a manifest names are examples, and no windows."""
+"""Long recordings in parts: a window is seconds of a recording, and a row of its own until the recording is evaluated.
+Seconds that a manifest names are examples, and no windows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def cut_windows(domain: Domain, manifest: Manifest, contract: InputContract) -> 
 
 
 def has_windows(manifest: Manifest) -> bool:
-    """Whether the rows are windows of what is judged."""
+    """Whether the rows are windows of what is evaluated."""
     return manifest.recordings is not None
 
 

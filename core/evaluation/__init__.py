@@ -1,1 +1,1 @@
-"""What predictions are worth: intervals, comparisons, leakage, plots."""
+"""Predictions evaluated: metrics with intervals, comparisons, leakage, plots."""

@@ -30,7 +30,7 @@ class Result:
 
     seconds: wall time of its run, None where the run was interrupted and resumed. peak_memory_mb: of this process
     during that run, or, if `memory_alone` is False, since the process began. parameters: how many learnt, of how many
-    ("trained", "all"). metrics: on the rows that all strategies were judged on. differences: by how much every metric
+    ("trained", "all"). metrics: on the same rows for all strategies. differences: by how much every metric
     exceeds the best strategy's, both without the same rows in turn; empty where no strategy is the best.
     """
 
@@ -45,7 +45,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results in the order asked for. metric: what decides. part: the judged part. rows, groups: of that part.
+    """Results in the order asked for. metric: what decides. part: the evaluated part. rows, groups: of that part.
 
     best: highest value of the metric, None where it is undefined for all. corrected: the metric of the best on rows
     that did not choose it. margin: how much less of the metric counts as good as the best. cheapest: fewest seconds
@@ -130,7 +130,7 @@ class Comparison:
 @dataclass(frozen=True)
 class Part:
     """What is kept of one finished strategy, so that a resumed comparison need not run it again; the first fields are
-    `Result`'s. settings: what was asked for. judged: rows, truth and predictions of the judged part, as plain values.
+    `Result`'s. settings: what was asked for. evaluated: rows, truth and predictions, as plain values.
     """
 
     settings: dict[str, Any]
@@ -139,21 +139,21 @@ class Part:
     peak_memory_mb: float
     memory_alone: bool
     parameters: dict[str, int]
-    judged: dict[str, Any]
+    evaluated: dict[str, Any]
 
 
 def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float = MARGIN) -> Comparison:
-    """The comparison of parts that were judged on the same rows. Raises RuntimeError if they were not."""
-    about = parts[0].judged
+    """The comparison of parts that were evaluated on the same rows. Raises RuntimeError if they were not."""
+    about = parts[0].evaluated
     for part in parts[1:]:
         for name in ("part", "task", "classes", "paths", "rows", "values", "groups", "folds"):
-            if part.judged.get(name) != about.get(name):
-                raise RuntimeError(f"{part.strategy} and {parts[0].strategy} were judged on other {name}")
+            if part.evaluated.get(name) != about.get(name):
+                raise RuntimeError(f"{part.strategy} and {parts[0].strategy} were evaluated on other {name}")
     task, groups = find_task(about["task"]), about["groups"]
     truth, folds = np.asarray(about["values"]), about.get("folds")
     folds = None if folds is None else np.asarray(folds)
     predictions: dict[str, NDArray[np.float64]] = {
-        part.strategy: np.asarray(part.judged["predictions"], dtype=np.float64) for part in parts
+        part.strategy: np.asarray(part.evaluated["predictions"], dtype=np.float64) for part in parts
     }
     metrics = {
         name: evaluate_predictions(task, about["classes"], truth, own, groups, folds).metrics

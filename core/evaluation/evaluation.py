@@ -1,4 +1,4 @@
-"""What a set of predictions is worth: every number with an interval, resampled by group where there are groups."""
+"""Metrics of a set of predictions, every one with an interval, by group where there are groups."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def evaluate_predictions(
 
     truth: (rows,) class indices, (rows, labels) 0/1, or (rows,) numbers. predictions: (rows, classes)
     probabilities, as for grades, (rows, labels) probabilities, or (rows,) numbers; for text both are (rows, longest)
-    numbers of characters, zeros behind; for masks (rows, classes without the background, measures), what each is worth,
+    numbers of characters, zeros behind; for masks (rows, classes without the background, measures), of each,
     the first of `masks.MEASURES`; the truth is not looked at. folds (rows,): of cross-validation, where metrics that
     rank rows are means over folds.
     """

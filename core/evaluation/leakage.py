@@ -1,7 +1,7 @@
-"""How much of a score belongs to the groups: a model judged with groups not kept apart, and what groups alone explain.
+"""How much of a score belongs to the groups: a model evaluated with groups mixed, and what groups alone explain.
 
 Where each speaker has one accent, or each patient one diagnosis, a model that knows its groups again looks as if it
-had learnt the label, unless the groups it is judged on are new to it.
+had learnt the label, unless the groups it is evaluated on are new to it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Leakage:
 
 
 def find_leakage(apart: EvaluatedPart, mixed: EvaluatedPart) -> Leakage:
-    """What two judgements of the same kind of model say; both manifests have groups, by which intervals are drawn."""
+    """What two evaluations of the same kind of model say; both manifests have groups, by which intervals are drawn."""
     single = apart.manifest.task.one_class
     pair = (apart, mixed)
     by_group = by_label = None
@@ -83,7 +83,7 @@ def find_leakage(apart: EvaluatedPart, mixed: EvaluatedPart) -> Leakage:
                    by_label)  # fmt: skip
 
 
-def explained(judged: EvaluatedPart, keys: Sequence[Hashable] | None = None) -> Interval:
+def explained(evaluated: EvaluatedPart, keys: Sequence[Hashable] | None = None) -> Interval:
     """Share of the variance of predictions, 0 to 1, that lies between rows of different `keys` (rows,), by default of
     different groups.
 
@@ -93,8 +93,8 @@ def explained(judged: EvaluatedPart, keys: Sequence[Hashable] | None = None) -> 
     where no two rows share a key or nothing varies.
     """
     are_groups = keys is None
-    keys = (judged.manifest.groups or ()) if keys is None else keys
-    values = judged.predictions.reshape(len(judged.predictions), -1)
+    keys = (evaluated.manifest.groups or ()) if keys is None else keys
+    values = evaluated.predictions.reshape(len(evaluated.predictions), -1)
     numbers = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     member = np.eye(len(numbers))[[numbers[key] for key in keys]]
     first = member.argmax(0)  # a row of every key
@@ -117,7 +117,7 @@ def explained(judged: EvaluatedPart, keys: Sequence[Hashable] | None = None) -> 
         share = 1.0 - within / np.where(defined, total / np.maximum(count - 1, 1.0), 1.0)
         return {"share": np.where(defined, share, np.nan)}
 
-    return intervals(measure, len(values), judged.manifest.groups, scale=BELOW_ONE)["share"]
+    return intervals(measure, len(values), evaluated.manifest.groups, scale=BELOW_ONE)["share"]
 
 
 def group_majority(manifest: Manifest) -> float:

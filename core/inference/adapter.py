@@ -249,7 +249,7 @@ def _as_written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:
-    """A Markdown card: what the adapter is for, what it was made from, what it is worth."""
+    """A Markdown card: what the adapter is for, what it was made from, its evaluation."""
     about, training = record["backbone"], record["training"]
     classes = ", ".join(record["classes"]) or "a number"
     parameters, computed = record["parameters"], training.get("computed")  # earlier versions did not say it
@@ -273,7 +273,7 @@ def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:
     if evaluation is None:
         lines += ["It has not been evaluated.", ""]
     else:
-        lines += ["## What it is worth", "", "```", str(evaluation), "```", ""]
+        lines += ["## Evaluation", "", "```", str(evaluation), "```", ""]
     lines += [
         "## Limits",
         "",

@@ -1,4 +1,4 @@
-"""What an adapter says of examples, and what that is worth."""
+"""Predict examples with an adapter, and evaluate the predictions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def predict_examples(
 
 
 def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 16, device: str = "auto") -> Evaluation:
-    """What the adapter is worth on these rows, every number with its interval."""
+    """The adapter evaluated on these rows: every metric with its interval."""
     if isinstance(data, Manifest):
         data = cut_windows(adapter.backbone.domain, data, adapter.backbone.contract)
         data = read_examples(data, adapter.backbone.contract)

@@ -1,4 +1,4 @@
-"""Masks of whole scans: what predicted ones are worth, and the files that they are written into."""
+"""Masks of whole scans: predicted, measured, and written into files."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ TABLE, PICTURE = "segmentations.csv", "cases.png"
 
 
 def mask_scores(graft: Graft, manifest: Manifest, runtime: Runtime, batch_size: int = 16) -> NDArray[np.float64]:
-    """What the predicted mask of every row is worth, (rows, classes without the background, measures); NaN where a
-    measure is not defined. The graft is on the runtime's device; each process judges its share.
+    """Measures of the predicted mask of every row, (rows, classes without the background, measures); NaN where a
+    measure is not defined. The graft is on the runtime's device; each process evaluates its share.
 
     Raises UnreadableError or ContractError for a file that can no longer be read as it was.
     """
@@ -46,7 +46,7 @@ def mask_scores(graft: Graft, manifest: Manifest, runtime: Runtime, batch_size: 
     rows = runtime.share(range(len(manifest)))
     width = (len(manifest.classes) - 1) * len(MEASURES)
     found = torch.empty((len(rows), width), dtype=torch.float64)
-    with progress("judging masks", len(rows)) as advance:
+    with progress("evaluating masks", len(rows)) as advance:
         for place, row in enumerate(rows):
             found[place] = torch.from_numpy(segmenter.scores(manifest.examples[row], run, runtime.device)).flatten()
             advance(1, "")
@@ -55,13 +55,13 @@ def mask_scores(graft: Graft, manifest: Manifest, runtime: Runtime, batch_size: 
 
 
 @undisturbed()
-def draw_worst_and_best(graft: Graft, judged: EvaluatedPart, folder: Path, recipe: Recipe) -> None:
-    """Writes `cases.png`: the judged cases with the lowest, the median and the highest mean Dice.
+def draw_worst_and_best(graft: Graft, evaluated: EvaluatedPart, folder: Path, recipe: Recipe) -> None:
+    """Writes `cases.png`: the evaluated cases with the lowest, the median and the highest mean Dice.
 
-    The graft is the one that was judged, on the CPU. recipe: how it predicts. Nothing is drawn where no case has a
+    The graft is the one that was evaluated, on the CPU. recipe: how it predicts. Nothing is drawn where no case has a
     Dice.
     """
-    dice = judged.predictions[:, :, 0]
+    dice = evaluated.predictions[:, :, 0]
     defined = np.flatnonzero(~np.isnan(dice).all(1))
     if not len(defined):
         return
@@ -70,12 +70,12 @@ def draw_worst_and_best(graft: Graft, judged: EvaluatedPart, folder: Path, recip
     chosen = dict.fromkeys(int(order[place]) for place in (0, len(order) // 2, -1))
     ranks = {int(order[len(order) // 2]): "median", int(order[-1]): "best", int(order[0]): "worst"}
     # Of several files the first is what is drawn.
-    drawn = {row: Path(files_of(judged.manifest.inputs[row])[0]).name for row in chosen}
+    drawn = {row: Path(files_of(evaluated.manifest.inputs[row])[0]).name for row in chosen}
     titles = [f"{ranks[row]}: {drawn[row]}, Dice {np.nanmean(dice[row]):.3f}"
               for row in chosen]  # fmt: skip
     runtime = start_runtime(recipe)
     runtime.place(graft).train(False)
-    cases = [(title, judged.manifest.examples[row]) for title, row in zip(titles, chosen, strict=True)]
+    cases = [(title, evaluated.manifest.examples[row]) for title, row in zip(titles, chosen, strict=True)]
     with whole_file(folder / PICTURE) as beside:
         _segmenter(graft).draw(cases, patch_network(graft, runtime, 1), beside, runtime.device)
     runtime.release(graft)

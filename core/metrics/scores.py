@@ -1,4 +1,4 @@
-"""What predictions are worth: each metric a pure function of targets, scores and weights, for many weightings at once.
+"""Metrics of predictions: each a pure function of targets, scores and weights, for many weightings at once.
 
 Every function takes `weights` of shape (resamples, rows), how often each row counts, and returns one value
 per resample: (resamples,). A row of ones gives the plain metric, a row of bootstrap counts the metric of

@@ -86,7 +86,7 @@ def cross_validate(
     recipe: Recipe | None = None, val_fraction: float = 0.2, random_split: RandomSplit = "auto",
     near_duplicates: NearDuplicatesMode = "together", skip_unreadable: bool = False,
 ) -> CrossValidation:  # fmt: skip
-    """What a strategy on this backbone is worth on new rows: each is predicted by a model that did not see its fold.
+    """Evaluates a strategy on this backbone: every row is predicted by a model that did not see its fold.
 
     Groups are never separated, and a split column is ignored. Nothing is written, and no adapter is kept: `train` with
     `folds` does both. val_fraction: share of the training rows that chooses the best epoch in each fold; what is solved
@@ -182,15 +182,15 @@ def _fold(
     if sets_aside(plan, val_fraction):
         parts = part_rows(replace(rows.manifest, parts=None), recipe.seed, val_fraction, 0.0)
         rows, val = rows.subset(parts["train"]), rows.subset(parts["val"])
-    judged = ready.subset(outside)
+    evaluated = ready.subset(outside)
     made_from = json.loads(json.dumps(
         run_settings(setup.backbone, rows, val, setup.strategy, recipe, setup.backbone.domain.augment, weights)
-        | {"test data": judged.manifest.fingerprints()}
+        | {"test data": evaluated.manifest.fingerprints()}
     ))  # fmt: skip
     if setup.resume and path is not None and path.exists():
         return _finished_fold(path, made_from)
     run = run_setup(setup, rows, val)
-    found = predict_with(run, judged, recipe)
+    found = predict_with(run, evaluated, recipe)
     result = {
         "made_from": made_from,
         "best_epoch": run.best_epoch,

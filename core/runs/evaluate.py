@@ -1,4 +1,4 @@
-"""`evaluate`: what the adapter of a run is worth on a manifest, and what that shares with what it has learnt from."""
+"""`evaluate`: the adapter of a run on a manifest, and what that shares with the rows it has learnt from."""
 
 from __future__ import annotations
 

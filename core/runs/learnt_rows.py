@@ -1,4 +1,4 @@
-"""Which rows a run has learnt from, kept beside its adapter, and how many of them it is judged on later."""
+"""Which rows a run has learnt from, kept beside its adapter, and how many of them it is evaluated on later."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many of the rows that a run is judged on it has met before.
+    """How many of the rows that a run is evaluated on it has met before.
 
-    rows: how many are judged. training, validation: how many hold what the run learnt from, or what it chose its epoch
-    by, whatever the files are called. known_groups: names of groups in the other rows that training rows have as well,
-    in so many rows; both None where one side has no groups.
+    rows: how many are evaluated. training, validation: how many hold what the run learnt from, or what it chose its
+    epoch by, whatever the files are called. known_groups: names of groups in the other rows that training rows have as
+    well, in so many rows; both None where one side has no groups.
     """
 
     rows: int
@@ -107,7 +107,7 @@ def find_overlap(folder: str | Path, manifest: Manifest) -> Overlap | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as error:
-        raise AdapterError(f"{place}: cannot be read ({error}); delete it to judge without it") from error
+        raise AdapterError(f"{place}: cannot be read ({error}); delete it to evaluate without it") from error
     whole = _whole(manifest)
     contents = [{one} for one in content_digests(whole.examples)]
     if whole.digests is not None:

@@ -38,7 +38,7 @@ RANKING = "ranking.json"
 
 @dataclass(frozen=True)
 class Ranked:
-    """A backbone with what its final vectors are worth.
+    """A backbone with the evaluation of its final vectors.
 
     logme: log evidence per row, NaN where no target varies. evaluation: of a cross-validated probe. seconds: for
     loading, reading, the pass through the network and the probe; short where the store has the vectors.

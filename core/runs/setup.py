@@ -1,4 +1,4 @@
-"""What training runs share, whether they are judged on a part or fold by fold: the checks, the parts, one run."""
+"""What training runs share, whether they are evaluated on a part or fold by fold: the checks, the parts, one run."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def train(
     random_split: RandomSplit = "auto", near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
     skip_unreadable: bool = False, out: str | Path | None = None, resume: bool = False,
 ) -> TrainResult:  # fmt: skip
-    """Adapts the backbone to the manifest's rows and says, with intervals, what the result is worth.
+    """Adapts the backbone to the manifest's rows and evaluates the result, with intervals.
 
     Without `folds` the manifest's own split, or one that is drawn, names the parts; groups stay together. folds:
     evaluate by cross-validation with so many, then train on everything; a split column is ignored. val_fraction,

@@ -55,7 +55,7 @@ class LinearModel(Protocol):
     def score(
         self, data: Data, targets: NDArray[Any], linear: LinearSolution, *, weights: Floats | None = None
     ) -> float:
-        """What a map is worth on held-out rows, the larger the better."""
+        """The score of a map on held-out rows, the larger the better."""
 
 
 @dataclass(frozen=True, eq=False)

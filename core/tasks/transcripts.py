@@ -22,7 +22,7 @@ BLANK = ""
 
 
 def normalise_text(text: str) -> str:
-    """Lower case in Unicode's normal form C, with single spaces between words: what is learnt and judged.
+    """Lower case in Unicode's normal form C, with single spaces between words: what is learnt and evaluated.
 
     The Turkish capital with a dot becomes i, and not, as Unicode has it without knowing the language, i with a second
     dot; one without a dot becomes i as well.
@@ -120,7 +120,7 @@ def error_counts(
     try:
         from rapidfuzz.distance import Levenshtein
     except ImportError as error:
-        raise MissingPackageError("judging transcripts needs rapidfuzz: pip install 'graftwork[audio]'") from error
+        raise MissingPackageError("evaluating transcripts needs rapidfuzz: pip install 'graftwork[audio]'") from error
     found = {}
     for name, split in (("wer", str.split), ("cer", list)):
         pairs = [(split(composed(one)), split(composed(other))) for one, other in zip(truth, predicted, strict=True)]

@@ -1,4 +1,4 @@
-"""Does pretraining help recognition? Spoken digits as words, learnt from some speakers and judged on two others.
+"""Does pretraining help recognition? Spoken digits as words, learnt from some speakers and evaluated on two others.
 
     python examples/benchmarks/digits_as_words.py fsdd/manifest.csv --backbone hf:FOLDER [--epochs 15] [--per-digit 10]
 
@@ -57,7 +57,7 @@ def main() -> None:
     recipe = Recipe(epochs=arguments.epochs, learning_rate=arguments.learning_rate, seed=arguments.seed,
                     patience=arguments.epochs)  # fmt: skip
     learnt_from, judged_on = (read_examples(part, backbone.contract) for part in (train, test))
-    print(f"{len(train)} clips of {len(set(train.groups or ()))} speakers, judged on {len(test)} of "
+    print(f"{len(train)} clips of {len(set(train.groups or ()))} speakers, evaluated on {len(test)} of "
           f"{len(set(test.groups or ()))} others")  # fmt: skip
     found = {}
     for strategy in ("scratch", "full"):

@@ -149,7 +149,7 @@ def fingerprints_of(clips: Sequence[Clip]) -> list[Any]:
     return found
 
 
-def judge(
+def evaluate(
     known: Sequence[Any], changed: Sequence[Any], chosen: Sequence[int], search: Callable[[list[Any]], Any]
 ) -> Found:
     """known: what is compared of every example; changed: of a changed copy of every chosen one."""
@@ -169,7 +169,7 @@ def judge_pictures(
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(pictures))[:pairs].tolist()
     changed = thumbnails_of([change(pictures[row], rng) for row in chosen])
-    return judge(thumbnails_of(pictures), changed, chosen, similar_thumbnails)
+    return evaluate(thumbnails_of(pictures), changed, chosen, similar_thumbnails)
 
 
 def judge_clips(
@@ -179,7 +179,7 @@ def judge_clips(
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(clips))[:pairs].tolist()
     changed = fingerprints_of([change(clips[row], rng) for row in chosen])
-    return judge(fingerprints_of(clips), changed, chosen, similar_fingerprints)
+    return evaluate(fingerprints_of(clips), changed, chosen, similar_fingerprints)
 
 
 def generated_pictures(count: int, seed: int, side: int = 96, common: float = 1.0) -> list[Array]:

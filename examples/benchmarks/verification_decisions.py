@@ -50,14 +50,14 @@ def main() -> None:
             file.write_text("\n".join(["path,speaker", *(f'"{path}",{name}' for path, name in chosen)]))
             return str(file)
 
-        judged = audio.trials(embedder, table("all", [(path, name) for name in names for path in clips[name]]))
-        print(f"clips against clips: EER {judged.results['cosine'].eer}, Cllr {judged.results['cosine'].cllr}")
-        for one in judged.profiles:
+        evaluated = audio.trials(embedder, table("all", [(path, name) for name in names for path in clips[name]]))
+        print(f"clips against clips: EER {evaluated.results['cosine'].eer}, Cllr {evaluated.results['cosine'].cllr}")
+        for one in evaluated.profiles:
             rates = ", ".join(f"DIR at FAR {rate.false_alarm_rate:.0%} {rate.rate}" for rate in one.detections)
             print(f"profiles of {one.clips}: EER {one.verification.eer}, Cllr {one.verification.cllr}, {rates}")
         enrolled = table("enrolled", [(path, name) for name in known for path in clips[name][: asked.clips]])
-        profiles = audio.enroll(embedder, enrolled,
-                                calibration=judged.calibration if asked.calibration == "trials" else None)  # fmt: skip
+        calibration = evaluated.calibration if asked.calibration == "trials" else None
+        profiles = audio.enroll(embedder, enrolled, calibration=calibration)
         tried = table("tried", genuine + strangers)
         for prior in PRIORS:
             cost = audio.DetectionCost(prior)

@@ -1,4 +1,4 @@
-"""Saliency as people would rather see it: laid over the picture, or over three slices through the strongest place."""
+"""Saliency laid over the picture, or over three slices through the strongest place."""
 
 from __future__ import annotations
 

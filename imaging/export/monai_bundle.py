@@ -41,7 +41,7 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
 
     The folder holds every tensor, frozen ones too, as safetensors. Reading scans and building the network are
     graftwork's, which has to be installed where the bundle runs: MONAI's own transforms resample and scale otherwise.
-    card: the run's, which says what it is worth; by default one that does not.
+    card: the run's, with its evaluation; by default one that does not.
     Raises OutputError for a folder that is not empty, SettingsError for a backbone that nobody else could build.
     """
     if "custom" in adapter.backbone.id.split(":"):

@@ -73,7 +73,7 @@ class PatchSegmenter:
         return _largest_components(classes, len(contract.values)) if contract.largest_component else classes
 
     def scores(self, named: Named, run: Run, device: torch.device = CPU) -> NDArray[np.float64]:
-        """What the predicted mask of an image with its mask is worth at the image's own voxels; see `measure_masks`."""
+        """Measures of the predicted mask of an image with its mask, at the image's own voxels; see `measure_masks`."""
         scan, truth = self._with_truth(named)
         found = self.predict(scan, run, device)
         return measure_masks(truth, found, len(self.contract.values), scan.spacing_mm)
@@ -109,7 +109,7 @@ class PatchSegmenter:
         example = as_example(named)
         scan = self.contract.image.scan(without_mask(example))
         if not isinstance(example, WithMask):
-            raise ContractError(f"{example}: has no mask to be judged by")
+            raise ContractError(f"{example}: has no mask to be evaluated by")
         return scan, self.contract.truth(example.mask, scan)
 
 

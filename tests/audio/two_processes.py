@@ -59,10 +59,10 @@ def learn(folder, name, backbone, rows, strategy):
     examples = read_examples(rows, backbone.contract)
     train, val = examples.subset(range(0, len(rows), 2)), examples.subset(range(1, len(rows), 2))
     run = finetune(backbone, train, val, strategy=strategy, recipe=RECIPE)
-    judged = evaluate_part("test", examples.manifest, predict_examples(run.adapter, examples, device="cpu"))
-    metrics = {key: one.value for key, one in judged.evaluation.metrics.items()}
+    evaluated = evaluate_part("test", examples.manifest, predict_examples(run.adapter, examples, device="cpu"))
+    metrics = {key: one.value for key, one in evaluated.evaluation.metrics.items()}
     write(folder, name, run.adapter.graft.learnt(),
-          {"history": run.history, "predictions": judged.predictions.tolist(), "metrics": metrics})  # fmt: skip
+          {"history": run.history, "predictions": evaluated.predictions.tolist(), "metrics": metrics})  # fmt: skip
 
 
 def main(folder):

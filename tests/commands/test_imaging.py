@@ -60,8 +60,8 @@ def test_pictures_that_cannot_be_used_are_left_out_and_listed_on_request(bench, 
     numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())
     assert numbers["out-of-fold"]["about"]["rows"] == 24
     assert [one["row"] for one in numbers["left_out"]] == [26, 27, 28, 29, 30, 31]
-    judged = bench.run("evaluate", "run", spoiled, "--skip-unreadable", "--json")
-    assert len(json.loads(judged.out)["left_out"]) == 6
+    evaluated = bench.run("evaluate", "run", spoiled, "--skip-unreadable", "--json")
+    assert len(json.loads(evaluated.out)["left_out"]) == 6
     predicted = bench.run("predict", "run", "*.png", "--skip-unreadable")
     rows = list(csv.DictReader(io.StringIO(predicted.out)))
     assert len(rows) == 28

@@ -1,4 +1,4 @@
-"""Masks on the command line: learnt, judged, compared, resumed, and written in the geometry of the scans."""
+"""Masks on the command line: learnt, evaluated, compared, resumed, and written in the geometry of the scans."""
 
 import json
 import os
@@ -68,11 +68,15 @@ def test_masks_are_learnt_judged_and_written_where_the_scan_lies(run, tmp_path):
     assert numbers["dice"]["value"] > 0.8
     assert numbers["dice_3"]["low"] <= numbers["dice_3"]["value"] <= numbers["dice_3"]["high"]
     assert all((tmp_path / "run" / name).stat().st_size > 5000 for name in ("evaluation.png", "cases.png"))
-    judged = pd.read_csv(tmp_path / "run" / "predictions.csv")
-    assert judged.loc[judged["part"] == "test", "dice_3"].mean() == pytest.approx(numbers["dice_3"]["value"], abs=1e-6)
-    assert judged["path"].str.endswith(".nii.gz").all()
+    evaluated = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert evaluated.loc[evaluated["part"] == "test", "dice_3"].mean() == pytest.approx(
+        numbers["dice_3"]["value"], abs=1e-6
+    )
+    assert evaluated["path"].str.endswith(".nii.gz").all()
 
-    judged[judged["part"] == "test"][["path", "target"]].rename(columns={"target": "mask"}).to_csv("t.csv", index=False)
+    evaluated[evaluated["part"] == "test"][["path", "target"]].rename(columns={"target": "mask"}).to_csv(
+        "t.csv", index=False
+    )
     code, out, err = run("evaluate", "run", "t.csv", "--json")
     assert code == 0, err
     assert json.loads(out)["test"]["hd95_mm_6"]["value"] == pytest.approx(numbers["hd95_mm_6"]["value"], abs=1e-6)

@@ -1,4 +1,4 @@
-"""Transcripts learnt, judged and written: tones stand for letters."""
+"""Transcripts learnt, evaluated and written: tones stand for letters."""
 
 import json
 

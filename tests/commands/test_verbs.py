@@ -78,8 +78,8 @@ def test_a_split_column_decides_who_is_tested(bench):
     parts = ["train"] * 12 + ["val"] * 6 + ["test"] * 6
     rows = [(*row, part) for row, part in zip(bench.labelled(), parts, strict=True)]
     assert bench.train(table=bench.write_table(rows, "path,label,split")).code == 0
-    judged = list(csv.DictReader((bench.folder / "run" / "predictions.csv").open()))
-    assert [(Path(row["path"]).name, row["part"]) for row in judged] == [
+    evaluated = list(csv.DictReader((bench.folder / "run" / "predictions.csv").open()))
+    assert [(Path(row["path"]).name, row["part"]) for row in evaluated] == [
         (path, part) for path, _, part in rows if part != "train"
     ]
 
@@ -126,27 +126,27 @@ def test_evaluate_repeats_what_train_said_of_the_test_part(bench):
     table = bench.write_table(rows, "path,label,split")
     assert bench.train("--val-fraction", 0, table=table).code == 0
     said = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
-    judged = bench.run("evaluate", "run", table, "--part", "test", "--out", "judged", "--json")
-    assert judged.code == 0
-    again = json.loads(judged.out)["test"]
-    assert json.loads((bench.folder / "judged" / "metrics.json").read_text())["test"] == again
+    evaluated = bench.run("evaluate", "run", table, "--part", "test", "--out", "evaluated", "--json")
+    assert evaluated.code == 0
+    again = json.loads(evaluated.out)["test"]
+    assert json.loads((bench.folder / "evaluated" / "metrics.json").read_text())["test"] == again
     assert again.pop("about") == said.pop("about")
     # Not to the last digit everywhere: some processors add up in an order that depends on the size of the batch.
     for name, numbers in said.items():
         assert again[name].pop("method") == numbers.pop("method")
         assert again[name] == {end: number and pytest.approx(number, rel=1e-4) for end, number in numbers.items()}
     assert again.keys() == said.keys()
-    assert (bench.folder / "judged" / "evaluation.png").exists()
+    assert (bench.folder / "evaluated" / "evaluation.png").exists()
     assert "12 rows" in bench.run("evaluate", "run", table, "--part", "test").out
 
 
 def test_evaluate_says_what_the_run_has_learnt_from(bench):
     assert bench.train("--val-fraction", 0, "--test-fraction", 0.5).code == 0
     table = bench.write_table(bench.labelled(), "path,label", "again.csv")
-    judged = bench.run("evaluate", "run", table, "--json")
-    assert json.loads(judged.out)["overlap"] == {"rows": 24, "training": 12, "validation": 0,
+    evaluated = bench.run("evaluate", "run", table, "--json")
+    assert json.loads(evaluated.out)["overlap"] == {"rows": 24, "training": 12, "validation": 0,
                                                  "rows_of_known_groups": None, "known_groups": None}  # fmt: skip
-    assert "12 of 24 rows hold what the run learnt from" in judged.err
+    assert "12 of 24 rows hold what the run learnt from" in evaluated.err
     (bench.folder / "run" / "learnt_rows.csv").unlink()
     unknown = bench.run("evaluate", "run", table, "--json")
     assert json.loads(unknown.out)["overlap"] is None

@@ -1,4 +1,4 @@
-"""Speakers enrolled, verified, identified and judged; and backbones pretrained, on voices that differ in pitch."""
+"""Speakers enrolled, verified, identified and evaluated; and backbones pretrained, on voices that differ in pitch."""
 
 import inspect
 import json
@@ -39,14 +39,14 @@ def bench(audio_bench):
     return audio_bench
 
 
-def judge(bench, *options):
+def evaluate(bench, *options):
     done = bench.run("trials", "hf:voice", "voices.csv", "--device", "cpu", "--json", *options)
     assert done.code == 0, done.err
     return json.loads(done.out)
 
 
 def test_all_pairs_of_a_table_are_judged_with_intervals_by_speaker(bench):
-    found = judge(bench, "--cohort", "others", "--out", "judged")
+    found = evaluate(bench, "--cohort", "others", "--out", "evaluated")
     about = found["cosine"]["about"]
     assert (about["trials"], about["targets"], about["speakers"]) == (435, 30, 10)
     for kind in ("cosine", "as-norm"):
@@ -54,14 +54,14 @@ def test_all_pairs_of_a_table_are_judged_with_intervals_by_speaker(bench):
         assert eer["low"] <= eer["value"] <= eer["high"]
         assert "over speakers" in eer["method"] or "as many rows as speakers" in eer["method"]
         assert 0 <= found[kind]["min_cllr"]["value"] <= found[kind]["cllr"]["value"] + 1e-9
-    written = {path.name for path in (bench.folder / "judged").iterdir()}
+    written = {path.name for path in (bench.folder / "evaluated").iterdir()}
     assert written == {"scores.csv", "metrics.json", "calibration.json", "det.png"}
-    assert json.loads((bench.folder / "judged" / "metrics.json").read_text()) == found
-    assert len((bench.folder / "judged" / "scores.csv").read_text().splitlines()) == 436
+    assert json.loads((bench.folder / "evaluated" / "metrics.json").read_text()) == found
+    assert len((bench.folder / "evaluated" / "scores.csv").read_text().splitlines()) == 436
     (profiles,) = found["profiles"]
     assert (profiles["clips"], profiles["speakers"], profiles["about"]["trials"]) == (2, 10, 300)
     assert [one["false_alarm_rate"] for one in profiles["open_set"]] == [0.01, 0.1]
-    calibration = json.loads((bench.folder / "judged" / "calibration.json").read_text())
+    calibration = json.loads((bench.folder / "evaluated" / "calibration.json").read_text())
     assert [line["clips"] for line in calibration["lines"]] == [1, 2]
     assert len(calibration["centre"]) == 2 * 32
 
@@ -72,7 +72,7 @@ def test_a_list_of_trials_gives_what_the_same_pairs_of_a_table_give(bench):
     lines = [f"{int(a.split('/')[0] == b.split('/')[0])} {a} {b}" for a, b in pairs]
     (bench.folder / "trials.txt").write_text("\n".join(lines))
     done = bench.run("trials", "hf:voice", "trials.txt", "--device", "cpu", "--json")
-    assert json.loads(done.out)["cosine"] == judge(bench)["cosine"]
+    assert json.loads(done.out)["cosine"] == evaluate(bench)["cosine"]
 
 
 def test_a_list_that_names_what_is_not_there_is_refused_by_line(bench):
@@ -124,9 +124,9 @@ def test_a_single_clip_that_cannot_be_read_is_not_to_be_skipped(bench):
 
 @pytest.fixture
 def enrolled(bench):
-    judge(bench, "--cohort", "others", "--out", "judged")
+    evaluate(bench, "--cohort", "others", "--out", "evaluated")
     done = bench.run("enroll", "hf:voice", "voices.csv", "--cohort", "others", "--calibration",
-                     "judged/calibration.json", "--out", "profiles.safetensors", "--device", "cpu")  # fmt: skip
+                     "evaluated/calibration.json", "--out", "profiles.safetensors", "--device", "cpu")  # fmt: skip
     assert done.code == 0, done.err
     assert done.out == "10 speakers from 30 clips, calibrated on 10 speakers: profiles.safetensors\n"
     return bench
@@ -187,13 +187,13 @@ def test_a_calibration_of_another_cohort_is_refused(enrolled):
         (enrolled.folder / "more").mkdir(exist_ok=True)
         (enrolled.folder / f"more/{number}.wav").write_bytes((enrolled.folder / f"jon/{number}.wav").read_bytes())
     done = enrolled.run("enroll", "hf:voice", "voices.csv", "--cohort", "more", "--calibration",
-                        "judged/calibration.json", "--out", "new", "--device", "cpu")  # fmt: skip
+                        "evaluated/calibration.json", "--out", "new", "--device", "cpu")  # fmt: skip
     assert done.code == 2
     assert "the calibration was found with another" in done.err
 
 
 def test_a_calibration_brings_its_own_cohort(enrolled):
-    done = enrolled.run("enroll", "hf:voice", "voices.csv", "--calibration", "judged/calibration.json", "--out",
+    done = enrolled.run("enroll", "hf:voice", "voices.csv", "--calibration", "evaluated/calibration.json", "--out",
                         "again.safetensors", "--device", "cpu")  # fmt: skip
     assert done.code == 0, done.err
     again, first = (load_profiles(enrolled.folder / name) for name in ("again.safetensors", "profiles.safetensors"))
@@ -233,7 +233,7 @@ def test_trials_of_clips_that_sound_the_same_are_named_and_left_out(bench):
 def test_trials_of_one_kind_are_refused_before_anything_is_embedded(bench, monkeypatch, lines, said):
     (bench.folder / "anna" / "copy.wav").write_bytes((bench.folder / "anna" / "0.wav").read_bytes())
     (bench.folder / "trials.txt").write_text(lines)
-    monkeypatch.setattr("graftwork.audio.verification.judgement.embed", None)
+    monkeypatch.setattr("graftwork.audio.verification.trial_evaluation.embed", None)
     done = bench.run("trials", "hf:voice", "trials.txt", "--device", "cpu")
     assert done.code == 2
     assert f"expected trials of both kinds, found {said}" in done.err
@@ -264,10 +264,10 @@ def test_python_does_what_the_command_line_does(enrolled, monkeypatch):
                         "--device", "cpu", "--json")  # fmt: skip
     found = verify("hf:voice", "anna/0.wav", profiles="profiles.safetensors", speaker="anna", device="cpu")
     assert found.to_json() == json.loads(done.out)
-    profiles = enroll("hf:voice", "voices.csv", calibration="judged/calibration.json", device="cpu")
+    profiles = enroll("hf:voice", "voices.csv", calibration="evaluated/calibration.json", device="cpu")
     assert verify("hf:voice", "anna/0.wav", profiles=profiles, speaker="anna", device="cpu") == found
-    judged = trials("hf:voice", "voices.csv", cohort="others", device="cpu")
-    assert judged.to_json() == json.loads((enrolled.folder / "judged" / "metrics.json").read_text())
+    evaluated = trials("hf:voice", "voices.csv", cohort="others", device="cpu")
+    assert evaluated.to_json() == json.loads((enrolled.folder / "evaluated" / "metrics.json").read_text())
     names = identify("hf:voice", profiles, ["anna/*.wav", "jon/*.wav"], device="cpu")
     assert names.table["speaker"].tolist() == ["anna"] * 3 + ["jon"] * 3
     assert names.unknown == 0
@@ -275,7 +275,7 @@ def test_python_does_what_the_command_line_does(enrolled, monkeypatch):
     assert names.threshold == pytest.approx(profiles.calibration.line(3).cosine(np.log(10)))
     assert found.threshold == pytest.approx(profiles.calibration.line(3).cosine(0.0))
     assert found.threshold != pytest.approx(profiles.calibration.line(1).cosine(0.0))
-    two = verify("hf:voice", "anna/0.wav", "anna/1.wav", calibration=judged.calibration, device="cpu")
+    two = verify("hf:voice", "anna/0.wav", "anna/1.wav", calibration=evaluated.calibration, device="cpu")
     assert two.accepted is True
 
 
@@ -392,7 +392,7 @@ def test_pretraining_on_several_sources_has_files_without_rows(bench):
 def test_pretraining_takes_a_recording_for_a_recording_and_needs_two(bench):
     done = bench.run("pretrain", "anna/0.wav", "--backbone", "hf:voice", "--out", "own", "--device", "cpu")
     assert done.code == 2
-    assert "pretraining needs at least two clips, one of which judges; found 1" in done.err
+    assert "pretraining needs at least two clips, one of which evaluates; found 1" in done.err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The network while it is pretrained: what it cannot see, and how it is judged."""
+"""The network while it is pretrained: what it cannot see, and how it is evaluated."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def trials_of(speakers: int, clips: int, spread: float, seed: int = 1) -> Drawn:
     return (voices[first] * voices[second]).sum(1), who[first] == who[second], names
 
 
-def judged(drawn: Drawn, cost: DetectionCost | None = None) -> Verification:
+def evaluated(drawn: Drawn, cost: DetectionCost | None = None) -> Verification:
     scores, same, names = drawn
     return evaluate_scores(scores, same, names, ratios=8 * scores - 5, cost=cost)
 
@@ -65,9 +65,9 @@ def test_many_speakers_are_left_out_in_blocks(monkeypatch: pytest.MonkeyPatch) -
 
 def test_rounding_of_many_scores_changes_intervals_little(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = trials_of(14, 8, 0.8)
-    exact = judged(drawn)
+    exact = evaluated(drawn)
     monkeypatch.setattr(module, "LEVELS", 1000)
-    rounded = judged(drawn)
+    rounded = evaluated(drawn)
     assert rounded.eer.value == exact.eer.value
     assert rounded.eer.low == pytest.approx(exact.eer.low, rel=0.1)
     assert rounded.eer.high == pytest.approx(exact.eer.high, rel=0.1)
@@ -99,7 +99,7 @@ def test_ends_are_students_on_the_logit_and_move_out_by_skewness_and_bias() -> N
 
 
 def test_without_any_error_the_interval_is_wilsons_with_as_many_rows_as_speakers() -> None:
-    found = judged(trials_of(12, 4, 0.01))
+    found = evaluated(trials_of(12, 4, 0.01))
     assert found.eer.value == 0
     z = stats.t.ppf(0.975, 11)
     assert (found.eer.low, found.eer.high) == (0.0, pytest.approx(z**2 / (12 + z**2)))
@@ -111,14 +111,14 @@ def test_less_than_one_error_counts_as_none() -> None:
     scores, same, names = trials_of(12, 4, 0.01)
     scores = scores.copy()
     scores[np.flatnonzero(~same)[5]] = np.sort(scores[same])[0] + 1e-9
-    found = judged((scores, same, names)).eer
+    found = evaluated((scores, same, names)).eer
     z = stats.t.ppf(0.975, 11)
     assert 0 < found.value < 1 / same.sum()
     assert (found.low, found.high) == (0.0, pytest.approx(z**2 / (12 + z**2)))
 
 
 def test_few_speakers_have_no_interval_and_the_reason() -> None:
-    found = judged(trials_of(9, 6, 1.0))
+    found = evaluated(trials_of(9, 6, 1.0))
     for name in ENDS:
         interval = getattr(found, name)
         assert math.isnan(interval.low)
@@ -136,11 +136,11 @@ def test_unknown_speakers_have_no_interval_and_the_reason() -> None:
 
 
 def test_costs_that_hang_on_few_trials_have_no_interval_and_the_reason() -> None:
-    found = judged(trials_of(12, 4, 0.5), DetectionCost(0.01))
+    found = evaluated(trials_of(12, 4, 0.5), DetectionCost(0.01))
     assert "one false alarm is 0.09 of it" in found.min_dcf.method  # of 1056: 99 / 1056
-    assert not math.isnan(judged(trials_of(12, 4, 0.5), DetectionCost(0.05)).min_dcf.low)
-    assert judged(trials_of(12, 8, 0.2)).min_cllr.method == "below 0.1 it hangs on few trials"
-    assert judged(trials_of(20, 8, 3.0)).min_dcf.method == "above 0.9 it hangs on few trials"
+    assert not math.isnan(evaluated(trials_of(12, 4, 0.5), DetectionCost(0.05)).min_dcf.low)
+    assert evaluated(trials_of(12, 8, 0.2)).min_cllr.method == "below 0.1 it hangs on few trials"
+    assert evaluated(trials_of(20, 8, 3.0)).min_dcf.method == "above 0.9 it hangs on few trials"
 
 
 def test_one_speaker_who_alone_has_a_second_clip_leaves_no_interval() -> None:
@@ -152,7 +152,7 @@ def test_one_speaker_who_alone_has_a_second_clip_leaves_no_interval() -> None:
 
 
 def test_more_speakers_make_narrower_intervals() -> None:
-    few, many = (judged(trials_of(speakers, 6, 1.0)).eer for speakers in (10, 60))
+    few, many = (evaluated(trials_of(speakers, 6, 1.0)).eer for speakers in (10, 60))
     assert few.high - few.low > 1.5 * (many.high - many.low)
 
 

@@ -255,7 +255,7 @@ def test_labels_outside_the_given_classes_are_reported_and_order_is_theirs(write
 
 
 def test_a_part_to_be_judged_needs_no_training_rows(write):
-    """A model that exists is judged on whatever rows there are."""
+    """A model that exists is evaluated on whatever rows there are."""
     source = write("path,label,split\na.png,x,test\nb.png,y,test\n")
     assert read_manifest(source, classes=("x", "y")).parts == ("test", "test")
 

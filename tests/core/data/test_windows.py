@@ -1,4 +1,4 @@
-"""Windows cover a recording, stay together, and are judged as one."""
+"""Windows cover a recording, stay together, and are evaluated as one."""
 
 import itertools
 from dataclasses import replace
@@ -58,9 +58,9 @@ def test_a_recording_is_judged_by_the_mean_of_its_windows(manifest):
     assert joined.paths == manifest.paths
     np.testing.assert_allclose(means[:, 1], [0.3, 0.9, 0.4])
     assert folds.tolist() == [0, 1, 2]
-    judged = evaluate_part("test", cut, predictions)
-    assert judged.evaluation.rows == 3
-    assert judged.evaluation.metrics["accuracy"].value == pytest.approx(2 / 3)
+    evaluated = evaluate_part("test", cut, predictions)
+    assert evaluated.evaluation.rows == 3
+    assert evaluated.evaluation.metrics["accuracy"].value == pytest.approx(2 / 3)
 
 
 def test_a_table_of_windows_becomes_one_of_recordings_and_a_timeline():
@@ -89,9 +89,9 @@ def test_seconds_of_a_recording_that_a_manifest_names_are_judged_one_by_one(mani
     """Two segments of one recording have labels of their own."""
     paths = ("a#t=0,1", "a#t=1,2", "b#t=0,1")
     named = replace(manifest, examples=paths)
-    judged = evaluate_part("test", named, np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
-    assert judged.manifest.paths == paths
-    assert judged.evaluation.metrics["accuracy"].value == pytest.approx(2 / 3)
+    evaluated = evaluate_part("test", named, np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
+    assert evaluated.manifest.paths == paths
+    assert evaluated.evaluation.metrics["accuracy"].value == pytest.approx(2 / 3)
     cut = in_windows(named, [windows_of(as_example(path), 1.0, 0.5, 0.0) for path in paths])
     assert cut.paths[2:4] == ("a#t=1.000,1.500", "a#t=1.500,2.000")
     joined, means, _ = join_windows(cut, np.array([[0.9], [0.7], [0.2], [0.4], [0.5], [0.5]]))

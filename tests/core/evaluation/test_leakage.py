@@ -20,7 +20,7 @@ def manifest(labels=LABELS, groups=GROUPS):
                     groups)  # fmt: skip
 
 
-def judged(scores):
+def evaluated(scores):
     scores = np.clip(scores, 0.01, 0.99)
     return evaluate_part("test", manifest(), np.stack([1 - scores, scores], axis=1))
 
@@ -35,7 +35,7 @@ def epsilon_squared(values, keys):
 
 def test_the_share_is_epsilon_squared():
     scores = RNG.random(240) * 0.5 + LABELS * 0.2
-    found = explained(judged(scores))
+    found = explained(evaluated(scores))
     assert found.value == pytest.approx(epsilon_squared(np.clip(scores, 0.01, 0.99), GROUPS))
     assert found.low <= found.value <= found.high
 
@@ -66,23 +66,23 @@ def test_groups_of_one_row_that_explain_nothing_have_an_interval_that_says_so():
 
 def test_a_model_that_only_knows_groups_again_is_told_from_one_that_knows_the_label():
     of_group = {name: RNG.random() for name in sorted(set(GROUPS))}
-    by_group = find_leakage(judged(RNG.random(240)), judged(np.array([of_group[group] for group in GROUPS])))
+    by_group = find_leakage(evaluated(RNG.random(240)), evaluated(np.array([of_group[group] for group in GROUPS])))
     assert by_group.by_group[1].value == pytest.approx(1.0)
     assert by_group.by_label[1].value < 0.5
     assert abs(by_group.by_group[0].value) < 0.15
-    by_label = find_leakage(judged(0.2 + 0.6 * LABELS), judged(0.2 + 0.6 * LABELS))
+    by_label = find_leakage(evaluated(0.2 + 0.6 * LABELS), evaluated(0.2 + 0.6 * LABELS))
     assert by_label.by_label[0].value == pytest.approx(1.0)
 
 
 def test_keys_drawn_by_chance_explain_nothing_however_many_they_are():
     for count in (2, 20, 100):
         keys = RNG.integers(0, count, 240).tolist()
-        assert abs(explained(judged(RNG.random(240)), keys).value) < 0.2
+        assert abs(explained(evaluated(RNG.random(240)), keys).value) < 0.2
 
 
 def test_what_does_not_vary_has_no_share():
-    assert np.isnan(explained(judged(np.full(240, 0.5))).value)
-    assert np.isnan(explained(judged(RNG.random(240)), range(240)).value)
+    assert np.isnan(explained(evaluated(np.full(240, 0.5))).value)
+    assert np.isnan(explained(evaluated(RNG.random(240)), range(240)).value)
 
 
 def test_the_group_tells_the_label_where_every_group_has_one():
@@ -92,7 +92,7 @@ def test_the_group_tells_the_label_where_every_group_has_one():
 
 
 def test_the_report_sets_both_side_by_side_and_its_json_holds_the_same():
-    found = find_leakage(judged(RNG.random(240)), judged(0.2 + 0.6 * LABELS))
+    found = find_leakage(evaluated(RNG.random(240)), evaluated(0.2 + 0.6 * LABELS))
     text = str(found)
     assert text.splitlines()[0].split() == ["groups", "apart", "random", "split"]
     assert f"{found.mixed.metrics['accuracy'].value:.3f}" in text

@@ -51,7 +51,7 @@ def part(out: Path, name: str):
 def test_all_are_judged_on_the_same_rows_and_differ_from_the_best_by_what_a_paired_bootstrap_says(make_run, data):
     study = make_run(data=data)
     found = study.run(["probe", "partial:1"])
-    one, other = part(study.out, "probe")["judged"], part(study.out, "partial-1")["judged"]
+    one, other = part(study.out, "probe")["evaluated"], part(study.out, "partial-1")["evaluated"]
     for name in ("paths", "rows", "values", "groups"):
         assert one[name] == other[name]
     assert found.rows == (60 if data.get("folds") else len(one["paths"]))
@@ -63,7 +63,7 @@ def test_all_are_judged_on_the_same_rows_and_differ_from_the_best_by_what_a_pair
     (worse,) = results.values()
     assert worse.metrics[found.metric].value <= best.metrics[found.metric].value
     folder = {"probe": "probe", "partial:1": "partial-1"}
-    own, ahead = (np.array(part(study.out, folder[r.strategy])["judged"]["predictions"]) for r in (worse, best))
+    own, ahead = (np.array(part(study.out, folder[r.strategy])["evaluated"]["predictions"]) for r in (worse, best))
     expected = compare_predictions(one["task"], np.array(one["values"]), own, ahead, one["groups"],
                                    classes=one["classes"], folds=one["folds"] and np.array(one["folds"]))  # fmt: skip
     assert worse.differences == expected

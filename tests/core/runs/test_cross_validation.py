@@ -58,16 +58,16 @@ def test_without_anything_held_out_nothing_can_be_judged(make_setup, examples):
 @pytest.mark.parametrize("strategy", ["probe", "partial:1"])
 def test_pooled_predictions_are_those_of_the_folds(make_setup, examples, tmp_path, strategy):
     setup = make_setup(strategy)
-    judged = cross_validate_setup(setup, examples, 3, 0.0).part
+    evaluated = cross_validate_setup(setup, examples, 3, 0.0).part
     number = examples.manifest.fold_numbers(3, 0)
-    np.testing.assert_array_equal(judged.folds, number)
+    np.testing.assert_array_equal(evaluated.folds, number)
     for fold in range(3):
         inside, outside = examples.subset(np.flatnonzero(number != fold)), np.flatnonzero(number == fold)
         run = finetune(setup.backbone, inside, strategy=strategy, recipe=setup.recipe)
         alone = predict_examples(run.adapter, examples.subset(outside), device="cpu")
-        np.testing.assert_allclose(judged.predictions[outside], alone, atol=1e-6)
+        np.testing.assert_allclose(evaluated.predictions[outside], alone, atol=1e-6)
         kept = json.loads((tmp_path / "folds" / str(fold + 1) / "fold.json").read_text())
-        np.testing.assert_array_equal(kept["predictions"], judged.predictions[outside])
+        np.testing.assert_array_equal(kept["predictions"], evaluated.predictions[outside])
         assert kept["frozen"]["before"] == kept["frozen"]["after"]
 
 

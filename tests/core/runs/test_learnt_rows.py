@@ -92,12 +92,12 @@ def test_what_is_new_in_every_way_needs_no_caution():
     assert Overlap(9, 0, 0, 0, ()).caution is None
 
 
-@pytest.mark.parametrize("grouped", ["run", "judged"])
+@pytest.mark.parametrize("grouped", ["run", "evaluated"])
 def test_groups_are_not_counted_where_one_side_has_none(manifest, tmp_path, grouped):
     without = replace(manifest, groups=None)
-    run, judged = (manifest, without) if grouped == "run" else (without, manifest)
+    run, evaluated = (manifest, without) if grouped == "run" else (without, manifest)
     write_learnt_rows(tmp_path, run.subset(range(12)), None)
-    assert find_overlap(tmp_path, judged.subset(range(11, 14))) == Overlap(3, 1, 0, None, None)
+    assert find_overlap(tmp_path, evaluated.subset(range(11, 14))) == Overlap(3, 1, 0, None, None)
 
 
 def test_rows_of_an_archive_are_known_again_in_another_archive(tmp_path):
@@ -117,7 +117,7 @@ def test_a_folder_without_the_list_says_nothing(folder, manifest):
 
 def test_a_list_that_cannot_be_read_is_refused(folder, manifest):
     (folder / NAME).write_text("path,row\nx,1\n")
-    with pytest.raises(AdapterError, match=f"{NAME}: cannot be read .*delete it to judge without it"):
+    with pytest.raises(AdapterError, match=f"{NAME}: cannot be read .*delete it to evaluate without it"):
         find_overlap(folder, manifest)
 
 

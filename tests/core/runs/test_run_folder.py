@@ -91,10 +91,10 @@ def test_every_judged_row_is_a_row_of_the_predictions(tmp_path):
         "t", ("p", "q"), "single-label", "label", ("x", "y"), np.array([0, 1]), ("g", "h"), None, (5, 9)
     )
     predictions = np.array([[0.25, 0.75], [1 / 3, 2 / 3]])
-    judged = EvaluatedPart("test", manifest, predictions,
+    evaluated = EvaluatedPart("test", manifest, predictions,
                     evaluate_predictions("single-label", ("x", "y"), manifest.values, predictions),
                     np.array([0, 2]))  # fmt: skip
-    write_predictions(tmp_path / "p.csv", [judged])
+    write_predictions(tmp_path / "p.csv", [evaluated])
     found = pd.read_csv(tmp_path / "p.csv")
     expected = pd.DataFrame({"path": ["p", "q"], "row": [5, 9], "part": "test", "fold": [1, 3], "group": ["g", "h"],
                              "target": ["x", "y"], "prediction": ["y", "y"], "probability_x": [0.25, 0.333333333],

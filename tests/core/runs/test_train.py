@@ -203,7 +203,7 @@ def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(evaluate, trai
     rows = pd.read_csv(trained / "predictions.csv")
     rows = rows[rows["part"] == "test"].rename(columns={"target": "label"})
     rows[["path", "label", "group"]].to_csv(tmp_path / "test.csv", index=False)
-    found = evaluate(tmp_path / "test.csv", out=tmp_path / "judged")
+    found = evaluate(tmp_path / "test.csv", out=tmp_path / "evaluated")
     assert found.overlap.caution is None
     again, first = found.part.evaluation.to_json(), json.loads((trained / "metrics.json").read_text())["test"]
     assert again.pop("about") == first.pop("about")
@@ -213,7 +213,7 @@ def test_a_run_judged_again_on_its_test_rows_has_the_same_numbers(evaluate, trai
         assert again[name] == {end: number and pytest.approx(number, rel=1e-5) for end, number in numbers.items()}
     assert again.keys() == first.keys()
     assert found.left_out == ()
-    assert files_under(tmp_path / "judged") == ["evaluation.png", "metrics.json", "predictions.csv"]
+    assert files_under(tmp_path / "evaluated") == ["evaluation.png", "metrics.json", "predictions.csv"]
 
 
 def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(evaluate, trained, table, tmp_path, caplog):
@@ -221,10 +221,10 @@ def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(evaluate,
     tested = pd.read_csv(trained / "predictions.csv")
     assert set(learnt["path"]) | set(tested["path"]) == {str(path) for path in table.parent.glob("*.npy")}
     assert not set(learnt["path"]) & set(tested["path"])
-    overlap = evaluate(table, out=tmp_path / "judged").overlap
+    overlap = evaluate(table, out=tmp_path / "evaluated").overlap
     assert (overlap.rows, overlap.training, overlap.validation, overlap.known_groups) == (60, len(learnt), 0, ())
     assert f"{len(learnt)} of 60 rows hold what the run learnt from" in caplog.text
-    assert json.loads((tmp_path / "judged" / "metrics.json").read_text())["overlap"]["training"] == len(learnt)
+    assert json.loads((tmp_path / "evaluated" / "metrics.json").read_text())["overlap"]["training"] == len(learnt)
 
 
 @pytest.mark.parametrize(("strategy", "data", "parts"), [
@@ -235,11 +235,11 @@ def test_rows_that_a_run_has_learnt_from_are_not_judged_without_a_word(evaluate,
 def test_a_run_says_what_it_has_learnt_from_and_what_chose_its_epoch(make_run, strategy, data, parts):
     study = make_run("run", strategy, data=data, epochs=1)
     study.run()
-    learnt, judged = (pd.read_csv(study.out / name) for name in ("learnt_rows.csv", "predictions.csv"))
+    learnt, evaluated = (pd.read_csv(study.out / name) for name in ("learnt_rows.csv", "predictions.csv"))
     assert set(learnt["part"]) == parts
     if "val" in parts:
         chosen = learnt[learnt["part"] == "val"]
-        assert set(chosen["path"]) == set(judged[judged["part"] == "val"]["path"])
+        assert set(chosen["path"]) == set(evaluated[evaluated["part"] == "val"]["path"])
     else:
         assert len(learnt) == (60 if "folds" in data else 48)
 

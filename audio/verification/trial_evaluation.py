@@ -1,4 +1,4 @@
-"""The verb trials: what a source of embeddings is worth on pairs of clips, and on clips against speaker profiles."""
+"""The verb trials: a source of embeddings evaluated on pairs of clips, and on clips against speaker profiles."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class ProfileResult:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
-    """scores: of every trial, by name of the kind of score. results: what each is worth. profiles: the same of clips
+class TrialEvaluation:
+    """scores: of every trial, by name of the kind of score. results: metrics of each. profiles: the same of clips
     against averages of several, by their number; none where speakers are not known. calibration: of cosines. identical:
     trials left out because both clips sound exactly the same. left_out: clips that could not be read, on request."""
 
@@ -75,7 +75,7 @@ class Judgement:
     left_out: tuple[Unreadable, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: what every kind of score is worth, and what was left out, if anything was."""
+        """Plain values: the metrics of every kind of score, and what was left out, if anything was."""
         found: dict[str, Any] = {name: result.to_json() for name, result in self.results.items()}
         found["profiles"] = [one.to_json() for one in self.profiles]
         found |= {"identical": [asdict(one) for one in self.identical]} if self.identical else {}
@@ -96,8 +96,8 @@ def trials(
     pooling: str | None = None,
     batch_size: int = 16,
     device: str = "auto",
-) -> Judgement:
-    """What embeddings are worth for verification: EER, minDCF, actual DCF, Cllr and minCllr with intervals by speaker.
+) -> TrialEvaluation:
+    """Evaluates embeddings for verification: EER, minDCF, actual DCF, Cllr and minCllr with intervals by speaker.
 
     trials: a list of lines `1 one.wav other.wav`, whose paths are relative to `folder`, or a table of which all pairs
     are tried. Where speakers are known, clips are also compared with averages of several clips, as `verify` and
@@ -108,8 +108,8 @@ def trials(
     Pairs of clips that sound exactly the same are left out and named. Raises TrialsError, before anything is embedded,
     where no target trial or no non-target trial is left; ManifestError for a list or table that cannot be used.
 
-    >>> judged = trials("tiny:wav2vec2", "clips.csv", out="verified")  # doctest: +SKIP
-    >>> print(judged.results["cosine"].eer)  # doctest: +SKIP
+    >>> evaluated = trials("tiny:wav2vec2", "clips.csv", out="verified")  # doctest: +SKIP
+    >>> print(evaluated.results["cosine"].eer)  # doctest: +SKIP
     0.010 [0.002, 0.061]
     """
     if out is not None:
@@ -139,17 +139,17 @@ def trials(
                                      ratios=cross_calibrated(spread_out(values) if name == "cosine" else values,
                                                              tried.targets, sides))
                for name, values in scores.items()}  # fmt: skip
-    profiles, lines = judge_profiles(own, tried.speakers, contents, cost)
+    profiles, lines = evaluate_profiles(own, tried.speakers, contents, cost)
     lines = (calibrate_cosines(scores["cosine"], tried.targets), *lines)
     calibration = Calibration(lines, 0 if sides is None else len({*sides[0], *sides[1]}), embedder.digest,
                               None if centre is None else tuple(map(float, centre)))  # fmt: skip
-    judgement = Judgement(tried, scores, results, profiles, calibration, identical, clips.left_out)
+    evaluation = TrialEvaluation(tried, scores, results, profiles, calibration, identical, clips.left_out)
     if out is not None:
-        write_judgement(judgement, Path(out))
-    return judgement
+        write_trial_evaluation(evaluation, Path(out))
+    return evaluation
 
 
-def judge_profiles(
+def evaluate_profiles(
     vectors: Vectors, speakers: tuple[str, ...] | None, contents: list[str], cost: DetectionCost
 ) -> tuple[tuple[ProfileResult, ...], tuple[Line, ...]]:
     """Clips against averages of several, by their number, and a calibration for each number; nothing where speakers are
@@ -195,18 +195,18 @@ def read_pairs(source: str, speaker: str, folder: str | None) -> Trials:
     return read_trials(source, folder)
 
 
-def write_judgement(judgement: Judgement, out: Path) -> None:
+def write_trial_evaluation(evaluation: TrialEvaluation, out: Path) -> None:
     """Writes scores.csv, metrics.json, calibration.json and det.png."""
     import pandas as pd
 
     from graftwork.audio.verification.det import draw_det
 
-    trials = judgement.trials
+    trials = evaluation.trials
     columns = {"first": [str(trials.clips[row]) for row in trials.first],
                "second": [str(trials.clips[row]) for row in trials.second],
                "target": trials.targets.astype(int)}  # fmt: skip
     with whole_file(out / "scores.csv") as beside:
-        pd.DataFrame(columns | judgement.scores).to_csv(beside, index=False, float_format="%.6g")
-    write_json(out / "metrics.json", judgement.to_json())
-    write_json(out / "calibration.json", judgement.calibration.to_json())
-    draw_det(out / "det.png", judgement.scores, trials.targets, next(iter(judgement.results.values())).cost)
+        pd.DataFrame(columns | evaluation.scores).to_csv(beside, index=False, float_format="%.6g")
+    write_json(out / "metrics.json", evaluation.to_json())
+    write_json(out / "calibration.json", evaluation.calibration.to_json())
+    draw_det(out / "det.png", evaluation.scores, trials.targets, next(iter(evaluation.results.values())).cost)

@@ -1,4 +1,4 @@
-"""What is written of judged trials, and clips against averages of several."""
+"""What is written of evaluated trials, and clips against averages of several."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from graftwork.audio.verification.calibration import Calibration, Line
 from graftwork.audio.verification.evaluation import evaluate_scores
-from graftwork.audio.verification.judgement import Judgement, judge_profiles, write_judgement
 from graftwork.audio.verification.scoring import DetectionCost
+from graftwork.audio.verification.trial_evaluation import TrialEvaluation, evaluate_profiles, write_trial_evaluation
 from graftwork.audio.verification.trials import IdenticalPair, Trials, all_pairs
 from graftwork.audio.verification.verbs import read_calibration
 from graftwork.audio.verification.verifier import unit
@@ -30,20 +30,21 @@ def trials_of(speakers: int, clips: int) -> tuple[Trials, np.ndarray]:
 
 
 @pytest.fixture
-def judgement() -> Judgement:
+def evaluation() -> TrialEvaluation:
     trials, scores = trials_of(speakers=4, clips=3)
     results = {"cosine": evaluate_scores(scores, trials.targets, None, cost=DetectionCost(0.1, 2.0, 1.0))}
     calibration = Calibration((Line(1, 2.0, -0.5),), 4, "abc", (0.5, 0.25))
-    return Judgement(trials, {"cosine": scores}, results, (), calibration, (IdenticalPair("a.wav", "b.wav", False),),
-                     (Unreadable("x.wav", "silence", 7),))  # fmt: skip
+    pairs = (IdenticalPair("a.wav", "b.wav", False),)
+    lost = (Unreadable("x.wav", "silence", 7),)
+    return TrialEvaluation(trials, {"cosine": scores}, results, (), calibration, pairs, lost)
 
 
-def test_a_judgement_is_plain_values_without_intervals_that_nobody_knows(judgement: Judgement) -> None:
-    found = json.loads(json.dumps(judgement.to_json(), allow_nan=False))
+def test_a_judgement_is_plain_values_without_intervals_that_nobody_knows(evaluation: TrialEvaluation) -> None:
+    found = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
     assert found["left_out"] == [{"path": "x.wav", "reason": "silence", "row": 7}]
     eer = found["cosine"]["eer"]
     assert (eer["low"], eer["high"]) == (None, None)
-    assert eer["value"] == judgement.results["cosine"].eer.value
+    assert eer["value"] == evaluation.results["cosine"].eer.value
     assert found["cosine"]["cllr"] is None
     assert eer["method"] == "speakers are not known"
     assert found["identical"] == [{"first": "a.wav", "second": "b.wav", "one_speaker": False}]
@@ -51,20 +52,20 @@ def test_a_judgement_is_plain_values_without_intervals_that_nobody_knows(judgeme
         "trials": 66, "targets": 12, "speakers": None,
         "cost": {"p_target": 0.1, "c_miss": 2.0, "c_false_alarm": 1.0},
     }  # fmt: skip
-    assert "left_out" not in dataclasses.replace(judgement, left_out=()).to_json()
+    assert "left_out" not in dataclasses.replace(evaluation, left_out=()).to_json()
 
 
-def test_what_is_written_of_a_judgement_can_be_read_again(judgement: Judgement, tmp_path: Path) -> None:
+def test_what_is_written_of_a_judgement_can_be_read_again(evaluation: TrialEvaluation, tmp_path: Path) -> None:
     import pandas as pd
 
-    write_judgement(judgement, tmp_path)
+    write_trial_evaluation(evaluation, tmp_path)
     table = pd.read_csv(tmp_path / "scores.csv")
-    assert table["first"].tolist() == [judgement.trials.paths[row] for row in judgement.trials.first]
-    assert table["second"].tolist() == [judgement.trials.paths[row] for row in judgement.trials.second]
-    assert (table["target"] == judgement.trials.targets).all()
-    np.testing.assert_allclose(table["cosine"], judgement.scores["cosine"], rtol=1e-5)
-    assert read_calibration(tmp_path / "calibration.json") == judgement.calibration
-    assert json.loads((tmp_path / "metrics.json").read_text()) == judgement.to_json()
+    assert table["first"].tolist() == [evaluation.trials.paths[row] for row in evaluation.trials.first]
+    assert table["second"].tolist() == [evaluation.trials.paths[row] for row in evaluation.trials.second]
+    assert (table["target"] == evaluation.trials.targets).all()
+    np.testing.assert_allclose(table["cosine"], evaluation.scores["cosine"], rtol=1e-5)
+    assert read_calibration(tmp_path / "calibration.json") == evaluation.calibration
+    assert json.loads((tmp_path / "metrics.json").read_text()) == evaluation.to_json()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"scale": 1, "offset": 2, "digest": ""}', UNSORTED])
@@ -80,7 +81,7 @@ def test_profiles_are_judged_by_every_number_of_clips_that_speakers_have() -> No
     voices = np.repeat(rng.normal(size=(12, 20)), 6, axis=0) + 0.9 * rng.normal(size=(72, 20))
     own = unit(voices.astype(np.float32))
     contents = [str(number) for number in range(72)]
-    results, lines = judge_profiles(own, tuple(speakers), contents, DetectionCost())
+    results, lines = evaluate_profiles(own, tuple(speakers), contents, DetectionCost())
     assert [one.clips for one in results] == [line.clips for line in lines] == [2, 3, 5]
     assert all(one.speakers == 12 and one.verification.trials == 72 * 12 for one in results)
     assert results[0].verification.eer.value > results[2].verification.eer.value
@@ -96,9 +97,9 @@ def test_of_clips_that_sound_the_same_one_is_taken_and_none_under_two_speakers()
     contents = [str(number) for number in range(40)]
     contents[1] = contents[0]  # of one speaker
     contents[9] = contents[5]  # of two
-    results, _ = judge_profiles(own, tuple(speakers), contents, DetectionCost())
+    results, _ = evaluate_profiles(own, tuple(speakers), contents, DetectionCost())
     assert {one.verification.trials // one.speakers for one in results} == {37}
 
 
 def test_without_speakers_there_are_no_profiles() -> None:
-    assert judge_profiles(np.eye(4, dtype=np.float32), None, list("abcd"), DetectionCost()) == ((), ())
+    assert evaluate_profiles(np.eye(4, dtype=np.float32), None, list("abcd"), DetectionCost()) == ((), ())
