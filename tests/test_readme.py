@@ -123,11 +123,11 @@ def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> No
 
 
 @pytest.mark.slow(reason="loads every package, in a process of its own")
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_the_snippets_run(number: int, place: Path) -> None:
-    shown = ("auroc", "0.", "probability", "['")[number]
+    shown = ("probability_tumour", "auroc is the mean over folds", "0.", "probability", "['")[number]
     assert shown in run([sys.executable, "-c", blocks("python")[number]], place)
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
 
 
 def test_the_strategies_named_are_the_ones_there_are() -> None:

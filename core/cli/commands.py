@@ -164,7 +164,8 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
             print((out / "metrics.json").read_text(encoding="utf-8"), end="")
             return
         for part in result.parts:
-            print(f"{part.part}: {part.evaluation}\n")
+            said = str(part.evaluation) if part.folds is not None else f"{part.part}: {part.evaluation}"
+            print(f"{said}\n")
         if result.leakage is not None:
             print(f"{result.leakage}\n")
         for caution in result.cautions:

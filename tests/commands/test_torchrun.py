@@ -35,7 +35,7 @@ def test_two_processes_write_once_what_one_writes(folder_of_classes):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         printed[name] = done.stdout.replace(f": {name}\n", "")
-    assert printed["two"].count("auroc") == 1
+    assert printed["two"].count("\nauroc  ") == 1
     files = []
     for name in printed:
         place = folder_of_classes / name

@@ -392,7 +392,7 @@ def test_pretraining_on_several_sources_has_files_without_rows(bench):
 def test_pretraining_takes_a_recording_for_a_recording_and_needs_two(bench):
     done = bench.run("pretrain", "anna/0.wav", "--backbone", "hf:voice", "--out", "own", "--device", "cpu")
     assert done.code == 2
-    assert "pretraining needs at least two clips, one of which evaluates; found 1" in done.err
+    assert "pretraining needs at least two clips, one of which is held out; found 1" in done.err
 
 
 @pytest.mark.parametrize(
