@@ -59,7 +59,7 @@ def test_tones_are_written_down_after_a_run_from_scratch(bench):
 def test_strategies_run_with_folds_and_judge_every_row_once(bench, strategy):
     done = train(bench, "--strategy", strategy, "--epochs", "1", "--folds", "2")
     assert done.code == 0, done.err
-    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["test"]
+    numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["out-of-fold"]
     assert numbers["about"]["rows"] == 48
     assert {"wer", "cer", "word_accuracy"} <= numbers.keys()
     lines = (bench.folder / "run" / "predictions.csv").read_text().splitlines()
@@ -114,7 +114,7 @@ def test_transcripts_too_long_for_their_clips_are_all_named_before_training(benc
     assert skipped.code == 0, skipped.err
     numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())
     assert [one["row"] for one in numbers["left_out"]] == [2, 8, 50]
-    assert numbers["test"]["about"]["rows"] == 46
+    assert numbers["out-of-fold"]["about"]["rows"] == 46
 
 
 @pytest.fixture
