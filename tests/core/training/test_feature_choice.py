@@ -15,6 +15,7 @@ from graftwork.core.model.heads import Head
 from graftwork.core.model.neighbour_head import NeighbourHead
 from graftwork.core.model.stage_outputs import FeatureChoice, Part, StageOutput
 from graftwork.core.runs.cross_validation import cross_validate
+from graftwork.core.runs.predict import predict
 from graftwork.core.training.feature_choice import choose_features, made_of
 from graftwork.core.training.finetuning import finetune
 from graftwork.core.training.linear_probe import fit_probe, probe_scores
@@ -136,6 +137,18 @@ def test_a_loaded_adapter_reads_the_same_stages(load_backbone, examples, recipe,
         predict_examples(loaded, examples, device="cpu"), predict_examples(run.adapter, examples, device="cpu")
     )
     assert "| features | " in model_card(loaded.record, None)
+
+
+def test_adapters_of_different_stages_predict_together_what_they_do_alone(load_backbone, manifest, recipe, tmp_path):
+    runs = [tmp_path / name for name in ("last", "stem", "all")]
+    for run in runs:
+        own = replace(recipe, features=run.name, cache=str(tmp_path / "cache"))
+        finetune(load_backbone("tiny:net"), manifest, recipe=own).adapter.save(run)
+    together = predict(runs, manifest.paths, load_backbone, device="cpu")
+    for run in runs:
+        alone = predict(run, manifest.paths, load_backbone, device="cpu")
+        (column,) = [name for name in together if name.startswith(run.name) and name.endswith("probability_a")]
+        np.testing.assert_allclose(together[column], alone["probability_a"], atol=1e-6)
 
 
 def test_an_adapter_of_a_stage_that_is_gone_says_so(load_backbone, examples, recipe, tmp_path):
