@@ -84,9 +84,8 @@ Pooling = Annotated[
     str | None,
     typer.Option(
         "--pooling",
-        help="From frames to one vector a clip: 'mean' over time, 'mean+std', which is twice as long and often better "
-        "for speakers, or 'attentive', both weighted by an attention that is learnt. By default 'mean'; text "
-        "has 'none'.",
+        help="From frames to one vector a clip: 'mean+std' over time, 'mean' alone, which is half as long, or "
+        "'attentive', both weighted by an attention that is learnt. By default 'mean+std'; text has 'none'.",
         show_default=False,
     ),
 ]

@@ -57,6 +57,11 @@ class Recipe:
     clip_norm: float = _setting(1.0, "Largest norm of the gradient; 0 for no clipping.")
     patience: int = _setting(8, "Epochs without a better validation metric before training stops.")
     class_weights: ClassWeights = _setting("none", "'balanced' weighs rows by the inverse frequency of their class.")
+    features: str = _setting(
+        "last",
+        "Which stages' pooled outputs knn and a solved probe read: last; a stage's name, for sequences also as "
+        "STAGE:mean+std; all, joined; auto: what predicts held-out training rows best.",
+    )
     head: str = _setting("linear", "Kind of head.")
     head_start: HeadStart = _setting(
         "auto",

@@ -30,7 +30,7 @@ from graftwork.core.model.backbone import Backbone
 RANDOM = "random"
 """As `weights`: no pretrained weights but fresh ones, drawn from torch's global random state."""
 
-DEFAULT_POOLING: Pooling = "mean"
+DEFAULT_POOLING: Pooling = "mean+std"
 
 
 def load_backbone(
@@ -50,11 +50,11 @@ def load_backbone(
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
     max_seconds: longer clips are cropped to their middle, or refused where pooling is "none".
-    window_seconds, window_overlap: longer clips are learnt from and judged in windows of this length, which share this
+    window_seconds, window_overlap: longer clips are learnt from and evaluated in windows of this length, which share this
     part with the next (half of it by default). trim_silence: "on" cuts off what comes before the first and behind the
-    last speech. pooling: "mean"
-    (default) or "mean+std" over time, or "attentive", the same two weighted by a learnt attention, or "none", which
-    gives frames, as a text needs them; unless something is asked for, texts get these by themselves.
+    last speech. pooling: "mean+std"
+    (default) or "mean" over time, or "attentive", the first two weighted by a learnt attention, or "none", which gives
+    frames, as a text needs them; unless something is asked for, texts get these by themselves.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.

@@ -33,6 +33,7 @@ from graftwork.core.inference.together import group_grafts
 from graftwork.core.model.backbone import Backbone, refuse_non_finite
 from graftwork.core.model.freezing_proof import FreezingProof, whole_digest
 from graftwork.core.model.graft import Graft, make_graft
+from graftwork.core.model.stage_outputs import FeatureChoice, choice_from_json, with_features
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.tasks import Task
@@ -136,9 +137,10 @@ class Adapter:
 
 def make_adapter(
     graft: Graft, manifest: Manifest, recipe: Recipe, proof: FreezingProof, best_epoch: int | None,
-    computed: dict[str, Any],
+    computed: dict[str, Any], features: FeatureChoice | None = None,
 ) -> Adapter:  # fmt: skip
-    """The adapter of a graft that has been trained on the manifest's rows. computed: a runtime's record."""
+    """The adapter of a graft that has been trained on the manifest's rows. computed: a runtime's record. features:
+    which stages the graft's backbone gives, where that is not the last one alone."""
     backbone = graft.stages
     counted = {"all": sum(p.numel() for p in graft.parameters()),
                "trained": sum(p.numel() for p in graft.parameters() if p.requires_grad)}  # fmt: skip
@@ -152,6 +154,7 @@ def make_adapter(
         },
         "input": backbone.contract.to_json(),
         "strategy": str(graft.plan.strategy),
+        **({} if features is None else {"features": features.to_json()}),
         "task": manifest.task.name,
         "target": manifest.target,
         "classes": list(manifest.classes),
@@ -224,8 +227,8 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
                            f"({changed}); train it again")  # fmt: skip
     recipe = recipe_of(place, record)
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
-    graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"],
-                       tuple(record["classes"]), rows)  # fmt: skip
+    graft = make_graft(with_recorded_features(backbone, record), parse_strategy(record["strategy"]), recipe,
+                       record["task"], tuple(record["classes"]), rows)  # fmt: skip
     found = whole_digest(graft.frozen_digests())
     if found != about["frozen_digest"]:
         raise AdapterError(
@@ -237,6 +240,18 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
         value.data = value.data.clone()  # the backbone may share its memory with others
     graft.restore(tensors)
     return Adapter(graft, {name: value for name, value in record.items() if name != LEARNT_DIGEST})
+
+
+def with_recorded_features(backbone: Backbone, record: dict[str, Any]) -> Backbone:
+    """The backbone as it gives the vectors that an adapter of this record was trained on. Raises AdapterError for
+    features that it has not."""
+    if record.get("features") is None:
+        return backbone
+    try:
+        return with_features(backbone, choice_from_json(record["features"]))
+    except (KeyError, TypeError) as error:
+        raise AdapterError(f"features: {backbone.id} has not what this adapter was trained on ({error}); train it again"
+                           ) from error  # fmt: skip
 
 
 def _as_written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -262,6 +277,7 @@ def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:
         "|---|---|",
         f"| backbone | `{about['id']}`, frozen part SHA-256 `{about['frozen_digest'][:16]}…` |",
         f"| strategy | `{record['strategy']}` |",
+        *([f"| features | {choice_from_json(record['features'])} |"] if record.get("features") else []),
         f"| trained | {parameters['trained']:,} of {parameters['all']:,} parameters |",
         f"| training rows | {training['rows']}"
         + (f" in {training['groups']} groups |" if training["groups"] else " |"),

@@ -14,7 +14,6 @@ from inspect import signature
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,6 +29,7 @@ from graftwork.core.inference.adapter import Adapter
 from graftwork.core.inference.predict import predict_examples
 from graftwork.core.model.backbone import FRAMES, Backbone
 from graftwork.core.model.graft import plan_run
+from graftwork.core.model.stage_outputs import stage_outputs, with_every_stage
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.estimator_targets import (
@@ -41,7 +41,6 @@ from graftwork.core.runs.estimator_targets import (
     predicted_labels,
     weighted,
 )
-from graftwork.core.runs.stages import with_every_stage
 from graftwork.core.tasks import REGRESSION
 from graftwork.core.training.finetuning import finetune
 
@@ -119,7 +118,7 @@ def fit_features(self: Estimator, X: Any = None, y: Any = None) -> Estimator:
     given.backbone_, given.stage_ = backbone, stage
     # Of other stages than the last a blank example has to tell.
     last = stage == names[-1]
-    given._n_features_out = backbone.feature_dim if last else with_every_stage(backbone)[1][names.index(stage)]
+    given._n_features_out = backbone.feature_dim if last else stage_outputs(backbone)[names.index(stage)].width
     return self
 
 
@@ -239,10 +238,9 @@ def stage_features(backbone: Backbone, stage: str, X: Any, recipe: Recipe) -> ND
         ready = run_frozen_stages(backbone, examples, len(names), runtime, recipe, add=add)
         found = None if ready is None else vectors(ready)
     else:
-        derived, widths = with_every_stage(backbone)
-        ready, place = run_frozen_stages(derived, examples, 1, runtime, recipe, add=add), names.index(stage)
-        kept = None if ready is None else ready.tensors
-        found = None if kept is None else torch.stack([one[place, : widths[place]] for one in kept]).float().numpy()
+        derived, outputs = with_every_stage(backbone)
+        ready = run_frozen_stages(derived, examples, len(derived.stages), runtime, recipe, add=add)
+        found = None if ready is None else vectors(ready)[:, outputs[names.index(stage)].columns("mean")]
     if found is None:
         raise TrainingError(f"the vectors of {len(examples)} examples cannot be kept")
     return _a_row_a_path(examples.manifest, found, paths)

@@ -21,9 +21,11 @@ from graftwork.core.inference.predict import predict_examples
 from graftwork.core.model.backbone import Backbone, named_tensors, refuse_non_finite
 from graftwork.core.model.graft import plan_run
 from graftwork.core.model.plan import Plan
+from graftwork.core.model.stage_outputs import stage_outputs
 from graftwork.core.model.strategies import Strategy
 from graftwork.core.recipe import Recipe
 from graftwork.core.training.checkpoint import NAME
+from graftwork.core.training.feature_choice import check_features, reads_stages
 from graftwork.core.training.finetuning import Run, augmented, finetune, frozen_features
 from graftwork.core.training.history import write_history
 
@@ -58,7 +60,7 @@ def check_setup(setup: Setup, manifest: Manifest, folds: int | None, val_fractio
     """The plan. Goes through it and the parts without training: what cannot work is known before a folder is made.
 
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry,
-    fractions or folds that leave a part empty, and a training part with one class only.
+    features that it has not, fractions or folds that leave a part empty, and a training part with one class only.
     """
     for name, fraction in (("--val-fraction", val_fraction), ("--test-fraction", test_fraction)):
         if not 0 <= fraction < 1:
@@ -67,6 +69,8 @@ def check_setup(setup: Setup, manifest: Manifest, folds: int | None, val_fractio
     refuse_non_finite(named_tensors(backbone.network), backbone.id)
     plan = plan_run(backbone, setup.strategy, recipe, manifest)
     augmented(plan, recipe)
+    if reads_stages(plan, recipe.features):
+        check_features(stage_outputs(backbone), recipe.features)
     if folds is None:
         parts = part_rows(manifest, recipe.seed, val_fraction, test_fraction)
         if not len(parts["test"]) and not len(parts["val"]):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from graftwork.core.activation_cache.activations import run_frozen_stages
+from graftwork.core.activation_cache.activations import run_frozen_stages, vectors
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import is_first, start_runtime
 from graftwork.core.data.examples import Examples, Unreadable
@@ -21,20 +18,22 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation
 from graftwork.core.files import whole_file, write_json
-from graftwork.core.model.backbone import Backbone, Stage, named_tensors
+from graftwork.core.model.backbone import Backbone
+from graftwork.core.model.stage_outputs import Part, with_every_stage
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.probes import cross_validated_probe, in_folds, read_for_probes, remaining
 from graftwork.core.runs.run_folder import claim_folder
 from graftwork.core.runs.train import start_run
 from graftwork.core.tasks import Task
-from graftwork.core.types import Features, NearDuplicatesMode, padding_mask
+from graftwork.core.types import NearDuplicatesMode
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StageScore:
-    """width: channels of the stage's output, pooled. evaluation: of a cross-validated probe on them."""
+    """name: of the stage, or STAGE:mean+std for a sequence pooled to both. width: features of its output, pooled.
+    evaluation: of a cross-validated probe on them."""
 
     name: str
     width: int
@@ -72,8 +71,9 @@ def stages(
     backbone: Backbone, manifest: Manifest, *, folds: int = 5, recipe: Recipe | None = None,
     near_duplicates: NearDuplicatesMode = "together", skip_unreadable: bool = False, out: str | Path | None = None,
 ) -> StageScores:  # fmt: skip
-    """A linear probe at every stage of a backbone, pooled to one vector, evaluated by cross-validation: how deep to
-    graft. Every example runs through the network once; a split column is ignored.
+    """A linear probe at every stage of a backbone, pooled to one vector, of sequences also to mean and deviation,
+    evaluated by cross-validation: how deep to graft, and what `Recipe.features` may name. Every example runs through
+    the network once; a split column is ignored.
 
     near_duplicates, skip_unreadable: as of `RowOptions`. out: folder for `stages.json` and `stages.png`; by default
     nothing is written. Raises SettingsError for folds that
@@ -101,67 +101,19 @@ def stages(
 def probe_stages(
     backbone: Backbone, examples: Examples, folds: NDArray[np.int64], recipe: Recipe
 ) -> tuple[StageScore, ...]:
-    """One score a stage. examples: as read from files. folds: (rows,). Every example runs through the network once."""
-    derived, widths = with_every_stage(backbone)
-    done = run_frozen_stages(derived, examples, 1, start_runtime(recipe), recipe)
-    if done is None or done.tensors is None:
+    """One score a stage, and a second one of sequences with their deviation. examples: as read from files. folds:
+    (rows,). Every example runs through the network once."""
+    derived, outputs = with_every_stage(backbone)
+    done = run_frozen_stages(derived, examples, len(derived.stages), start_runtime(recipe), recipe)
+    if done is None:
         raise TrainingError(f"the vectors of {len(examples)} examples cannot be kept")
-    scores = []
-    for index, (stage, width) in enumerate(zip(backbone.stages, widths, strict=True)):
-        vectors = torch.stack([tensor[index, :width] for tensor in done.tensors]).float().numpy()
-        scores.append(StageScore(stage.name, width, cross_validated_probe(vectors, done.manifest, folds, recipe)))
+    every, scores = vectors(done), []
+    for output in outputs:
+        for pooling in output.poolings:
+            own = np.ascontiguousarray(every[:, output.columns(pooling)])
+            scores.append(StageScore(str(Part(output.stage, pooling)), own.shape[1],
+                                     cross_validated_probe(own, done.manifest, folds, recipe)))  # fmt: skip
     return tuple(scores)
-
-
-def with_every_stage(backbone: Backbone) -> tuple[Backbone, tuple[int, ...]]:
-    """The backbone as one stage that gives the pooled output of every stage, (batch, stages, widest), padded with
-    zeros behind each stage's own width; and these widths."""
-    features, widths = backbone.contract.collate([backbone.contract.blank()]), []
-    with torch.no_grad():
-        for stage in backbone.stages:
-            features = stage.run(backbone.network, features)
-            widths.append(pooled(features, stage.channel_axis).shape[1])
-    # The store tells runs apart by what a partial has bound: each stage by itself, under a name that has its place.
-    run = partial(
-        run_every_stage,
-        widest=max(widths),
-        channel_axes=tuple(stage.channel_axis for stage in backbone.stages),
-        **{f"stage_{place}": stage for place, stage in enumerate(backbone.stages)},
-    )
-    every = Stage("every stage", run, tuple(named_tensors(backbone.network)))
-    derived = Backbone(backbone.id, backbone.network, (every,), backbone.contract, max(widths), backbone.options,
-                       backbone.weights, backbone.build)  # fmt: skip
-    return derived, tuple(widths)
-
-
-def run_every_stage(
-    network: nn.Module, features: Features, /, *, widest: int, channel_axes: tuple[int, ...], **stages: Stage
-) -> Features:
-    """Runs the stages in the order given: (batch, …) -> (batch, stages, widest), float32."""
-    vectors = []
-    for stage, axis in zip(stages.values(), channel_axes, strict=True):
-        features = stage.run(network, features)
-        vector = pooled(features, axis)
-        vectors.append(nn.functional.pad(vector, (0, widest - vector.shape[1])))
-    return Features(torch.stack(vectors, dim=1))
-
-
-def pooled(features: Features, channel_axis: int = 1) -> Tensor:
-    """The mean over space or time, (batch, channels), float32; of sequences over their valid steps only.
-
-    Channels are the axis `channel_axis` of images and volumes, and the last one of sequences (batch, time, channels);
-    vectors (batch, channels) stay as they are.
-    """
-    values = features.values.float()
-    if values.dim() == 2:
-        return values
-    sequence = values.dim() == 3
-    if not sequence:
-        return values.movedim(channel_axis, 1).flatten(2).mean(dim=2)
-    if features.lengths is None:
-        return values.mean(dim=1)
-    padding = padding_mask(features.lengths, values.shape[1], values.device)
-    return values.masked_fill(padding[..., None], 0.0).sum(dim=1) / features.lengths[:, None].to(values.device)
 
 
 def draw_stages(path: Path, found: StageScores) -> None:

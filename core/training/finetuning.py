@@ -25,15 +25,17 @@ from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.inference.adapter import Adapter, make_adapter
 from graftwork.core.model.backbone import Backbone, named_tensors, refuse_non_finite, suited
 from graftwork.core.model.freezing_proof import FreezingProof, prove_frozen
-from graftwork.core.model.graft import Graft, make_graft
+from graftwork.core.model.graft import Graft, make_graft, plan_run
 from graftwork.core.model.heads import Head
 from graftwork.core.model.neighbour_head import NeighbourHead
 from graftwork.core.model.plan import Plan
+from graftwork.core.model.stage_outputs import FeatureChoice, with_every_stage, with_features
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.training.checkpoint import remove_checkpoint
+from graftwork.core.training.feature_choice import check_features, choose_features, reads_stages
 from graftwork.core.training.history import HistoryRow
-from graftwork.core.training.linear_probe import fit_probe
+from graftwork.core.training.linear_probe import fit_probe, probe_scores
 from graftwork.core.training.loop import Checkpoints, OnEpoch, train
 from graftwork.core.training.neighbours import fit_neighbours
 from graftwork.core.types import Augment
@@ -88,9 +90,9 @@ def finetune(
     folder where the unfinished run is kept; `resume` takes up what is kept there. on_epoch: is told every
     finished epoch.
 
-    Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry,
-    UnreadableError for files, TrainingError if the loss stops being finite, OutputError for a checkpoint that is
-    damaged or of another run, FreezingError if a frozen tensor moved.
+    Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry
+    and features that it has not, UnreadableError for files, TrainingError if the loss stops being finite, OutputError
+    for a checkpoint that is damaged or of another run, FreezingError if a frozen tensor moved.
     """
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     task = (train_rows if isinstance(train_rows, Manifest) else train_rows.manifest).task
@@ -101,12 +103,16 @@ def finetune(
     val = (
         None if val_rows is None or not len(val_rows) else same_on_all_processes(_examples(val_rows, backbone), runtime)
     )
+    plan = plan_run(backbone, asked, recipe, rows.manifest)
+    augment = (augment or backbone.domain.augment) if augmented(plan, recipe) else None
+    features = None
+    if reads_stages(plan, recipe.features):
+        backbone, rows, features = _with_chosen_features(backbone, rows, plan, recipe, runtime, augment)
     graft = new_graft(backbone, rows.manifest, asked, recipe)
     chosen = None if val is None or graft.plan.solver != "gradient" else val.manifest
     before = graft.frozen_digests()
     history: tuple[HistoryRow, ...] = ()
     best_epoch = None
-    augment = (augment or backbone.domain.augment) if augmented(graft.plan, recipe) else None
     drawn_val = None
     if rows.manifest.task.output == "maps":
         augment = in_patches(rows, changed=augment is not None)
@@ -135,7 +141,7 @@ def finetune(
     proof = prove_frozen(before, graft)
     if checkpoints is not None and runtime.rank == 0:
         remove_checkpoint(checkpoints)
-    adapter = make_adapter(graft, rows.manifest, recipe, proof, best_epoch, runtime.record())
+    adapter = make_adapter(graft, rows.manifest, recipe, proof, best_epoch, runtime.record(), features)
     if recipe.compile == "on" and graft.plan.frontier > 0:
         blank = backbone.contract.collate([backbone.contract.blank()])
         if blank.lengths is not None:
@@ -191,6 +197,10 @@ def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Stra
     drawn = manifest.task.output == "maps" and not whole(examples)
     if graft.plan.frontier == 0 or drawn or augmented(graft.plan, recipe):
         return examples
+    if reads_stages(graft.plan, recipe.features):
+        every = with_every_stage(backbone)[0]
+        found = run_frozen_stages(every, examples, len(every.stages), start_runtime(recipe), recipe)
+        return examples if found is None else found
     found = run_frozen_stages(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
     return examples if found is None else found
 
@@ -209,6 +219,29 @@ def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augme
     # The solver works in the target's own unit.
     head.get_buffer("shift").zero_()
     head.get_buffer("scale").fill_(1.0)
+
+
+def _with_chosen_features(
+    backbone: Backbone, rows: Examples, plan: Plan, recipe: Recipe, runtime: Runtime, augment: Augment | None
+) -> tuple[Backbone, Examples, FeatureChoice]:
+    """The backbone that gives the vectors chosen on these rows, the rows after all its stages, and the choice."""
+    every, outputs = with_every_stage(backbone)
+    check_features(outputs, recipe.features)
+    ready = run_frozen_stages(every, rows, len(every.stages), runtime, recipe, augment)
+    if ready is None:
+        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
+    manifest = all_views(ready).manifest
+
+    def scores(found: NDArray[np.float32]) -> NDArray[np.float64]:
+        if plan.solver == "neighbours" and manifest.task.vote is not None:
+            head = NeighbourHead(found.shape[1], manifest.task.output_count(manifest.classes), manifest.task.vote,
+                                 len(found))  # fmt: skip
+            return fit_neighbours(head, found, manifest, seed=recipe.seed).scores
+        return probe_scores(found, manifest, balanced=recipe.class_weights == "balanced", seed=recipe.seed,
+                           device=str(runtime.device))  # fmt: skip
+
+    choice = choose_features(vectors(ready), outputs, recipe.features, scores)
+    return with_features(backbone, choice), ready, choice
 
 
 def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe, runtime: Runtime) -> None:

@@ -59,10 +59,57 @@ def fit_probe(
     """
     from threadpoolctl import threadpool_limits
 
+    task = manifest.task
+    if task.linear_map is None:
+        raise TrainingError(f"a probe of a {task} target is not solved, but trained")
+    # Many small products: several threads spend more time waiting for each other than computing.
+    with threadpool_limits(1, user_api="blas"):
+        case = _case(vectors, manifest, balanced=balanced, seed=seed, device=device)
+        strengths = [_best(case.data, problem, case.folds, case.weights)[0] for problem in case.problems]
+        solved = [_solution(case.data, problem, strength, case.weights)
+                  for problem, strength in zip(case.problems, strengths, strict=True)]  # fmt: skip
+    weight, bias = task.linear_map(solved)
+    layer = head.layers[-1]
+    with torch.no_grad():
+        head.get_buffer("centre").copy_(torch.as_tensor(case.centre))
+        head.get_buffer("spread").copy_(torch.as_tensor(case.spread))
+        layer.get_parameter("weight").copy_(torch.as_tensor(weight @ case.rotation))
+        layer.get_parameter("bias").copy_(torch.as_tensor(bias))
+    return ProbeFit(tuple(strengths))
+
+
+def probe_scores(
+    vectors: NDArray[np.float32], manifest: Manifest, *, balanced: bool, seed: int, device: str = "cpu"
+) -> Floats:
+    """How well `fit_probe` predicts held-out rows of these vectors (rows, features), at its best strengths: of every
+    fold, and every problem if there are several, the mean log-likelihood, or minus the squared error of numbers,
+    (problems * folds,). Arguments and errors as of `fit_probe`."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        case = _case(vectors, manifest, balanced=balanced, seed=seed, device=device)
+        return np.concatenate([_best(case.data, problem, case.folds, case.weights)[1] for problem in case.problems])
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """What the problems of a probe are solved on. data: standardised by centre and spread (features,), in coordinates
+    from which `rotation` (columns, features) leads back. folds, weights: (rows,)."""
+
+    data: Data
+    problems: Sequence[LinearProblem]
+    folds: NDArray[np.int64]
+    weights: Floats | None
+    centre: Floats
+    spread: Floats
+    rotation: Floats
+
+
+def _case(vectors: NDArray[np.float32], manifest: Manifest, *, balanced: bool, seed: int, device: str) -> _Case:
     weights = None if manifest.weights is None else np.array(manifest.weights)
     centre, spread = standardisation(vectors, weights)
     task = manifest.task
-    if task.linear_problems is None or task.linear_map is None:
+    if task.linear_problems is None:
         raise TrainingError(f"a probe of a {task} target is not solved, but trained")
     units = manifest.units()
     if not units.max():
@@ -70,21 +117,10 @@ def fit_probe(
             f"a probe needs at least two groups of rows to choose its regularisation by, found one "
             f"of {len(units)} rows (files with the same content count as one)"
         )
-    folds = fold_numbers(manifest.task.strata(manifest.values), units, min(FOLDS, int(units.max()) + 1), seed)
-    # Many small products: several threads spend more time waiting for each other than computing.
-    with threadpool_limits(1, user_api="blas"):
-        data, rotation = _rotated((vectors - centre) / spread)
-        problems = task.linear_problems(manifest.values, manifest.classes, balanced)
-        placed = _placed(data, problems, device)
-        solved = [_choose(placed, problem, folds, weights) for problem in problems]
-    weight, bias = task.linear_map([linear for linear, _ in solved])
-    layer = head.layers[-1]
-    with torch.no_grad():
-        head.get_buffer("centre").copy_(torch.as_tensor(centre))
-        head.get_buffer("spread").copy_(torch.as_tensor(spread))
-        layer.get_parameter("weight").copy_(torch.as_tensor(weight @ rotation))
-        layer.get_parameter("bias").copy_(torch.as_tensor(bias))
-    return ProbeFit(tuple(strength for _, strength in solved))
+    folds = fold_numbers(task.strata(manifest.values), units, min(FOLDS, int(units.max()) + 1), seed)
+    data, rotation = _rotated((vectors - centre) / spread)
+    problems = task.linear_problems(manifest.values, manifest.classes, balanced)
+    return _Case(_placed(data, problems, device), problems, folds, weights, centre, spread, rotation)
 
 
 def _placed(data: Floats, problems: Sequence[LinearProblem], device: str) -> Data:
@@ -111,10 +147,8 @@ def standardisation(vectors: NDArray[np.float32], weights: Floats | None = None)
     return centre, np.maximum(spread, LEAST_SPREAD * usual) if usual > 0 else np.ones_like(spread)
 
 
-def _choose(
-    data: Data, problem: LinearProblem, folds: NDArray[np.int64], weights: Floats | None
-) -> tuple[LinearSolution, float]:
-    """The solution on all rows at the strength with the best mean held-out score.
+def _best(data: Data, problem: LinearProblem, folds: NDArray[np.int64], weights: Floats | None) -> tuple[float, Floats]:
+    """The strength with the best mean held-out score, and its scores in the folds from which something can be learnt.
 
     The strengths are tried from the strongest regularisation on, each solution starting from the one before, until the
     score has fallen in every fold, or twice on average: weaker ones overfit more and take longest.
@@ -140,7 +174,14 @@ def _choose(
                 break
             if scores.mean() > best:
                 best, at_best, strength = float(scores.mean()), scores, candidate
-        return model.solve(data, problem.targets, strength, weights=weights), strength
+    return strength, at_best
+
+
+def _solution(data: Data, problem: LinearProblem, strength: float, weights: Floats | None) -> LinearSolution:
+    """The solution on all rows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="lbfgs failed to converge")
+        return problem.model.solve(data, problem.targets, strength, weights=weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,11 +23,13 @@ FOLDS = 5
 _BLOCK = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NeighbourFit:
-    """The number of neighbours that predicted held-out training rows best."""
+    """The number of neighbours that predicted held-out training rows best, and how well: of every fold (folds,) the
+    mean log-likelihood, or minus the squared error of numbers."""
 
     count: int
+    scores: NDArray[np.float64]
 
 
 def fit_neighbours(head: NeighbourHead, vectors: NDArray[np.float32], manifest: Manifest, *, seed: int) -> NeighbourFit:
@@ -48,7 +50,8 @@ def fit_neighbours(head: NeighbourHead, vectors: NDArray[np.float32], manifest: 
     values = head.vote.targets(manifest.values, manifest.classes)
     _keep(head, torch.as_tensor(vectors), values)
     folds = fold_numbers(manifest.task.strata(manifest.values), units, min(FOLDS, int(units.max()) + 1), seed)
-    scores = {count: [0.0] for count in COUNTS if count < len(values)} or {1: [0.0]}
+    sizes = np.bincount(folds)
+    scores = {count: np.zeros(len(sizes)) for count in COUNTS if count < len(values)} or {1: np.zeros(len(sizes))}
     for fold in range(int(folds.max()) + 1):
         inside, outside = torch.as_tensor(folds != fold), torch.as_tensor(folds == fold)
         trial = NeighbourHead(vectors.shape[1], head.outputs, head.vote, int(inside.sum()))
@@ -58,10 +61,10 @@ def fit_neighbours(head: NeighbourHead, vectors: NDArray[np.float32], manifest: 
             for count in scores:
                 trial.get_buffer("count").fill_(count)
                 truth = values[outside][start : start + _BLOCK]
-                scores[count].append(head.vote.score(trial(tested), truth))
-    best = max(scores, key=lambda count: sum(scores[count]))
+                scores[count][fold] += head.vote.score(trial(tested), truth)
+    best = max(scores, key=lambda count: scores[count].sum())
     head.get_buffer("count").fill_(best)
-    return NeighbourFit(best)
+    return NeighbourFit(best, scores[best] / np.maximum(sizes, 1))
 
 
 def _keep(head: NeighbourHead, vectors: Tensor, values: Tensor) -> None:

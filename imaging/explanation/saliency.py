@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -116,7 +116,7 @@ def _maps(graft: Graft, batch: Features, contract: ImageContract) -> tuple[Tenso
     for number, stage in enumerate(graft.stages.stages):
         features = stage.run(graft.backbone, features)
         # Modules that work in place would change what is kept here.
-        features = Features(features.values.clone())
+        features = replace(features, values=features.values.clone())
         if _cells(stage, features.values, contract) is not None:
             found[number] = features
     return cast(Tensor, graft.head(features.values)), found
@@ -174,7 +174,7 @@ def _grad_cam(graft: Graft, number: int, features: Features, index: int, task: T
     with torch.enable_grad():
         values = features.values.detach().clone().requires_grad_()
         # A copy, as the next module may work in place, which is not for what gradients are asked of.
-        outputs = graft.head(graft.stages.run(Features(values.clone()), number + 1).values)[0].float()
+        outputs = graft.head(graft.stages.run(replace(features, values=values.clone()), number + 1).values)[0].float()
         raised = task.log_odds(outputs, index)
         gradient = None
         if raised.requires_grad:

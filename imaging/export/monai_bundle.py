@@ -16,7 +16,7 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.errors import BackboneError, OutputError, SettingsError
 from graftwork.core.files import DamagedFileError, whole_file, write_json, write_text
-from graftwork.core.inference.adapter import Adapter, model_card
+from graftwork.core.inference.adapter import Adapter, model_card, with_recorded_features
 from graftwork.core.inference.adapter_record import read_record, recipe_of
 from graftwork.core.model.backbone import named_tensors
 from graftwork.core.model.graft import make_graft
@@ -87,8 +87,8 @@ def load_network(folder: str) -> nn.Module:
     except (OSError, DamagedFileError) as error:
         raise OutputError(f"{Path(folder) / WEIGHTS}: cannot be read ({error}); export the bundle anew") from error
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
-    graft = make_graft(backbone, parse_strategy(record["strategy"]), recipe, record["task"], tuple(record["classes"]),
-                       rows)  # fmt: skip
+    graft = make_graft(with_recorded_features(backbone, record), parse_strategy(record["strategy"]), recipe,
+                       record["task"], tuple(record["classes"]), rows)  # fmt: skip
     graft.load_state_dict(tensors, strict=False)
     missing = named_tensors(graft).keys() - tensors.keys()
     if missing:

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from graftwork import audio, imaging
 from graftwork.core.errors import SettingsError
-from graftwork.core.runs.stages import pooled
+from graftwork.core.model.stage_outputs import pooled
 
 
 def by_hand(backbone: Any, path: str, stages: int) -> Any:

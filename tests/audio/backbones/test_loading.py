@@ -310,3 +310,15 @@ def test_the_frames_promised_for_a_clip_are_those_that_come_out(kernel: int) -> 
     for samples in (made.contract.blank().numel() // 4, 719, 720, 721, 1234, 8000):
         clip = torch.randn(samples)
         assert made.frames(clip) == made.run(made.contract.collate([clip]), 0, 1).values.shape[1]
+
+
+def test_clips_are_pooled_to_mean_and_deviation_unless_something_else_is_asked_for():
+    short = load_backbone("tiny:wav2vec2", pooling="mean")
+    backbone = load_backbone("tiny:wav2vec2")
+    assert (backbone.options["pooling"], short.options["pooling"]) == ("mean+std", "mean")
+    assert (backbone.feature_dim, short.feature_dim) == (384, 192)
+    clip = backbone.contract.collate([torch.randn(8000, generator=torch.Generator().manual_seed(0))])
+    with torch.inference_mode():
+        assert torch.equal(backbone.run(clip).values[:, :192], short.run(clip).values)
+        # An adapter names the pooling that it was trained with.
+        assert torch.equal(load_backbone("tiny:wav2vec2", **short.options).run(clip).values, short.run(clip).values)

@@ -14,8 +14,10 @@ from graftwork.core.data.tables import read_manifest
 from graftwork.core.evaluation.evaluation import evaluate_predictions, point_metrics, worse_than_chance
 from graftwork.core.model.backbone import Stage
 from graftwork.core.model.heads import Head
+from graftwork.core.model.stage_outputs import with_every_stage
 from graftwork.core.runs import stages as subject
-from graftwork.core.runs.stages import pooled, probe_stages, run_every_stage, stages, with_every_stage
+from graftwork.core.runs.probes import cross_validated_probe
+from graftwork.core.runs.stages import probe_stages, stages
 from graftwork.core.tasks import find_task
 from graftwork.core.training.linear_probe import fit_probe
 from graftwork.core.types import Features
@@ -83,36 +85,9 @@ def test_every_example_runs_through_every_stage_once(backbone, examples, own_rec
     assert [one.evaluation.metrics for one in again] == [one.evaluation.metrics for one in once]
 
 
-def test_only_valid_steps_are_averaged():
-    values = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [float("nan"), 9.0]], [[1.0, 1.0], [2.0, 2.0], [6.0, 0.0]]])
-    found = pooled(Features(values, torch.tensor([2, 3])))
-    assert torch.equal(found, torch.tensor([[2.0, 3.0], [3.0, 1.0]]))
-
-
-def test_channels_are_where_the_stage_says():
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(2, 3, 4, 5, generator=generator)
-    volume = torch.randn(2, 3, 4, 5, 6, generator=generator)
-    assert torch.allclose(pooled(Features(values)), values.mean((2, 3)))
-    assert torch.allclose(pooled(Features(values), channel_axis=-1), values.mean((1, 2)))
-    assert torch.allclose(pooled(Features(volume)), volume.mean((2, 3, 4)))
-    assert torch.allclose(pooled(Features(values[0])), values[0].mean(1))
-    assert torch.equal(pooled(Features(values[0, 0])), values[0, 0])
-
-
-def test_the_lengths_of_every_stage_are_its_own():
-    """Half the steps after the first stage: only its own valid ones count there."""
-    halve = Stage("halve", lambda network, f: Features(f.values[:, ::2], (f.lengths + 1) // 2))
-    same = Stage("same", lambda network, f: f)
-    values = torch.arange(12.0).reshape(2, 6, 1)
-    found = run_every_stage(torch.nn.Identity(), Features(values, torch.tensor([6, 3])), widest=2,
-                            channel_axes=(1, 1), stage_0=same, stage_1=halve)  # fmt: skip
-    assert found.lengths is None
-    assert torch.equal(found.values, torch.tensor([[[2.5, 0], [2, 0]], [[7, 0], [7, 0]]]))
-
-
 def key_of(backbone, recipe):
-    return prefix_keys(with_every_stage(backbone)[0], 1, start_runtime(recipe), recipe, None)[-1]
+    derived, _ = with_every_stage(backbone)
+    return prefix_keys(derived, len(derived.stages), start_runtime(recipe), recipe, None)[-1]
 
 
 def test_backbones_with_other_stages_are_kept_apart(backbone, make_backbone, own_recipe):
@@ -152,3 +127,18 @@ def test_stages_that_are_worse_than_chance_are_named_once(
     assert 1 < len(named) < len(depth.stages)
     (said,) = [record.getMessage() for record in caplog.records if "worse than chance" in record.getMessage()]
     assert said.startswith(f"{', '.join(named)}: worse than chance: auroc is 0.")
+
+
+def test_sequences_are_scored_with_their_deviation_too(backbone, examples, own_recipe):
+    """Lines of a picture as steps of a sequence."""
+    rows = Stage("rows", lambda network, f: Features(f.values.flatten(1, 2)))
+    mean = Stage("pool", lambda network, f: Features(f.values.mean(1)))
+    network, folds = torch.nn.Identity(), examples.manifest.fold_numbers(3, 0)
+    sequence = replace(backbone, network=network, stages=(rows, mean), feature_dim=8, build=None)
+    scores = probe_stages(sequence, examples, folds, own_recipe)
+    assert [(score.name, score.width) for score in scores] == [("rows", 8), ("rows:mean+std", 16), ("pool", 8)]
+    values = torch.stack(list(examples.tensors))[:, 0]
+    both = torch.cat([values.mean(1), values.std(1, correction=0)], dim=1).numpy()
+    by_hand = cross_validated_probe(both, examples.manifest, folds, own_recipe)
+    assert scores[1].evaluation.metrics["brier"].value == pytest.approx(by_hand.metrics["brier"].value, abs=1e-4)
+    assert scores[0].evaluation.metrics["brier"].value != pytest.approx(by_hand.metrics["brier"].value, abs=1e-3)

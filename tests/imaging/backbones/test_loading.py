@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError, UnreadableError
-from graftwork.core.runs.stages import with_every_stage
+from graftwork.core.model.stage_outputs import stage_outputs
 from graftwork.core.types import Features
 from graftwork.imaging import (
     list_backbones,
@@ -85,7 +85,7 @@ def test_timm_stages_in_turn_equal_the_networks_own_features(name, size, last):
 )
 def test_stages_have_as_many_channels_as_the_network_says(name, size, widths):
     backbone = load_backbone(name, weights="random", image_size=size)
-    assert with_every_stage(backbone)[1] == widths
+    assert tuple(output.width for output in stage_outputs(backbone)) == widths
 
 
 @pytest.mark.parametrize(("name", "size"), MONAI)

@@ -1,5 +1,7 @@
 """Grad-CAM against MONAI's, on planted findings, and maps in the geometry of their files."""
 
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from nibabel.orientations import aff2axcodes, axcodes2ornt, io_orientation, ornt
 from PIL import Image
 from torch import nn
 
-from graftwork.core import Manifest, Recipe, finetune
+from graftwork.core import Manifest, Recipe, Stage, finetune
 from graftwork.core.errors import SettingsError
 from graftwork.core.types import Features
 from graftwork.imaging import ImageContract, backbone_from_module, explain, load_backbone, read_scan
@@ -47,7 +49,7 @@ def volumes(tmp_path, rng):
     return paths, mask
 
 
-def graft(backbone, paths, task="single-label", strategy="probe"):
+def graft(backbone, paths, task="single-label", strategy="probe", features="last"):
     values = np.arange(len(paths)) % 2
     if task == "multi-label":
         values = np.stack([values, 1 - values], 1).astype(float)
@@ -57,7 +59,7 @@ def graft(backbone, paths, task="single-label", strategy="probe"):
     if task == "multi-label":
         classes = ("marked", "plain")
     manifest = Manifest("own", tuple(paths), task, "finding", classes, values)
-    return finetune(backbone, manifest, strategy=strategy, recipe=RECIPE).adapter
+    return finetune(backbone, manifest, strategy=strategy, recipe=replace(RECIPE, features=features)).adapter
 
 
 def brightness(dims, intensity, spacing_mm=None):
@@ -108,6 +110,18 @@ def test_a_planted_finding_is_where_the_map_is_strongest(pictures, task):
     assert 6 <= row < 18
     assert 40 <= column < 56
     assert found.output == ("finding" if task == "regression" else "marked")
+
+
+def test_a_finding_that_an_earlier_stage_tells_is_shown_there(pictures):
+    """The later stage, which says nothing of the place, has no part in the prediction."""
+    bright = brightness(2, "window:0:255")
+    blind = Stage("blind", lambda network, features: replace(features, values=0 * features.values))
+    backbone = replace(bright, stages=(bright.stages[0], blind, *bright.stages[1:]))
+    found = explain(graft(backbone, pictures, features="bright"), pictures[1], output="marked")
+    row, column = found.strongest
+    assert found.stage == "bright"
+    assert 6 <= row < 18
+    assert 40 <= column < 56
 
 
 @pytest.mark.parametrize("spacing_mm", [None, 1.5])

@@ -1,5 +1,7 @@
 """Adapters that are small enough to leave for other programs in seconds."""
 
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -22,8 +24,9 @@ def manifest(tmp_path, rng):
     return Manifest("own", tuple(paths), "single-label", "finding", ("plain", "marked"), np.arange(8) % 2)
 
 
-def trained(manifest, strategy):
-    return finetune(load_backbone("tiny:cnn2d", image_size=32), manifest, strategy=strategy, recipe=RECIPE).adapter
+def trained(manifest, strategy, features="last"):
+    backbone, recipe = load_backbone("tiny:cnn2d", image_size=32), replace(RECIPE, features=features)
+    return finetune(backbone, manifest, strategy=strategy, recipe=recipe).adapter
 
 
 @pytest.fixture

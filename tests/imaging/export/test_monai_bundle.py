@@ -52,9 +52,11 @@ SPECIFICATION = {
 """The mandatory fields of the MONAI Bundle specification as a schema; MONAI's own is a download."""
 
 
-@pytest.mark.parametrize("strategy", ["lora", "knn", "partial:1"])
-def test_a_bundle_predicts_what_predict_does(manifest, tmp_path, strategy):
-    adapter = trained(manifest, strategy)
+@pytest.mark.parametrize(
+    ("strategy", "features"), [("lora", "last"), ("knn", "last"), ("partial:1", "last"), ("probe", "all")]
+)
+def test_a_bundle_predicts_what_predict_does(manifest, tmp_path, strategy, features):
+    adapter = trained(manifest, strategy, features)
     export_bundle(adapter, tmp_path / "bundle")
     files = {
         "meta_file": str(tmp_path / "bundle" / "configs" / "metadata.json"),

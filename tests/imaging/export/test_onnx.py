@@ -40,6 +40,15 @@ def test_onnxruntime_gives_the_predictions_for_batches_of_any_size(manifest, tmp
     assert about["input"] == adapter.backbone.contract.to_json()
 
 
+@pytest.mark.slow(reason="torch.export traces whole networks")
+def test_onnxruntime_reads_all_stages_where_the_adapter_does(manifest, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    adapter = trained(manifest, "probe", "all")
+    assert len(adapter.record["features"]) > 2
+    assert export_onnx(adapter, tmp_path / "own.onnx") < 1e-4
+
+
 def test_an_onnx_file_with_other_outputs_is_not_kept(manifest, tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     adapter = trained(manifest, "probe")
