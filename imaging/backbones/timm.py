@@ -6,17 +6,15 @@ import difflib
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError
-from graftwork.core.model.backbone import Backbone, Stage
-from graftwork.core.types import Features
+from graftwork.core.model.backbone import Backbone
 from graftwork.imaging.backbones import hub
-from graftwork.imaging.backbones.timm_stages import timm_stages
+from graftwork.imaging.backbones.timm_stages import ONE_STAGE, timm_stages
 from graftwork.imaging.backbones.weights import fit_weights, read_weights
-from graftwork.imaging.preprocessing.contract import ImageContract, picture_contract
+from graftwork.imaging.preprocessing.contract import picture_contract
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -51,14 +49,14 @@ def load_timm(
     # After the weights, so that position embeddings are interpolated from the pretrained ones.
     _set_input_size(network, name, config, size)
     network.eval()
-    stages = timm_stages(network)
+    stages, feature_dim = timm_stages(network, contract.blank().shape)
     options = {"image_size": image_size, "channels": channels, "intensity": intensity}
     return Backbone(
         id=f"timm:{name}",
         network=network,
         stages=stages,
         contract=contract,
-        feature_dim=_feature_dim(network, stages, contract),
+        feature_dim=feature_dim,
         options={option: value for option, value in options.items() if value is not None},
         weights=weights,
         build=partial(build_timm, name, contract.channels, size),
@@ -142,19 +140,6 @@ def _set_input_size(network: nn.Module, name: str, config: Any, size: tuple[int,
         raise SettingsError(f"timm:{name} takes images of {fixed} pixels only; leave the image size out")
 
 
-def _feature_dim(network: nn.Module, stages: tuple[Stage, ...], contract: ImageContract) -> int:
-    if stages[0].name != "network":
-        return int(network.head_hidden_size)  # type: ignore[arg-type]
-    # Networks outside the known families are asked by example.
-    features = Features(torch.zeros(1, contract.channels, *contract.size))
-    with torch.inference_mode():
-        for stage in stages:
-            features = stage.run(network, features)
-    if features.values.ndim != 2:
-        raise BackboneError(f"its features have shape {tuple(features.values.shape)}; one vector an image is expected")
-    return int(features.values.shape[1])
-
-
 def _tensor_names(modules: str | tuple[str, ...] | None) -> list[str]:
     """Names of weight and bias of the modules that timm's description names, one or several."""
     names = (modules,) if isinstance(modules, str) else (modules or ())
@@ -170,4 +155,12 @@ def timm_entry(name: str) -> BackboneEntry:
         here = "yes" if hub.cached_file(config.hf_hub_id, names) else "download"
     elif config.url:
         here = "yes" if hub.cached_address(config.url) else "download"
-    return BackboneEntry(f"timm:{name}", "timm", None, config.license or "", here)
+    return BackboneEntry(f"timm:{name}", "timm", None, config.license or "", here, _note(name))
+
+
+def _note(name: str) -> str:
+    import timm
+
+    # "vision_transformer" of `timm.models.vision_transformer`
+    module = timm.model_entrypoint(name.partition(".")[0]).__module__.rpartition(".")[2]
+    return "one stage: partial:N is full" if module in ONE_STAGE else ""
