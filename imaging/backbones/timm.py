@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from graftwork.core.errors import BackboneError, DownloadError, SettingsError
 from graftwork.core.model.backbone import Backbone
 from graftwork.imaging.backbones import hub
 from graftwork.imaging.backbones.timm_stages import ONE_STAGE, timm_stages
+from graftwork.imaging.backbones.timm_weights import in_timms_layout
 from graftwork.imaging.backbones.weights import fit_weights, read_weights
 from graftwork.imaging.preprocessing.contract import picture_contract
 
@@ -37,15 +39,19 @@ def load_timm(
         std=config.std,
     )
     network = _create(name, contract.channels)
-    if weights != "random":
-        fit_weights(
-            network,
-            own_weights(name) if weights is None else read_weights(weights),
-            source=f"timm:{name}: {weights or 'its own weights'}",
-            ignored=_tensor_names(config.classifier),
-            inputs=_tensor_names(config.first_conv),
-        )
     size = None if image_size is None else contract.size
+    if weights != "random":
+        source = f"timm:{name}: {weights or 'its own weights'}"
+        classifier, spare = _tensor_names(config.classifier), tuple[str, ...]()
+        if weights is None:
+            tensors = own_weights(name)
+        else:
+            tensors = read_weights(weights)
+            if _of_another_size(network, tensors):
+                _set_input_size(network, name, config, size)  # timm converts positions to this size at once
+            tensors, spare = in_timms_layout(network, tensors, classifier, source)
+        fit_weights(network, tensors, source=source, ignored=classifier, inputs=_tensor_names(config.first_conv),
+                    spare=spare)  # fmt: skip
     # After the weights, so that position embeddings are interpolated from the pretrained ones.
     _set_input_size(network, name, config, size)
     network.eval()
@@ -138,6 +144,13 @@ def _set_input_size(network: nn.Module, name: str, config: Any, size: tuple[int,
     elif config.fixed_input_size:
         fixed = " x ".join(str(length) for length in config.input_size[1:])
         raise SettingsError(f"timm:{name} takes images of {fixed} pixels only; leave the image size out")
+
+
+def _of_another_size(network: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the weights have position embeddings (1, positions, channels) of another number than the network."""
+    own = network.state_dict().get("pos_embed")
+    found = next((value for name, value in tensors.items() if name.rpartition(".")[2] == "pos_embed"), None)
+    return own is not None and found is not None and own.shape != found.shape
 
 
 def _tensor_names(modules: str | tuple[str, ...] | None) -> list[str]:

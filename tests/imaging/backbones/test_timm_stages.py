@@ -7,7 +7,9 @@ import timm
 import torch
 from torch import nn
 
+from graftwork.core.model.lora import insert_lora, merge_lora
 from graftwork.core.model.strategies import STRATEGIES
+from graftwork.core.types import Features
 from graftwork.imaging import list_backbones, load_backbone
 from graftwork.imaging.backbones.module_chain import trace
 from graftwork.imaging.backbones.timm_stages import ONE_STAGE, timm_stages
@@ -67,3 +69,29 @@ def test_a_module_that_changes_its_input_in_place_is_known():
     network = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True), nn.Linear(2, 2))
     found, _ = trace(network, network.forward, torch.zeros(1, 2))
     assert [call.mutates for call in found.calls] == [False, True, False]
+
+
+@pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "beit_base_patch16_224", "swinv2_cr_tiny_ns_224",
+                                  "swinv2_tiny_window8_256", "vit_small_patch16_dinov3"])  # fmt: skip
+def test_lora_reaches_attention_that_reads_the_weight_of_its_projection(name):
+    torch.manual_seed(0)
+    backbone = load_backbone(f"timm:{name}", weights="random")
+    with torch.no_grad():
+        for parameter in backbone.network.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3)  # fresh scales of residual branches are near zero and would hide them
+    image = Features(torch.randn(1, *backbone.contract.blank().shape))
+    before = backbone.run(image).values.detach()
+    adapted, inserted = insert_lora(backbone, "auto", 2, 4.0)
+    torch.testing.assert_close(adapted.run(image).values, before)
+    parameters = dict(adapted.network.named_parameters())
+    adapted.run(image).values.square().sum().backward()
+    up = [parameters[name] for name in inserted if "lora_B" in name]
+    assert up
+    assert all(parameter.grad.abs().sum() > 0 for parameter in up)
+    with torch.no_grad():
+        for parameter in up:
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        changed = adapted.run(image).values
+        assert not torch.allclose(changed, before, atol=1e-3)
+        torch.testing.assert_close(merge_lora(adapted).run(image).values, changed, atol=1e-4, rtol=1e-4)
