@@ -42,7 +42,8 @@ def load_backbone(
 ) -> Backbone:
     """A pretrained image network by its id, on the CPU, in evaluation mode.
 
-    id: `tiny:cnn2d` (2D, in the package), `timm:NAME` (2D, ImageNet and more), `monai:NAME-2d`, `monai:NAME-3d`,
+    id: `tiny:cnn2d` (2D, in the package), `timm:NAME` (2D, ImageNet and more), `timm:FOLDER` and
+        `timm:hf-hub:OWNER/NAME[@REVISION]` (saved with timm's save_for_hf), `monai:NAME-2d`, `monai:NAME-3d`,
         `medicalnet:NAME` (3D), or `bundle:FOLDER` (a MONAI bundle). `i3d:`, `acs:` or `slices:` before the id of a 2D
         network makes it take volumes: inflated, by convolutions in three planes, or slice by slice.
     weights: a local file (.safetensors, .pt, .pth, .bin, .ckpt); "random" for random initialisation from

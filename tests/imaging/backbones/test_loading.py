@@ -269,7 +269,7 @@ def test_medicalnet_files_with_their_prefix_load_strictly(tmp_path):
 def offline(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
-    monkeypatch.setattr("graftwork.imaging.backbones.hub.cached_file", lambda repository, names: None)
+    monkeypatch.setattr("graftwork.imaging.backbones.hub.cached_file", lambda *place: None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
 
