@@ -112,5 +112,6 @@ def _refusal(backbone: str, tried: str, cause: str) -> DownloadError:
     return DownloadError(
         f"{backbone}: its weights are not on this computer and could not be downloaded.\n"
         f"  tried: {tried}\n  cause: {cause}\n"
-        "  Go online once to fill the cache, or give a local file with weights= (--weights FILE)."
+        "  Go online once to fill the cache, or give a local file with weights= (--weights FILE), or a folder "
+        "of such files in place of OWNER/NAME."
     )

@@ -59,7 +59,7 @@ def in_timms_layout(
     classifier = set(ignored)
     spare = [name for name in found if name not in wanted]
     complete = all(name in found or name.endswith(".num_batches_tracked") for name in wanted)
-    other = [name for name in spare if name not in classifier and _of_another_network(name, wanted)]
+    other = [name for name in spare if name not in classifier and of_another_network(name, wanted)]
     if complete and other:
         raise BackboneError(f"{source} does not fit the network, which is smaller or of another kind.\n"
                             f"  unknown to the network: {some_of(other)}")  # fmt: skip
@@ -112,7 +112,7 @@ def _converted(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, T
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
-def _of_another_network(name: str, wanted: Mapping[str, Tensor]) -> bool:
+def of_another_network(name: str, wanted: Mapping[str, Tensor]) -> bool:
     """Whether a tensor without a place stands in a numbered part that the network has, or is a token."""
     if name in PRETRAINING:
         return False
