@@ -21,7 +21,7 @@ from graftwork.core.model.backbone import Backbone, Stage, named_tensors
 from graftwork.core.types import Features
 from graftwork.imaging.backbones import hub
 from graftwork.imaging.backbones.module_chain import without_numbers
-from graftwork.imaging.backbones.timm_weights import of_another_network
+from graftwork.imaging.backbones.published_weights import of_another_network
 from graftwork.imaging.backbones.weights import fit_weights, read_weights, some_of
 from graftwork.imaging.preprocessing.contract import picture_contract
 

@@ -15,7 +15,7 @@ from graftwork.imaging.domain import DOMAIN
 from graftwork.imaging.segmentation.mask_files import OtherValues
 from graftwork.imaging.segmentation.mask_placement import MaskOrder
 
-SOURCES = ("tiny", "timm", "hf", "monai", "medicalnet", "bundle")
+SOURCES = ("tiny", "timm", "hf", "monai", "medicalnet", "xrv", "bundle")
 
 LIFTED = ("i3d", "acs", "slices")
 """Ways to let a 2D network see volumes: in front of its id, as in i3d:timm:mobilenetv2_100."""
@@ -44,9 +44,9 @@ def load_backbone(
 
     id: `tiny:cnn2d` (2D, in the package), `timm:NAME` (2D, ImageNet and more), `timm:FOLDER` and
         `timm:hf-hub:OWNER/NAME[@REVISION]` (saved with timm's save_for_hf), `hf:FOLDER` and `hf:OWNER/NAME[@REVISION]`
-        (2D, image encoders of transformers), `monai:NAME-2d`, `monai:NAME-3d`, `medicalnet:NAME` (3D), or
-        `bundle:FOLDER` (a MONAI bundle). `i3d:`, `acs:` or `slices:` before the id of a 2D network makes it take
-        volumes: inflated, by convolutions in three planes, or slice by slice.
+        (2D, image encoders of transformers), `xrv:densenet121` (2D, chest X-rays), `monai:NAME-2d`, `monai:NAME-3d`,
+        `medicalnet:NAME` (3D), or `bundle:FOLDER` (a MONAI bundle). `i3d:`, `acs:` or `slices:` before the id of a 2D
+        network makes it take volumes: inflated, by convolutions in three planes, or slice by slice.
     weights: a local file (.safetensors, .pt, .pth, .bin, .ckpt); "random" for random initialisation from
         torch's generator; by default the source's own, from the local cache or downloaded.
     image_size: pixels or voxels along each axis; by default what the network was trained on.
@@ -108,6 +108,8 @@ def _load(
         from graftwork.imaging.backbones.monai import load_monai as load
     elif source == "medicalnet":
         from graftwork.imaging.backbones.monai import load_medicalnet as load
+    elif source == "xrv":
+        from graftwork.imaging.backbones.xrv import load_xrv as load
     elif source == "bundle":
         from graftwork.imaging.backbones.monai_bundles import load_bundle as load
     else:

@@ -17,8 +17,8 @@ from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError
 from graftwork.core.model.backbone import Backbone
 from graftwork.imaging.backbones import hub
+from graftwork.imaging.backbones.published_weights import in_own_layout
 from graftwork.imaging.backbones.timm_stages import ONE_STAGE, timm_stages
-from graftwork.imaging.backbones.timm_weights import in_timms_layout
 from graftwork.imaging.backbones.weights import fit_weights, read_weights
 from graftwork.imaging.preprocessing.contract import picture_contract
 
@@ -71,7 +71,7 @@ def load_timm(
             tensors = read_weights(weights or str(hub.repository_file(known.place, HUB_FILES, f"timm:{name}")))
             if _of_another_size(network, tensors):
                 _set_input_size(network, known, size)  # timm converts positions to this size at once
-            tensors, spare = in_timms_layout(network, tensors, classifier, source)
+            tensors, spare = in_own_layout(network, tensors, classifier, source)
         fit_weights(network, tensors, source=source, ignored=classifier,
                     inputs=_tensor_names(known.config.first_conv), spare=spare)  # fmt: skip
     # After the weights, so that position embeddings are interpolated from the pretrained ones.

@@ -16,7 +16,7 @@ from graftwork.imaging.preprocessing.channels import adapt_channels
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLED)
-NESTS = ("state_dict", "model", "network", "teacher", "student")
+NESTS = ("state_dict", "model", "network", "net", "teacher", "student")
 """Keys under which training programs put the tensors beside other things."""
 SHOWN = 8
 

@@ -1,5 +1,6 @@
-"""Weights that others saved for a network of timm, brought into timm's layout: the prefixes of training programs taken
-off, and timm's own conversions applied. Whether they then fit is checked where they are loaded.
+"""Weights that others saved for a network, brought into the layout of the library that builds it here: the prefixes of
+training programs taken off, and the conversions of timm and MONAI applied. Whether they then fit is checked where they
+are loaded.
 """
 
 from __future__ import annotations
@@ -29,15 +30,18 @@ DEEPEST = 4
 FILTERS = ("checkpoint_filter_fn", "_filter_torchvision_pretrained")
 """What timm calls the functions that bring published layouts of a family into its own."""
 
+MONAI_NAMES = ((".mlp.fc1.", ".mlp.linear1."), (".mlp.fc2.", ".mlp.linear2."))
+"""Of MONAI's pretraining of Swin UNETR, whose own `load_from` renames them so."""
+
 PRETRAINING = ("mask_token",)
 """Tensors of pretraining alone, which no features depend on."""
 
 
-def in_timms_layout(
+def in_own_layout(
     network: nn.Module, tensors: Mapping[str, Tensor], ignored: Iterable[str], source: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors by timm's names, and the names of those that the network has no place for: classifiers, other heads
-    and other networks in the same file, which one line of the log names.
+    """The tensors by the network's names, and the names of those that it has no place for: classifiers, other heads and
+    other networks in the same file, which one line of the log names.
 
     network: without a classifier. ignored: exact names of its classifier. Of all ways to take prefixes off, the one
     counts by which most tensors match, with the fewest prefixes among equals. Raises BackboneError where nothing is
@@ -95,9 +99,11 @@ def _of_children(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str,
 
 
 def _converted(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors after the conversion that timm has for the network's family; as they are where it has none, or cannot
-    apply it to them."""
+    """The tensors after the conversion that the library has for the network's family; as they are where it has none, or
+    cannot apply it to them."""
     module = sys.modules[type(network).__module__]
+    if module.__name__.startswith("monai."):
+        return {_renamed(name): value for name, value in tensors.items()}
     convert = next((getattr(module, name) for name in FILTERS if hasattr(module, name)), None)
     if convert is None:
         return dict(tensors)
@@ -110,6 +116,12 @@ def _converted(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, T
     except (KeyError, IndexError, ValueError, RuntimeError, AttributeError, TypeError, AssertionError):
         return dict(tensors)
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+
+
+def _renamed(name: str) -> str:
+    for theirs, ours in MONAI_NAMES:
+        name = name.replace(theirs, ours)
+    return name
 
 
 def of_another_network(name: str, wanted: Mapping[str, Tensor]) -> bool:

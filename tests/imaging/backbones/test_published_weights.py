@@ -1,11 +1,13 @@
-"""Weights in the layouts that others publish for networks of timm: each gives the features that its owner computes."""
+"""Weights in the layouts that others publish: each gives the features that its owner computes."""
 
 import logging
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from torch import nn
 
 from graftwork.core.errors import BackboneError
@@ -165,3 +167,50 @@ def test_tensors_that_change_what_the_network_computes_are_not_left_out(extra, s
     tensors = timm.create_model("test_vit").state_dict() | {extra: torch.zeros(64)}
     with pytest.raises(BackboneError, match=f"smaller or of another kind.*\n.*{extra}"):
         load_backbone("timm:test_vit", weights=save(tensors))
+
+
+def xray_network():
+    """A DenseNet-121 of one channel and 18 classes under torchxrayvision's names, which are torchvision's."""
+    network = torchvision.models.densenet121(num_classes=18)
+    network.features.conv0 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    return unsettled(network)
+
+
+@torch.inference_mode()
+def test_torchxrayvisions_densenet_gives_its_features_of_values_from_minus_1024_to_1024(save, tmp_path):
+    network = xray_network()
+    tensors = network.state_dict() | {"op_threshs": torch.zeros(18)}
+    backbone = load_backbone("xrv:densenet121", weights=save(tensors), image_size=64)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    read = backbone.contract.read(str(tmp_path / "x.png"))
+    expected = torch.from_numpy((2 * (pixels / 255.0) - 1) * 1024).float()[None]
+    torch.testing.assert_close(read, expected, rtol=0, atol=1e-3)
+    features = network.features(expected[None]).relu().mean((2, 3))
+    torch.testing.assert_close(backbone.run(Features(read[None])).values, features, rtol=1e-3, atol=1e-2)
+    assert (backbone.id, backbone.options) == ("xrv:densenet121", {"image_size": 64})
+    assert [stage.name for stage in backbone.stages] == ["stem", "block1", "block2", "block3", "block4", "pool"]
+
+
+def test_torchxrayvision_without_a_file_says_how_to_make_one():
+    with pytest.raises(BackboneError, match=r"(?s)could run code.*densenet121-res224-all.*state_dict"):
+        load_backbone("xrv:densenet121")
+    with pytest.raises(BackboneError, match="known: xrv:densenet121"):
+        load_backbone("xrv:resnet50")
+
+
+def test_swin_unetrs_self_supervised_encoder_and_its_supervised_weights_load_under_their_published_names(save):
+    from monai.networks.nets import SwinUNETR
+
+    torch.manual_seed(0)
+    whole = SwinUNETR(1, 32, feature_size=48).state_dict()
+    names = {".mlp.linear1.": ".mlp.fc1.", ".mlp.linear2.": ".mlp.fc2.", "swinViT.": ""}
+    encoder = {renamed(name, names): value for name, value in whole.items() if name.startswith("swinViT.")}
+    heads = {"rotation_head.weight": torch.zeros(4, 768), "contrastive_head.weight": torch.zeros(512, 768)}
+    path = save({"epoch": 1, "state_dict": behind("module.", encoder | heads)})
+    found = load_backbone("monai:swinvit-3d", weights=path, image_size=32).network.state_dict()
+    assert all(torch.equal(found[name.removeprefix("swinViT.")], value) for name, value in whole.items()
+               if name.startswith("swinViT."))  # fmt: skip
+    suprem = behind("module.backbone.", whole) | {"module.organ_embedding": torch.zeros(32, 256)}
+    segmenter = load_backbone("monai:swinunetr-3d", weights=save({"net": suprem}), image_size=64, mask_values="0,1")
+    assert all(torch.equal(value, whole[name]) for name, value in segmenter.network.state_dict().items())
