@@ -129,7 +129,7 @@ def build_hf(family: Family, config: Any, channels: int, pooled: bool) -> nn.Mod
 
 
 def hf_stages(network: nn.Module, family: Family, size: Sequence[int]) -> tuple[Stage, ...]:
-    """"embed", every block with the norm behind the last one, and "pool": in turn the `pooler_output` of the encoder.
+    """ "embed", every block with the norm behind the last one, and "pool": in turn the `pooler_output` of the encoder.
 
     size: (height, width) of images.
     """
