@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import transformers
 from safetensors.torch import save_file
 
 from graftwork import audio
 
 COMMIT = "1" * 40
+ENCODER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
 SPEECH = {
     "model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
     "intermediate_size": 16, "conv_dim": [8, 8], "conv_kernel": [40, 10], "conv_stride": [40, 8],
@@ -81,6 +83,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     save_file({name: value.contiguous() for name, value in timm.create_model("test_resnet").state_dict().items()},
               place / "model.safetensors")  # fmt: skip
     audio.save_backbone(audio.new_backbone(SPEECH), Hub.folder / "someone" / "tiny")
+    pictures = Hub.folder / "someone" / "pictures"
+    timm.models.save_for_hf(timm.create_model("test_resnet"), pictures, safe_serialization=True)
+    encoder = Hub.folder / "someone" / "encoder"
+    transformers.Dinov2Model(transformers.Dinov2Config(**ENCODER)).save_pretrained(encoder)
+    (encoder / "preprocessor_config.json").write_text(json.dumps({"size": 28, "image_mean": 0.5, "image_std": 0.5}))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -94,11 +101,13 @@ def load(code: str, endpoint: str, cache: Path) -> subprocess.CompletedProcess[s
 
 
 IMAGING = "from graftwork import imaging; print(imaging.load_backbone('timm:test_resnet', image_size=32).digest())"
+OWN = "from graftwork import imaging; print(imaging.load_backbone('timm:hf-hub:someone/pictures@main').digest())"
+SCANS = "from graftwork import imaging; print(imaging.load_backbone('hf:someone/encoder').digest())"
 AUDIO = "from graftwork import audio; print(audio.load_backbone('hf:someone/tiny').digest())"
 
 
-@pytest.mark.slow(reason="loads timm or torchaudio in a process of its own, three times")
-@pytest.mark.parametrize("code", [IMAGING, AUDIO], ids=["timm", "hf"])
+@pytest.mark.slow(reason="loads timm or torchaudio in a process of its own, two times")
+@pytest.mark.parametrize("code", [IMAGING, OWN, SCANS, AUDIO], ids=["timm", "timm hub", "hf of scans", "hf"])
 def test_weights_are_fetched_once_and_then_come_from_the_cache(code: str, hub: str, tmp_path: Path) -> None:
     fetched = load(code, hub, tmp_path)
     assert fetched.returncode == 0, fetched.stderr
@@ -109,7 +118,7 @@ def test_weights_are_fetched_once_and_then_come_from_the_cache(code: str, hub: s
 
 
 @pytest.mark.slow(reason="loads timm or torchaudio in a process of its own")
-@pytest.mark.parametrize("code", [IMAGING, AUDIO], ids=["timm", "hf"])
+@pytest.mark.parametrize("code", [IMAGING, OWN, SCANS, AUDIO], ids=["timm", "timm hub", "hf of scans", "hf"])
 def test_without_a_network_the_error_says_what_to_do(code: str, tmp_path: Path) -> None:
     failed = load(code, "http://127.0.0.1:9", tmp_path)
     assert failed.returncode == 1

@@ -28,7 +28,7 @@ KEY_LENGTH = 40
 
 LIBRARIES = (
     "torch", "torchvision", "torchaudio", "torchcodec", "timm", "monai", "numpy", "scipy", "pillow", "nibabel",
-    "pydicom", "soundfile", "silero-vad",
+    "pydicom", "soundfile", "silero-vad", "transformers",
 )  # fmt: skip
 """What reads files and computes outputs: of another version, these may differ."""
 

@@ -33,8 +33,9 @@ SHOWN = 20
 class LowRank(nn.Module):
     """A linear layer or a convolution beside the product of two that are `rank` wide: base(x) + scale * B(A(x)).
 
-    The weight W + scale * B A is never formed: its gradient would cost as much as W's. Tensors are named as in PEFT, as
-    adapters on disk are: `base_layer.…`, `lora_A.default.weight`, `lora_B.default.weight`.
+    The weight W + scale * B A is not formed, as its gradient would cost as much as W's, unless the layer's owner asks
+    for it: attention in EVA, BEiT and Swin V2 reads the weight of its projection in place of calling it. Tensors are
+    named as in PEFT, as adapters on disk are: `base_layer.…`, `lora_A.default.weight`, `lora_B.default.weight`.
     """
 
     def __init__(self, base: nn.Module, rank: int, scale: float) -> None:
@@ -58,6 +59,17 @@ class LowRank(nn.Module):
         self.lora_A = nn.ModuleDict({ADAPTER: a.to(weight.device, weight.dtype)})
         self.lora_B = nn.ModuleDict({ADAPTER: b.to(weight.device, weight.dtype)})
         self.train(base.training)
+
+    @property
+    def weight(self) -> Tensor:
+        """What the layer computes with, (out, in, *kernel)."""
+        a, b = (half[ADAPTER].get_parameter("weight") for half in (self.lora_A, self.lora_B))
+        return self.base_layer.get_parameter("weight") + low_rank_change(a, b, self.scale)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The base's, which is not adapted."""
+        return self.base_layer._parameters.get("bias")
 
     def forward(self, values: Tensor) -> Tensor:
         # The base first, as PEFT does it: gradients add up in that order.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +13,8 @@ from graftwork.core.errors import SettingsError
 if TYPE_CHECKING:  # torch takes seconds, and `--help` draws from this table
     from graftwork.core.model.backbone import Backbone
     from graftwork.core.recipe import HeadStart, Recipe
+
+log = logging.getLogger(__name__)
 
 Solver = Literal["convex", "neighbours", "gradient"]
 
@@ -151,7 +155,15 @@ def _last_stages(backbone: Backbone, depth: int | None) -> Learning:
     if depth > len(weighty):
         found = ", ".join(backbone.stages[index].name for index in weighty)
         raise SettingsError(f"partial:{depth}: {backbone.id} has {len(weighty)} stages with weights: {found}")
+    if len(weighty) == 1:
+        _say_one_stage(backbone.id)
     return _of_stages(backbone, tuple(range(weighty[-depth], len(backbone.stages))))
+
+
+@functools.cache
+def _say_one_stage(backbone: str) -> None:
+    log.warning("partial:1 on %s is full: where its network can be cut is not known, so that all its weights are in "
+                "one stage", backbone)  # fmt: skip
 
 
 def _biases(backbone: Backbone, number: int | None) -> Learning:

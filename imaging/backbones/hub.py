@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
-from graftwork.core.errors import DownloadError
+from graftwork.core.errors import BackboneError, DownloadError
 
 ANSWER_WITHIN_S = 5.0
 
 
-def cached_file(repository: str, names: Sequence[str]) -> Path | None:
+def repository_file(place: str, names: Sequence[str], backbone: str) -> Path:
+    """The first of these files in a local folder, or in a repository of the hub: `OWNER/NAME`, or `OWNER/NAME@REVISION`
+    with a commit, a tag or a branch.
+
+    backbone: the id it is for, named in messages. Raises BackboneError for a folder that has none of them and for what
+    is neither a folder nor a repository, DownloadError where a file is neither in the cache nor to be had.
+    """
+    folder = Path(place).expanduser()
+    if folder.is_dir():
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+        found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
+        raise BackboneError(f"{backbone}: expected {' or '.join(names)} in the folder {folder}, found {found}")
+    repository, _, revision = place.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or repository.startswith("."):
+        raise BackboneError(f"{backbone}: {place} is neither a folder nor OWNER/NAME[@REVISION] on the hub")
+    return fetch_file(repository, names, backbone, revision or None)
+
+
+def cached_file(repository: str, names: Sequence[str], revision: str | None = None) -> Path | None:
     """The first of these files of a hub repository that is in the local cache; None if none is. No network."""
     from huggingface_hub import try_to_load_from_cache
 
     for name in names:
-        found = try_to_load_from_cache(repository, name)
+        found = try_to_load_from_cache(repository, name, revision=revision)
         if isinstance(found, str):
             return Path(found)
     return None
@@ -32,13 +53,13 @@ def cached_address(address: str) -> Path | None:
     return place if place.is_file() else None
 
 
-def fetch_file(repository: str, names: Sequence[str], backbone: str) -> Path:
+def fetch_file(repository: str, names: Sequence[str], backbone: str, revision: str | None = None) -> Path:
     """The first of these files that a hub repository has, from the cache or downloaded into it.
 
-    backbone: the id it is for, named in the message. Raises DownloadError; without a network after seconds, as
-    the hub's own client would try for a minute.
+    backbone: the id it is for, named in the message. revision: a commit, a tag or a branch, by default the main one.
+    Raises DownloadError; without a network after seconds, as the hub's own client would try for a minute.
     """
-    found = cached_file(repository, names)
+    found = cached_file(repository, names, revision)
     if found is not None:
         return found
     from huggingface_hub import constants, hf_hub_download
@@ -49,7 +70,7 @@ def fetch_file(repository: str, names: Sequence[str], backbone: str) -> Path:
     _require_answer(f"{constants.ENDPOINT}/{repository}", backbone)
     for name in names:
         try:
-            return Path(hf_hub_download(repository, name, etag_timeout=ANSWER_WITHIN_S))
+            return Path(hf_hub_download(repository, name, revision=revision, etag_timeout=ANSWER_WITHIN_S))
         except LocalEntryNotFoundError as error:
             raise _refusal(backbone, f"{repository}/{name}", str(error)) from error
         except EntryNotFoundError:
@@ -91,5 +112,6 @@ def _refusal(backbone: str, tried: str, cause: str) -> DownloadError:
     return DownloadError(
         f"{backbone}: its weights are not on this computer and could not be downloaded.\n"
         f"  tried: {tried}\n  cause: {cause}\n"
-        "  Go online once to fill the cache, or give a local file with weights= (--weights FILE)."
+        "  Go online once to fill the cache, or give a local file with weights= (--weights FILE), or a folder "
+        "of such files in place of OWNER/NAME."
     )

@@ -15,7 +15,7 @@ from graftwork.imaging.domain import DOMAIN
 from graftwork.imaging.segmentation.mask_files import OtherValues
 from graftwork.imaging.segmentation.mask_placement import MaskOrder
 
-SOURCES = ("tiny", "timm", "monai", "medicalnet", "bundle")
+SOURCES = ("tiny", "timm", "hf", "monai", "medicalnet", "xrv", "bundle")
 
 LIFTED = ("i3d", "acs", "slices")
 """Ways to let a 2D network see volumes: in front of its id, as in i3d:timm:mobilenetv2_100."""
@@ -42,7 +42,9 @@ def load_backbone(
 ) -> Backbone:
     """A pretrained image network by its id, on the CPU, in evaluation mode.
 
-    id: `tiny:cnn2d` (2D, in the package), `timm:NAME` (2D, ImageNet and more), `monai:NAME-2d`, `monai:NAME-3d`,
+    id: `tiny:cnn2d` (2D, in the package), `timm:NAME` (2D, ImageNet and more), `timm:FOLDER` and
+        `timm:hf-hub:OWNER/NAME[@REVISION]` (saved with timm's save_for_hf), `hf:FOLDER` and `hf:OWNER/NAME[@REVISION]`
+        (2D, image encoders of transformers), `xrv:densenet121` (2D, chest X-rays), `monai:NAME-2d`, `monai:NAME-3d`,
         `medicalnet:NAME` (3D), or `bundle:FOLDER` (a MONAI bundle). `i3d:`, `acs:` or `slices:` before the id of a 2D
         network makes it take volumes: inflated, by convolutions in three planes, or slice by slice.
     weights: a local file (.safetensors, .pt, .pth, .bin, .ckpt); "random" for random initialisation from
@@ -100,10 +102,14 @@ def _load(
         from graftwork.imaging.backbones.packaged import load_tiny as load
     elif source == "timm":
         from graftwork.imaging.backbones.timm import load_timm as load
+    elif source == "hf":
+        from graftwork.imaging.backbones.huggingface import load_hf as load
     elif source == "monai":
         from graftwork.imaging.backbones.monai import load_monai as load
     elif source == "medicalnet":
         from graftwork.imaging.backbones.monai import load_medicalnet as load
+    elif source == "xrv":
+        from graftwork.imaging.backbones.xrv import load_xrv as load
     elif source == "bundle":
         from graftwork.imaging.backbones.monai_bundles import load_bundle as load
     else:

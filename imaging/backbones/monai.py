@@ -16,6 +16,7 @@ from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.types import Features
 from graftwork.imaging.backbones import hub
 from graftwork.imaging.backbones.catalogue import CATALOGUE
+from graftwork.imaging.backbones.published_weights import in_own_layout
 from graftwork.imaging.backbones.timm_stages import numbered, through
 from graftwork.imaging.backbones.unets import (
     make_segresnet,
@@ -141,13 +142,13 @@ def _load(
     build = partial(build_monai, architecture, spatial_dims, count, contract.size)
     network = build()
     if tensors is not None:
-        fit_weights(
-            network,
-            tensors,
-            source=f"{identity}: {weights or 'its own weights'}",
-            ignored=[f"{architecture.classifier}.{kind}" for kind in ("weight", "bias")],
-            inputs=[f"{architecture.first}.weight"],
-        )
+        source = f"{identity}: {weights or 'its own weights'}"
+        # MONAI's segmentation heads are a convolution within.
+        heads = (architecture.classifier, f"{architecture.classifier}.conv.conv")
+        ignored = [f"{head}.{kind}" for head in heads for kind in ("weight", "bias")]
+        tensors, spare = in_own_layout(network, tensors, ignored, source)
+        fit_weights(network, tensors, source=source, ignored=ignored, inputs=[f"{architecture.first}.weight"],
+                    spare=spare)  # fmt: skip
     options = {"image_size": image_size, "channels": channels, "intensity": intensity}
     return Backbone(
         id=identity,

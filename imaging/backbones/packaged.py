@@ -67,7 +67,7 @@ def load_tiny(
     return Backbone(
         id=f"tiny:{name}",
         network=network,
-        stages=timm_stages(network),
+        stages=timm_stages(network, contract.blank().shape)[0],
         contract=contract,
         feature_dim=CHANNELS[-1],
         options={option: value for option, value in options.items() if value is not None},

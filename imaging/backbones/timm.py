@@ -2,73 +2,99 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, DownloadError, SettingsError
-from graftwork.core.model.backbone import Backbone, Stage
-from graftwork.core.types import Features
+from graftwork.core.model.backbone import Backbone
 from graftwork.imaging.backbones import hub
-from graftwork.imaging.backbones.timm_stages import timm_stages
+from graftwork.imaging.backbones.published_weights import in_own_layout
+from graftwork.imaging.backbones.timm_stages import ONE_STAGE, timm_stages
 from graftwork.imaging.backbones.weights import fit_weights, read_weights
-from graftwork.imaging.preprocessing.contract import ImageContract, picture_contract
+from graftwork.imaging.preprocessing.contract import picture_contract
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is known of a network before it is built.
+
+    name: behind `timm:`. architecture: as timm's `create_model` takes it. config: timm's description of its input and
+    its ends. place: the folder or hub repository of its weights; "" where timm itself knows. arguments: of
+    `create_model`, by name.
+    """
+
+    name: str
+    architecture: str
+    config: Any
+    place: str = ""
+    arguments: tuple[tuple[str, Any], ...] = ()
 
 
 def load_timm(
     name: str, *, weights: str | None, image_size: int | None, channels: int | None, intensity: str | None
 ) -> Backbone:
-    """`name` as timm has it, with or without a tag of weights: `resnet18`, `resnet18.a1_in1k`.
+    """`name` as timm has it, with or without a tag of weights: `resnet18`, `resnet18.a1_in1k`; or a network that was
+    saved with timm's `save_for_hf`: a folder, `local-dir:FOLDER`, or `hf-hub:OWNER/NAME`, `hf-hub:OWNER/NAME@REVISION`.
 
     Raises BackboneError for an unknown name or weights that do not fit, DownloadError where its own weights
     are neither here nor to be had, SettingsError for an image size that the network cannot take.
     """
-    config = _config(name)
-    own_channels, *own_size = config.input_size
+    known = _described(name)
+    own_channels, *own_size = known.config.input_size
     contract = picture_contract(
         own_size if image_size is None else (image_size, image_size),
         own_channels if channels is None else channels,
         intensity,
-        mean=config.mean,
-        std=config.std,
+        mean=known.config.mean,
+        std=known.config.std,
     )
-    network = _create(name, contract.channels)
-    if weights != "random":
-        fit_weights(
-            network,
-            own_weights(name) if weights is None else read_weights(weights),
-            source=f"timm:{name}: {weights or 'its own weights'}",
-            ignored=_tensor_names(config.classifier),
-            inputs=_tensor_names(config.first_conv),
-        )
+    network = _create(known, contract.channels)
     size = None if image_size is None else contract.size
+    if weights != "random":
+        source = f"timm:{name}: {weights or 'its own weights'}"
+        classifier, spare = _tensor_names(known.config.classifier), tuple[str, ...]()
+        if weights is None and not known.place:
+            tensors = own_weights(name)
+        else:
+            tensors = read_weights(weights or str(hub.repository_file(known.place, HUB_FILES, f"timm:{name}")))
+            if _of_another_size(network, tensors):
+                _set_input_size(network, known, size)  # timm converts positions to this size at once
+            tensors, spare = in_own_layout(network, tensors, classifier, source)
+        fit_weights(network, tensors, source=source, ignored=classifier,
+                    inputs=_tensor_names(known.config.first_conv), spare=spare)  # fmt: skip
     # After the weights, so that position embeddings are interpolated from the pretrained ones.
-    _set_input_size(network, name, config, size)
+    _set_input_size(network, known, size)
     network.eval()
-    stages = timm_stages(network)
+    stages, feature_dim = timm_stages(network, contract.blank().shape)
     options = {"image_size": image_size, "channels": channels, "intensity": intensity}
     return Backbone(
         id=f"timm:{name}",
         network=network,
         stages=stages,
         contract=contract,
-        feature_dim=_feature_dim(network, stages, contract),
+        feature_dim=feature_dim,
         options={option: value for option, value in options.items() if value is not None},
         weights=weights,
-        build=partial(build_timm, name, contract.channels, size),
+        build=partial(build_timm, known, contract.channels, size),
     )
 
 
-def build_timm(name: str, channels: int, size: tuple[int, ...] | None) -> nn.Module:
+def build_timm(known: Described, channels: int, size: tuple[int, ...] | None) -> nn.Module:
     """The architecture with fresh random weights from torch's generator, without a classifier, for evaluation."""
-    network = _create(name, channels)
-    _set_input_size(network, name, _config(name), size)
+    network = _create(known, channels)
+    _set_input_size(network, known, size)
     return network.eval()
 
 
@@ -122,14 +148,59 @@ def _config(name: str) -> Any:
     return timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg(input_size=(3, 224, 224))
 
 
-def _create(name: str, channels: int) -> nn.Module:
+def _described(name: str) -> Described:
+    """What is known of a network before it is built. Raises BackboneError, and DownloadError where its description is
+    on the hub and cannot be had."""
+    kind, _, place = name.partition(":")
+    if kind not in ("hf-hub", "local-dir"):
+        if "/" not in name and not Path(name, CONFIG).is_file():
+            return Described(name, name, _config(name))
+        place = name
+    if (kind == "local-dir" or place == name) and not Path(place).expanduser().is_dir():
+        raise BackboneError(f"timm:{name}: no such folder; timm:hf-hub:OWNER/NAME[@REVISION] is on the hub")
+    file = hub.repository_file(place, (CONFIG,), f"timm:{name}")
+    return _described_by(name, place, file)
+
+
+def _described_by(name: str, place: str, file: Path) -> Described:
+    """A network by the config.json that timm puts beside weights on the hub: its architecture, how it is made, and how
+    its input is read. Raises BackboneError for another file of this name."""
     import timm
 
-    network: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"timm:{name}: {file} cannot be read: {error}") from error
+    architecture = content.get("architecture") if isinstance(content, dict) else None
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
+        others = isinstance(content, dict) and "model_type" in content
+        hint = "; hf: reads what transformers has saved" if others else ""
+        raise BackboneError(f"timm:{name}: expected the name of a timm network as \"architecture\" in {file}, found "
+                            f"{architecture!r}{hint}")  # fmt: skip
+    told = content.get("pretrained_cfg", content)  # older files have it all at the top
+    fields = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
+    config = timm.models.PretrainedCfg(**{key: tuple(value) if isinstance(value, list) else value
+                                          for key, value in told.items() if key in fields})  # fmt: skip
+    arguments = dict(content.get("model_args") or {})
+    arguments.pop("num_classes", None)
+    channels, size = arguments.pop("in_chans", config.input_size[0]), arguments.get("img_size")
+    if size is None:
+        size = config.input_size[1:]
+    height, width = (size, size) if isinstance(size, int) else size
+    config = dataclasses.replace(config, input_size=(channels, height, width))
+    return Described(name, architecture, config, place, tuple(sorted(arguments.items())))
+
+
+def _create(known: Described, channels: int) -> nn.Module:
+    import timm
+
+    network: nn.Module = timm.create_model(known.architecture, pretrained=False, in_chans=channels, num_classes=0,
+                                           **dict(known.arguments))  # fmt: skip
     return network
 
 
-def _set_input_size(network: nn.Module, name: str, config: Any, size: tuple[int, ...] | None) -> None:
+def _set_input_size(network: nn.Module, known: Described, size: tuple[int, ...] | None) -> None:
+    name, config = known.name, known.config
     if size is None or tuple(size) == tuple(config.input_size[1:]):
         return
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
@@ -142,17 +213,11 @@ def _set_input_size(network: nn.Module, name: str, config: Any, size: tuple[int,
         raise SettingsError(f"timm:{name} takes images of {fixed} pixels only; leave the image size out")
 
 
-def _feature_dim(network: nn.Module, stages: tuple[Stage, ...], contract: ImageContract) -> int:
-    if stages[0].name != "network":
-        return int(network.head_hidden_size)  # type: ignore[arg-type]
-    # Networks outside the known families are asked by example.
-    features = Features(torch.zeros(1, contract.channels, *contract.size))
-    with torch.inference_mode():
-        for stage in stages:
-            features = stage.run(network, features)
-    if features.values.ndim != 2:
-        raise BackboneError(f"its features have shape {tuple(features.values.shape)}; one vector an image is expected")
-    return int(features.values.shape[1])
+def _of_another_size(network: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the weights have position embeddings (1, positions, channels) of another number than the network."""
+    own = network.state_dict().get("pos_embed")
+    found = next((value for name, value in tensors.items() if name.rpartition(".")[2] == "pos_embed"), None)
+    return own is not None and found is not None and own.shape != found.shape
 
 
 def _tensor_names(modules: str | tuple[str, ...] | None) -> list[str]:
@@ -170,4 +235,12 @@ def timm_entry(name: str) -> BackboneEntry:
         here = "yes" if hub.cached_file(config.hf_hub_id, names) else "download"
     elif config.url:
         here = "yes" if hub.cached_address(config.url) else "download"
-    return BackboneEntry(f"timm:{name}", "timm", None, config.license or "", here)
+    return BackboneEntry(f"timm:{name}", "timm", None, config.license or "", here, _note(name))
+
+
+def _note(name: str) -> str:
+    import timm
+
+    # "vision_transformer" of `timm.models.vision_transformer`
+    module = timm.model_entrypoint(name.partition(".")[0]).__module__.rpartition(".")[2]
+    return "one stage: partial:N is full" if module in ONE_STAGE else ""

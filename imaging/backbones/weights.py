@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from graftwork.imaging.preprocessing.channels import adapt_channels
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLED)
-NESTS = ("state_dict", "model", "network")
+NESTS = ("state_dict", "model", "network", "net", "teacher", "student")
 """Keys under which training programs put the tensors beside other things."""
 SHOWN = 8
 
@@ -23,7 +24,7 @@ SHOWN = 8
 def read_weights(path: str) -> dict[str, Tensor]:
     """The tensors of a .safetensors, .pt, .pth, .bin or .ckpt file by name, on the CPU.
 
-    A state dict inside `state_dict`, `model` or `network` is found, and the `module.` that DataParallel puts
+    A state dict inside one of `NESTS` is found, and the `module.` that DataParallel puts
     before every name is taken off. Pickled files are read with weights_only=True, so that no code in them
     runs. Raises UnreadableError for a missing or damaged file, BackboneError for one without plain tensors.
     """
@@ -43,7 +44,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in content.items()} if isinstance(content, Mapping) else {}
     strange = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
     if not tensors or strange:
-        found = f"{_some(strange)} beside them" if tensors else type(content).__name__
+        found = f"{some_of(strange)} beside them" if tensors else type(content).__name__
         raise BackboneError(f"{path}: expected tensors by name (a state dict), found {found}")
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
@@ -57,17 +58,19 @@ def fit_weights(
     source: str,
     ignored: Iterable[str],
     inputs: Iterable[str],
+    spare: Iterable[str] = (),
 ) -> None:
     """Put tensors into a network: all of them, and each of the network's.
 
     ignored: exact names that the network need not have: the classifier it was trained with. inputs: exact names of
-    first convolutions, adapted to the network's input channels. Missing counters of BatchNorm batches become 0,
-    as old PyTorch did not save them and inference does not read them.
-    Raises BackboneError that lists what is missing, unexpected, or of another shape; nothing is loaded then.
+    first convolutions, adapted to the network's input channels. spare: names of other tensors that it need not have.
+    Missing counters of BatchNorm batches become 0, as old PyTorch did not save them and inference does not read them.
+    Raises BackboneError that lists what is missing, with the nearest names, unexpected, or of another shape, and how
+    many fit; nothing is loaded then.
     """
     wanted = network.state_dict()
-    left_out, first = set(ignored), set(inputs)
-    offered = {name: value for name, value in tensors.items() if name in wanted or name not in left_out}
+    known, first = {*ignored, *spare}, set(inputs)
+    offered = {name: value for name, value in tensors.items() if name in wanted or name not in known}
     for name in first & offered.keys() & wanted.keys():
         old, new = offered[name].shape, wanted[name].shape
         if old != new and len(old) == len(new) and old[:1] == new[:1] and old[2:] == new[2:]:
@@ -77,17 +80,22 @@ def fit_weights(
             offered[name] = torch.zeros_like(value)
     complaints = []
     if missing := [name for name in wanted if name not in offered]:
-        complaints.append(f"missing from the file: {_some(missing)}")
-    if unexpected := [name for name in offered if name not in wanted]:
-        complaints.append(f"unknown to the network: {_some(unexpected)}")
+        complaints.append(f"missing from the file: {some_of(missing)}")
+    unplaced = [name for name in tensors if name not in wanted and name not in set(ignored)]
+    if missing and (near := difflib.get_close_matches(missing[0], unplaced, n=3, cutoff=0.5)):
+        complaints.append(f"nearest to {missing[0]} in the file: {', '.join(near)}")
+    if unexpected := [name for name in (unplaced if missing else offered) if name not in wanted]:
+        complaints.append(f"unknown to the network: {some_of(unexpected)}")
     if misshapen := [
         f"{name}: expected {tuple(wanted[name].shape)}, found {tuple(value.shape)}"
         for name, value in offered.items()
         if name in wanted and value.shape != wanted[name].shape
     ]:
-        complaints.append(f"of another shape: {_some(misshapen)}")
+        complaints.append(f"of another shape: {some_of(misshapen)}")
     if complaints:
-        raise BackboneError(f"{source} does not fit the network.\n  " + "\n  ".join(complaints))
+        fitting = sum(name in offered and offered[name].shape == value.shape for name, value in wanted.items())
+        raise BackboneError(f"{source} does not fit the network: {fitting} of its {len(wanted)} tensors are there.\n  "
+                            + "\n  ".join(complaints))  # fmt: skip
     network.load_state_dict(offered, strict=True)
 
 
@@ -113,6 +121,7 @@ def _read_pickled(path: str) -> Any:
         raise UnreadableError(f"{path}: cannot be read as PyTorch weights: {error}") from error
 
 
-def _some(names: list[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -31,8 +31,22 @@ TIMM = [
     ("test_vit3", 96, "block9"),
     ("deit_tiny_distilled_patch16_224", 64, "block12"),
     ("swin_tiny_patch4_window7_224", 96, "block4"),
-    ("test_nfnet", None, "network"),
-    ("test_byobnet", None, "network"),
+    ("test_nfnet", None, "final_conv"),
+    ("test_byobnet", None, "block4"),
+    ("eva02_tiny_patch14_224", 56, "block12"),
+    ("vit_small_patch16_dinov3", 64, "block12"),
+    ("vit_small_patch16_rope_mixed_224", 64, "block12"),
+    ("beit_base_patch16_224", 64, "block12"),
+    ("regnety_002", 64, "s4"),
+    ("maxvit_rmlp_pico_rw_256", 256, "block4"),
+    ("coatnet_nano_rw_224", 64, "block4"),
+    ("tiny_vit_5m_224", 224, "block4"),
+    ("edgenext_xx_small", 64, "block4"),
+    ("hrnet_w18_small", 64, "final_layer"),
+    ("resnest14d", 64, "layer4"),
+    ("convnextv2_atto", 64, "block4"),
+    ("swinv2_tiny_window8_256", 256, "block4"),
+    ("cait_xxs24_224", 224, "network"),
 ]
 MONAI = [
     ("resnet10-2d", 64),
@@ -78,7 +92,8 @@ def test_timm_stages_in_turn_equal_the_networks_own_features(name, size, last):
     [
         ("timm:resnet18", 64, (64, 64, 128, 256, 512, 512)),
         ("timm:swin_tiny_patch4_window7_224", 96, (96, 96, 192, 384, 768, 768)),
-        ("timm:swinv2_tiny_window8_256", 256, (768, 768)),
+        ("timm:swinv2_tiny_window8_256", 256, (96, 96, 192, 384, 768, 768)),
+        ("timm:cait_xxs24_224", 224, (192, 192)),
         ("timm:test_vit", 96, (64,) * 8),
         ("monai:resnet18-3d", 32, (64, 64, 128, 256, 512, 512)),
     ],
@@ -254,7 +269,7 @@ def test_medicalnet_files_with_their_prefix_load_strictly(tmp_path):
 def offline(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
-    monkeypatch.setattr("graftwork.imaging.backbones.hub.cached_file", lambda repository, names: None)
+    monkeypatch.setattr("graftwork.imaging.backbones.hub.cached_file", lambda *place: None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
 
