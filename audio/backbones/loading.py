@@ -51,10 +51,10 @@ def load_backbone(
     used instead of the source's own; or "random".
     max_seconds: longer clips are cropped to their middle, or refused where pooling is "none".
     window_seconds, window_overlap: longer clips are learnt from and evaluated in windows of this length, which share
-    this part with the next (half of it by default). trim_silence: "on" cuts off what comes before the first and behind the
-    last speech. pooling: "mean+std"
-    (default) or "mean" over time, or "attentive", the first two weighted by a learnt attention, or "none", which gives
-    frames, as a text needs them; unless something is asked for, texts get these by themselves.
+    this part with the next (half of it by default). trim_silence: "on" cuts off what comes before the first and behind
+    the last speech. pooling: "mean+std" (default) or "mean" over time, or "attentive", the first two weighted by a
+    learnt attention, or "none", which gives frames, as a text needs them; unless something is asked for, texts get
+    these by themselves.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.
