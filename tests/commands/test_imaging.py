@@ -89,7 +89,7 @@ def test_a_picture_for_a_backbone_of_volumes(bench):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--backbone", "resnet18"), "expected SOURCE:NAME with the source tiny, timm, monai, medicalnet"),
+        (("--backbone", "resnet18"), "expected SOURCE:NAME with the source tiny, timm, hf, monai, medicalnet"),
         (("--backbone", "tim:resnet18"), "for example timm:resnet18"),
         (("--image-size", "0"), "1 or more, found (0, 0)"),
         (("--channels", "2"), "has 1 channels, and the backbone takes 2"),

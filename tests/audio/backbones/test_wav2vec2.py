@@ -191,7 +191,8 @@ def test_stages_run_a_copy_with_the_modules_of_the_copy(base_backbone: Backbone,
     with torch.no_grad():
         nn.init.zeros_(twin.network.encoder.transformer.layers[2].final_layer_norm.weight)
         nn.init.zeros_(twin.network.encoder.transformer.layers[2].final_layer_norm.bias)
-        assert not twin.run(Features(clips[0][None])).values.any()
+        mean, _ = twin.run(Features(clips[0][None])).values.chunk(2, dim=1)  # the deviation has a floor
+        assert not mean.any()
         assert base_backbone.run(Features(clips[0][None])).values.any()
 
 

@@ -13,7 +13,7 @@ from scipy.signal import resample_poly
 from graftwork.audio import read_waveform
 from graftwork.audio.sound.formats import SOUNDFILE_SUFFIXES
 from graftwork.audio.sound.truncation import refuse_truncated
-from graftwork.audio.sound.waveform import _resampler
+from graftwork.audio.sound.waveform import _say_resampled
 from graftwork.core.errors import SettingsError, UnreadableError
 from tests.audio.conftest import tone
 
@@ -205,7 +205,7 @@ def test_something_else_under_the_name_of_a_sound_is_refused_with_the_known_form
 
 def test_clipping_and_other_rates_are_said_once(write_sound, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="graftwork")
-    _resampler.cache_clear()  # another test may have been told already
+    _say_resampled.cache_clear()  # another test may have been told already
     loud, soft = np.clip(8 * tone(0.5, 11025), -1, 1), tone(0.5, 11025)
     names = [write_sound("loud.wav", loud, 11025), write_sound("soft.wav", soft, 11025)]
     for name in names * 2:
