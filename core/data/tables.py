@@ -235,6 +235,9 @@ def _groups_from(rows: TableRows, pattern: str, group: str | None, column: str) 
     if cells is None:
         return None
     found = [searched.search(cell) for cell in cells]
+    if cells and not any(found):
+        raise ManifestError(str(rows.source), [Problem(f"--group-from {pattern!r} finds nothing in any of {len(cells)} "
+                                                       f"paths, the first is {cells[0]!r}")])  # fmt: skip
     for index, match in enumerate(found):
         if match is None or not match[1 if searched.groups else 0]:
             rows.note(f"--group-from {pattern!r} finds nothing in {cells[index]!r}", index, column)

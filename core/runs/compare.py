@@ -57,6 +57,8 @@ def compare(
     """
     if not tie_margin >= 0:
         raise SettingsError(f"--tie-margin: expected at least 0, found {tie_margin}")
+    if isinstance(strategies, str) or not strategies:
+        raise SettingsError(f"strategies: expected several names, as ['probe', 'lora'], found {strategies!r}")
     names = [str(parse_strategy(text)) for text in strategies]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -71,11 +73,13 @@ def compare(
         place = Path(folder)
         setup = Setup(backbone, Strategy(names[0]), recipe, place, resume, random_split)
         with locked(place) if is_first() else nullcontext():
-            return _compare(setup, rows, parts, names, tie_margin)
+            return _compare(setup, place, rows, parts, names, tie_margin)
 
 
-def _compare(setup: Setup, rows: Rows, parts: Parts, names: Sequence[str], margin: float) -> Comparison | None:
-    out, settings = _folder(setup), _settings(setup, rows, parts)
+def _compare(
+    setup: Setup, out: Path, rows: Rows, parts: Parts, names: Sequence[str], margin: float
+) -> Comparison | None:
+    settings = _settings(setup, rows, parts)
     known = {name: _known(out, name, settings) for name in names} if setup.resume else {}
     refused: dict[str, SettingsError | TrainingError] = {}
     for number, name in enumerate(names, start=1):
@@ -84,7 +88,7 @@ def _compare(setup: Setup, rows: Rows, parts: Parts, names: Sequence[str], margi
             continue
         log.info("strategy %d of %d: %s", number, len(names), name)
         try:
-            _run(setup, rows, parts, name, settings)
+            _run(setup, out, rows, parts, name, settings)
         except (SettingsError, TrainingError) as error:
             log.warning("%s: left out: %s", name, error)
             refused[name] = error
@@ -100,12 +104,6 @@ def _compare(setup: Setup, rows: Rows, parts: Parts, names: Sequence[str], margi
     write_json(out / COMPARISON, comparison.to_json() | notes)
     draw_comparison(out / PLOT, comparison)
     return comparison
-
-
-def _folder(setup: Setup) -> Path:
-    if setup.folder is None:
-        raise ValueError("strategies are compared by what their runs write")
-    return setup.folder
 
 
 def run_folder(out: Path, strategy: str) -> Path:
@@ -151,9 +149,8 @@ def _known(out: Path, strategy: str, settings: dict[str, Any]) -> Part | None:
     return part
 
 
-def _run(setup: Setup, rows: Rows, parts: Parts, strategy: str, settings: dict[str, Any]) -> None:
+def _run(setup: Setup, out: Path, rows: Rows, parts: Parts, strategy: str, settings: dict[str, Any]) -> None:
     """One strategy from start to end, in its own folder, and what it cost beside it."""
-    out = _folder(setup)
     folder = run_folder(out, strategy)
     resumed = setup.resume and run_state(folder) == UNFINISHED
     alone, started = reset_peak_memory(), time.monotonic()

@@ -45,6 +45,8 @@ def predict(
     OutputError for files that cannot be written, and what `Adapter.predict` raises.
     """
     folders = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+    if not folders:
+        raise SettingsError("no run to predict with")
     if out is not None and os.path.isdir(out):
         raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
     if len({Path(name).resolve() for name in folders}) < len(folders):

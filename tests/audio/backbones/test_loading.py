@@ -16,7 +16,8 @@ from graftwork.audio import list_backbones, load_backbone, new_backbone, save_ba
 from graftwork.audio.backbones import bundles
 from graftwork.audio.backbones.architecture import empty_network
 from graftwork.core.errors import BackboneError, DownloadError, OutputError, SettingsError, UnreadableError
-from graftwork.core.model.backbone import Backbone
+from graftwork.core.model.backbone import Backbone, suited
+from graftwork.core.tasks import find_task
 from graftwork.core.types import Features
 from tests.audio.conftest import CONFIGS, with_lively_norms
 
@@ -322,3 +323,14 @@ def test_clips_are_pooled_to_mean_and_deviation_unless_something_else_is_asked_f
         assert torch.equal(backbone.run(clip).values[:, :192], short.run(clip).values)
         # An adapter names the pooling that it was trained with.
         assert torch.equal(load_backbone("tiny:wav2vec2", **short.options).run(clip).values, short.run(clip).values)
+
+
+def test_texts_get_frames_of_the_same_network_unless_a_pooling_was_asked_for() -> None:
+    backbone = load_backbone("tiny:wav2vec2")
+    framed = suited(backbone, find_task("text"))
+    assert (framed.stages[-1].name, framed.contract.longer) == ("frames", "refuse")
+    assert framed.network is backbone.network
+    assert framed.options["pooling"] == "none"
+    assert suited(backbone, find_task("regression")) is backbone
+    asked = load_backbone("tiny:wav2vec2", pooling="mean")
+    assert suited(asked, find_task("text")) is asked

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from graftwork.core.data.people import read_domain_manifest
+from graftwork.core.data.tables import read_manifest
 from graftwork.core.errors import ManifestError
 
 
@@ -80,3 +81,13 @@ def test_one_patient_of_all_files_is_no_group(read, caplog):
 def test_of_a_target_that_names_people_files_are_not_grouped(read):
     found = read("a.png", "b.png", "c.png", hashes=["p", "p", "q"], header="path,speaker", target="speaker")
     assert found.groups is None
+
+
+def test_an_expression_that_matches_no_path_at_all_is_one_problem(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "t.csv").write_text("path,label\na.png,x\nb.png,y\n")
+    with pytest.raises(
+        ManifestError, match=r"1 problem\n  --group-from 'zz' finds nothing in any of 2 paths, the first"
+    ):
+        read_manifest(tmp_path / "t.csv", group_from="zz")

@@ -91,6 +91,8 @@ def test_runs_of_one_name_are_told_apart_by_their_paths():
 
 
 def test_runs_without_files_and_runs_named_twice_are_refused(runs, load_backbone, manifest):
+    with pytest.raises(SettingsError, match="no run to predict with"):
+        predict([], manifest, load_backbone, device="cpu")
     with pytest.raises(SettingsError, match="nothing to predict"):
         predict(runs[0], [], load_backbone, device="cpu")
     again = f"{runs[0]}/../{STRATEGIES[0]}"  # the same folder, spelled otherwise

@@ -100,6 +100,12 @@ def test_names_are_checked_before_anything_runs(make_run, names, said):
     assert not study.out.exists()
 
 
+@pytest.mark.parametrize("names", [[], "probe"])
+def test_what_names_no_several_strategies_is_refused_with_an_example(make_run, names):
+    with pytest.raises(SettingsError, match="expected several names, as"):
+        make_run().run(names)
+
+
 def test_the_file_is_whole_and_the_picture_there(make_run):
     study = make_run()
     found = study.run(["knn", "probe"])

@@ -224,3 +224,15 @@ def test_a_run_and_its_adapter_say_in_a_line_what_they_are(backbone, examples, r
     assert repr(run).startswith(f"Run({len(examples)} rows, best epoch {run.best_epoch} of 2; Adapter(partial:1")
     solved = finetune(backbone, examples, strategy="probe", recipe=recipe)
     assert repr(solved).startswith(f"Run({len(examples)} rows, solved; Adapter(probe on tiny:net")
+
+
+def test_the_domain_of_a_backbone_gives_the_random_change_and_the_windows(backbone, domain, manifest, recipe, augment):
+    """What the command line does by default: full fine-tuning is augmented, and long recordings are cut."""
+    own = replace(recipe, epochs=1)
+    given = finetune(backbone, manifest, strategy="full", recipe=own, augment=augment).adapter.graft.learnt()
+    carried = finetune(replace(backbone, domain=domain), manifest, strategy="full", recipe=own).adapter.graft.learnt()
+    plain = finetune(backbone, manifest, strategy="full", recipe=own).adapter.graft.learnt()
+    assert all(torch.equal(value, given[name]) for name, value in carried.items())
+    assert not all(torch.equal(value, plain[name]) for name, value in carried.items())
+    cut = replace(domain, windows=lambda examples, contract: [[one, one] for one in examples])
+    assert len(finetune(replace(backbone, domain=cut), manifest, recipe=own).rows) == 2 * len(manifest)
