@@ -27,12 +27,14 @@ def save(tmp_path):
 
 
 def unsettled(network, seed=0):
-    """The network in evaluation mode, with norms, scales and biases of their own."""
+    """The network in evaluation mode, with weights, norms, scales and biases of this seed, at the scale they had."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for tensor in network.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.add_(torch.rand(tensor.shape, generator=generator) * 0.02 + 0.02 * (tensor.ndim == 1))
+            if tensor.is_floating_point() and tensor.ndim < 2:
+                tensor.add_(torch.rand(tensor.shape, generator=generator) * 0.02 + 0.02)
+            elif tensor.is_floating_point():
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * tensor.std().clamp(min=0.02))
     return network.eval()
 
 
@@ -187,6 +189,7 @@ def test_torchxrayvisions_densenet_gives_its_features_of_values_from_minus_1024_
     expected = torch.from_numpy((2 * (pixels / 255.0) - 1) * 1024).float()[None]
     torch.testing.assert_close(read, expected, rtol=0, atol=1e-3)
     features = network.features(expected[None]).relu().mean((2, 3))
+    assert 1 < features.max() < 1e5
     torch.testing.assert_close(backbone.run(Features(read[None])).values, features, rtol=1e-3, atol=1e-2)
     assert (backbone.id, backbone.options) == ("xrv:densenet121", {"image_size": 64})
     assert [stage.name for stage in backbone.stages] == ["stem", "block1", "block2", "block3", "block4", "pool"]
