@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from graftwork.core.domain import Domain
@@ -41,6 +42,18 @@ def _near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
     return near_duplicates(examples)
 
 
+def _preview(example: Example) -> bytes:
+    from graftwork.imaging.formats.preview import preview
+
+    return preview(example)
+
+
+def _explain(adapter: Any, example: Example) -> bytes:
+    # It stands on backbones, each of which carries this domain, and is found by its name when it is asked for.
+    picture: bytes = import_module("graftwork.imaging.explanation.overlays").saliency_preview(adapter, example)
+    return picture
+
+
 def _file_groups(examples: Sequence[Example]) -> list[str | None]:
     from graftwork.imaging.formats.dicom.patients import patient_hashes
 
@@ -69,5 +82,14 @@ DOMAIN = Domain(
     decoded_digests=_decoded_digests,
     near_duplicates=_near_duplicates,
     file_groups=_file_groups,
+    preview=_preview,
+    explain=_explain,
+    checklists=("CLAIM 2024", "TRIPOD+AI"),
+    pipeline_tags={
+        "single-label": "image-classification",
+        "multi-label": "image-classification",
+        "ordinal": "image-classification",
+        "mask": "image-segmentation",
+    },
     kinds=(File, ArchiveRow, Series, Channels),
 )

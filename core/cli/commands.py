@@ -18,6 +18,7 @@ from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import accept_all_text, plain_bars, print_table
 from graftwork.core.cli.inspection_commands import rank_command, stages_command
 from graftwork.core.cli.interruption import interruptible
+from graftwork.core.cli.report_command import report_command
 from graftwork.core.errors import GraftworkError
 from graftwork.core.model.strategies import STRATEGIES
 from graftwork.core.versions import version_of
@@ -40,8 +41,8 @@ def build_app(commands: CommandLine) -> typer.Typer:
         rich_markup_mode="markdown",
         add_completion=False,
     )
-    for verb in (_backbones, _check, stages_command, rank_command, _train, _compare, _evaluate, _predict,
-                 *commands.verbs):  # fmt: skip
+    shared = (_backbones, _check, stages_command, rank_command, _train, _compare, _evaluate, report_command, _predict)
+    for verb in (*shared, *commands.verbs):
         name, command, text = verb(commands)
         app.command(name, help=text, no_args_is_help=name != "backbones")(command)
     app.callback()(_main)
@@ -157,7 +158,8 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
         claim_folder(out, options["resume"])
         backbone, manifest = read_inputs(commands, options, recipe.seed)
         result = train(backbone, manifest, strategy=options["strategy"], recipe=recipe, out=out,
-                       resume=options["resume"], **{name: options[name] for name in o.PARTS})  # fmt: skip
+                       resume=options["resume"], command=command_words(domain.name),
+                       **{name: options[name] for name in o.PARTS})  # fmt: skip
         if not is_first():
             return
         if options["json"]:
@@ -170,7 +172,7 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
             print(f"{result.leakage}\n")
         for caution in result.cautions:
             print(f"{caution}\n")
-        print(f"adapter, predictions and plots: {out}")
+        print(f"adapter, predictions, plots and report: {out}")
 
     domain = commands.domain
     return (
@@ -178,7 +180,7 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
         o.with_parameters(
             train,
             o.MANIFEST,
-            o.option("out", str, Parameter.empty, "Folder for the adapter, the metrics and the plots."),
+            o.option("out", str, Parameter.empty, "Folder for the adapter, the metrics, the plots and the report."),
             _backbone(commands),
             o.WEIGHTS,
             o.option(
@@ -210,7 +212,7 @@ def _compare(commands: CommandLine) -> tuple[str, Verb, str]:
         claim_comparison(out, options["resume"])
         backbone, manifest = read_inputs(commands, options, recipe.seed)
         comparison = compare(backbone, manifest, options["strategies"].split(","), tie_margin=options["tie_margin"],
-                             recipe=recipe, out=out, resume=options["resume"],
+                             recipe=recipe, out=out, resume=options["resume"], command=command_words(domain.name),
                              **{name: options[name] for name in o.PARTS})  # fmt: skip
         if comparison is None:
             return
@@ -220,7 +222,7 @@ def _compare(commands: CommandLine) -> tuple[str, Verb, str]:
         print_table(*comparison.table())
         for caution in comparison.cautions:
             print(f"\n{caution}")
-        print(f"\n{comparison.sentence()}\nruns, {COMPARISON} and plot: {out}")
+        print(f"\n{comparison.sentence()}\nruns, {COMPARISON}, plot and report: {out}")
 
     domain = commands.domain
     return (
@@ -273,7 +275,8 @@ def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
         rows = rows if part is None else rows.part(part)
         found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,
                              part=part or "test", skip_unreadable=options["skip_unreadable"], out=out,
-                             batch_size=options["batch_size"], device=options["device"])  # fmt: skip
+                             batch_size=options["batch_size"], device=options["device"],
+                             command=command_words(domain.name))  # fmt: skip
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2, sort_keys=True))
         else:
@@ -296,7 +299,7 @@ def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
                 "out",
                 str | None,
                 None,
-                "Folder for metrics, predictions and plots; by default nothing is written.",
+                "Folder for metrics, predictions, plots and the report; by default nothing is written.",
             ),
             o.BATCH_SIZE,
             o.DEVICE,
@@ -305,6 +308,11 @@ def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
         "Evaluate an adapter on the examples of a manifest.\n\n"
         f"Example: `graftwork-{domain.name} evaluate runs/first test.csv`",
     )
+
+
+def command_words(domain: str) -> list[str]:
+    """The command as it was asked for, under the name that it has for people."""
+    return [f"graftwork-{domain}", *sys.argv[1:]]
 
 
 def _predict(commands: CommandLine) -> tuple[str, Verb, str]:

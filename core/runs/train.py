@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,12 @@ from graftwork.core.inference.segmentation import draw_worst_and_best
 from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
+from graftwork.core.runs.audit import write_audit
 from graftwork.core.runs.cross_validation import cross_validate_setup, with_epochs_of_folds
 from graftwork.core.runs.hold_out import hold_out
 from graftwork.core.runs.learnt_rows import DIGEST, write_learnt_rows
+from graftwork.core.runs.provenance import provenance, write_costs
+from graftwork.core.runs.report.document import report_on_finished
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
 from graftwork.core.runs.run_folder import FINISHED, check_same_run, claim_folder, mark, write_evaluated, writing_run
 from graftwork.core.runs.setup import RandomSplit, Setup, check_setup, run_setup
@@ -84,6 +88,7 @@ def train(
     folds: int | None = None, val_fraction: float = 0.2, test_fraction: float = 0.2,
     random_split: RandomSplit = "auto", near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
     skip_unreadable: bool = False, out: str | Path | None = None, resume: bool = False,
+    command: Sequence[str] | None = None,
 ) -> TrainResult:  # fmt: skip
     """Adapts the backbone to the manifest's rows and evaluates the result, with intervals.
 
@@ -91,12 +96,13 @@ def train(
     evaluate by cross-validation with so many, then train on everything; a split column is ignored. val_fraction,
     test_fraction: shares of the rows that choose the best epoch, and that are kept for the test. random_split: with
     groups, evaluate a second time with rows of a group on both sides; "auto" where that costs little.
-    near_duplicates, allow_leaks, skip_unreadable: as of `RowOptions`. out: folder for adapter, metrics, predictions and
-    plots; by default nothing is written. resume: go on with the unfinished run in `out`.
+    near_duplicates, allow_leaks, skip_unreadable: as of `RowOptions`. out: folder for adapter, metrics, predictions,
+    plots and the report; by default nothing is written. resume: go on with the unfinished run in `out`. command: words
+    of the command line that asks for this, for the record.
 
     Nothing is written before everything has been read and checked. Raises SettingsError for what cannot work,
     OutputError for a folder that holds something else, UnreadableError that lists the files that cannot be read, and
-    what `finetune` raises.
+    what `finetune` raises; ReportError, when everything else has been written, where the report cannot be.
     """
     place, parts = None if out is None else Path(out), Parts(folds, val_fraction, test_fraction, random_split)
     recipe = recipe or Recipe()
@@ -106,7 +112,11 @@ def train(
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
     rows = read_rows(backbone, manifest, runtime, RowOptions(skip_unreadable, near_duplicates, allow_leaks))
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
-    return train_on(Setup(backbone, asked, recipe, place, resume, random_split), rows, parts)
+    setup = Setup(backbone, asked, recipe, place, resume, random_split)
+    result = train_on(setup, rows, parts, command)
+    if place is not None and runtime.rank == 0:
+        report_on_finished(place, result.adapter)
+    return result
 
 
 def start_run(recipe: Recipe) -> Runtime:
@@ -125,8 +135,9 @@ def prepared(backbone: Backbone, manifest: Manifest, recipe: Recipe, parts: Part
     return backbone, manifest, with_batch_size(recipe, manifest.task, backbone.contract)
 
 
-def train_on(setup: Setup, rows: Rows, parts: Parts) -> TrainResult:
-    """Trains and evaluates on rows that have been read, and writes into the setup's folder if it has one."""
+def train_on(setup: Setup, rows: Rows, parts: Parts, command: Sequence[str] | None = None) -> TrainResult:
+    """Trains and evaluates on rows that have been read, and writes into the setup's folder, if it has one, all but the
+    report."""
     started = time.monotonic()
     examples, out = rows.examples, setup.folder
     record = run_settings_record(setup, rows, parts)
@@ -136,6 +147,7 @@ def train_on(setup: Setup, rows: Rows, parts: Parts) -> TrainResult:
     runtime = start_runtime(setup.recipe)
     runtime.wait()  # every process has looked at the folder before the first one writes into it
     writes = out is not None and runtime.rank == 0
+    record |= provenance("train", command, record["examples"])
     with writing_run(out, record, setup.resume) if out is not None and writes else nullcontext():
         if parts.folds is not None:
             found = cross_validate_setup(setup, examples, parts.folds, parts.val_fraction)
@@ -146,7 +158,8 @@ def train_on(setup: Setup, rows: Rows, parts: Parts) -> TrainResult:
             evaluated, run, leakage = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
             result = TrainResult(evaluated, run, leakage, examples.left_out, rows.cautions)
         if out is not None and writes:
-            learnt = _write(out, setup.recipe, result, rows, folded=parts.folds is not None)
+            learnt = _write(out, setup.recipe, result, rows, parts)
+            write_costs(out, started)
             proof = dataclasses.asdict(result.run.proof)
             mark(out, record | {"frozen": proof, DIGEST: learnt}, FINISHED)
         runtime.wait()
@@ -172,17 +185,28 @@ def run_settings_record(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any
     }  # fmt: skip
 
 
-def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, *, folded: bool) -> str:
+def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, parts: Parts) -> str:
     """Writes everything that a run's folder holds but its record; returns the digest of the list of learnt rows."""
-    examples, run = rows.examples, result.run
+    examples, run, folded = rows.examples, result.run, parts.folds is not None
     notes = rows.notes()
     if result.leakage is not None:
         notes |= result.leakage.to_json()
     write_evaluated(out, result.parts, notes)
     if examples.manifest.task.output == "maps" and not folded:
         draw_worst_and_best(run.adapter.graft, result.parts[-1], out, run.adapter.prediction_recipe(recipe.device))
+    own = {"all": run.rows} if folded else {"train": run.rows} | ({} if run.val is None else {"val": run.val})
+    own |= {} if folded else {part.part: part.manifest for part in result.parts}
+    write_audit(out, own, split=_split(examples.manifest, parts), left_out=examples.left_out, alike=rows.alike,
+                cautions=rows.cautions)  # fmt: skip
     seen = rows.seen(run.rows)
     if seen is not None:
         run.adapter.record["seen"] = seen
     run.adapter.save(out, result.evaluation)
     return write_learnt_rows(out, run.rows, run.val)
+
+
+def _split(manifest: Manifest, parts: Parts) -> str:
+    """In words, how rows came into parts."""
+    if parts.folds is not None:
+        return f"{parts.folds} folds, drawn"
+    return "drawn" if manifest.parts is None else "the split column"
