@@ -22,6 +22,8 @@ from graftwork.core.evaluation.comparison import MARGIN, Comparison, Part, compa
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.evaluation.plots import draw_comparison
 from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
+from graftwork.core.inference.adapter import Adapter, attach_adapter
+from graftwork.core.inference.adapter_record import read_record
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import Recipe
@@ -84,7 +86,7 @@ def compare(
             known = provenance("compare", command, rows.examples.manifest.fingerprints())
             mark(place, asked | known, FINISHED)
             write_costs(place, started)
-            report_on_finished(place, domain=backbone.domain)
+            report_on_finished(place, _best_adapter(place, comparison.best, backbone), domain=backbone.domain)
         return comparison
 
 
@@ -116,6 +118,15 @@ def _compare(
     write_json(out / COMPARISON, comparison.to_json() | notes)
     draw_comparison(out / PLOT, comparison)
     return comparison
+
+
+def _best_adapter(out: Path, best: str | None, backbone: Backbone) -> Adapter | None:
+    """The adapter of the best strategy on a copy of the backbone, for the report's maps of what it looks at; None where
+    nothing would be drawn by it."""
+    if best is None or backbone.domain.explain is None:
+        return None
+    folder = strategy_folder(out, best)
+    return attach_adapter(folder, read_record(folder), backbone.copy())
 
 
 def claim_comparison(out: Path, resume: bool) -> None:

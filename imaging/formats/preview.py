@@ -44,7 +44,7 @@ def preview(named: Named) -> bytes:
         place += image.width
     grey = not scan.rgb
     held = io.BytesIO()
-    (whole.convert("L") if grey else whole).save(held, "PNG", optimize=True)
+    (whole.convert("L") if grey else whole).save(held, "PNG")
     return held.getvalue()
 
 

@@ -103,7 +103,7 @@ TRIPOD_AI = (
     Item("24", "results of updating", ("recalibration",)),
     Item("25", "interpretation, fairness"),
     Item("26", "limitations", ("cautions",), "the discussion"),
-    Item("27a-c", "usability: poor inputs, expertise, next steps", ("robustness",), "the discussion"),
+    Item("27a-c", "usability: poor inputs, expertise, next steps", ("corruptions",), "the discussion"),
 )
 
 CHECKLISTS = {"CLAIM 2024": CLAIM, "TRIPOD+AI": TRIPOD_AI}

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 REPORT = "report.html"
 TEMPLATE = "report.html.jinja"
 
+PATIENCE_S = 10.0
+"""So long files are read to be shown; large volumes take seconds each."""
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -84,9 +87,9 @@ def render(folder: RunFolder, run: RunFolder, adapter: Adapter | None, domain: D
     import jinja2
 
     source = str(run.run.get("manifest") or run.data.get("source") or "")
-    viewer = Viewer(domain, adapter, manifest_folder(source))
-    sections = all_sections(folder, run, viewer)
-    titles = {section.id: section.title for section in sections} | {"cautions": "Cautions"}
+    viewer = Viewer(domain, adapter, manifest_folder(source), time.monotonic() + PATIENCE_S)
+    sections, said = all_sections(folder, run, viewer), cautions(folder, run)
+    titles = {section.id: section.title for section in sections} | ({"cautions": "Cautions"} if said else {})
     names = CHECKLISTS if domain is None else domain.checklists
     note = Text("Which items this report has something on, and what only the author can write. Numbers are the "
                 "guidelines', the wording is shortened.")  # fmt: skip
@@ -96,7 +99,7 @@ def render(folder: RunFolder, run: RunFolder, adapter: Adapter | None, domain: D
                                      lstrip_blocks=True)  # fmt: skip
     template = environment.from_string(Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8"))
     return template.render(title=_title(folder, run), headline=headline(folder, run), sections=sections,
-                           cautions=cautions(folder, run), version=_version(folder, run))  # fmt: skip
+                           cautions=said, version=_version(folder, run))  # fmt: skip
 
 
 def headline(folder: RunFolder, run: RunFolder) -> Headline | None:

@@ -3,7 +3,9 @@ domain's matter."""
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,17 +28,17 @@ if TYPE_CHECKING:
 WORST, SETS, IN_A_SET = 6, 6, 3
 """How many are shown."""
 
-MAPPED = 6
-
 
 @dataclass(frozen=True)
 class Viewer:
     """How examples are shown. domain: that knows how; None shows their names alone. adapter: whose view of them is
-    shown too, where the domain can. folder: that names are shown from, where they lie in it."""
+    shown too, where the domain can. folder: that names are shown from, where they lie in it. until: of
+    `time.monotonic`; then no more files are read, as volumes take long."""
 
     domain: Domain | None
     adapter: Adapter | None = None
     folder: str = ""
+    until: float = math.inf
 
     def example(self, written: str) -> Example:
         return parse_example(written) if self.domain is None else parse_example(written, self.domain.kinds)
@@ -51,6 +53,8 @@ class Viewer:
         name = self.name(written)
         if self.domain is None or self.domain.preview is None:
             return Card(name, tuple(lines))
+        if time.monotonic() > self.until:
+            return Card(name, tuple(lines), missing="not shown: reading files has taken long enough")
         try:
             picture = Picture(data_uri(self.domain.preview(self.example(written))), f"preview of {name}")
         except EXAMPLE_ERRORS as error:
@@ -60,6 +64,8 @@ class Viewer:
     def explained(self, written: str) -> Picture | None:
         """What the adapter looks at in an example. Raises SettingsError where nothing can say that."""
         if self.domain is None or self.domain.explain is None or self.adapter is None:
+            return None
+        if time.monotonic() > self.until:
             return None
         try:
             content = self.domain.explain(self.adapter, self.example(written))
@@ -80,23 +86,18 @@ def manifest_folder(source: str) -> str:
 
 def worst_predictions(run: RunFolder, viewer: Viewer) -> list[Block]:
     """The rows of the part that the run is judged by which are furthest from the truth, the worst first."""
-    table, task = run.predictions, run.task
-    if table is None or task is None or not run.parts:
+    found, task = run.predicted, run.task
+    if found is None or task is None:
         return []
-    table = table[table["part"] == next(iter(run.parts))].reset_index(drop=True)
-    if not len(table):
-        return []
-    columns: dict[str, list[str]] = {str(name): table[name].tolist() for name in table}
-    classes = run.adapter["classes"]
-    values, predictions = task.read_columns(columns, classes)
-    errors = task.row_errors(values, predictions, classes)
+    columns = found.columns
+    errors = task.row_errors(found.values, found.predictions, run.adapter["classes"])
     order = np.argsort(-np.nan_to_num(errors, nan=-np.inf), kind="stable")
     worst = [int(row) for row in order[:WORST] if errors[row] > 0]
     cards, note = [], None
-    for place, row in enumerate(worst):
+    for row in worst:
         own = {name: cells[row] for name, cells in columns.items()}
         card = viewer.card(own["path"], [*_said(own), f"{task.row_error}: {number(float(errors[row]))}"])
-        if card.pictures and place < MAPPED and note is None:
+        if card.pictures and note is None:
             try:
                 seen = viewer.explained(own["path"])
             except SettingsError as error:
@@ -106,15 +107,15 @@ def worst_predictions(run: RunFolder, viewer: Viewer) -> list[Block]:
         cards.append(card)
     if not cards:
         return [Paragraph("No row is predicted wrongly in the least.")]
-    found: list[Block] = [Paragraph(f"The {len(cards)} rows furthest from the truth, by {task.row_error}.")]
+    blocks: list[Block] = [Paragraph(f"The {len(cards)} rows furthest from the truth, by {task.row_error}.")]
     if any(len(card.pictures) > 1 for card in cards):
         said = "Beside each: what in it raises the predicted output of the adapter that is kept (Grad-CAM)."
         if "fold" in columns:
             said += " That one has learnt from all rows; the prediction is of the fold's own model."
-        found.append(Paragraph(said))
+        blocks.append(Paragraph(said))
     elif note is not None:
-        found.append(Paragraph(f"No maps of what is looked at: {note}"))
-    return [*found, Cards(tuple(cards))]
+        blocks.append(Paragraph(f"No maps of what is looked at: {note}"))
+    return [*blocks, Cards(tuple(cards))]
 
 
 def near_duplicates(run: RunFolder, viewer: Viewer) -> list[Block]:

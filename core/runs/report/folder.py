@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from graftwork.core.errors import ReportError, UnreadableError
 from graftwork.core.files import read_json
-from graftwork.core.inference.adapter_record import RECORD
+from graftwork.core.inference.adapter_record import RECORD, read_record
 from graftwork.core.runs.audit import DATA
 from graftwork.core.runs.provenance import COSTS
 from graftwork.core.runs.run_folder import RUN
 from graftwork.core.tasks import Task, find_task
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COMPARISON, METRICS, PREDICTIONS = "comparison.json", "metrics.json", "predictions.csv"
 
@@ -24,10 +24,19 @@ LAST_PARTS = ("test", "out-of-fold", "val", "train")
 """Of several evaluated parts the first of these is what a run is judged by."""
 
 
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Rows of `predictions.csv`: all columns as text, and the targets and predictions in them."""
+
+    columns: dict[str, list[str]]
+    values: NDArray[np.generic]
+    predictions: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of a run, of an evaluation, of a comparison, or of trials. Raises ReportError for one that is there and
-    cannot be read."""
+    """The files of a run, of an evaluation, of a comparison, or of trials. Raises ReportError or
+    AdapterError for one that is there and cannot be read."""
 
     path: Path
 
@@ -54,7 +63,7 @@ class RunFolder:
     @cached_property
     def adapter(self) -> dict[str, Any]:
         """The record of the adapter that was trained, or that was evaluated."""
-        return self._json(RECORD) or self.run.get("adapter") or {}
+        return read_record(self.path) if (self.path / RECORD).is_file() else self.run.get("adapter") or {}
 
     @cached_property
     def task(self) -> Task | None:
@@ -70,17 +79,21 @@ class RunFolder:
         return dict(sorted(found.items(), key=lambda item: place.get(item[0], -1)))
 
     @cached_property
-    def predictions(self) -> pd.DataFrame | None:
-        """`predictions.csv`, all columns as text; None where there is none."""
+    def predicted(self) -> Predicted | None:
+        """The rows of the first of `parts`, as `predictions.csv` has them; None where there are none."""
         import pandas as pd
 
-        path = self.path / PREDICTIONS
-        if not path.is_file():
+        path, task = self.path / PREDICTIONS, self.task
+        if task is None or not self.parts or not path.is_file():
             return None
         try:
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
-        except (OSError, ValueError) as error:
-            raise ReportError(f"{path}: cannot be read ({error})") from error
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            table = table[table["part"] == next(iter(self.parts))]
+            columns: dict[str, list[str]] = {str(name): table[name].tolist() for name in table}
+            values, predictions = task.read_columns(columns, self.adapter["classes"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ReportError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+        return Predicted(columns, values, predictions) if len(table) else None
 
     def picture(self, name: str) -> bytes | None:
         """A plot that lies in the folder."""

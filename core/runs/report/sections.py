@@ -61,7 +61,7 @@ def asked(folder: RunFolder, run: RunFolder) -> list[Block]:
     found: list[Block] = []
     if record.get("command"):
         found.append(Text(record["command"], "code"))
-    elif record:
+    elif "command" in record:
         found.append(Text("Asked for from Python."))
     data = record.get("data", {})
     unused = ("target", "task") if data.get("folds") is None else ("target", "task", "test_fraction")
@@ -131,12 +131,12 @@ def _range(ends: Sequence[float] | None) -> str:
 def split(run: RunFolder) -> list[Block]:
     """How rows came into parts."""
     record, how = run.run, run.data.get("split")
-    if how is None:
+    if how is None or record.get("verb") == "evaluate":
         return []
     options, grouped = record.get("data", {}), any(one["groups"] for one in run.data["parts"].values())
     text = f"Parts: {how}."
     if how == "drawn":
-        text += f" Shares: test {said(options.get('test_fraction'))}, validation {said(options.get('val_fraction'))}."
+        text += f" Shares: test {options.get('test_fraction', 0):.0%}, validation {options.get('val_fraction', 0):.0%}."
     if "drawn" in how:
         text += " Files with the same content are never separated"
         text += ", nor are rows of a group." if grouped else "; no group (patient, speaker) is known of any row."
@@ -201,13 +201,10 @@ def _about(part: str, about: dict[str, Any]) -> str:
 def plots(run: RunFolder) -> list[Block]:
     """The task's plots, drawn from the predictions; else what lies in the folder."""
     shown: list[Picture] = []
-    table, task = run.predictions, run.task
-    if table is not None and task is not None and run.parts:
-        part = next(iter(run.parts))
-        table = table[table["part"] == part]
-        columns: dict[str, list[str]] = {str(name): table[name].tolist() for name in table}
+    found, task = run.predicted, run.task
+    if found is not None and task is not None:
+        columns, values, predictions = found.columns, found.values, found.predictions
         classes = tuple(run.adapter["classes"])
-        values, predictions = task.read_columns(columns, classes)
         groups = tuple(columns["group"]) if "group" in columns else None
         drawn = Drawn(values, predictions, classes, run.adapter["target"],
                       task.confusion(values, predictions, classes), groups)  # fmt: skip

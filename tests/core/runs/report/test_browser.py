@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to through its debugging pipe: pages as people see them, and what they ask for."""
+"""The report in a real browser: on a wide screen and a narrow one, light and dark, and on paper."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -115,3 +117,42 @@ def new_page(program: str) -> Iterator[Page]:
             process.wait(20)
             os.close(to_write)
             os.close(from_read)
+
+
+A4_PT = (595, 842)
+
+
+@pytest.mark.slow(reason="starts a browser")
+@pytest.mark.skipif(browser() is None, reason="no Chromium is installed: apt-get install chromium")
+def test_it_is_whole_on_screens_and_on_paper_and_asks_for_nothing(folder):
+    file = folder / "report.html"
+    with new_page(browser()) as page:
+        page.resize(1280)
+        page.open(file)
+        assert [address for address in page.requests() if not address.startswith("data:")] == [file.as_uri()]
+        assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        assert page.evaluate("document.images.length") > 5
+        for width in (375, 1280):
+            page.resize(width)
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.evaluate("Math.min(...[...document.images].map(image => image.clientWidth))") > 0
+        grounds = {}
+        for scheme in ("light", "dark"):
+            page.colours(scheme)
+            grounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert page.screenshot().startswith(b"\x89PNG")
+        assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 29)"}
+        paper = page.pdf()
+        assert paper.startswith(b"%PDF")
+        assert f"/MediaBox [0 0 {A4_PT[0]}".encode() in paper.replace(b".92", b"").replace(b"594", b"595")
+        assert page.complaints() == []
+
+
+def test_the_page_of_the_test_sees_what_goes_wrong(tmp_path):
+    if browser() is None:
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    (tmp_path / "bad.html").write_text("<img src='other.png'><script>console.error('x'); nothing()</script>")
+    with new_page(browser()) as page:
+        page.open(tmp_path / "bad.html")
+        assert len(page.complaints()) >= 2
+        assert (tmp_path / "other.png").as_uri() in page.requests()
