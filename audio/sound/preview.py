@@ -34,11 +34,11 @@ def preview(named: Named) -> bytes:
     wave, spectrum = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     # An envelope: the extremes of every column of pixels.
     pieces = torch.tensor_split(samples, min(len(samples), 300))
-    times = torch.linspace(0, seconds, len(pieces))
+    times = torch.linspace(0, seconds, len(pieces)).numpy()
     wave.fill_between(times, [float(one.min()) for one in pieces], [float(one.max()) for one in pieces], linewidth=0.4)
     wave.set_yticks([])
     peak = float(loudness.max())
-    spectrum.imshow(loudness, origin="lower", aspect="auto", cmap="magma", vmin=peak - DECIBELS, vmax=peak,
+    spectrum.imshow(loudness.numpy(), origin="lower", aspect="auto", cmap="magma", vmin=peak - DECIBELS, vmax=peak,
                     extent=(0, seconds, 0, SAMPLE_RATE_HZ / 2000))  # fmt: skip
     spectrum.set_xlabel("s", fontsize=6, labelpad=0)
     spectrum.set_ylabel("kHz", fontsize=6, labelpad=0)
