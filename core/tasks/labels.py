@@ -15,14 +15,7 @@ from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.names import composed, name_key
 from graftwork.core.tasks.cells import number_in, single_column
 from graftwork.core.tasks.linear_models import LinearProblem, LinearSolution, Logistic, only_solution
-from graftwork.core.tasks.plots import (
-    Panel,
-    confusion_panel,
-    net_benefit_panel,
-    precision_recall_panel,
-    reliability_panel,
-    roc_panel,
-)
+from graftwork.core.tasks.plots import Panel, confusion_panel, net_benefit_panel, ranking_panels, reliability_panel
 from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, Vote, read_numbers
 
 if TYPE_CHECKING:
@@ -233,8 +226,7 @@ def _class_panels(drawn: Drawn) -> list[Panel]:
         onehot, shown, names = onehot[:, 1:], predictions[:, 1:], classes[1:]
     correct = (predictions.argmax(1) == values).astype(np.float64)
     found = [
-        roc_panel(onehot, shown, names, drawn.groups),
-        precision_recall_panel(onehot, shown, names, drawn.groups),
+        *ranking_panels(onehot, shown, names, drawn.groups),
         reliability_panel(correct, predictions.max(1)),
     ]
     if drawn.confusion is not None:
@@ -412,8 +404,7 @@ def _label_panels(drawn: Drawn) -> list[Panel]:
     """ROC, precision and recall, reliability."""
     truth = np.asarray(drawn.values, dtype=np.float64)
     return [
-        roc_panel(truth, drawn.predictions, drawn.classes, drawn.groups),
-        precision_recall_panel(truth, drawn.predictions, drawn.classes, drawn.groups),
+        *ranking_panels(truth, drawn.predictions, drawn.classes, drawn.groups),
         reliability_panel(truth.ravel(), drawn.predictions.ravel()),
     ]
 

@@ -31,7 +31,7 @@ from graftwork.core.tasks.labels import (
     read_class_columns,
 )
 from graftwork.core.tasks.linear_models import CumulativeLogit, LinearProblem, only_solution
-from graftwork.core.tasks.plots import Panel, confusion_panel, roc_panel
+from graftwork.core.tasks.plots import Panel, confusion_panel, ranking_panels
 from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, Vote
 
 if TYPE_CHECKING:
@@ -203,11 +203,11 @@ def _grade_errors(truth: Values, predictions: Floats, classes: Sequence[str]) ->
 
 
 def _panels(drawn: Drawn) -> list[Panel]:
-    """ROC of every threshold, and the confusion of grades."""
+    """ROC, precision and recall of every threshold, and the confusion of grades."""
     thresholds = len(drawn.classes) - 1
     truth = (np.asarray(drawn.values, dtype=np.int64)[:, None] > np.arange(thresholds)).astype(np.float64)
     above = chances_above(drawn.predictions)
-    found = [roc_panel(truth, above, tuple(f"above {name}" for name in drawn.classes[:-1]), drawn.groups)]
+    found = ranking_panels(truth, above, tuple(f"above {name}" for name in drawn.classes[:-1]), drawn.groups)
     return found if drawn.confusion is None else [*found, confusion_panel(drawn.confusion, drawn.classes)]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.metrics.calibration import reliability
-from graftwork.core.metrics.intervals import intervals
+from graftwork.core.metrics.intervals import Interval, intervals
 from graftwork.core.metrics.scores import ranking
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ MAX_CURVES = 10
 
 MOST_COUNTED = 10
 """Of more classes a confusion matrix shows shares alone, and of more than twice as many only colours."""
+
+MOST_CELLS = 200_000
+"""Rows times classes up to which areas of single classes have intervals, which then take two seconds."""
 
 LONGEST_NAME = 22
 """Characters of a name that a plot has room for."""
@@ -122,42 +125,43 @@ def cases_panel(values: Floats, classes: Sequence[str], name: str) -> Panel:
     return Panel(name, draw, (max(4.0, 1.5 + 0.5 * len(classes)), 4.0), f"{name} of every case, by class")
 
 
-def roc_panel(onehot: Floats, predictions: Floats, classes: Sequence[str], groups: Groups = None) -> Panel:
-    """One curve a class (rows, classes) that has rows of both kinds, with its area and interval."""
-    shown = _drawable(onehot)
-    labels = _area_labels(onehot, predictions, classes, shown, groups, 0)
+def ranking_panels(onehot: Floats, predictions: Floats, classes: Sequence[str], groups: Groups = None) -> list[Panel]:
+    """ROC, and precision over recall: one curve a class (rows, classes) that has rows of both kinds, with its area and
+    interval. Dotted is what chance gives."""
+    count = onehot.sum(0)
+    shown = [k for k in range(onehot.shape[1]) if 0 < count[k] < len(onehot)][:MAX_CURVES]
+    positive = onehot > 0.5
+    areas = _areas(positive, predictions, shown, groups)
+    roc, precision = ({k: f"{short_name(classes[k])}: {_area(areas[f'{name}_{k}'])}" for k in shown}
+                      for name in ("auroc", "average_precision"))  # fmt: skip
 
-    def draw(axes: Axes) -> None:
+    def draw_roc(axes: Axes) -> None:
         from sklearn.metrics import roc_curve
 
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
-        for k, label in zip(shown, labels, strict=True):
-            false_rate, true_rate, _ = roc_curve(onehot[:, k], predictions[:, k])
+        for k, label in roc.items():
+            false_rate, true_rate, _ = roc_curve(positive[:, k], predictions[:, k])
             axes.plot(false_rate, true_rate, label=label)
         axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
-        _legend(axes, len(shown), "AUROC with 95 % interval")
+        _legend(axes, len(roc), "AUROC with 95 % interval")
 
-    return Panel("ROC", draw, (4.5, _height(len(shown))), f"receiver operating characteristic; area: {_said(labels)}")
-
-
-def precision_recall_panel(onehot: Floats, predictions: Floats, classes: Sequence[str], groups: Groups = None) -> Panel:
-    """One curve a class (rows, classes), with its average precision and interval; dotted is what chance gives."""
-    shown = _drawable(onehot)
-    labels = _area_labels(onehot, predictions, classes, shown, groups, 1)
-
-    def draw(axes: Axes) -> None:
+    def draw_precision(axes: Axes) -> None:
         from sklearn.metrics import precision_recall_curve
 
-        for k, label in zip(shown, labels, strict=True):
-            precision, recall, _ = precision_recall_curve(onehot[:, k], predictions[:, k], drop_intermediate=True)
-            (line,) = axes.plot(recall, precision, label=label, drawstyle="steps-pre")
-            if len(shown) <= 3:
-                axes.axhline(onehot[:, k].mean(), color=line.get_color(), linewidth=0.8, linestyle=":")
+        for k, label in precision.items():
+            share, recall, _ = precision_recall_curve(positive[:, k], predictions[:, k], drop_intermediate=True)
+            (line,) = axes.plot(recall, share, label=label, drawstyle="steps-pre")
+            if len(precision) <= 3:
+                axes.axhline(positive[:, k].mean(), color=line.get_color(), linewidth=0.8, linestyle=":")
         axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
-        _legend(axes, len(shown), "average precision with 95 % interval")
+        _legend(axes, len(precision), "average precision with 95 % interval")
 
-    return Panel("precision and recall", draw, (4.5, _height(len(shown))),
-                 f"precision over recall; average precision: {_said(labels)}")  # fmt: skip
+    size = (4.5, _height(len(shown)))
+    return [
+        Panel("ROC", draw_roc, size, f"receiver operating characteristic; area: {_said(roc)}"),
+        Panel("precision and recall", draw_precision, size,
+              f"precision over recall; average precision: {_said(precision)}"),
+    ]  # fmt: skip
 
 
 def reliability_panel(hits: Floats, confidence: Floats) -> Panel:
@@ -246,31 +250,35 @@ def rates_panel(rates: Mapping[str, Floats]) -> Panel:
     return Panel("error rates", draw, (6.0, 4.0), "number of transcripts by error rate")
 
 
-def _drawable(onehot: Floats) -> list[int]:
-    """Numbers of the classes with rows of both kinds, as many as can be drawn."""
-    count = onehot.sum(0)
-    return [k for k in range(onehot.shape[1]) if 0 < count[k] < len(onehot)][:MAX_CURVES]
+def _areas(
+    positive: NDArray[np.bool_], predictions: Floats, shown: Sequence[int], groups: Groups
+) -> dict[str, Interval]:
+    """`auroc_K` and `average_precision_K` of every shown class K against the rest, (rows, classes) each; without
+    intervals where these would take longer than the evaluation."""
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        found = {}
+        for k in shown:
+            areas = ranking(positive[:, k], predictions[:, k], weights)
+            found[f"auroc_{k}"], found[f"average_precision_{k}"] = areas
+        return found
+
+    def classes_of(name: str) -> tuple[NDArray[np.int64]]:
+        return (positive[:, int(name.rpartition("_")[2])].astype(np.int64),)
+
+    if len(shown) * len(positive) > MOST_CELLS:
+        return {name: Interval(float(value[0]), math.nan, math.nan)
+                for name, value in measure(np.ones((1, len(positive)))).items()}  # fmt: skip
+    return intervals(measure, len(positive), groups, classes_of=classes_of) if shown else {}
 
 
-def _area_labels(
-    onehot: Floats, predictions: Floats, classes: Sequence[str], shown: Sequence[int], groups: Groups, place: int
-) -> list[str]:
-    """Every shown class with the AUROC (place 0) or average precision (1) of its own, and the interval."""
-    names = {0: "auroc", 1: "average_precision"}
-    found = []
-    for k in shown:
-        positive = onehot[:, k] > 0.5
-        (interval,) = intervals(
-            lambda weights, own=positive, k=k: {names[place]: ranking(own, predictions[:, k], weights)[place]},  # type: ignore[misc]
-            len(onehot), groups, classes_of=lambda name, own=positive: (own.astype(np.int64),),  # type: ignore[misc]
-        ).values()  # fmt: skip
-        ends = "" if math.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
-        found.append(f"{short_name(classes[k])}: {interval.value:.3f}{ends}")
-    return found
+def _area(interval: Interval) -> str:
+    ends = "" if math.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{interval.value:.3f}{ends}"
 
 
-def _said(labels: Sequence[str]) -> str:
-    return "; ".join(labels) or "not defined"
+def _said(labels: Mapping[int, str]) -> str:
+    return "; ".join(labels.values()) or "not defined"
 
 
 def _height(curves: int) -> float:

@@ -64,9 +64,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards:
-    """Several examples."""
+    """Several examples. shows_maps: whether beside some stands what a model looks at."""
 
     cards: tuple[Card, ...]
+    shows_maps: bool = False
     kind: ClassVar[str] = "cards"
 
 

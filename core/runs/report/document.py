@@ -12,7 +12,7 @@ from graftwork.core.domain import Domain
 from graftwork.core.errors import ReportError
 from graftwork.core.files import write_text
 from graftwork.core.runs.provenance import without_home
-from graftwork.core.runs.report.blocks import Section, Text, interval, is_interval, words
+from graftwork.core.runs.report.blocks import Cards, Section, Text, interval, is_interval, words
 from graftwork.core.runs.report.checklists import CHECKLISTS, checklist
 from graftwork.core.runs.report.examples import Viewer, manifest_folder
 from graftwork.core.runs.report.folder import RunFolder
@@ -90,6 +90,8 @@ def render(folder: RunFolder, run: RunFolder, adapter: Adapter | None, domain: D
     viewer = Viewer(domain, adapter, manifest_folder(source), time.monotonic() + PATIENCE_S)
     sections, said = all_sections(folder, run, viewer), cautions(folder, run)
     titles = {section.id: section.title for section in sections} | ({"cautions": "Cautions"} if said else {})
+    if any(block.shows_maps for section in sections for block in section.blocks if isinstance(block, Cards)):
+        titles["maps"] = titles["mistakes"]
     names = CHECKLISTS if domain is None else domain.checklists
     note = Text("Which items this report has something on, and what only the author can write. Numbers are the "
                 "guidelines', the wording is shortened.")  # fmt: skip

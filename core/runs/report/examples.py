@@ -108,14 +108,15 @@ def worst_predictions(run: RunFolder, viewer: Viewer) -> list[Block]:
     if not cards:
         return [Paragraph("No row is predicted wrongly in the least.")]
     blocks: list[Block] = [Paragraph(f"The {len(cards)} rows furthest from the truth, by {task.row_error}.")]
-    if any(len(card.pictures) > 1 for card in cards):
+    maps = any(len(card.pictures) > 1 for card in cards)
+    if maps:
         said = "Beside each: what in it raises the predicted output of the adapter that is kept (Grad-CAM)."
         if "fold" in columns:
             said += " That one has learnt from all rows; the prediction is of the fold's own model."
         blocks.append(Paragraph(said))
     elif note is not None:
         blocks.append(Paragraph(f"No maps of what is looked at: {note}"))
-    return [*blocks, Cards(tuple(cards))]
+    return [*blocks, Cards(tuple(cards), maps)]
 
 
 def near_duplicates(run: RunFolder, viewer: Viewer) -> list[Block]:

@@ -19,7 +19,7 @@ def test_all_items_are_there():
 @pytest.mark.parametrize("name", CHECKLISTS)
 def test_items_name_sections_that_there_may_be(name):
     source = Path(sections.__file__).read_text()
-    known = {*re.findall(r'^        \("(\w+)", "', source, flags=re.MULTILINE), *sections.GENERIC, "cautions"}
+    known = {*re.findall(r'^        \("(\w+)", "', source, flags=re.MULTILINE), *sections.GENERIC, "cautions", "maps"}
     assert {section for item in CHECKLISTS[name] for section in item.sections} <= known
 
 
