@@ -127,16 +127,23 @@ def is_interval(value: Any) -> bool:
 
 
 def interval(value: Mapping[str, Any]) -> str:
-    """A metric with the ends of its interval."""
+    """A metric with the ends of its interval, and what else is known of it."""
     if value["value"] is None:
         return "undefined"
     ends = "" if value["low"] is None else f" [{number(value['low'])}, {number(value['high'])}]"
-    return f"{number(value['value'])}{ends}"
+    more = {name: one for name, one in value.items() if name not in ("value", "low", "high", "method")}
+    return f"{number(value['value'])}{ends}{f' ({said(more)})' if more else ''}"
 
 
 def tables_of(value: Any, name: str = "") -> list[Block]:
     """Any JSON value as tables: lists of objects and objects of objects a row each, plain values a row each."""
     if isinstance(value, Mapping) and not is_interval(value):
+        value = {key: _evaluation(one) for key, one in value.items()}
+        curves = {key: one for key, one in value.items() if isinstance(one, list) and len(one) > MOST_IN_A_CELL
+                  and all(_is_number(cell) for cell in one)}  # fmt: skip
+        if len(curves) > 1 and len(set(map(len, curves.values()))) == 1:
+            rows = [dict(zip(curves, cells, strict=True)) for cells in zip(*curves.values(), strict=True)]
+            return [*tables_of({key: one for key, one in value.items() if key not in curves}, name), _rows(rows, name)]
         plain = {key: one for key, one in value.items() if _is_plain(one)}
         found: list[Block] = [facts({words(key): one for key, one in plain.items()}, name)] if plain else []
         alike = {key: one for key, one in value.items() if key not in plain and isinstance(one, Mapping)
@@ -145,9 +152,15 @@ def tables_of(value: Any, name: str = "") -> list[Block]:
             found.append(_rows([{"": words(key)} | dict(one) for key, one in alike.items()], name))
         else:
             alike = {}
+        nested = {key: one for key, one in value.items() if key not in plain and key not in alike and _is_nested(one)}
+        if len(nested) > 1 and len({frozenset(one) for one in nested.values()}) == 1:
+            for inner in next(iter(nested.values())):
+                found += tables_of({key: one[inner] for key, one in nested.items()}, _under(name, inner))
+        else:
+            nested = {}
         for key, one in value.items():
-            if key not in plain and key not in alike:
-                found += tables_of(one, f"{name}: {words(key)}" if name else words(key))
+            if key not in plain and key not in alike and key not in nested:
+                found += tables_of(one, _under(name, key))
         return found
     if isinstance(value, Sequence) and not isinstance(value, str) and value and all(
         isinstance(one, Mapping) for one in value
@@ -170,8 +183,30 @@ def _rows(rows: Sequence[Mapping[str, Any]], caption: str) -> Table:
     return Table(tuple(map(words, columns)), cells, caption, numeric, folded=len(rows) > MOST_ROWS)
 
 
+MOST_IN_A_CELL = 12
+"""A longer list is a table of its own."""
+
 MOST_ROWS = 25
 """A longer table is folded."""
+
+
+def _evaluation(value: Any) -> Any:
+    """Of an evaluation its metrics, rows and groups, in one row; others as they are."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("about"), Mapping):
+        return value
+    counts = {name: value["about"][name] for name in ("rows", "groups") if value["about"].get(name) is not None}
+    return counts | {name: one for name, one in value.items() if name != "about"}
+
+
+def _is_nested(value: Any) -> bool:
+    """Whether a value is an object of objects of plain values."""
+    return isinstance(value, Mapping) and len(value) > 0 and all(
+        isinstance(one, Mapping) and not is_interval(one) and all(map(_is_plain, one.values())) for one in value.values()
+    )  # fmt: skip
+
+
+def _under(name: str, key: str) -> str:
+    return f"{name}: {words(key)}" if name else words(key)
 
 
 def _is_number(value: Any) -> bool:
@@ -185,5 +220,5 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, Mapping):
         return False
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return len(value) <= 12 and not any(isinstance(one, (Mapping, list)) for one in value)
+        return len(value) <= MOST_IN_A_CELL and not any(isinstance(one, (Mapping, list)) for one in value)
     return True

@@ -113,7 +113,8 @@ def headline(folder: RunFolder, run: RunFolder) -> Headline | None:
     if name is None or name not in values:
         return None
     about, compared = values["about"], folder.comparison
-    of = {"out-of-fold": f"{len(about.get('folds', []))}-fold cross-validation, out-of-fold"}.get(part, part)
+    again = f" repeated {len(about['repeats'])} times" if about.get("repeats") else ""
+    of = {"out-of-fold": f"{len(about.get('folds', []))}-fold cross-validation{again}, out-of-fold"}.get(part, part)
     counted = about.get("rows", about.get("trials"))
     if counted is not None:
         of += f", {counted:,} {'rows' if 'rows' in about else 'trials'}"

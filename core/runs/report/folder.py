@@ -20,6 +20,17 @@ from graftwork.core.tasks import Task, find_task
 
 COMPARISON, METRICS, PREDICTIONS = "comparison.json", "metrics.json", "predictions.csv"
 
+GENERIC = {
+    "decision": "Operating point",
+    "subgroups": "Subgroups",
+    "corruptions": "Robustness to corruptions",
+    "recalibration": "Recalibration",
+    "abstention": "Abstention",
+    "repeats": "Repeated folds",
+    "open_set": "Open-set identification",
+}
+"""Keys of `metrics.json` that have a section of their own, in this order, and what it is called."""
+
 LAST_PARTS = ("test", "out-of-fold", "val", "train")
 """Of several evaluated parts the first of these is what a run is judged by."""
 
@@ -74,7 +85,7 @@ class RunFolder:
     def parts(self) -> dict[str, dict[str, Any]]:
         """The metrics of every evaluated part, that which the run is judged by first."""
         found = {name: one for name, one in self.metrics.items()
-                 if isinstance(one, dict) and "about" in one and name != "random_split"}  # fmt: skip
+                 if isinstance(one, dict) and "about" in one and name not in ("random_split", *GENERIC)}  # fmt: skip
         place = {name: number for number, name in enumerate(LAST_PARTS)}
         return dict(sorted(found.items(), key=lambda item: place.get(item[0], -1)))
 
@@ -89,6 +100,8 @@ class RunFolder:
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
             table = table[table["part"] == next(iter(self.parts))]
+            if "repeat" in table:  # folds that were drawn several times: the plots are of the first
+                table = table[table["repeat"] == "1"]
             columns: dict[str, list[str]] = {str(name): table[name].tolist() for name in table}
             values, predictions = task.read_columns(columns, self.adapter["classes"])
         except (OSError, ValueError, KeyError) as error:

@@ -24,20 +24,9 @@ from graftwork.core.runs.report.blocks import (
     words,
 )
 from graftwork.core.runs.report.examples import Viewer, near_duplicates, worst_predictions
-from graftwork.core.runs.report.folder import RunFolder
+from graftwork.core.runs.report.folder import GENERIC, RunFolder
 from graftwork.core.tasks.plots import panel_svg
 from graftwork.core.tasks.task import Drawn
-
-GENERIC = {
-    "decision": "Operating point",
-    "subgroups": "Subgroups",
-    "corruptions": "Robustness to corruptions",
-    "recalibration": "Recalibration",
-    "abstention": "Abstention",
-    "repeats": "Repeated folds",
-    "open_set": "Open-set identification",
-}
-"""Keys of `metrics.json` that have a section of their own, in this order, and what it is called."""
 
 KNOWN = (
     "left_out",
@@ -195,6 +184,8 @@ def _about(part: str, about: dict[str, Any]) -> str:
         text += f" in {about['groups']:,} groups"
     if about.get("folds"):
         text += f", {len(about['folds'])}-fold cross-validation"
+    if about.get("repeats"):
+        text += f" repeated {len(about['repeats'])} times"
     return text
 
 
@@ -261,11 +252,12 @@ def groups(run: RunFolder) -> list[Block]:
 
 
 def generic(run: RunFolder, key: str) -> list[Block]:
-    """A key of `metrics.json`, at the top or of a part, as tables."""
+    """A key of `metrics.json`, at the top, of a part or of what is said about one, as tables."""
     found = tables_of(run.metrics[key]) if run.metrics.get(key) else []
     for part, values in run.parts.items():
-        if values.get(key):
-            found += tables_of(values[key], part if len(run.parts) > 1 else "")
+        for own in (values, values["about"]):
+            if own.get(key):
+                found += tables_of(own[key], part if len(run.parts) > 1 else "")
     return found
 
 

@@ -43,6 +43,30 @@ def test_lists_of_objects_are_a_row_each_and_plain_values_a_row_each():
     )
 
 
+def test_evaluations_of_several_are_a_row_each_and_curves_a_table():
+    auroc = {"value": 0.5, "low": 0.25, "high": 0.75, "method": "x"}
+    one = {"auroc": auroc, "about": {"rows": 9, "groups": None, "confusion": [[1, 2], [3, 4]]}}
+    (table,) = tables_of({"f": one, "m": one}, "sex")
+    assert (table.columns, table.rows[0]) == (("", "rows", "auroc"), ("f", "9", "0.500 [0.250, 0.750]"))
+    plain, curve = tables_of({"kept": True, "threshold": [place / 20 for place in range(20)], "benefit": [0.5] * 20})
+    assert plain.rows == (("kept", "yes"),)
+    assert (curve.columns, len(curve.rows), curve.rows[1]) == (("threshold", "benefit"), 20, ("0.050", "0.500"))
+
+
+def test_strengths_of_a_corruption_are_rows_of_one_table_for_each_kind_of_figure():
+    interval = {"value": 0.5, "low": None, "high": None}
+    one = {"metrics": {"auroc": interval}, "differences": {"auroc": interval}}
+    found = tables_of({"noise": {"1": one, "2": one}})
+    assert [(table.caption, [row[0] for row in table.rows]) for table in found] == [
+        ("noise: metrics", ["1", "2"]), ("noise: differences", ["1", "2"])
+    ]  # fmt: skip
+
+
+def test_an_interval_with_names_keeps_them():
+    gap = {"best": "f", "worst": "<m>", "value": 0.125, "low": None, "high": None, "method": "x"}
+    assert said(gap) == "0.125 (best: f, worst: <m>)"
+
+
 def test_long_tables_are_folded_and_no_shape_is_lost():
     (table,) = tables_of([{"x": number} for number in range(30)])
     assert table.folded
