@@ -200,9 +200,10 @@ def _evaluation(value: Any) -> Any:
 
 def _is_nested(value: Any) -> bool:
     """Whether a value is an object of objects of plain values."""
-    return isinstance(value, Mapping) and len(value) > 0 and all(
-        isinstance(one, Mapping) and not is_interval(one) and all(map(_is_plain, one.values())) for one in value.values()
-    )  # fmt: skip
+    if not isinstance(value, Mapping) or not value:
+        return False
+    inner = value.values()
+    return all(isinstance(one, Mapping) and not is_interval(one) and all(map(_is_plain, one.values())) for one in inner)
 
 
 def _under(name: str, key: str) -> str:
