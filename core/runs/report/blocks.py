@@ -89,6 +89,12 @@ def data_uri(content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
+def small_picture(png: bytes, says: str) -> Picture:
+    """A small PNG of an example; one of three slices beside each other is wide."""
+    width, height = (int.from_bytes(png[place : place + 4], "big") for place in (16, 20))
+    return Picture(data_uri(png), says, wide=width > 2 * height)
+
+
 def facts(pairs: Mapping[str, Any], caption: str = "") -> Table:
     """A row a fact; None is left out."""
     rows = tuple((name, said(value)) for name, value in pairs.items() if value is not None)

@@ -18,7 +18,7 @@ from graftwork.core.domain import Domain
 from graftwork.core.errors import SettingsError
 from graftwork.core.example import Example, parse_example
 from graftwork.core.runs.provenance import without_home
-from graftwork.core.runs.report.blocks import Block, Card, Cards, Picture, data_uri, number
+from graftwork.core.runs.report.blocks import Block, Card, Cards, Picture, number, small_picture
 from graftwork.core.runs.report.blocks import Text as Paragraph
 from graftwork.core.runs.report.folder import RunFolder
 
@@ -56,7 +56,7 @@ class Viewer:
         if time.monotonic() > self.until:
             return Card(name, tuple(lines), missing="not shown: reading files has taken long enough")
         try:
-            picture = Picture(data_uri(self.domain.preview(self.example(written))), f"preview of {name}")
+            picture = small_picture(self.domain.preview(self.example(written)), f"preview of {name}")
         except EXAMPLE_ERRORS as error:
             return Card(name, tuple(lines), missing=f"cannot be shown: {without_home(str(error))}")
         return Card(name, tuple(lines), (picture,))
@@ -73,7 +73,7 @@ class Viewer:
             raise
         except EXAMPLE_ERRORS:
             return None
-        return Picture(data_uri(content), f"what raises the prediction of {self.name(written)}")
+        return small_picture(content, f"what raises the prediction of {self.name(written)}")
 
 
 def manifest_folder(source: str) -> str:
