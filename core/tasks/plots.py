@@ -150,7 +150,7 @@ def ranking_panels(onehot: Floats, predictions: Floats, classes: Sequence[str], 
 
         for k, label in precision.items():
             share, recall, _ = precision_recall_curve(positive[:, k], predictions[:, k], drop_intermediate=True)
-            (line,) = axes.plot(recall, share, label=label, drawstyle="steps-pre")
+            (line,) = axes.plot(recall, share, label=label, drawstyle="steps-post")
             if len(precision) <= 3:
                 axes.axhline(positive[:, k].mean(), color=line.get_color(), linewidth=0.8, linestyle=":")
         axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))

@@ -68,6 +68,16 @@ def test_areas_of_more_classes_are_each_against_the_rest():
         assert found == [f"{k}: {measure(own.values == k, own.predictions[:, k]):.3f}" for k in range(4)]
 
 
+def test_the_area_below_the_drawn_steps_is_the_average_precision():
+    own = drawn(2)
+    (axes,) = draw_side_by_side([SINGLE_LABEL.panels(own)[1]]).subfigs[0].axes
+    line = next(one for one in axes.lines if one.get_drawstyle().startswith("steps"))
+    recall, precision = line.get_data()
+    assert line.get_drawstyle() == "steps-post"  # a point's precision holds from its recall down to the next one's
+    area = (precision[:-1] * -np.diff(recall)).sum()
+    assert area == pytest.approx(average_precision_score(own.values, own.predictions[:, 1]))
+
+
 def test_intervals_count_groups():
     own = drawn(2, names="{}")
     groups = tuple(str(row // 10) for row in range(200))
