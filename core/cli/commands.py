@@ -6,10 +6,10 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from graftwork.core.cli.interruption import interruptible
 from graftwork.core.errors import GraftworkError
 from graftwork.core.model.strategies import STRATEGIES
 from graftwork.core.versions import version_of
+
+if TYPE_CHECKING:
+    from graftwork.core.evaluation.subgroups import Subgroups
 
 Verb = Callable[..., None]
 
@@ -148,7 +151,7 @@ def _check(commands: CommandLine) -> tuple[str, Verb, str]:
 
 def _train(commands: CommandLine) -> tuple[str, Verb, str]:
     def train(**options: Any) -> None:
-        from graftwork.core.cli.inputs import asked_recipe, read_inputs
+        from graftwork.core.cli.inputs import asked_recipe, names_in, read_inputs
         from graftwork.core.compute.runtime import is_first
         from graftwork.core.runs.run_folder import claim_folder
         from graftwork.core.runs.train import train
@@ -157,7 +160,8 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
         claim_folder(out, options["resume"])
         backbone, manifest = read_inputs(commands, options, recipe.seed)
         result = train(backbone, manifest, strategy=options["strategy"], recipe=recipe, out=out,
-                       resume=options["resume"], **{name: options[name] for name in o.PARTS})  # fmt: skip
+                       resume=options["resume"], by=names_in(options["by"]),
+                       **{name: options[name] for name in o.PARTS})  # fmt: skip
         if not is_first():
             return
         if options["json"]:
@@ -168,6 +172,7 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
             print(f"{said}\n")
         if result.leakage is not None:
             print(f"{result.leakage}\n")
+        print_subgroups(result.subgroups)
         for caution in result.cautions:
             print(f"{caution}\n")
         print(f"adapter, predictions and plots: {out}")
@@ -188,6 +193,7 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
                 "What may change: " + "; ".join(f"{one.label}: {one.meaning}" for one in STRATEGIES.values()),
             ),
             *o.DATA,
+            o.BY,
             *commands.parameters,
             *o.recipe_options(),
             o.option("resume", bool, False, "Go on with the unfinished run in --out."),
@@ -255,6 +261,7 @@ def _backbone(commands: CommandLine) -> Parameter:
 
 def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
     def evaluate(**options: Any) -> None:
+        from graftwork.core.cli.inputs import names_in
         from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.inference.adapter import load_adapter
         from graftwork.core.inference.adapter_record import read_record
@@ -268,16 +275,18 @@ def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
         rows = read_domain_manifest(
             domain, options["manifest"], target=options["target"] or record["target"], group=options["group"],
             group_from=options["group_from"], task=record["task"], classes=record["classes"],
-            split=None if part is None else "split",
+            split=None if part is None else "split", columns=names_in(options["by"]),
         )  # fmt: skip
         rows = rows if part is None else rows.part(part)
         found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,
                              part=part or "test", skip_unreadable=options["skip_unreadable"], out=out,
+                             by=names_in(options["by"]),
                              batch_size=options["batch_size"], device=options["device"])  # fmt: skip
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2, sort_keys=True))
         else:
-            print(found.part.evaluation)
+            print(f"{found.part.evaluation}\n")
+            print_subgroups(found.subgroups)
 
     domain = commands.domain
     return (
@@ -291,6 +300,7 @@ def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
             o.option("target", str | None, None, "Column of the truth; by default the one it was trained on."),
             o.GROUP,
             o.GROUP_FROM,
+            o.BY,
             o.SKIP_UNREADABLE,
             o.option(
                 "out",
@@ -365,6 +375,13 @@ def _predict(commands: CommandLine) -> tuple[str, Verb, str]:
         "applied. Several runs over one backbone load it once, run what they share of it once per file, and have "
         f"columns of their own.\n\nExample: `graftwork-{domain.name} predict runs/first new/* --out predictions.csv`",
     )
+
+
+def print_subgroups(found: Sequence["Subgroups"]) -> None:
+    """A table for every column, and its largest gap."""
+    for one in found:
+        print_table(*one.table())
+        print(f"{one.sentence()}\n")
 
 
 def _millions(count: int | None) -> str:

@@ -8,6 +8,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -54,6 +55,7 @@ def read_manifest(
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
     shared_groups: SharedGroups = "refuse",
+    columns: Sequence[str] = (),
     suffixes: Sequence[str] = (),
     kinds: Kinds = ON_DISK,
     column: str = "path",
@@ -77,6 +79,7 @@ def read_manifest(
     classes: labels or characters allowed (none for a number), for a manifest that is to be evaluated by a model
     that exists; others are reported, and no row needs to be for training.
     shared_groups: whether groups that somebody named may be in several parts of the split.
+    columns: further columns to keep, as of sites or scanners, whose cells may be empty.
     kinds: of examples that can be read; others are reported. column: of a table, where its examples are named; texts
     stand in it themselves.
 
@@ -113,8 +116,10 @@ def read_manifest(
     rows = TableRows(path, table)
     examples = _examples(rows, "path" if folder or path.suffix.lower() == ".npz" else column, kinds)
     named = None if group_from is None else _groups_from(rows, group_from, group, column)
-    return _validated(rows, examples, kinds, target, group, named, split, known, classes, shared_groups,
-                      ordered=order is not None)  # fmt: skip
+    further = {name: cells for name in columns if (cells := rows.optional_cells(name)) is not None}
+    found = _validated(rows, examples, kinds, target, group, named, split, known, classes, shared_groups,
+                       ordered=order is not None)  # fmt: skip
+    return replace(found, columns=further)
 
 
 def read_unlabelled(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import cut_windows, has_windows, join_windows
-from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation, evaluate_predictions
+from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation, Repeat, evaluate_predictions
 from graftwork.core.inference.adapter import Adapter
 from graftwork.core.inference.outputs import graft_outputs
 from graftwork.core.inference.segmentation import mask_scores
@@ -44,12 +46,16 @@ def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 1
 
 
 def evaluate_part(
-    part: str, manifest: Manifest, predictions: NDArray[np.float64], folds: NDArray[np.int64] | None = None
-) -> EvaluatedPart:
+    part: str, manifest: Manifest, predictions: NDArray[np.float64], folds: NDArray[np.int64] | None = None,
+    repeats: Sequence[Repeat] = (),
+) -> EvaluatedPart:  # fmt: skip
     """Predictions with their evaluation, with intervals by group where the manifest has groups; windows of a recording
-    count as one."""
+    count as one. repeats: predictions of the same rows by folds that were drawn anew."""
     if has_windows(manifest):
-        manifest, predictions, folds = join_windows(manifest, predictions, folds)
+        cut = manifest
+        manifest, predictions, folds = join_windows(cut, predictions, folds)
+        joined = [join_windows(cut, one.predictions, one.folds)[1:] for one in repeats]
+        repeats = [Repeat(own, number) for own, number in joined if number is not None]
     evaluation = evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups,
-                                      folds)  # fmt: skip
-    return EvaluatedPart(part, manifest, predictions, evaluation, folds)
+                                      folds, repeats)  # fmt: skip
+    return EvaluatedPart(part, manifest, predictions, evaluation, folds, tuple(repeats))

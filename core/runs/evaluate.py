@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from graftwork.core.data.examples import Unreadable, read_examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import cut_windows
 from graftwork.core.evaluation.evaluation import EvaluatedPart
+from graftwork.core.evaluation.subgroups import Subgroups, find_all_subgroups, subgroups_to_json
 from graftwork.core.inference.adapter import Adapter
 from graftwork.core.inference.predict import evaluate_part, predict_examples
 from graftwork.core.inference.segmentation import draw_worst_and_best
@@ -30,6 +32,7 @@ class RunEvaluation:
     part: EvaluatedPart
     left_out: tuple[Unreadable, ...]
     overlap: Overlap | None
+    subgroups: tuple[Subgroups, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -38,17 +41,19 @@ class RunEvaluation:
     def notes(self) -> dict[str, Any]:
         """What has to be known of the numbers."""
         return {"left_out": [dataclasses.asdict(one) for one in self.left_out],
-                "overlap": None if self.overlap is None else self.overlap.to_json()}  # fmt: skip
+                "overlap": None if self.overlap is None else self.overlap.to_json(),
+                **subgroups_to_json(self.subgroups)}  # fmt: skip
 
 
 @undisturbed()
 def evaluate_run(
     run: str | Path, adapter: Adapter, manifest: Manifest, *, part: str = "test", skip_unreadable: bool = False,
-    out: str | Path | None = None, batch_size: int = 16, device: str = "auto",
+    by: Sequence[str] = (), out: str | Path | None = None, batch_size: int = 16, device: str = "auto",
 ) -> RunEvaluation:  # fmt: skip
     """Evaluates the adapter of the run in that folder on the manifest's rows.
 
-    part: what they are called in the result. out: folder for metrics, predictions and plots; by default nothing is
+    part: what they are called in the result. by: columns that the manifest was read with, of whose values each is
+    evaluated. out: folder for metrics, predictions and plots; by default nothing is
     written. Raises UnreadableError that lists the files that cannot be read, unless they are skipped.
     """
     rows = cut_windows(adapter.backbone.domain, manifest, adapter.backbone.contract)
@@ -59,7 +64,8 @@ def evaluate_run(
     elif overlap.caution is not None:
         log.warning("%s", overlap.caution)
     found = predict_examples(adapter, examples, batch_size=batch_size, device=device)
-    result = RunEvaluation(evaluate_part(part, examples.manifest, found), examples.left_out, overlap)
+    evaluated = evaluate_part(part, examples.manifest, found)
+    result = RunEvaluation(evaluated, examples.left_out, overlap, find_all_subgroups(evaluated, by))
     if out is not None:
         write_evaluated(Path(out), [result.part], result.notes())
         if rows.task.output == "maps":
