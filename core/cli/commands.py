@@ -23,6 +23,7 @@ from graftwork.core.model.strategies import STRATEGIES
 from graftwork.core.versions import version_of
 
 if TYPE_CHECKING:
+    from graftwork.core.evaluation.decisions import DecisionReport
     from graftwork.core.evaluation.subgroups import Subgroups
 
 Verb = Callable[..., None]
@@ -161,7 +162,7 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
         backbone, manifest = read_inputs(commands, options, recipe.seed)
         result = train(backbone, manifest, strategy=options["strategy"], recipe=recipe, out=out,
                        resume=options["resume"], by=names_in(options["by"]),
-                       **{name: options[name] for name in o.PARTS})  # fmt: skip
+                       **{name: options[name] for name in (*o.PARTS, *(one.name for one in o.DECISIONS))})  # fmt: skip
         if not is_first():
             return
         if options["json"]:
@@ -172,6 +173,7 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
             print(f"{said}\n")
         if result.leakage is not None:
             print(f"{result.leakage}\n")
+        print_decisions(result.decisions)
         print_subgroups(result.subgroups)
         for caution in result.cautions:
             print(f"{caution}\n")
@@ -194,6 +196,7 @@ def _train(commands: CommandLine) -> tuple[str, Verb, str]:
             ),
             *o.DATA,
             o.BY,
+            *o.DECISIONS,
             *commands.parameters,
             *o.recipe_options(),
             o.option("resume", bool, False, "Go on with the unfinished run in --out."),
@@ -286,6 +289,7 @@ def _evaluate(commands: CommandLine) -> tuple[str, Verb, str]:
             print(json.dumps(found.to_json(), indent=2, sort_keys=True))
         else:
             print(f"{found.part.evaluation}\n")
+            print_decisions(found.decisions)
             print_subgroups(found.subgroups)
 
     domain = commands.domain
@@ -335,6 +339,8 @@ def _predict(commands: CommandLine) -> tuple[str, Verb, str]:
                 raise SettingsError("masks have no timeline")
             if out is None:
                 raise OutputError("masks are written into files: name a folder with --out")
+            if options.pop("abstain") is not None:
+                raise SettingsError("--abstain: of masks every voxel has its class")
             table = segment(run, inputs, commands.load_backbone, out, **options)
         else:
             table = predict(runs, inputs, commands.load_backbone, out=out, timeline=timeline, **options)
@@ -365,6 +371,7 @@ def _predict(commands: CommandLine) -> tuple[str, Verb, str]:
                 "CSV file to write, by default the table goes to stdout; of masks the folder that they go into.",
             ),
             o.option("timeline", str | None, None, "CSV file for every window of recordings that the run cuts."),
+            o.ABSTAIN,
             *(() if domain.watch is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,
             o.BATCH_SIZE,
@@ -375,6 +382,12 @@ def _predict(commands: CommandLine) -> tuple[str, Verb, str]:
         "applied. Several runs over one backbone load it once, run what they share of it once per file, and have "
         f"columns of their own.\n\nExample: `graftwork-{domain.name} predict runs/first new/* --out predictions.csv`",
     )
+
+
+def print_decisions(found: "DecisionReport | None") -> None:
+    """What an operating point and recalibration are worth, where there are any."""
+    if found is not None and str(found):
+        print(f"{found}\n")
 
 
 def print_subgroups(found: Sequence["Subgroups"]) -> None:

@@ -88,6 +88,21 @@ DATA = (
 BY = option("by", str | None, None, "Columns whose values are evaluated each by itself, separated by commas, as "
             "sex,scanner, with the largest gap between two.")  # fmt: skip
 
+DECISIONS = (
+    option("sensitivity", float | None, None, "Choose the operating point that finds this share of the positive class, "
+           "on held-out predictions; predict then writes a column `decision`.", panel="Decisions"),
+    option("specificity", float | None, None, "The same that spares this share of the other rows.", panel="Decisions"),
+    option("youden", bool, False, "The same with the largest sum of both.", panel="Decisions"),
+    option("positive", str | None, None, "The class that the operating point decides for; by default the last of two.",
+           panel="Decisions"),
+    option("recalibrate", Literal["off", "auto", "temperature", "isotonic"], "off", "Make probabilities mean what they "
+           "say, fitted on held-out predictions, and kept only where other held-out ones are better; auto tries all.",
+           panel="Decisions"),
+)  # fmt: skip
+
+ABSTAIN = option("abstain", float | None, None, "Decide only where a set of classes that misses the true one in at "
+                 "most this share of the cases, as 0.1, holds a single class.")  # fmt: skip
+
 PARTS = ("folds", "leave_out", "repeats", "val_fraction", "test_fraction", "random_split", "near_duplicates",
          "allow_leaks", "skip_unreadable")  # fmt: skip
 """Those of DATA that `train` and `compare` take beside the manifest, as their Python functions do."""

@@ -41,8 +41,17 @@ def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 1
     if isinstance(data, Manifest):
         data = cut_windows(adapter.backbone.domain, data, adapter.backbone.contract)
         data = read_examples(data, adapter.backbone.contract)
-    predictions = predict_examples(adapter, data, batch_size=batch_size, device=device)
-    return evaluate_part("test", data.manifest, predictions).evaluation
+    part = evaluate_part("test", data.manifest, predict_examples(adapter, data, batch_size=batch_size, device=device))
+    return with_predictions(part, adapter.decisions.recalibration.apply(part.predictions)).evaluation
+
+
+def with_predictions(
+    part: EvaluatedPart, predictions: NDArray[np.float64], repeats: Sequence[Repeat] = ()
+) -> EvaluatedPart:
+    """The part with other predictions of its rows, evaluated; itself where they are the same."""
+    if np.array_equal(part.predictions, predictions):
+        return part
+    return evaluate_part(part.part, part.manifest, predictions, part.folds, repeats)
 
 
 def evaluate_part(

@@ -15,6 +15,7 @@ from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import Runtime, joined
 from graftwork.core.data.batches import pass_batches
 from graftwork.core.data.examples import Examples, load_batches
+from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.inference.outputs import answer, finite_outputs
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.folding import folded
@@ -29,7 +30,7 @@ class GraftGroup:
     """Grafts over the same weights of one backbone, all on the runtime's device, where they share what is frozen.
 
     names: what their columns are called. seen: what the examples of their training were like, {} where that is not
-    known.
+    known. decisions: what each does with probabilities.
     """
 
     backbone: Backbone
@@ -37,6 +38,7 @@ class GraftGroup:
     names: tuple[str, ...]
     grafts: tuple[Graft, ...]
     seen: tuple[dict[str, Any], ...]
+    decisions: tuple[Decisions, ...]
 
     def watch(self, outside: Outside, *, named: bool) -> Watch | None:
         """What compares new examples with those of the training; None where that is not known. named: whether reasons
@@ -47,12 +49,13 @@ class GraftGroup:
 
 
 def group_grafts(
-    backbone: Backbone, runtime: Runtime, members: Sequence[tuple[str, Graft, dict[str, Any]]]
+    backbone: Backbone, runtime: Runtime, members: Sequence[tuple[str, Graft, dict[str, Any], Decisions]]
 ) -> GraftGroup:
-    """The group of grafts, each with its name and what it has seen, over this backbone, which none of them changed."""
-    names, grafts, seen = zip(*members, strict=True)
+    """The group of grafts, each with its name, what it has seen and its decisions, over this backbone, which none of
+    them changed."""
+    names, grafts, seen, decisions = zip(*members, strict=True)
     deepest = max(shared_stages(backbone, graft) for graft in grafts)
-    return GraftGroup(folded(backbone, deepest), runtime, names, grafts, seen)
+    return GraftGroup(folded(backbone, deepest), runtime, names, grafts, seen, decisions)
 
 
 def predict_together(group: GraftGroup, examples: Examples, recipe: Recipe) -> list[NDArray[np.float64]]:

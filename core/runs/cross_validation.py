@@ -135,7 +135,7 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
             log.info("repeat %d of %d", repeat + 1, len(numbers))
         below = setup.below("folds") if repeat == 0 else setup.below(f"folds-{repeat + 1}")
         again = replace(below, recipe=replace(below.recipe, seed=setup.recipe.seed + repeat))
-        predictions, epochs = _predict_folds(again, plan, ready, number, folds.names(manifest), val_fraction)
+        predictions, epochs = predict_folds(again, plan, ready, number, folds.names(manifest), val_fraction)
         predicted.append(predictions)
         best += epochs
     others = [Repeat(own, number) for own, number in zip(predicted[1:], numbers[1:], strict=True)]
@@ -145,7 +145,7 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
         log.info("the same folds with groups on both sides")
         mixed = without_groups(ready)
         number = folds.numbers(mixed.manifest, setup.recipe.seed)
-        found, _ = _predict_folds(setup.below(MIXED), plan, mixed, number, folds.names(manifest), val_fraction)
+        found, _ = predict_folds(setup.below(MIXED), plan, mixed, number, folds.names(manifest), val_fraction)
         once = evaluate_part(OUT_OF_FOLD, manifest, predicted[0], numbers[0]) if others else part
         leakage = find_leakage(once, evaluate_part(OUT_OF_FOLD, manifest, found, number))
     return CrossValidation(part, tuple(best), leakage, examples.left_out, ready)
@@ -161,7 +161,7 @@ def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) ->
     return replace(recipe, epochs=epochs)
 
 
-def _predict_folds(
+def predict_folds(
     setup: Setup, plan: Plan, ready: Examples, number: NDArray[np.int64], names: Sequence[str], val_fraction: float
 ) -> tuple[NDArray[np.float64], list[int | None]]:
     """The prediction of every row by a model that did not see its fold, and the folds' best epochs. number: the fold of

@@ -13,10 +13,11 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.data.examples import Unreadable, read_examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import cut_windows
+from graftwork.core.evaluation.decisions import DecisionReport, apply_decisions, evaluate_decisions
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.evaluation.subgroups import Subgroups, find_all_subgroups, subgroups_to_json
 from graftwork.core.inference.adapter import Adapter
-from graftwork.core.inference.predict import evaluate_part, predict_examples
+from graftwork.core.inference.predict import evaluate_part, predict_examples, with_predictions
 from graftwork.core.inference.segmentation import draw_worst_and_best
 from graftwork.core.runs.learnt_rows import Overlap, find_overlap
 from graftwork.core.runs.run_folder import write_evaluated
@@ -33,6 +34,7 @@ class RunEvaluation:
     left_out: tuple[Unreadable, ...]
     overlap: Overlap | None
     subgroups: tuple[Subgroups, ...] = ()
+    decisions: DecisionReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -42,7 +44,8 @@ class RunEvaluation:
         """What has to be known of the numbers."""
         return {"left_out": [dataclasses.asdict(one) for one in self.left_out],
                 "overlap": None if self.overlap is None else self.overlap.to_json(),
-                **subgroups_to_json(self.subgroups)}  # fmt: skip
+                **subgroups_to_json(self.subgroups),
+                **({} if self.decisions is None else self.decisions.to_json())}  # fmt: skip
 
 
 @undisturbed()
@@ -64,8 +67,14 @@ def evaluate_run(
     elif overlap.caution is not None:
         log.warning("%s", overlap.caution)
     found = predict_examples(adapter, examples, batch_size=batch_size, device=device)
-    evaluated = evaluate_part(part, examples.manifest, found)
-    result = RunEvaluation(evaluated, examples.left_out, overlap, find_all_subgroups(evaluated, by))
+    evaluated, report = evaluate_part(part, examples.manifest, found), None
+    if adapter.record.get("decisions") is not None:
+        decisions = adapter.decisions
+        applied = apply_decisions(decisions, evaluated.predictions)
+        positive = 0 if decisions.point is None else decisions.point.positive
+        report = evaluate_decisions(evaluated, applied, decisions, positive)
+        evaluated = with_predictions(evaluated, applied.probabilities)
+    result = RunEvaluation(evaluated, examples.left_out, overlap, find_all_subgroups(evaluated, by), report)
     if out is not None:
         write_evaluated(Path(out), [result.part], result.notes())
         if rows.task.output == "maps":

@@ -18,6 +18,7 @@ from graftwork.core.data.examples import Unreadable
 from graftwork.core.data.folds import Folds, asked_folds
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.patches import with_batch_size
+from graftwork.core.evaluation.decisions import DecisionOptions, DecisionReport, Recalibrate, check_decisions
 from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation
 from graftwork.core.evaluation.leakage import Leakage
 from graftwork.core.evaluation.subgroups import Subgroups, find_all_subgroups, subgroups_to_json
@@ -27,6 +28,7 @@ from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.runs.cross_validation import cross_validate_setup, with_epochs_of_folds
+from graftwork.core.runs.decisions import decide
 from graftwork.core.runs.hold_out import hold_out
 from graftwork.core.runs.learnt_rows import DIGEST, write_learnt_rows
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
@@ -68,7 +70,7 @@ class TrainResult:
     """parts: the evaluated parts with their predictions, the test last. run: the training whose adapter is kept.
     leakage: what groups have to do with the score, where that was asked for. left_out: examples that could not be
     read. cautions: sentences that the metrics must not be read without. subgroups: evaluations of the last part by the
-    values of the columns that were asked for."""
+    values of the columns that were asked for. decisions: what they are worth; None where nothing is decided."""
 
     parts: tuple[EvaluatedPart, ...]
     run: Run
@@ -76,6 +78,7 @@ class TrainResult:
     left_out: tuple[Unreadable, ...] = ()
     cautions: tuple[str, ...] = ()
     subgroups: tuple[Subgroups, ...] = ()
+    decisions: DecisionReport | None = None
 
     @property
     def adapter(self) -> Adapter:
@@ -96,7 +99,9 @@ def train(
     folds: int | None = None, leave_out: str | None = None, repeats: int = 1, val_fraction: float = 0.2,
     test_fraction: float = 0.2, random_split: RandomSplit = "auto",
     near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
-    skip_unreadable: bool = False, by: Sequence[str] = (), out: str | Path | None = None, resume: bool = False,
+    skip_unreadable: bool = False, by: Sequence[str] = (), sensitivity: float | None = None,
+    specificity: float | None = None, youden: bool = False, positive: str | None = None,
+    recalibrate: Recalibrate = "off", out: str | Path | None = None, resume: bool = False,
 ) -> TrainResult:  # fmt: skip
     """Adapts the backbone to the manifest's rows and evaluates the result, with intervals.
 
@@ -107,8 +112,8 @@ def train(
     of the rows that choose the best epoch, and that are kept for the test. random_split: with groups, evaluate a second
     time with rows of a group on both sides; "auto" where that costs little. near_duplicates, allow_leaks,
     skip_unreadable: as of `RowOptions`. by: columns that the manifest was read with, of whose values each is evaluated.
-    out: folder for adapter, metrics, predictions and plots; by default nothing is written. resume: go on with the
-    unfinished run in `out`.
+    sensitivity, specificity, youden, positive, recalibrate: as of `DecisionOptions`. out: folder for adapter, metrics,
+    predictions and plots; by default nothing is written. resume: go on with the unfinished run in `out`.
 
     Nothing is written before everything has been read and checked. Raises SettingsError for what cannot work,
     OutputError for a folder that holds something else, UnreadableError that lists the files that cannot be read, and
@@ -118,15 +123,16 @@ def train(
         None if out is None else Path(out),
         Parts(folds, val_fraction, test_fraction, random_split, leave_out, repeats),
     )
-    recipe = recipe or Recipe()
+    recipe, options = recipe or Recipe(), DecisionOptions(sensitivity, specificity, youden, positive, recalibrate)
     if place is not None:
         claim_folder(place, resume)
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
-    options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
-    rows = read_rows(backbone, manifest, runtime, options)
+    check_decisions(options, manifest)
+    row_options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
+    rows = read_rows(backbone, manifest, runtime, row_options)
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
-    return train_on(Setup(backbone, asked, recipe, place, resume, random_split), rows, parts, by)
+    return train_on(Setup(backbone, asked, recipe, place, resume, random_split), rows, parts, by, options)
 
 
 def start_run(recipe: Recipe) -> Runtime:
@@ -145,14 +151,18 @@ def prepared(backbone: Backbone, manifest: Manifest, recipe: Recipe, parts: Part
     return backbone, manifest, with_batch_size(recipe, manifest.task, backbone.contract)
 
 
-def train_on(setup: Setup, rows: Rows, parts: Parts, by: Sequence[str] = ()) -> TrainResult:
+def train_on(
+    setup: Setup, rows: Rows, parts: Parts, by: Sequence[str] = (), options: DecisionOptions | None = None
+) -> TrainResult:
     """Trains and evaluates on rows that have been read, and writes into the setup's folder if it has one. by: as of
-    `train`."""
+    `train`. options: of its decisions."""
     started = time.monotonic()
     examples, out = rows.examples, setup.folder
     for column in by:
         examples.manifest.column(column)
     record = run_settings_record(setup, rows, parts)
+    if options is not None and options.asks:
+        record["decisions"] = dataclasses.asdict(options)
     if setup.resume and out is not None:
         check_same_run(out, record)
     drawn = parts.drawn
@@ -161,15 +171,21 @@ def train_on(setup: Setup, rows: Rows, parts: Parts, by: Sequence[str] = ()) -> 
     runtime.wait()  # every process has looked at the folder before the first one writes into it
     writes = out is not None and runtime.rank == 0
     with writing_run(out, record, setup.resume) if out is not None and writes else nullcontext():
+        learnt_rows = None
         if drawn is not None:
             found = cross_validate_setup(setup, examples, drawn, parts.val_fraction)
             final = dataclasses.replace(setup, recipe=with_epochs_of_folds(setup.recipe, found.best_epochs))
             run = run_setup(final, found.ready or examples, None)
             result = TrainResult((found.part,), run, found.leakage, examples.left_out, rows.cautions)
         else:
-            evaluated, run, leakage = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
-            result = TrainResult(evaluated, run, leakage, examples.left_out, rows.cautions)
-        result = dataclasses.replace(result, subgroups=find_all_subgroups(result.parts[-1], by))
+            held_out = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
+            learnt_rows = held_out.learnt
+            result = TrainResult(held_out.parts, held_out.run, held_out.leakage, examples.left_out, rows.cautions)
+        evaluated, report = decide(setup, options or DecisionOptions(), result.parts, learnt_rows)
+        if report is not None:
+            result.adapter.record["decisions"] = report.decisions.to_json()
+        result = dataclasses.replace(result, parts=evaluated, decisions=report,
+                                     subgroups=find_all_subgroups(evaluated[-1], by))  # fmt: skip
         if out is not None and writes:
             learnt = _write(out, setup.recipe, result, rows, folded=drawn is not None)
             proof = dataclasses.asdict(result.run.proof)
@@ -204,6 +220,8 @@ def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, *, folded
     if result.leakage is not None:
         notes |= result.leakage.to_json()
     notes |= subgroups_to_json(result.subgroups)
+    if result.decisions is not None:
+        notes |= result.decisions.to_json()
     write_evaluated(out, result.parts, notes)
     if examples.manifest.task.output == "maps" and not folded:
         draw_worst_and_best(run.adapter.graft, result.parts[-1], out, run.adapter.prediction_recipe(recipe.device))

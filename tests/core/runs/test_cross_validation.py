@@ -29,7 +29,7 @@ def make_setup(backbone, domain, recipe, tmp_path):
 
 
 def test_a_probe_that_is_solved_trains_on_all_rows_but_the_test_ones(make_setup, examples):
-    (test,), _, _ = hold_out(make_setup("probe"), examples, 0.2, 0.2)
+    (test,) = hold_out(make_setup("probe"), examples, 0.2, 0.2).parts
     train, val, held_out = examples.manifest.split(0, val_fraction=0.0)
     assert (test.part, test.manifest.paths, len(val)) == ("test", held_out.paths, 0)
     rows = read_examples(train, make_setup().backbone.contract)
@@ -40,7 +40,7 @@ def test_a_probe_that_is_solved_trains_on_all_rows_but_the_test_ones(make_setup,
 
 def test_holding_out_judges_rows_that_training_never_saw(make_setup, examples):
     strategy = "partial:1"
-    (val, test), _, _ = hold_out(make_setup(strategy), examples, 0.2, 0.2)
+    val, test = hold_out(make_setup(strategy), examples, 0.2, 0.2).parts
     assert (val.part, test.part) == ("val", "test")
     split = examples.manifest.split(0)
     assert [part.manifest.paths for part in (val, test)] == [split[1].paths, split[2].paths]
@@ -165,7 +165,7 @@ def test_a_probe_computes_its_vectors_once_for_all_folds(make_setup, examples):
 
 
 def test_predictions_do_not_depend_on_the_batches(make_setup, examples):
-    _, run, _ = hold_out(make_setup("full"), examples, 0.2, 0.2)
+    run = hold_out(make_setup("full"), examples, 0.2, 0.2).run
     one, other = (predict_examples(run.adapter, examples, batch_size=size, device="cpu") for size in (1, 32))
     np.testing.assert_allclose(one, other, atol=1e-6)
     np.testing.assert_allclose(one.sum(1), 1)
