@@ -76,7 +76,7 @@ def test_slope_and_intercept_are_those_of_logistic_regressions(factor):
     found = calibration_line(1 / (1 + np.exp(-logits)), positive)(weights)
     for place, own in enumerate(weights):
         fitted = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit(logits[:, None], positive, own)
-        assert found["calibration_slope"][place] == pytest.approx(fitted.coef_[0, 0], rel=1e-4)
+        assert found["calibration_slope"][place] == pytest.approx(fitted.coef_[0, 0], rel=1e-3)
         moved = found["calibration_intercept"][place]
         mean = np.average(1 / (1 + np.exp(-(logits + moved))), weights=own)
         assert mean == pytest.approx(np.average(positive, weights=own), abs=1e-9)
