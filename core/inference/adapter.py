@@ -74,7 +74,7 @@ class Adapter:
 
     @property
     def backbone(self) -> Backbone:
-        return self.graft.stages
+        return self.graft.backbone
 
     def prediction_recipe(self, device: str, batch_size: int = 16) -> Recipe:
         """How it predicts: in single precision where it was trained so, else as the device does best."""
@@ -141,7 +141,7 @@ def make_adapter(
 ) -> Adapter:  # fmt: skip
     """The adapter of a graft that has been trained on the manifest's rows. computed: a runtime's record. features:
     which stages the graft's backbone gives, where that is not the last one alone."""
-    backbone = graft.stages
+    backbone = graft.backbone
     counted = {"all": sum(p.numel() for p in graft.parameters()),
                "trained": sum(p.numel() for p in graft.parameters() if p.requires_grad)}  # fmt: skip
     record = {

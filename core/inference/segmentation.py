@@ -101,9 +101,9 @@ def segment_examples(
     runtime = start_runtime(recipe)
     runtime.place(graft).train(False)
     segmenter, apply = _segmenter(graft), patch_network(graft, runtime, recipe.rows_together)
-    domain, watch = graft.stages.domain, None
+    domain, watch = graft.backbone.domain, None
     if domain.watch is not None and seen:
-        watch = domain.watch(graft.stages.contract, {"": seen}, outside)
+        watch = domain.watch(graft.backbone.contract, {"": seen}, outside)
     names = segmenter.names(examples)
     _check_free(out, names)
     rows: list[dict[str, Any]] = []
@@ -168,7 +168,7 @@ def _check_free(folder: Path, names: Sequence[str]) -> None:
 
 
 def _segmenter(graft: Graft) -> Segmenter:
-    return cast(Segmenter, graft.stages.segmenter)  # without one no graft for masks is made
+    return cast(Segmenter, graft.backbone.segmenter)  # without one no graft for masks is made
 
 
 def patch_network(graft: Graft, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:

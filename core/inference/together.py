@@ -92,7 +92,7 @@ def predict_together(group: GraftGroup, examples: Examples, recipe: Recipe) -> l
 def shared_stages(base: Backbone, graft: Graft) -> int:
     """How many of the first stages the graft leaves as they are in the backbone."""
     count = 0
-    for own, stage in zip(graft.stages.stages[: graft.plan.frontier], base.stages, strict=False):
+    for own, stage in zip(graft.backbone.stages[: graft.plan.frontier], base.stages, strict=False):
         if own.run is not stage.run:
             break
         count += 1

@@ -201,12 +201,12 @@ def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Stra
         every = with_every_stage(backbone)[0]
         found = run_frozen_stages(every, examples, len(every.stages), start_runtime(recipe), recipe)
         return examples if found is None else found
-    found = run_frozen_stages(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
+    found = run_frozen_stages(graft.backbone, examples, graft.plan.frontier, start_runtime(recipe), recipe)
     return examples if found is None else found
 
 
 def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augment: Augment | None) -> None:
-    ready = run_frozen_stages(graft.stages, rows, len(graft.stages.stages), runtime, recipe, augment)
+    ready = run_frozen_stages(graft.backbone, rows, len(graft.backbone.stages), runtime, recipe, augment)
     if ready is None:
         raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
     found = vectors(ready)
@@ -250,7 +250,7 @@ def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe
     It is solved on the vectors of the rows, unchanged, from the network as it is before the first update: the given
     backbone's, of which the cache may have them, unless what was inserted changes them at once.
     """
-    network = graft.stages if graft.plan.strategy.record.changed_at_start else backbone
+    network = graft.backbone if graft.plan.strategy.record.changed_at_start else backbone
     ready = run_frozen_stages(network, rows, len(network.stages), runtime, recipe)
     if ready is None:
         raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
@@ -281,10 +281,10 @@ def _beyond_frontier(
     if recipe.views == 0 and (augment is not None or drawn_val is not None):
         return rows, val, augment
     frontier = graft.plan.frontier
-    stored = run_frozen_stages(graft.stages, rows, frontier, runtime, recipe, augment)
+    stored = run_frozen_stages(graft.backbone, rows, frontier, runtime, recipe, augment)
     if stored is None:
         return rows, val, augment
-    stored_val = None if val is None else run_frozen_stages(graft.stages, val, frontier, runtime, recipe, drawn_val)
+    stored_val = None if val is None else run_frozen_stages(graft.backbone, val, frontier, runtime, recipe, drawn_val)
     return stored, (val if stored_val is None else all_views(stored_val)), None
 
 

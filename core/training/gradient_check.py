@@ -22,7 +22,7 @@ class GradientCheck:
     """
 
     def __init__(self, graft: Graft) -> None:
-        self.where = graft.stages.id
+        self.where = graft.backbone.id
         self.strategy = str(graft.plan.strategy)
         self.waiting: dict[str, int] = {}
         self.proven: set[str] = set()

@@ -31,14 +31,14 @@ class Predictor(nn.Module):
     def __init__(self, adapter: Adapter) -> None:
         super().__init__()
         backbone = adapter.backbone
-        self.stages = merge_lora(backbone) if has_lora(backbone) else backbone.copy()
-        self.network = self.stages.network
+        self.backbone = merge_lora(backbone) if has_lora(backbone) else backbone.copy()
+        self.network = self.backbone.network
         self.head = copy.deepcopy(adapter.graft.head)
         self.task = adapter.task
         self.eval().requires_grad_(False)
 
     def forward(self, scan: Tensor) -> Tensor:
-        features = self.stages.run(Features(scan))
+        features = self.backbone.run(Features(scan))
         return self.task.probabilities(self.head(features if self.task.output == "maps" else features.values))
 
 

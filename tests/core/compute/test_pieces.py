@@ -44,7 +44,7 @@ def test_predictions_are_the_same_in_pieces(backbone, examples, recipe):
     run = finetune(backbone, examples, strategy="full", recipe=recipe)
     expected = predict_examples(run.adapter, examples, device="cpu")
     tried = []
-    run.adapter.graft.stages = on_a_small_device(run.adapter.graft.stages, 3, tried)
+    run.adapter.graft.backbone = on_a_small_device(run.adapter.graft.backbone, 3, tried)
     np.testing.assert_allclose(predict_examples(run.adapter, examples, device="cpu"), expected, atol=1e-6)
     assert tried[0] == 16
 

@@ -23,7 +23,7 @@ TENTH = {"layer10.0.weight", "layer10.1.weight", "layer10.1.bias"}
 
 
 @pytest.mark.parametrize(
-    ("text", "names", "frontier", "live", "solver"),
+    ("text", "names", "frontier", "training_stages", "solver"),
     [
         ("probe", set(), 4, (), "convex"),
         ("partial:1", TENTH, 2, (2, 3), "gradient"),
@@ -33,11 +33,11 @@ TENTH = {"layer10.0.weight", "layer10.1.weight", "layer10.1.bias"}
         ("scratch", STEM | FIRST | TENTH, 0, (0, 1, 2, 3), "gradient"),
     ],
 )
-def test_the_plan_names_exactly_what_may_change(backbone, text, names, frontier, live, solver):
+def test_the_plan_names_exactly_what_may_change(backbone, text, names, frontier, training_stages, solver):
     head = Head(8, 3)
     plan = make_plan(parse_strategy(text), backbone, head)
     assert set(plan.trainable) == names
-    assert (plan.frontier, plan.live, plan.solver) == (frontier, live, solver)
+    assert (plan.frontier, plan.training_stages, plan.solver) == (frontier, training_stages, solver)
     assert plan.start == ("random" if text == "scratch" else "pretrained")
     grouped = [name for group in plan.groups for name in group.tensors]
     assert len(grouped) == len(set(grouped))
@@ -64,7 +64,7 @@ def test_stages_without_weights_do_not_count():
     same = lambda net, features: features  # noqa: E731
     stages = (Stage("a", same, ("a",)), Stage("act", same), Stage("b", same, ("b",)), Stage("pool", same))
     plan = make_plan(parse_strategy("partial:2"), Backbone("t:t", network, stages, None, 2), Head(2, 2))
-    assert (plan.frontier, plan.live) == (0, (0, 1, 2, 3))
+    assert (plan.frontier, plan.training_stages) == (0, (0, 1, 2, 3))
 
 
 def test_more_stages_than_there_are_lists_them(backbone):
