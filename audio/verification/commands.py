@@ -128,7 +128,7 @@ def identify_command(commands: CommandLine) -> Command:
 
     def identify(**options: Any) -> None:
         from graftwork.audio.verification.verbs import identify
-        from graftwork.core.files import whole_file
+        from graftwork.core.files import atomic_write
 
         found = identify(**_arguments({name: value for name, value in options.items() if name != "out"}))
         table, said = found.table, _said_of_names(found)
@@ -137,8 +137,8 @@ def identify_command(commands: CommandLine) -> Command:
         elif options["out"] is None:
             print(table.to_csv(index=False, float_format="%.6g"), end="")
         else:
-            with whole_file(Path(options["out"])) as beside:
-                table.to_csv(beside, index=False, float_format="%.6g")
+            with atomic_write(Path(options["out"])) as temporary:
+                table.to_csv(temporary, index=False, float_format="%.6g")
             print(f"{said}: {options['out']}")
             return
         print(said, file=sys.stderr)

@@ -29,7 +29,7 @@ from graftwork.audio.verification.verbs import Unreadables, blank, embed_cohort,
 from graftwork.audio.verification.verifier import Embedder, Vectors, cosine_scores, embed, normalise_scores, unit
 from graftwork.core.data.examples import Unreadable, read_examples
 from graftwork.core.data.tables import read_manifest
-from graftwork.core.files import whole_file, write_json
+from graftwork.core.files import atomic_write, write_json
 from graftwork.core.inference.inputs import TABLES
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.run_folder import claim_folder
@@ -205,8 +205,8 @@ def write_trial_evaluation(evaluation: TrialEvaluation, out: Path) -> None:
     columns = {"first": [str(trials.clips[row]) for row in trials.first],
                "second": [str(trials.clips[row]) for row in trials.second],
                "target": trials.targets.astype(int)}  # fmt: skip
-    with whole_file(out / "scores.csv") as beside:
-        pd.DataFrame(columns | evaluation.scores).to_csv(beside, index=False, float_format="%.6g")
+    with atomic_write(out / "scores.csv") as temporary:
+        pd.DataFrame(columns | evaluation.scores).to_csv(temporary, index=False, float_format="%.6g")
     write_json(out / "metrics.json", evaluation.to_json())
     write_json(out / "calibration.json", evaluation.calibration.to_json())
     draw_det(out / "det.png", evaluation.scores, trials.targets, next(iter(evaluation.results.values())).cost)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from graftwork.core.activation_cache.eviction import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.activation_cache.frozen_pass import Pass, outputs
-from graftwork.core.activation_cache.key import UnknownIdentityError, prefix_keys
+from graftwork.core.activation_cache.key import UnknownIdentityError, frozen_stage_keys
 from graftwork.core.activation_cache.stored_features import StoredFeatures
 from graftwork.core.activation_cache.tensor_store import Store, names, open_store, read, sound_names, writer
 from graftwork.core.compute.runtime import Runtime
@@ -80,7 +80,7 @@ def same_on_all_processes(examples: Examples, runtime: Runtime) -> Examples:
     return replace(examples, tensors=None)
 
 
-def mapped(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Recipe) -> Examples:
+def cached_inputs(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Recipe) -> Examples:
     """The examples as they were read, out of the store, where they do not fit in memory: files are then decoded once,
     not in every epoch. They are returned as they are where they fit, or cannot be kept."""
     if examples.tensors is not None or recipe.views == 0:
@@ -154,7 +154,7 @@ def _open(work: Pass, *, make: bool = True) -> tuple[_Place | None, str]:
     wanted = tuple(f"{digest}.{view}" for digest in digests for view in range(work.views))
     try:
         cache = cache_folder(work.recipe.cache)
-        keys = prefix_keys(work.backbone, work.stop, work.runtime, work.recipe, work.augment)
+        keys = frozen_stage_keys(work.backbone, work.stop, work.runtime, work.recipe, work.augment)
         if not make and not (cache / keys[-1]).is_dir():
             return None, "there is no store"
         store = open_store(cache, keys[-1], about, work.recipe.cache_dtype)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from graftwork.core.activation_cache.tensor_index import places_of
-from graftwork.core.data.mapped import Place
+from graftwork.core.data.memory_mapped import Place
 from graftwork.core.errors import OutputError
 
 log = logging.getLogger(__name__)

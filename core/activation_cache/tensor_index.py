@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from graftwork.core.data.mapped import Place
+from graftwork.core.data.memory_mapped import Place
 from graftwork.core.errors import OutputError
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ def unwritable(folder: Path, error: OSError) -> OutputError:
 def write_index(folder: Path, path: Path, value: dict[str, Any]) -> None:
     """Writes JSON. Plain ASCII, as names may hold bytes that are not UTF-8."""
     try:
-        with whole_file(path, "private") as beside:
-            beside.write_text(json.dumps(value), encoding="ascii")
+        with atomic_write(path, "private") as temporary:
+            temporary.write_text(json.dumps(value), encoding="ascii")
     except OutputError as error:
         if isinstance(error.__cause__, OSError):
             raise unwritable(folder, error.__cause__) from error.__cause__

@@ -355,7 +355,7 @@ def _predict(commands: CommandLine) -> tuple[str, Verb, str]:
                 "CSV file to write, by default the table goes to stdout; of masks the folder that they go into.",
             ),
             o.option("timeline", str | None, None, "CSV file for every window of recordings that the run cuts."),
-            *(() if domain.watch is None else (o.OUTSIDE,)),
+            *(() if domain.monitor is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,
             o.BATCH_SIZE,
             o.DEVICE,

@@ -38,7 +38,7 @@ from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.tasks import Task
 from graftwork.core.tensor_files import read_tensors, write_tensors
-from graftwork.core.types import Outside
+from graftwork.core.types import OutsideMode
 from graftwork.core.versions import version_of
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Adapter:
     @undisturbed()
     def predict(
         self, inputs: Inputs, *, batch_size: int = 16, device: str = "auto", skip_unreadable: bool = False,
-        outside: Outside = "flag",
+        outside: OutsideMode = "flag",
     ) -> pd.DataFrame:  # fmt: skip
         """One row for every input, in order: `path`, and of labels `prediction` and a probability for each class, of
         numbers `prediction`, of texts `text`. Recordings that the backbone cuts have the mean of their windows.
@@ -111,7 +111,7 @@ class Adapter:
     @undisturbed()
     def segment(
         self, inputs: Inputs, out: str | Path, *, batch_size: int = 16, device: str = "auto",
-        skip_unreadable: bool = False, outside: Outside = "flag",
+        skip_unreadable: bool = False, outside: OutsideMode = "flag",
     ) -> pd.DataFrame:  # fmt: skip
         """Writes the predicted mask of every input into the folder `out`, each in the geometry of its image, and
         `segmentations.csv`, which is returned: `path`, `mask` and the size of every class. Arguments as of `predict`;
@@ -124,7 +124,7 @@ class Adapter:
             raise SettingsError(f"this adapter predicts {self.record['target']!r}, which is no mask: use predict")
         examples = find_inputs(inputs, self.backbone.domain)
         return segment_examples(self.graft, examples, Path(out), self.prediction_recipe(device, batch_size),
-                                seen=self.record.get("seen") or {}, skip_unreadable=skip_unreadable,
+                                training_summary=self.record.get("seen") or {}, skip_unreadable=skip_unreadable,
                                 outside=outside)  # fmt: skip
 
     def save(self, folder: str | Path, evaluation: Evaluation | None = None) -> None:

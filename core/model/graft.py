@@ -51,7 +51,7 @@ class Graft(nn.Module):
         self.recompute = recompute
         batch_norms = [name for name, module in self.network.named_modules() if isinstance(module, _BatchNorm)]
         # Running a BatchNorm again would move its statistics twice.
-        self._not_recomputed = {stage.name for stage in backbone.stages if any(map(stage.holds, batch_norms))}
+        self.batch_norm_stages = {stage.name for stage in backbone.stages if any(map(stage.holds, batch_norms))}
         self.frontier = plan.phases[0].frontier
         self._folded: Backbone | None = None
         trainable = set(plan.trainable)
@@ -75,7 +75,7 @@ class Graft(nn.Module):
         if self.recompute and self.training and torch.is_grad_enabled():
             for stage in self.backbone.stages[frontier:]:
                 run = partial(stage.run, self.network)
-                if stage.name in self._not_recomputed:
+                if stage.name in self.batch_norm_stages:
                     features = run(features)
                 else:
                     features = checkpoint(run, features, use_reentrant=False)

@@ -181,8 +181,8 @@ def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, *, folded
     write_evaluated(out, result.parts, notes)
     if examples.manifest.task.output == "maps" and not folded:
         draw_worst_and_best(run.adapter.graft, result.parts[-1], out, run.adapter.prediction_recipe(recipe.device))
-    seen = rows.seen(run.rows)
-    if seen is not None:
-        run.adapter.record["seen"] = seen
+    summary = rows.training_summary(run.rows)
+    if summary is not None:
+        run.adapter.record["seen"] = summary
     run.adapter.save(out, result.evaluation)
     return write_learnt_rows(out, run.rows, run.val)

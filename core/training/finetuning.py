@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graftwork.core.activation_cache.activations import mapped, run_frozen_stages, same_on_all_processes, vectors
+from graftwork.core.activation_cache.activations import cached_inputs, run_frozen_stages, same_on_all_processes, vectors
 from graftwork.core.activation_cache.compiled_stages import UNCOMPILED
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
@@ -131,8 +131,8 @@ def finetune(
             _start_head(graft, backbone, rows, recipe, runtime)
         if graft.plan.frontier > 0:
             rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val)
-        rows = mapped(backbone, rows, runtime, recipe)
-        val = None if val is None else mapped(backbone, val, runtime, recipe)
+        rows = cached_inputs(backbone, rows, runtime, recipe)
+        val = None if val is None else cached_inputs(backbone, val, runtime, recipe)
         if drawn_val is not None and val is not None and val.stage == 0:
             val = fixed_patches(val, drawn_val, recipe)
         history, best_epoch = train(graft, rows, val, recipe=recipe, runtime=runtime, augment=augment,

@@ -63,7 +63,7 @@ def train(
     checkpoints: Checkpoints | None,
     on_epoch: OnEpoch,
 ) -> tuple[tuple[HistoryRow, ...], int]:
-    """Trains the graft in place and leaves it with its best weights; returns the course and the best epoch (from 1).
+    """Trains the graft in place and leaves it with its best weights; returns the history and the best epoch (from 1).
 
     rows, val: examples, or activations of stages below the graft's frontier. Without `val` the last epoch is
     the best. Raises TrainingError if the loss is not finite or a tensor that should learn gets no gradient,
@@ -72,7 +72,7 @@ def train(
     """
     batches = [epoch_batches(rows, recipe, epoch) for epoch in range(recipe.epochs)]
     fewest = min(len(batch) for one in batches for batch in one)
-    if fewest < runtime.processes and graft.kept:
+    if fewest < runtime.processes and graft.batch_norm_stages:
         # A process without rows would leave the others waiting for its part of the statistics.
         raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows, and BatchNorm needs all of "
                             "them: raise --batch-size, or use fewer processes")  # fmt: skip
@@ -155,8 +155,8 @@ def _epoch(
                                              alone=number == first, seeds=seeds)  # fmt: skip
                 position = replace(position, pieces=pieces)
             pending.append((number, runtime.sum_later(loss)))
-            seen = position.loss_weight + float(course.weights[batches[number]].sum())
-            position = replace(position, batch=number + 1, loss_weight=seen)
+            weight_done = position.loss_weight + float(course.weights[batches[number]].sum())
+            position = replace(position, batch=number + 1, loss_weight=weight_done)
             if last:
                 set_rates(course.optimiser, phase, recipe, position.update, updates)
                 learning = active_parameters(course.optimiser, phase)
@@ -206,7 +206,7 @@ def _add_known_losses(
 
 
 def _validate(course: LoopContext, val: Examples, row: HistoryRow) -> tuple[float, float]:
-    """Adds the validation loss and the watched metric to the row; returns what epochs are compared by.
+    """Adds the validation loss and the deciding metric to the row; returns what epochs are compared by.
 
     The metric decides, and the loss between equal metrics. Where the rows do not define the metric, as with
     one class only, the loss decides alone.

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from graftwork.core.activation_cache import tensor_store
 from graftwork.core.activation_cache.tensor_store import RECORD, names, open_store, read, writer
-from graftwork.core.data import mapped
+from graftwork.core.data import memory_mapped
 from graftwork.core.errors import OutputError, SettingsError
 
 TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -149,7 +149,7 @@ def test_small_entries_count_with_the_pages_around_them(store, monkeypatch):
         for n in range(1000):
             adding.add(f"small {n}", torch.full((1,), float(n)))
             adding.add(f"large {n}", torch.zeros(16000))
-    monkeypatch.setattr(mapped, "RESIDENT_BYTES", 4 * 2**20)
+    monkeypatch.setattr(memory_mapped, "RESIDENT_BYTES", 4 * 2**20)
     found = read(store, [f"small {n}" for n in range(1000)])
     process = psutil.Process()
     start = process.memory_info().rss

@@ -97,7 +97,7 @@ def test_the_strength_is_the_one_with_the_best_held_out_likelihood(make_case):
     folds = manifest.fold_numbers(probes.FOLDS, 0)
     data = StandardScaler().fit_transform(vectors.astype(np.float64))
     scores = {}
-    for candidate in probes.STRENGTHS:
+    for candidate in probes.INVERSE_L2_STRENGTHS:
         each = []
         for fold in range(probes.FOLDS):
             inside, outside = folds != fold, folds == fold

@@ -50,7 +50,7 @@ def test_a_loop_written_by_hand_gives_the_same_weights(make_backbone, examples, 
     run = finetune(backbone, rows, strategy="full", recipe=recipe)
 
     start = new_graft(backbone, rows.manifest, parse_strategy("full"), recipe)
-    model = nn.Sequential(start.backbone, start.head).train()
+    model = nn.Sequential(start.network, start.head).train()
     data, labels = torch.stack(rows.tensors), torch.as_tensor(rows.manifest.values)
     counts = torch.bincount(labels, minlength=3)
     factor = len(labels) / (3 * counts.double()) if weights == "balanced" else torch.ones(3, dtype=torch.float64)
@@ -60,7 +60,7 @@ def test_a_loop_written_by_hand_gives_the_same_weights(make_backbone, examples, 
             "weight_decay": 0.1 * decays,
             "share": share,
         }
-        for part, share in ((start.head, 1.0), (start.backbone, 0.1))
+        for part, share in ((start.head, 1.0), (start.network, 0.1))
         for decays in (True, False)
     ]
     optimiser = torch.optim.AdamW(groups, lr=0.01)
