@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from graftwork.core.data.memory_mapped import Place
+from graftwork.core.data.memory_mapped import TensorLocation
 from graftwork.core.errors import OutputError
 from graftwork.core.files import atomic_write
 
@@ -72,7 +72,7 @@ def _indexes(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     return found
 
 
-def places_of(folder: Path, dtype: torch.dtype) -> dict[str, Place]:
+def places_of(folder: Path, dtype: torch.dtype) -> dict[str, TensorLocation]:
     """Where every whole entry lies."""
     places = {}
     for data, index in _indexes(folder):
@@ -93,12 +93,12 @@ def places_of(folder: Path, dtype: torch.dtype) -> dict[str, Place]:
     return places
 
 
-def _place(data: Path, entry: Any) -> Place | None:
+def _place(data: Path, entry: Any) -> TensorLocation | None:
     match entry:
         case [int(offset), [*shape], int(checksum)] if offset >= 0 and all(
             isinstance(n, int) and n >= 0 for n in shape
         ):
-            return Place(data, offset, tuple(shape), checksum)
+            return TensorLocation(data, offset, tuple(shape), checksum)
     return None
 
 

@@ -48,7 +48,7 @@ CHECKPOINT_SECONDS = 300.0
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A finished training run: what was learnt, its course, and the proof that the rest did not move.
+    """A finished training run: what was learnt, its history, and the proof that the rest did not move.
 
     best_epoch: counted from 1; None for a probe, which has no epochs. rows: what it learnt from; val: what its epoch
     was chosen by, if anything.

@@ -1,4 +1,4 @@
-"""The course of a training run, epoch by epoch: as rows, as a CSV and as a picture."""
+"""The history of a training run, epoch by epoch: as rows, as a CSV and as a plot."""
 
 from __future__ import annotations
 

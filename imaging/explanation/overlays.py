@@ -21,7 +21,7 @@ PLANES = ("axial", "coronal", "sagittal")
 """Slices across depth, height and width of a volume in RAS order."""
 
 
-def draw_saliency(place: Path, found: Saliency) -> None:
+def draw_saliency(path: Path, found: Saliency) -> None:
     """Writes a PNG: a picture beside itself under the map; of a volume three slices, through the strongest place.
 
     Volumes in RAS order are drawn with the head and the front upwards, the patient's right to the right. Raises
@@ -41,7 +41,7 @@ def draw_saliency(place: Path, found: Saliency) -> None:
             _draw(axes, found, axis)
             _lay_over(axes, np.take(found.values, found.strongest[axis], axis), _aspect(found, axis))
     figure.suptitle(f"what raises {found.output} ({found.prediction:.3g}), by {found.stage}")
-    with atomic_write(place) as temporary:
+    with atomic_write(path) as temporary:
         # Without metadata the same numbers are the same bytes.
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 

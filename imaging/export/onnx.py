@@ -42,7 +42,7 @@ class Predictor(nn.Module):
         return self.task.probabilities(self.head(features if self.task.output == "maps" else features.values))
 
 
-def export_onnx(adapter: Adapter, place: Path) -> float:
+def export_onnx(adapter: Adapter, path: Path) -> float:
     """Writes the network as one .onnx file that takes batches of any size; returns the largest difference that
     onnxruntime showed from the network on random scans.
 
@@ -65,7 +65,7 @@ def export_onnx(adapter: Adapter, place: Path) -> float:
              "target": adapter.record["target"]}  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     scans = torch.randn(3, *adapter.backbone.contract.blank().shape, generator=generator)
-    with atomic_write(place) as temporary:
+    with atomic_write(path) as temporary:
         try:
             made: Any = torch.onnx.export(predictor, (scans[:2],), dynamo=True, input_names=[INPUT],
                                           output_names=[OUTPUT], dynamic_shapes={INPUT: {0: "batch"}},

@@ -13,9 +13,9 @@ from graftwork.imaging.formats.orientation import in_stored_order
 from graftwork.imaging.scan import NIFTI, Scan
 
 
-def write_volume(place: Path, values: NDArray[Any], scan: Scan) -> None:
+def write_volume(path: Path, values: NDArray[Any], scan: Scan) -> None:
     """Writes what `volume_bytes` gives, as .nii.gz. Raises OutputError where it cannot be written."""
-    with atomic_write(place) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(volume_bytes(values, scan))
 
 
