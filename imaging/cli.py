@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from graftwork.core.cli.app import run_app
 from graftwork.core.cli.command_line import CommandLine
-from graftwork.core.cli.commands import run_app
 from graftwork.core.cli.options import ID, WEIGHTS, with_parameters
 from graftwork.core.domain import BackboneEntry
 from graftwork.imaging.domain import DOMAIN

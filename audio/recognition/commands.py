@@ -1,14 +1,13 @@
 """The verb `transcribe` of the audio command line."""
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verb.
-from collections.abc import Callable
 from typing import Any, Literal
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
+from graftwork.core.cli.command_line import CommandLine, Verb
 
 
-def transcribe_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
+def transcribe_command(commands: CommandLine) -> Verb:
     """Name, command and help of `transcribe`."""
 
     def transcribe(**options: Any) -> None:

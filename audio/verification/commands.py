@@ -4,7 +4,6 @@
 import json
 import math
 import sys
-from collections.abc import Callable
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
+from graftwork.core.cli.command_line import CommandLine, Verb
 from graftwork.core.cli.console import print_table
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from graftwork.audio.verification.verbs import Identification
     from graftwork.core.metrics.intervals import Interval
 
-Command = tuple[str, Callable[..., None], str]
 
 SOURCE = o.argument("source", str, "Folder that train wrote, or a backbone's id to use it as it is.")
 SPEAKER = o.option("speaker", str, "speaker", "Column that names the speaker.")
@@ -42,7 +40,7 @@ def _costs(p_target: float, prior: str) -> tuple[Parameter, ...]:
     )
 
 
-def enroll_command(commands: CommandLine) -> Command:
+def enroll_command(commands: CommandLine) -> Verb:
     """Name, command and help of `enroll`."""
 
     def enroll(**options: Any) -> None:
@@ -72,7 +70,7 @@ def enroll_command(commands: CommandLine) -> Command:
     )  # fmt: skip
 
 
-def verify_command(commands: CommandLine) -> Command:
+def verify_command(commands: CommandLine) -> Verb:
     """Name, command and help of `verify`."""
 
     def verify(**options: Any) -> None:
@@ -123,7 +121,7 @@ def _said_of_decision(found: "Decision") -> str:
     return "\n".join([*lines, f"{word} ({found.operating_point}: {limit})"])
 
 
-def identify_command(commands: CommandLine) -> Command:
+def identify_command(commands: CommandLine) -> Verb:
     """Name, command and help of `identify`."""
 
     def identify(**options: Any) -> None:
@@ -172,7 +170,7 @@ def _said_of_names(found: "Identification") -> str:
     )
 
 
-def trials_command(commands: CommandLine) -> Command:
+def trials_command(commands: CommandLine) -> Verb:
     """Name, command and help of `trials`."""
 
     def trials(**options: Any) -> None:

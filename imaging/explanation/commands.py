@@ -2,7 +2,6 @@
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verb.
 import json
-from collections.abc import Callable
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
-from graftwork.core.cli.commands import RUN
+from graftwork.core.cli.command_line import CommandLine, Verb
+from graftwork.core.cli.run_commands import RUN
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.imaging.domain import DOMAIN
 
@@ -31,7 +30,7 @@ CLASS = Parameter(
 )  # fmt: skip
 
 
-def explain_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
+def explain_command(commands: CommandLine) -> Verb:
     """Name, command and help of `explain`."""
 
     def explain(**options: Any) -> None:

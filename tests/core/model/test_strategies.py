@@ -7,7 +7,7 @@ import sys
 import pytest
 from torch import nn
 
-from graftwork.core.cli.commands import build_app
+from graftwork.core.cli.app import build_app
 from graftwork.core.errors import SettingsError
 from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.model.graft import plan_run
