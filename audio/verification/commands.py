@@ -16,8 +16,8 @@ from graftwork.core.cli.console import print_table
 
 if TYPE_CHECKING:
     from graftwork.audio.verification.decisions import Decision
+    from graftwork.audio.verification.identify import Identification
     from graftwork.audio.verification.trial_evaluation import TrialEvaluation
-    from graftwork.audio.verification.verbs import Identification
     from graftwork.core.metrics.intervals import Interval
 
 
@@ -44,7 +44,7 @@ def enroll_command(commands: CommandLine) -> Verb:
     """Name, command and help of `enroll`."""
 
     def enroll(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import enroll
+        from graftwork.audio.verification.enroll import enroll
 
         made = enroll(**_arguments(options))
         known = made.calibration
@@ -74,7 +74,7 @@ def verify_command(commands: CommandLine) -> Verb:
     """Name, command and help of `verify`."""
 
     def verify(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import verify
+        from graftwork.audio.verification.verify import verify
 
         found = verify(**_arguments(options))
         if options["json"]:
@@ -125,7 +125,7 @@ def identify_command(commands: CommandLine) -> Verb:
     """Name, command and help of `identify`."""
 
     def identify(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import identify
+        from graftwork.audio.verification.identify import identify
         from graftwork.core.files import atomic_write
 
         found = identify(**_arguments({name: value for name, value in options.items() if name != "out"}))

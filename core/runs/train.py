@@ -12,7 +12,8 @@ from typing import Any
 
 from graftwork.core.activation_cache.eviction import parse_size
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.compute.runtime import Runtime, peak_device_memory_mb, peak_memory_mb, start_runtime
+from graftwork.core.compute.memory import peak_device_memory_mb, peak_memory_mb
+from graftwork.core.compute.runtime import Runtime, start_runtime
 from graftwork.core.data.examples import Unreadable
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.patches import with_batch_size
