@@ -42,7 +42,7 @@ class Domain:
     only one), and what to do then.
     decoded_digests: digests of what files hold once they are decoded, so that one example under two encodings is known
     as one; None where bytes have to do.
-    near_duplicates: pairs of numbers, the smaller first, of examples that hold nearly the same: one picture or
+    near_duplicates: pairs of numbers, the smaller first, of examples that hold nearly the same: one image or
     recording that was saved anew. None where nothing is compared, as with texts.
     file_groups: a name for the patient that every file names itself, the same for the same one and no part of what is
     written there; None for a file that names none, and where files name nobody.

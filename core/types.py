@@ -125,7 +125,7 @@ class Segmenter(Protocol):
         temporary: Path,
         device: torch.device,
     ) -> None:
-        """A picture of true and predicted masks, for pairs of a title and an image with a mask."""
+        """Draws true and predicted masks as a PNG, for pairs of a title and an image with a mask."""
 
     def names(self, examples: Sequence[Example]) -> list[str]:
         """What the files of predicted masks are called, no two alike."""
@@ -133,14 +133,14 @@ class Segmenter(Protocol):
     def segment(
         self, example: Example, run: Callable[[Tensor], Tensor], temporary: Path, device: torch.device
     ) -> dict[str, float]:
-        """Writes the predicted mask of an image beside the place it will have; returns the size of every class."""
+        """Writes the predicted mask of an image to a temporary path; returns the size of every class."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrameHead:
     """The linear layer that a checkpoint has on its frames, so that a head need not begin at random.
 
-    classes: what it tells apart, the blank first. weight (classes, feature_dim), bias (classes,).
+    classes: of its outputs, the blank first. weight (classes, feature_dim), bias (classes,).
     """
 
     classes: tuple[str, ...]

@@ -67,7 +67,7 @@ INTENSITY = Annotated[
     str | None,
     typer.Option(
         "--intensity",
-        help="How values are scaled: auto (8/16-bit pictures by their full range, NIfTI, DICOM and float TIFF by "
+        help="How values are scaled: auto (8/16-bit images by their full range, NIfTI, DICOM and float TIFF by "
         "quantiles), range, quantile, quantile:LOW:HIGH in per cent, window:LOW:HIGH (CT, in HU), zscore. "
         "Default: auto; zscore for medicalnet.",
     ),

@@ -71,7 +71,7 @@ def remaining(folds: NDArray[np.int64], manifest: Manifest, examples: Examples) 
 def cross_validated_probe(
     vectors: NDArray[np.float32], manifest: Manifest, folds: NDArray[np.int64], recipe: Recipe
 ) -> Evaluation:
-    """What a linear probe on vectors (rows, dim) is worth when every row is predicted by one that did not see its
+    """The evaluation of a linear probe on vectors (rows, dim) when every row is predicted by one that did not see its
     fold; folds (rows,). Intervals are by group where the manifest has groups.
 
     Equals `train --strategy probe --folds`. Raises TrainingError for vectors that are not finite.

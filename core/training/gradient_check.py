@@ -46,7 +46,7 @@ class GradientCheck:
         self._refuse([name for name, updates in self.waiting.items() if updates >= UPDATES])
 
     def close(self) -> None:
-        """At the end: a short run is judged by the updates that it had, if they were at least two."""
+        """At the end: a short run is checked by the updates that it had, if they were at least two."""
         self._refuse([name for name, updates in self.waiting.items() if updates >= 2])
 
     def _refuse(self, without: Sequence[str]) -> None:

@@ -47,7 +47,7 @@ def explain_command(commands: CommandLine) -> Verb:
             explain,
             RUN,
             o.argument("inputs", list[str], "Files, patterns such as 'new/*.png', or tables with a column `path`."),
-            o.option("out", str, Parameter.empty, "Folder for the pictures and, of volumes, the maps."),
+            o.option("out", str, Parameter.empty, "Folder for the plots and, of volumes, the maps."),
             CLASS,
             o.option("stage", str | None, None, "Stage whose map is shown; by default the last one with a map of four "
                      "cells or more along each axis.", show=False),
@@ -56,7 +56,7 @@ def explain_command(commands: CommandLine) -> Verb:
             o.DEVICE,
             o.JSON,
         ),
-        "Show where in scans an adapter for labels or numbers finds what it says (Grad-CAM): a picture for each file "
+        "Show where in scans an adapter for labels or numbers finds what it says (Grad-CAM): a plot for each file "
         "and, for volumes, the map as NIfTI in the geometry of the file. The table says which output is explained, and "
         "what it is.\n\n"
         f"Example: `graftwork-{commands.domain.name} explain runs/first new.nii.gz --out explained`",
@@ -71,7 +71,7 @@ def explain_files(
     """Writes what `explain` promises and returns its table; with skipping, unreadable files have an `error` instead.
 
     Raises UnreadableError that lists every file that cannot be read, where these are not skipped; the others have
-    their pictures then, too.
+    their plots then, too.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Saliency laid over the picture, or over three slices through the strongest place."""
+"""Saliency laid over the image, or over three slices through the strongest place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLANES = ("axial", "coronal", "sagittal")
 
 
 def draw_saliency(path: Path, found: Saliency) -> None:
-    """Writes a PNG: a picture beside itself under the map; of a volume three slices, through the strongest place.
+    """Writes a PNG: the image, and beside it the same under the map; of a volume three slices, through the strongest place.
 
     Volumes in RAS order are drawn with the head and the front upwards, the patient's right to the right. Raises
     OutputError where it cannot be written.

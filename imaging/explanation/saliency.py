@@ -1,4 +1,4 @@
-"""Where in a scan an adapter finds what it says: Grad-CAM on the stages of its backbone, for pictures and volumes."""
+"""Where in a scan an adapter finds what it says: Grad-CAM on the stages of its backbone, for images and volumes."""
 
 from __future__ import annotations
 

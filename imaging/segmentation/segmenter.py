@@ -89,11 +89,11 @@ class PatchSegmenter:
         draw_masks(temporary, drawn, self.contract.labels)
 
     def names(self, examples: Sequence[Named]) -> list[str]:
-        """The files of predicted masks: PNG for pictures, NIfTI for everything else."""
+        """The files of predicted masks: PNG for 2D images, NIfTI for everything else."""
         return mask_names(examples)
 
     def segment(self, named: Named, run: Run, temporary: Path, device: torch.device = CPU) -> dict[str, float]:
-        """Writes the predicted mask; returns the size of every class but the background, in mm3 (mm2 for pictures), or
+        """Writes the predicted mask; returns the size of every class but the background, in mm3 (mm2 in 2D), or
         in pixels where the file does not say its spacing."""
         contract = self.contract
         scan = contract.image.scan(without_mask(as_example(named)))
