@@ -22,7 +22,7 @@ PLANES = ("axial", "coronal", "sagittal")
 
 
 def draw_saliency(path: Path, found: Saliency) -> None:
-    """Writes a PNG: the image, and beside it the same under the map; of a volume three slices, through the strongest place.
+    """Writes a PNG: the image, beside it the same under the map; of a volume three slices, through the strongest place.
 
     Volumes in RAS order are drawn with the head and the front upwards, the patient's right to the right. Raises
     OutputError where it cannot be written.
