@@ -119,24 +119,28 @@ class Segmenter(Protocol):
         """Measures of the predicted mask of an image with a mask, (classes without the background, measures)."""
 
     def draw(
-        self, cases: Sequence[tuple[str, Example]], run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
+        self,
+        cases: Sequence[tuple[str, Example]],
+        run: Callable[[Tensor], Tensor],
+        temporary: Path,
+        device: torch.device,
     ) -> None:
-        """A picture of true and predicted masks, for pairs of a title and an image with a mask."""
+        """Draws true and predicted masks as a PNG, for pairs of a title and an image with a mask."""
 
     def names(self, examples: Sequence[Example]) -> list[str]:
         """What the files of predicted masks are called, no two alike."""
 
     def segment(
-        self, example: Example, run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
+        self, example: Example, run: Callable[[Tensor], Tensor], temporary: Path, device: torch.device
     ) -> dict[str, float]:
-        """Writes the predicted mask of an image beside the place it will have; returns the size of every class."""
+        """Writes the predicted mask of an image to a temporary path; returns the size of every class."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrameHead:
     """The linear layer that a checkpoint has on its frames, so that a head need not begin at random.
 
-    classes: what it tells apart, the blank first. weight (classes, feature_dim), bias (classes,).
+    classes: of its outputs, the blank first. weight (classes, feature_dim), bias (classes,).
     """
 
     classes: tuple[str, ...]
@@ -144,11 +148,11 @@ class FrameHead:
     bias: Tensor
 
 
-Outside = Literal["flag", "refuse"]
+OutsideMode = Literal["flag", "refuse"]
 """What becomes of an example that is unlike those of the training: it is noted, or an error."""
 
 
-class Watch(InputContract, Protocol):
+class InputMonitor(InputContract, Protocol):
     """An input contract that remembers what it has read.
 
     outside: by its path, in what way an example is unlike those of the training.
@@ -156,5 +160,5 @@ class Watch(InputContract, Protocol):
 
     outside: dict[str, str]
 
-    def seen(self, examples: Iterable[Example]) -> dict[str, Any]:
+    def summary(self, examples: Iterable[Example]) -> dict[str, Any]:
         """What these examples are like together, as plain values; {} where there are too few to speak of them all."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from graftwork.core.example import Example
-    from graftwork.core.types import InputContract, Outside, Watch
+    from graftwork.core.types import InputContract, InputMonitor, OutsideMode
     from graftwork.imaging.preprocessing.contract import ImageContract
     from graftwork.imaging.segmentation.mask_files import OtherValues
     from graftwork.imaging.segmentation.mask_placement import MaskOrder
@@ -53,10 +53,10 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     return augment(example, generator)
 
 
-def _watch(contract: InputContract, seen: dict[str, dict[str, Any]], outside: Outside) -> Watch:
-    from graftwork.imaging.seen import ScanWatch
+def _monitor(contract: InputContract, summaries: dict[str, dict[str, Any]], outside: OutsideMode) -> InputMonitor:
+    from graftwork.imaging.scan_monitor import ScanMonitor
 
-    return ScanWatch(cast("ImageContract", contract), seen, outside)
+    return ScanMonitor(cast("ImageContract", contract), summaries, outside)
 
 
 DOMAIN = Domain(
@@ -64,7 +64,7 @@ DOMAIN = Domain(
     example="scan",
     suffixes=SUFFIXES,
     augment=_augment,
-    watch=_watch,
+    monitor=_monitor,
     mask_values=_mask_values,
     decoded_digests=_decoded_digests,
     near_duplicates=_near_duplicates,

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from graftwork import audio
+from tests.options_table import options_table, written
 
 README = Path(__file__).parent.parent / "README.md"
 SPEECH = {
@@ -135,3 +136,7 @@ def test_the_strategies_named_are_the_ones_there_are() -> None:
 
     table = re.findall(r"^\| `[a-z]+(?:\[?:N\]?)?` \| .*", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert table == [f"| `{one.label}` | {one.meaning} | {one.when} |" for one in STRATEGIES.values()]
+
+
+def test_the_options_are_those_of_the_command_lines() -> None:
+    assert written() == options_table(), "python tests/options_table.py writes the table anew"

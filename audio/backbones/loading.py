@@ -170,13 +170,13 @@ def _backbone(
     weights: str | None,
 ) -> Backbone:
     chosen = next((known for known in get_args(Pooling) if known == (pooling or DEFAULT_POOLING)), None)
-    fresh: tuple[str, ...] = ()
+    new_parameters: tuple[str, ...] = ()
     contract = replace(contract, longer="refuse" if chosen == "none" else "crop")
     if chosen is None:
         raise SettingsError(f"pooling must be one of {', '.join(get_args(Pooling))}, found {pooling!r}")
     if chosen == "attentive":
         add_attention(network, architecture)
-        fresh = tuple(name for name, _ in network.named_parameters() if name.startswith(f"{ATTENTION}."))
+        new_parameters = tuple(name for name, _ in network.named_parameters() if name.startswith(f"{ATTENTION}."))
     return Backbone(
         id=id,
         network=network,
@@ -192,7 +192,7 @@ def _backbone(
         },
         weights=weights,
         build=partial(_build, architecture, chosen),
-        fresh=fresh,
+        new_parameters=new_parameters,
         frames=partial(_frames, architecture),
         domain=DOMAIN,
         for_text=None if pooling is not None else partial(_backbone, id, network, architecture, contract, "none",

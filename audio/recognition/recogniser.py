@@ -69,7 +69,7 @@ def transcribe_files(
     errors: dict[str, str] = {}
     recipe = Recipe(batch_size=batch_size, device=device)
     for start in range(0, len(clips), BLOCK):
-        read = list(read_many(graft.stages.contract, clips[start : start + BLOCK], "reading"))
+        read = list(read_many(graft.backbone.contract, clips[start : start + BLOCK], "reading"))
         errors |= {str(clip): str(result) for clip, result in read if isinstance(result, Exception)}
         good = {str(clip): result for clip, result in read if not isinstance(result, Exception)}
         if good:
@@ -101,7 +101,7 @@ def open_recogniser(source: str, weights: str | None = None) -> tuple[Graft, tup
 @undisturbed()
 def transcribe(graft: Graft, clips: Sequence[Tensor], decoder: Decoder, recipe: Recipe) -> list[str]:
     """What is said in clips (samples,) as the contract of the graft's backbone reads them."""
-    contract = graft.stages.contract
+    contract = graft.backbone.contract
     manifest = Manifest(
         "", tuple(File(str(number)) for number in range(len(clips))), TEXT, "text", (), np.zeros((len(clips), 0))
     )

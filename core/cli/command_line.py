@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from graftwork.core.model.backbone import Backbone
 
 
+Verb = tuple[str, Callable[..., None], str]
+"""Name, function and help text of one command; the function's signature says its options."""
+
+
 @dataclass(frozen=True)
 class CommandLine:
     """The command line of one domain.
@@ -24,7 +28,7 @@ class CommandLine:
     mask_settings: those of `parameters` that `check` has too, where masks are the target.
     load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own; None where
     checkpoints have none.
-    verbs: its own commands, each as a function that gives name, command and help.
+    verbs: its own commands, each as a function that gives a `Verb`.
     """
 
     domain: Domain
@@ -34,4 +38,4 @@ class CommandLine:
     parameters: tuple[inspect.Parameter, ...] = ()
     mask_settings: tuple[str, ...] = ()
     load_frame_head: Callable[..., FrameHead] | None = None
-    verbs: tuple[Callable[[CommandLine], tuple[str, Callable[..., None], str]], ...] = ()
+    verbs: tuple[Callable[[CommandLine], Verb], ...] = ()

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from graftwork.core.cli.command_line import CommandLine
-from graftwork.core.compute.runtime import choose_device, choose_precision, seed_everything
+from graftwork.core.compute.device import choose_device, choose_precision
+from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.data.characters import CHECKPOINT, asked_classes, check_vocabulary
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.mask_classes import with_mask_classes

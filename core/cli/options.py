@@ -55,8 +55,8 @@ SKIP_UNREADABLE = option("skip_unreadable", bool, False, "Leave out files that c
 OUTSIDE = option("outside", Literal["flag", "refuse"], "flag", "Files far off those of the training in spacing, size "
                  "or values: flag: the reason is in a column `outside`, refuse counts them as unreadable.")  # fmt: skip
 
-NEAR_DUPLICATES = option("near_duplicates", NearDuplicatesMode, "together", "Files that hold nearly the same, as a "
-                         "picture that was resized, cropped or mirrored, or a recording at another rate: kept together "
+NEAR_DUPLICATES = option("near_duplicates", NearDuplicatesMode, "together", "Files that hold nearly the same, as an "
+                         "image that was resized, cropped or mirrored, or a recording at another rate: kept together "
                          "by splits, reported only, or ignore: not looked for.")  # fmt: skip
 
 DATA = (

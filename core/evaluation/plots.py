@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 
 if TYPE_CHECKING:
     from graftwork.core.evaluation.comparison import Comparison
@@ -29,5 +29,5 @@ def draw_comparison(path: Path, comparison: Comparison) -> None:
     axes.invert_yaxis()
     title = f"best: {comparison.best or 'undefined'}; cheapest as good: {comparison.cheapest or 'unknown'}"
     axes.set(xlabel=f"{comparison.metric} ({comparison.part}), 95% interval", title=title)
-    with whole_file(path) as beside:
-        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

@@ -40,7 +40,7 @@ from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.tasks import Task
 from graftwork.core.tensor_files import read_tensors, write_tensors
-from graftwork.core.types import Outside
+from graftwork.core.types import OutsideMode
 from graftwork.core.versions import version_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Adapter:
 
     @property
     def backbone(self) -> Backbone:
-        return self.graft.stages
+        return self.graft.backbone
 
     @property
     def decisions(self) -> Decisions:
@@ -90,7 +90,7 @@ class Adapter:
     @undisturbed()
     def predict(
         self, inputs: Inputs, *, batch_size: int = 16, device: str = "auto", skip_unreadable: bool = False,
-        outside: Outside = "flag", abstain: float | None = None,
+        outside: OutsideMode = "flag", abstain: float | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """One row for every input, in order: `path`, and of labels `prediction` and a probability for each class, of
         numbers `prediction`, of texts `text`. Recordings that the backbone cuts have the mean of their windows.
@@ -122,7 +122,7 @@ class Adapter:
     @undisturbed()
     def segment(
         self, inputs: Inputs, out: str | Path, *, batch_size: int = 16, device: str = "auto",
-        skip_unreadable: bool = False, outside: Outside = "flag",
+        skip_unreadable: bool = False, outside: OutsideMode = "flag",
     ) -> pd.DataFrame:  # fmt: skip
         """Writes the predicted mask of every input into the folder `out`, each in the geometry of its image, and
         `segmentations.csv`, which is returned: `path`, `mask` and the size of every class. Arguments as of `predict`;
@@ -135,7 +135,7 @@ class Adapter:
             raise SettingsError(f"this adapter predicts {self.record['target']!r}, which is no mask: use predict")
         examples = find_inputs(inputs, self.backbone.domain)
         return segment_examples(self.graft, examples, Path(out), self.prediction_recipe(device, batch_size),
-                                seen=self.record.get("seen") or {}, skip_unreadable=skip_unreadable,
+                                training_summary=self.record.get("seen") or {}, skip_unreadable=skip_unreadable,
                                 outside=outside)  # fmt: skip
 
     def save(self, folder: str | Path, evaluation: Evaluation | None = None) -> None:
@@ -152,7 +152,7 @@ def make_adapter(
 ) -> Adapter:  # fmt: skip
     """The adapter of a graft that has been trained on the manifest's rows. computed: a runtime's record. features:
     which stages the graft's backbone gives, where that is not the last one alone."""
-    backbone = graft.stages
+    backbone = graft.backbone
     counted = {"all": sum(p.numel() for p in graft.parameters()),
                "trained": sum(p.numel() for p in graft.parameters() if p.requires_grad)}  # fmt: skip
     record = {

@@ -16,7 +16,7 @@ from graftwork.core.errors import UnreadableError
 from graftwork.core.example import Example
 from graftwork.core.inference.together import GraftGroup, predict_together
 from graftwork.core.recipe import Recipe
-from graftwork.core.types import InputContract, Outside
+from graftwork.core.types import InputContract, OutsideMode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ class Predictions:
 
 def predict_table(
     groups: Iterable[GraftGroup], examples: Sequence[Example], recipe: Recipe, *, named: bool, skip_unreadable: bool,
-    outside: Outside, abstain: float | None = None,
+    outside: OutsideMode, abstain: float | None = None,
 ) -> Predictions:  # fmt: skip
     """Predictions of every graft for the examples; those that cannot be read have an `error` if they are skipped, else
     UnreadableError lists them all. named: whether columns begin with the graft's name. abstain: as of
@@ -54,7 +54,7 @@ def predict_table(
     unread_windows: dict[str, str] = {}
     for group in groups:
         blocks = []
-        contract, watch = group.backbone.contract, group.watch(outside, named=named)
+        contract, monitor = group.backbone.contract, group.monitor(outside, named=named)
         windows = _windows(examples, group)
         asked = list(dict.fromkeys(window for own in windows for window in own))
         all_windows += asked
@@ -62,14 +62,14 @@ def predict_table(
         failed: dict[str, str] = {}
         for start in range(0, len(asked), BLOCK):
             part = asked[start : start + BLOCK]
-            block, wrong = _predict_block(group, watch or contract, part, recipe, skip_unreadable,
+            block, wrong = _predict_block(group, monitor or contract, part, recipe, skip_unreadable,
                                           failed_before=bool(reasons or failed), named=named)  # fmt: skip
             blocks.append(block)
             failed |= wrong
         # Grafts over other backbones read the same file in their own way, and may fail for another reason.
         _add_reasons(reasons, _reasons(paths, named_windows, failed))
         _add_reasons(unread_windows, failed)
-        for path, reason in ({} if watch is None else watch.outside).items():
+        for path, reason in ({} if monitor is None else monitor.outside).items():
             unlike[path] = f"{unlike[path]}; {reason}" if path in unlike else reason
         found = pd.concat(blocks, ignore_index=True)
         tables.append(found)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.compute.runtime import is_first, recent_peak_memory_mb, reset_peak_memory
+from graftwork.core.compute.memory import recent_peak_memory_mb, reset_peak_memory
+from graftwork.core.compute.runtime import is_first
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import OutputError, SettingsError, TrainingError
 from graftwork.core.evaluation.comparison import MARGIN, Comparison, Part, compare_parts

@@ -12,7 +12,7 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation.decisions import Decisions
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 from graftwork.core.inference.adapter import attach_adapter, check_options, load_adapter
 from graftwork.core.inference.adapter_record import prediction_recipe, read_record, recipe_of, weights_source
 from graftwork.core.inference.inputs import Inputs, find_inputs
@@ -23,7 +23,7 @@ from graftwork.core.inference.together import GraftGroup, group_grafts
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.graft import Graft
 from graftwork.core.tasks import find_task
-from graftwork.core.types import Outside
+from graftwork.core.types import OutsideMode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ LoadBackbone = Callable[..., Backbone]
 def predict(
     runs: str | Path | Sequence[str | Path], inputs: Inputs, load_backbone: LoadBackbone, *,
     weights: str | None = None, out: str | Path | None = None, timeline: str | Path | None = None,
-    skip_unreadable: bool = False, outside: Outside = "flag", abstain: float | None = None, batch_size: int = 16,
+    skip_unreadable: bool = False, outside: OutsideMode = "flag", abstain: float | None = None, batch_size: int = 16,
     device: str = "auto",
 ) -> pd.DataFrame:  # fmt: skip
     """One row for every input: `path`, and what each run predicts; see `Adapter.predict`.
@@ -69,14 +69,14 @@ def predict(
                           outside=outside, abstain=abstain)  # fmt: skip
     for path, table in ((timeline, found.windows), (out, found.table)):
         if path is not None:
-            with whole_file(Path(path)) as beside:
-                table.to_csv(beside, index=False, float_format="%.9g")
+            with atomic_write(Path(path)) as temporary:
+                table.to_csv(temporary, index=False, float_format="%.9g")
     return found.table
 
 
 def segment(
     run: str | Path, inputs: Inputs, load_backbone: LoadBackbone, out: str | Path, *, weights: str | None = None,
-    skip_unreadable: bool = False, outside: Outside = "flag", batch_size: int = 16, device: str = "auto",
+    skip_unreadable: bool = False, outside: OutsideMode = "flag", batch_size: int = 16, device: str = "auto",
 ) -> pd.DataFrame:  # fmt: skip
     """Writes the mask that a run predicts for every input into the folder `out`; see `Adapter.segment`. load_backbone,
     weights: as of `predict`."""

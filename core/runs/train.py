@@ -13,7 +13,8 @@ from typing import Any
 
 from graftwork.core.activation_cache.eviction import parse_size
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.compute.runtime import Runtime, peak_device_memory_mb, peak_memory_mb, start_runtime
+from graftwork.core.compute.memory import peak_device_memory_mb, peak_memory_mb
+from graftwork.core.compute.runtime import Runtime, start_runtime
 from graftwork.core.data.examples import Unreadable
 from graftwork.core.data.folds import Folds, asked_folds
 from graftwork.core.data.manifest import Manifest
@@ -225,8 +226,8 @@ def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, *, folded
     write_evaluated(out, result.parts, notes)
     if examples.manifest.task.output == "maps" and not folded:
         draw_worst_and_best(run.adapter.graft, result.parts[-1], out, run.adapter.prediction_recipe(recipe.device))
-    seen = rows.seen(run.rows)
-    if seen is not None:
-        run.adapter.record["seen"] = seen
+    summary = rows.training_summary(run.rows)
+    if summary is not None:
+        run.adapter.record["seen"] = summary
     run.adapter.save(out, result.evaluation)
     return write_learnt_rows(out, run.rows, run.val)

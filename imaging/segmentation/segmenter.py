@@ -78,7 +78,7 @@ class PatchSegmenter:
         found = self.predict(scan, run, device)
         return measure_masks(truth, found, len(self.contract.values), scan.spacing_mm)
 
-    def draw(self, cases: Sequence[tuple[str, Named]], run: Run, beside: Path, device: torch.device = CPU) -> None:
+    def draw(self, cases: Sequence[tuple[str, Named]], run: Run, temporary: Path, device: torch.device = CPU) -> None:
         """Draws the true and the predicted mask of every image with its mask, under its title."""
         from graftwork.imaging.segmentation.overlays import draw_masks
 
@@ -86,19 +86,19 @@ class PatchSegmenter:
         for title, named in cases:
             scan, truth = self._with_truth(named)
             drawn.append((title, scan, truth, self.predict(scan, run, device)))
-        draw_masks(beside, drawn, self.contract.labels)
+        draw_masks(temporary, drawn, self.contract.labels)
 
     def names(self, examples: Sequence[Named]) -> list[str]:
-        """The files of predicted masks: PNG for pictures, NIfTI for everything else."""
+        """The files of predicted masks: PNG for 2D images, NIfTI for everything else."""
         return mask_names(examples)
 
-    def segment(self, named: Named, run: Run, beside: Path, device: torch.device = CPU) -> dict[str, float]:
-        """Writes the predicted mask; returns the size of every class but the background, in mm3 (mm2 for pictures), or
+    def segment(self, named: Named, run: Run, temporary: Path, device: torch.device = CPU) -> dict[str, float]:
+        """Writes the predicted mask; returns the size of every class but the background, in mm3 (mm2 in 2D), or
         in pixels where the file does not say its spacing."""
         contract = self.contract
         scan = contract.image.scan(without_mask(as_example(named)))
         classes = self.predict(scan, run, device)
-        write_mask(beside, classes, contract.values, scan)
+        write_mask(temporary, classes, contract.values, scan)
         unit = "pixels" if scan.spacing_mm is None else f"mm{len(scan.spacing_mm)}"
         size = 1.0 if scan.spacing_mm is None else float(np.prod(scan.spacing_mm))
         counts = np.bincount(classes.ravel(), minlength=len(contract.values)) * size

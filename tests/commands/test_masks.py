@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from graftwork.core.activation_cache.activations import run_frozen_stages
-from graftwork.core.cli.commands import run_app
+from graftwork.core.cli.app import run_app
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.examples import read_examples
 from graftwork.core.data.patches import fixed_patches, in_patches

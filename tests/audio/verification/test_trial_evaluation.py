@@ -11,10 +11,10 @@ import pytest
 
 from graftwork.audio.verification.calibration import Calibration, Line
 from graftwork.audio.verification.evaluation import evaluate_scores
+from graftwork.audio.verification.inputs import read_calibration
 from graftwork.audio.verification.scoring import DetectionCost
 from graftwork.audio.verification.trial_evaluation import TrialEvaluation, evaluate_profiles, write_trial_evaluation
 from graftwork.audio.verification.trials import IdenticalPair, Trials, all_pairs
-from graftwork.audio.verification.verbs import read_calibration
 from graftwork.audio.verification.verifier import unit
 from graftwork.core.data.examples import Unreadable
 from graftwork.core.errors import SettingsError

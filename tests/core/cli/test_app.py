@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from graftwork import core
-from graftwork.core.cli.commands import build_app
+from graftwork.core.cli.app import build_app
 from graftwork.core.recipe import Recipe
 
 OF_THE_COMMAND_LINE = {

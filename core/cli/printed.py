@@ -1,0 +1,25 @@
+"""What training and evaluating print beside the metrics: decisions, and subgroups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from graftwork.core.cli.console import print_table
+
+if TYPE_CHECKING:
+    from graftwork.core.evaluation.decisions import DecisionReport
+    from graftwork.core.evaluation.subgroups import Subgroups
+
+
+def print_decisions(found: DecisionReport | None) -> None:
+    """What an operating point and recalibration are worth, where there are any."""
+    if found is not None and str(found):
+        print(f"{found}\n")
+
+
+def print_subgroups(found: Sequence[Subgroups]) -> None:
+    """A table for every column, and its largest gap."""
+    for one in found:
+        print_table(*one.table())
+        print(f"{one.sentence()}\n")
