@@ -10,6 +10,7 @@ from graftwork.core.cli.console import print_table
 if TYPE_CHECKING:
     from graftwork.core.evaluation.decisions import DecisionReport
     from graftwork.core.evaluation.subgroups import Subgroups
+    from graftwork.core.runs.corruptions import Corrupted
 
 
 def print_decisions(found: DecisionReport | None) -> None:
@@ -23,3 +24,14 @@ def print_subgroups(found: Sequence[Subgroups]) -> None:
     for one in found:
         print_table(*one.table())
         print(f"{one.sentence()}\n")
+
+
+def print_corruptions(found: Sequence[Corrupted]) -> None:
+    """How much the first metrics lose by every corruption."""
+    if not found:
+        return
+    names = list(found[0].metrics)[:2]
+    rows = [(one.name.replace("_", " "), str(one.strength),
+             *(str(one.metrics[name]) for name in names), *(str(one.differences[name]) for name in names[:1]))
+            for one in found]  # fmt: skip
+    print_table(["corruption", "strength", *names, f"difference in {names[0]}"], rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb
-from graftwork.core.cli.printed import print_decisions, print_subgroups
+from graftwork.core.cli.printed import print_corruptions, print_decisions, print_subgroups
 
 RUN = o.argument("run", str, "Folder that train wrote.")
 
@@ -36,7 +36,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
         rows = rows if part is None else rows.part(part)
         found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,
                              part=part or "test", skip_unreadable=options["skip_unreadable"], out=out,
-                             by=names_in(options["by"]),
+                             by=names_in(options["by"]), corruptions=options["corruptions"],
                              batch_size=options["batch_size"], device=options["device"])  # fmt: skip
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2, sort_keys=True))
@@ -44,6 +44,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
             print(f"{found.part.evaluation}\n")
             print_decisions(found.decisions)
             print_subgroups(found.subgroups)
+            print_corruptions(found.corruptions)
 
     domain = commands.domain
     return (
@@ -58,6 +59,15 @@ def evaluate_command(commands: CommandLine) -> Verb:
             o.GROUP,
             o.GROUP_FROM,
             o.BY,
+            o.option(
+                "corruptions",
+                bool,
+                False,
+                "Evaluate the same files made worse as well: "
+                + ", ".join(one.name.replace("_", " ") for one in domain.corruptions)
+                + "; each at three "
+                "strengths.",
+            ),
             o.SKIP_UNREADABLE,
             o.option(
                 "out",

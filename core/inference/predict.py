@@ -16,6 +16,7 @@ from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation, Repe
 from graftwork.core.inference.adapter import Adapter
 from graftwork.core.inference.outputs import graft_outputs
 from graftwork.core.inference.segmentation import mask_scores
+from graftwork.core.types import Segmenter
 
 
 @undisturbed()
@@ -24,16 +25,28 @@ def predict_examples(
 ) -> NDArray[np.float64]:
     """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order; for masks the
     measures of the predicted ones, (rows, classes without the background, measures)."""
+    if adapter.task.output == "maps":
+        return predict_masks(adapter, examples.manifest, batch_size=batch_size, device=device)
     recipe = adapter.prediction_recipe(device, batch_size)
     runtime = start_runtime(recipe)
     runtime.place(adapter.graft)
-    if adapter.task.output == "maps":
-        scores = mask_scores(adapter.graft, examples.manifest, runtime, batch_size)
-        runtime.release(adapter.graft)
-        return scores
     outputs = graft_outputs(adapter.graft, examples, runtime, recipe, "predicting")
     runtime.release(adapter.graft)
     return adapter.task.predictions(outputs)
+
+
+@undisturbed()
+def predict_masks(
+    adapter: Adapter, manifest: Manifest, segmenter: Segmenter | None = None, *, batch_size: int = 16,
+    device: str = "auto",
+) -> NDArray[np.float64]:  # fmt: skip
+    """Measures of the predicted mask of every row, (rows, classes without the background, measures). segmenter: in
+    place of the backbone's."""
+    runtime = start_runtime(adapter.prediction_recipe(device, batch_size))
+    runtime.place(adapter.graft)
+    scores = mask_scores(adapter.graft, manifest, runtime, batch_size, segmenter)
+    runtime.release(adapter.graft)
+    return scores
 
 
 def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 16, device: str = "auto") -> Evaluation:

@@ -70,3 +70,14 @@ def test_what_cannot_be_decided_is_said(bench):
                                | {"decisions": {"recalibration": {"kind": "magic"}}}))  # fmt: skip
     ran = bench.run("predict", "run", bench.table)
     assert (ran.code, "decisions: not what this version writes" in ran.err) == (2, True)
+
+
+def test_corruptions_are_evaluated_beside_the_files_as_they_are(bench):
+    assert bench.run("train", bench.table, *bench.backbone, "--out", "run").code == 0
+    ran = bench.run("evaluate", "run", bench.table, "--corruptions", "--out", "worse")
+    assert ran.code == 0, ran.err
+    names = {one.name for one in bench.commands.domain.corruptions}
+    metrics = json.loads((bench.folder / "worse" / "metrics.json").read_text())
+    assert set(metrics["corruptions"]) == names
+    assert set(metrics["corruptions"]["noise"]) == {"1", "2", "3"}
+    assert "difference in auroc" in ran.out
