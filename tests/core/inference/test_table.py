@@ -44,7 +44,9 @@ def test_an_unreadable_file_keeps_its_row_and_has_its_error(group, files, recipe
 
 
 def test_all_unreadable_files_are_listed_also_in_later_blocks(group, files, recipe, monkeypatch, tmp_path):
+    """Once one cannot be read, the others are only read."""
     monkeypatch.setattr(subject, "BLOCK", 2)
+    monkeypatch.setattr(subject, "predict_together", lambda *arguments: pytest.fail("something was predicted"))
     (tmp_path / "late.npy").write_bytes(b"")
     with pytest.raises(UnreadableError, match=r"broken\.npy(.|\n)*late\.npy"):
         predicted(group, [*files, File(str(tmp_path / "late.npy"))], recipe)
