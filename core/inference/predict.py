@@ -20,8 +20,14 @@ from graftwork.core.inference.segmentation import mask_scores
 def predict_examples(
     adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto"
 ) -> NDArray[np.float64]:
-    """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order; for masks the
-    measures of the predicted ones, (rows, classes without the background, measures)."""
+    """Predict with an adapter: one row for every example, in their order, in double precision.
+
+    Probabilities (rows, classes) or (rows, labels), numbers (rows,) in the target's unit, or of masks the metrics of
+    the predicted ones, (rows, classes without the background, metrics).
+
+    batch_size: examples that the network is given at once. device: "auto", "cpu", "cuda", "cuda:1", … Raises
+    SettingsError for a device that is not there, TrainingError where outputs are not finite.
+    """
     recipe = adapter.prediction_recipe(device, batch_size)
     runtime = start_runtime(recipe)
     runtime.place(adapter.graft)
@@ -35,7 +41,13 @@ def predict_examples(
 
 
 def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 16, device: str = "auto") -> Evaluation:
-    """The adapter evaluated on these rows: every metric with its interval."""
+    """Predict with an adapter and evaluate the predictions: every metric with its interval, resampled by group where
+    the rows have groups.
+
+    data: rows with their targets, or the same as read; of a manifest whose backbone cuts windows, windows are cut.
+    batch_size, device: as of `predict_examples`. Raises UnreadableError that lists the files that cannot be read, and
+    what `predict_examples` raises.
+    """
     if isinstance(data, Manifest):
         data = cut_windows(adapter.backbone.domain, data, adapter.backbone.contract)
         data = read_examples(data, adapter.backbone.contract)
@@ -47,7 +59,11 @@ def evaluate_part(
     part: str, manifest: Manifest, predictions: NDArray[np.float64], folds: NDArray[np.int64] | None = None
 ) -> EvaluatedPart:
     """Predictions with their evaluation, with intervals by group where the manifest has groups; windows of a recording
-    count as one."""
+    count as one.
+
+    part: what the rows are called, as "test". predictions: (rows, …), as `predict_examples` gives them. folds: (rows,),
+    the fold that predicted every row, where several models did.
+    """
     if has_windows(manifest):
         manifest, predictions, folds = join_windows(manifest, predictions, folds)
     evaluation = evaluate_predictions(manifest.task, manifest.classes, manifest.values, predictions, manifest.groups,
