@@ -103,8 +103,8 @@ def transcribe(graft: Graft, clips: Sequence[Tensor], decoder: Decoder, recipe: 
     """The text of every clip.
 
     graft: gives frames of logits, as `open_recogniser` has it. clips: (samples,) each, as the contract of the graft's
-    backbone reads them. decoder: from logits to texts, as `greedy_decoder` makes it. Raises TrainingError where outputs are not
-    finite.
+    backbone reads them. decoder: from logits to texts, as `greedy_decoder` makes it. Raises TrainingError where outputs
+    are not finite.
     """
     contract = graft.backbone.contract
     manifest = Manifest(
