@@ -85,7 +85,7 @@ class Features:
 
 
 def padding_mask(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
-    """True, (batch, steps), at the steps beyond each row's own `lengths` (batch,), on the device."""
+    """Which steps are padding: True, (batch, steps), beyond each row's own `lengths` (batch,), on the device."""
     import torch
 
     return torch.arange(steps, device=device) >= lengths.to(device, non_blocking=True)[:, None]

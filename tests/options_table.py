@@ -57,7 +57,7 @@ def rows(cli: Any) -> list[Row]:
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for verb, parameter, declared in options(cli):
         name = parameter.name
-        flag = (declared.param_decls or ("--" + name.replace("_", "-"),))[0].split("/")[0]
+        flag = declared.default.split("/")[0]  # Typer takes the first flag of an annotation for a default
         meaning = SAID_ABOVE.get(name, " ".join(declared.help.split()))
         found.setdefault((name, flag, shown(parameter), meaning), []).append(verb)
     return [Row(*about, tuple(verbs)) for about, verbs in found.items()]

@@ -90,7 +90,8 @@ def new_backbone(
     """A network with random weights, of a shape in the words of a Hugging Face config.json.
 
     config: needs `model_type` ("wav2vec2", "hubert" or "wavlm"); every other key has that format's default,
-    which is the base model. `sampling_rate` (16000) and `do_normalize` (True) describe the input.
+    which is the base model. `sampling_rate` (16000) and `do_normalize` (True) describe the input. max_seconds, pooling:
+    as of `load_backbone`. Raises BackboneError for a configuration that describes no such network.
     """
     architecture = huggingface.architecture_from_config(config, "config")
     about = {key: config[key] for key in ("sampling_rate", "do_normalize") if key in config}

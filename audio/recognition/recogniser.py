@@ -100,7 +100,12 @@ def open_recogniser(source: str, weights: str | None = None) -> tuple[Graft, tup
 
 @undisturbed()
 def transcribe(graft: Graft, clips: Sequence[Tensor], decoder: Decoder, recipe: Recipe) -> list[str]:
-    """What is said in clips (samples,) as the contract of the graft's backbone reads them."""
+    """The text of every clip.
+
+    graft: gives frames of logits, as `open_recogniser` has it. clips: (samples,) each, as the contract of the graft's
+    backbone reads them. decoder: from logits to texts, as `greedy_decoder` makes it. Raises TrainingError where outputs
+    are not finite.
+    """
     contract = graft.backbone.contract
     manifest = Manifest(
         "", tuple(File(str(number)) for number in range(len(clips))), TEXT, "text", (), np.zeros((len(clips), 0))

@@ -23,8 +23,14 @@ from graftwork.core.types import Segmenter
 def predict_examples(
     adapter: Adapter, examples: Examples, *, batch_size: int = 16, device: str = "auto"
 ) -> NDArray[np.float64]:
-    """Probabilities (rows, classes) or (rows, labels), or numbers (rows,), for every example in order; for masks the
-    measures of the predicted ones, (rows, classes without the background, measures)."""
+    """Predict with an adapter: one row for every example, in their order, in double precision.
+
+    Probabilities (rows, classes) or (rows, labels), numbers (rows,) in the target's unit, or of masks the metrics of
+    the predicted ones, (rows, classes without the background, metrics).
+
+    batch_size: examples that the network is given at once. device: "auto", "cpu", "cuda", "cuda:1", … Raises
+    SettingsError for a device that is not there, TrainingError where outputs are not finite.
+    """
     if adapter.task.output == "maps":
         return predict_masks(adapter, examples.manifest, batch_size=batch_size, device=device)
     recipe = adapter.prediction_recipe(device, batch_size)
@@ -50,7 +56,13 @@ def predict_masks(
 
 
 def evaluate(adapter: Adapter, data: Manifest | Examples, *, batch_size: int = 16, device: str = "auto") -> Evaluation:
-    """The adapter evaluated on these rows: every metric with its interval."""
+    """Predict with an adapter and evaluate the predictions: every metric with its interval, resampled by group where
+    the rows have groups.
+
+    data: rows with their targets, or the same as read; of a manifest whose backbone cuts windows, windows are cut.
+    batch_size, device: as of `predict_examples`. Raises UnreadableError that lists the files that cannot be read, and
+    what `predict_examples` raises.
+    """
     if isinstance(data, Manifest):
         data = cut_windows(adapter.backbone.domain, data, adapter.backbone.contract)
         data = read_examples(data, adapter.backbone.contract)
@@ -72,7 +84,15 @@ def evaluate_part(
     repeats: Sequence[Repeat] = (),
 ) -> EvaluatedPart:  # fmt: skip
     """Predictions with their evaluation, with intervals by group where the manifest has groups; windows of a recording
+<<<<<<< HEAD
     count as one. repeats: predictions of the same rows by folds that were drawn anew."""
+=======
+    count as one.
+
+    part: what the rows are called, as "test". predictions: (rows, …), as `predict_examples` gives them. folds: (rows,),
+    the fold that predicted every row, where several models did.
+    """
+>>>>>>> words
     if has_windows(manifest):
         cut = manifest
         manifest, predictions, folds = join_windows(cut, predictions, folds)

@@ -76,8 +76,8 @@ def stages(
     the network once; a split column is ignored.
 
     near_duplicates, skip_unreadable: as of `RowOptions`. out: folder for `stages.json` and `stages.png`; by default
-    nothing is written. Raises SettingsError for folds that
-    cannot be made and a backbone with something to learn, OutputError for a folder that holds something.
+    nothing is written. Raises SettingsError for folds that cannot be made and a backbone with something to learn,
+    OutputError for a folder that holds something.
     """
     recipe, place = recipe or Recipe(), None if out is None else Path(out)
     if place is not None:

@@ -86,8 +86,8 @@ def finetune(
 
     val_rows: choose the best epoch and stop the run early; without them the last epoch is kept. A probe
     needs none. augment: the random change used where the recipe turns augmentation on, by default that of the
-    backbone's domain. checkpoints: a
-    folder where the unfinished run is kept; `resume` takes up what is kept there. on_epoch: is told every
+    backbone's domain. checkpoints: a folder
+    where the unfinished run is kept; `resume` takes up what is kept there. on_epoch: is told every
     finished epoch.
 
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry
@@ -183,10 +183,11 @@ def augmented(plan: Plan, recipe: Recipe) -> bool:
 
 @undisturbed()
 def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Strategy, recipe: Recipe) -> Examples:
-    """The examples after all stages that the strategy leaves frozen, as several runs, as of folds, can share them.
+    """The examples after all stages that the strategy leaves frozen, computed once; several runs, as those of folds,
+    can share them: `finetune` takes them in place of the examples.
 
     They are returned as they are where nothing is frozen, where training changes them at random, or where the
-    outputs cannot be kept.
+    outputs cannot be kept. Raises SettingsError for a strategy that the backbone cannot carry.
     """
     manifest = examples.manifest
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy

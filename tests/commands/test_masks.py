@@ -60,7 +60,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow(reason="trains a segmentation network until it works")
-def test_masks_are_learnt_judged_and_written_where_the_scan_lies(run, tmp_path):
+def test_masks_are_learnt_evaluated_and_written_where_the_scan_lies(run, tmp_path):
     code, out, err = run("train", "table.csv", "--target", "mask", "--backbone", "slices:tiny:cnn2d", *NETWORK[4:],
                          "--epochs", 12, "--out", "run")  # fmt: skip
     assert code == 0, err
@@ -315,7 +315,7 @@ def test_a_damaged_mask_among_named_values_is_left_out_on_request(run, tmp_path)
 
 
 @pytest.mark.slow(reason="starts three interpreters that import everything")
-def test_two_processes_learn_and_judge_the_masks_of_one(run, tmp_path):
+def test_two_processes_learn_and_evaluate_the_masks_of_one(run, tmp_path):
     options = [*NETWORK, "--patch-size", "8", "--strategy", "partial:3", "--epochs", "2", "--augment", "off"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, start in (("one", []), ("two", torchrun)):

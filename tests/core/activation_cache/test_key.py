@@ -175,7 +175,7 @@ def test_tensors_that_a_stage_has_bound_count(recipe):
     assert key(recipe, made(1.0)) == key(recipe, made(1.0)) != key(recipe, made(2.0))
 
 
-def test_mixed_stages_are_told_apart_from_plain_ones(recipe):
+def test_mixed_stages_are_distinguished_from_plain_ones(recipe):
     def layers():
         torch.manual_seed(0)
         network = nn.ModuleDict({name: nn.Linear(8, 8) for name in "abc"})

@@ -6,7 +6,7 @@ from graftwork.core.data.tables import read_manifest
 from graftwork.core.errors import ManifestError
 
 
-def test_a_part_to_be_judged_needs_no_training_rows(write):
+def test_a_part_to_be_evaluated_needs_no_training_rows(write):
     """A model that exists is evaluated on whatever rows there are."""
     source = write("path,label,split\na.png,x,test\nb.png,y,test\n")
     assert read_manifest(source, classes=("x", "y")).parts == ("test", "test")

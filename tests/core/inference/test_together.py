@@ -86,7 +86,7 @@ def test_every_run_has_columns_of_its_own(runs, load_backbone, manifest):
     np.testing.assert_allclose(one["probability_a"], table["lora.probability_a"], atol=1e-6)
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths():
+def test_runs_of_one_name_are_distinguished_by_their_paths():
     assert run_names(["a/x", "b/x", "c/y"]) == ["a/x", "b/x", "y"]
 
 

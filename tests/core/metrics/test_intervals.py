@@ -151,7 +151,7 @@ def test_one_row_or_group_leaves_nothing(rows, groups):
     assert str(found) == f"{found.value:.3f} (no interval: fewer than 2 {'groups' if groups else 'rows'})"
 
 
-def test_units_are_told_apart_by_the_classes_of_their_rows():
+def test_units_are_distinguished_by_the_classes_of_their_rows():
     unit, truth, guess = np.array([0, 0, 1, 1, 2]), np.array(list("abaab")), np.array(list("aaaac"))
     assert len(set(kinds_of_blocks(unit, truth).tolist())) == 3
     assert fewest_of_a_class(unit, truth) == 2
