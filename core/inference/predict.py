@@ -84,15 +84,12 @@ def evaluate_part(
     repeats: Sequence[Repeat] = (),
 ) -> EvaluatedPart:  # fmt: skip
     """Predictions with their evaluation, with intervals by group where the manifest has groups; windows of a recording
-<<<<<<< HEAD
-    count as one. repeats: predictions of the same rows by folds that were drawn anew."""
-=======
     count as one.
 
     part: what the rows are called, as "test". predictions: (rows, …), as `predict_examples` gives them. folds: (rows,),
-    the fold that predicted every row, where several models did.
+    the fold that predicted every row, where several models did. repeats: predictions of the same
+    rows by folds that were drawn anew.
     """
->>>>>>> words
     if has_windows(manifest):
         cut = manifest
         manifest, predictions, folds = join_windows(cut, predictions, folds)

@@ -6,6 +6,7 @@ import pytest
 
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import UnreadableError
+from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.example import File
 from graftwork.core.inference import table as subject
 from graftwork.core.inference.table import predict_table
@@ -16,7 +17,7 @@ from graftwork.core.training.finetuning import finetune
 @pytest.fixture
 def group(backbone, examples, recipe):
     graft = finetune(backbone, examples, strategy="probe", recipe=recipe).adapter.graft
-    return group_grafts(graft.backbone, start_runtime(recipe), [("run", graft, {})])
+    return group_grafts(graft.backbone, start_runtime(recipe), [("run", graft, {}, Decisions())])
 
 
 @pytest.fixture
