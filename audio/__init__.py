@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from graftwork.audio.sound.formats import SUFFIXES
     from graftwork.audio.sound.waveform import read_waveform
     from graftwork.audio.verification.det import draw_det
+    from graftwork.audio.verification.enroll import enroll
     from graftwork.audio.verification.evaluation import evaluate_scores
+    from graftwork.audio.verification.identify import identify
     from graftwork.audio.verification.scoring import DetectionCost
     from graftwork.audio.verification.trial_evaluation import trials
     from graftwork.audio.verification.trials import all_pairs, read_trials
-    from graftwork.audio.verification.verbs import enroll, identify, verify
     from graftwork.audio.verification.verifier import embed, open_embedder
+    from graftwork.audio.verification.verify import verify
 
 __all__ = [
     "DOMAIN",
@@ -61,10 +63,10 @@ _HOMES = {
     "ClipRegressor": "classifier",
     "Pretraining": "pretraining.loop",
     "pretrain": "pretraining.loop",
-    "enroll": "verification.verbs",
-    "identify": "verification.verbs",
+    "enroll": "verification.enroll",
+    "identify": "verification.identify",
     "trials": "verification.trial_evaluation",
-    "verify": "verification.verbs",
+    "verify": "verification.verify",
     "DetectionCost": "verification.scoring",
     "evaluate_scores": "verification.evaluation",
     "all_pairs": "verification.trials",

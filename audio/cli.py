@@ -11,8 +11,8 @@ from graftwork.audio.domain import DOMAIN
 from graftwork.audio.pretraining.commands import pretrain_command
 from graftwork.audio.recognition.commands import transcribe_command
 from graftwork.audio.verification.commands import enroll_command, identify_command, trials_command, verify_command
+from graftwork.core.cli.app import run_app
 from graftwork.core.cli.command_line import CommandLine
-from graftwork.core.cli.commands import run_app
 from graftwork.core.cli.options import ID, WEIGHTS, with_parameters
 from graftwork.core.domain import BackboneEntry
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from graftwork.core.example import ON_DISK, Example, Kinds
-from graftwork.core.types import Augment, InputContract, Outside, TaskName, Watch
+from graftwork.core.types import Augment, Corruption, InputContract, InputMonitor, OutsideMode, TaskName
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,16 @@ class Domain:
     them. column: of a table, where its examples are named.
     augment: the random change used when augmentation is on; None where there is none.
     windows: the windows of every example, as the contract asks for them; None where examples are never cut.
-    watch: what looks at examples while they are read, so that those unlike the training's are found; None where nothing
-    does. It is given the contract, what each run has seen (by its name, "" for the only one), and what to do then.
+    monitor: makes what measures examples while they are read, so that those unlike the training's are found; None where
+    nothing does. It is given the contract, the summary of the training examples of each run (by its name, "" for the
+    only one), and what to do then.
     decoded_digests: digests of what files hold once they are decoded, so that one example under two encodings is known
     as one; None where bytes have to do.
-    near_duplicates: pairs of numbers, the smaller first, of examples that hold nearly the same: one picture or
+    near_duplicates: pairs of numbers, the smaller first, of examples that hold nearly the same: one image or
     recording that was saved anew. None where nothing is compared, as with texts.
     file_groups: a name for the patient that every file names itself, the same for the same one and no part of what is
     written there; None for a file that names none, and where files name nobody.
+    corruptions: ways in which its examples become worse.
     preview: a small PNG of an example, for people; None where there is nothing to see, as of texts. Raises
     UnreadableError for what cannot be read.
     explain: a small PNG of an example with what an adapter looks at in it; None where nothing explains. Raises
@@ -60,11 +62,12 @@ class Domain:
     suffixes: tuple[str, ...]
     augment: Augment | None = None
     windows: Callable[[Sequence[Example], InputContract], list[list[Example]]] | None = None
-    watch: Callable[[InputContract, dict[str, dict[str, Any]], Outside], Watch] | None = None
+    monitor: Callable[[InputContract, dict[str, dict[str, Any]], OutsideMode], InputMonitor] | None = None
     mask_values: Callable[..., list[tuple[int, ...]]] | None = None
     decoded_digests: Callable[[Sequence[Example]], list[str]] | None = None
     near_duplicates: Callable[[Sequence[Example]], list[tuple[int, int]]] | None = None
     file_groups: Callable[[Sequence[Example]], list[str | None]] | None = None
+    corruptions: tuple[Corruption, ...] = ()
     preview: Callable[[Example], bytes] | None = None
     explain: Callable[[Any, Example], bytes] | None = None
     checklists: tuple[str, ...] = ("TRIPOD+AI",)

@@ -36,7 +36,7 @@ class DamagedFileError(ValueError):
 
 
 @contextmanager
-def whole_file(path: Path, access: Literal["shared", "private"] = "shared") -> Iterator[Path]:
+def atomic_write(path: Path, access: Literal["shared", "private"] = "shared") -> Iterator[Path]:
     """A temporary path in the same folder; renamed to `path` if the block ends well, removed if it does not.
 
     access: "shared" files are as open as the user's umask makes them; "private" ones are the user's alone, as what
@@ -46,30 +46,30 @@ def whole_file(path: Path, access: Literal["shared", "private"] = "shared") -> I
     not one of `WRITING`, as a decoder's, is the block's own and stays what it is.
     """
     endings = "".join(path.suffixes[-2:])[-_ENDINGS_LENGTH:]  # libraries tell .nii.gz from .gz
-    beside, made = path.parent / f"{OURS}{uuid.uuid4().hex}{endings}", False
+    temporary, made = path.parent / f"{OURS}{uuid.uuid4().hex}{endings}", False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The system applies the umask, which cannot be asked for without changing it for all threads.
-        opened = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if access == "private" else 0o666)
+        opened = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if access == "private" else 0o666)
         mode, made = stat.S_IMODE(os.fstat(opened).st_mode), True
         os.close(opened)
-        yield beside
+        yield temporary
         # A library may have put a file of its own in this place: safetensors does, and opens it to nobody else.
-        if stat.S_IMODE(beside.stat().st_mode) != mode:
-            beside.chmod(mode)
-        _flush(beside)
-        os.replace(beside, path)
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:
+            temporary.chmod(mode)
+        _flush(temporary)
+        os.replace(temporary, path)
         with suppress(OSError):  # some systems flush no folders; the file is in its place already
             _flush(path.parent)
     except OSError as error:
         # What is written through an open file has no name; nor has what a block reads so.
-        own = error.errno in WRITING if error.filename is None else _is_of(error, (path, beside, *path.parents))
+        own = error.errno in WRITING if error.filename is None else _is_of(error, (path, temporary, *path.parents))
         if not own:
             raise
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); name another --out") from error
     finally:
         if made:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -110,8 +110,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text."""
-    with whole_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

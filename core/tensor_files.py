@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from graftwork.core.errors import OutputError
-from graftwork.core.files import CHECKSUM, DamagedFileError, whole_file
+from graftwork.core.files import CHECKSUM, DamagedFileError, atomic_write
 
 ABOUT = "about"
 
@@ -25,9 +25,9 @@ def write_tensors(
     over names, types, shapes and values). Raises OutputError."""
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     text, found = json.dumps(about), digest(plain)
-    with whole_file(path, access) as beside:
+    with atomic_write(path, access) as temporary:
         try:
-            save_file(plain, beside, metadata={ABOUT: text, CHECKSUM: _both(text, found)} if about else None)
+            save_file(plain, temporary, metadata={ABOUT: text, CHECKSUM: _both(text, found)} if about else None)
         except SafetensorError as error:  # its own name for a full disk
             raise OutputError(f"{path}: cannot be written ({error}); make room or name another --out") from error
     return found

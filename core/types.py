@@ -27,6 +27,20 @@ Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
 """A random change of one example as the contract's `read` returned it, reproducible from the generator."""
 
 
+Change: TypeAlias = "Callable[[Tensor], Tensor]"
+"""A change of one example as the contract's `read` returned it, of the same shape."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A way in which examples become worse: what `read` returned, a strength from 1 to 3, and a generator -> the same
+    shape. moves: whether things are elsewhere afterwards, where a mask would no longer fit."""
+
+    name: str
+    apply: Callable[[Tensor, int, np.random.Generator], Tensor]
+    moves: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
     """What flows between stages.
@@ -71,7 +85,7 @@ class Features:
 
 
 def padding_mask(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
-    """True, (batch, steps), at the steps beyond each row's own `lengths` (batch,), on the device."""
+    """Which steps are padding: True, (batch, steps), beyond each row's own `lengths` (batch,), on the device."""
     import torch
 
     return torch.arange(steps, device=device) >= lengths.to(device, non_blocking=True)[:, None]
@@ -118,25 +132,32 @@ class Segmenter(Protocol):
     def scores(self, example: Example, run: Callable[[Tensor], Tensor], device: torch.device) -> NDArray[np.float64]:
         """Measures of the predicted mask of an image with a mask, (classes without the background, measures)."""
 
+    def with_change(self, change: Callable[[Example, Tensor], Tensor]) -> Segmenter:
+        """The same for images (channels, *spatial) that are changed once they have been read."""
+
     def draw(
-        self, cases: Sequence[tuple[str, Example]], run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
+        self,
+        cases: Sequence[tuple[str, Example]],
+        run: Callable[[Tensor], Tensor],
+        temporary: Path,
+        device: torch.device,
     ) -> None:
-        """A picture of true and predicted masks, for pairs of a title and an image with a mask."""
+        """Draws true and predicted masks as a PNG, for pairs of a title and an image with a mask."""
 
     def names(self, examples: Sequence[Example]) -> list[str]:
         """What the files of predicted masks are called, no two alike."""
 
     def segment(
-        self, example: Example, run: Callable[[Tensor], Tensor], beside: Path, device: torch.device
+        self, example: Example, run: Callable[[Tensor], Tensor], temporary: Path, device: torch.device
     ) -> dict[str, float]:
-        """Writes the predicted mask of an image beside the place it will have; returns the size of every class."""
+        """Writes the predicted mask of an image to a temporary path; returns the size of every class."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrameHead:
     """The linear layer that a checkpoint has on its frames, so that a head need not begin at random.
 
-    classes: what it tells apart, the blank first. weight (classes, feature_dim), bias (classes,).
+    classes: of its outputs, the blank first. weight (classes, feature_dim), bias (classes,).
     """
 
     classes: tuple[str, ...]
@@ -144,11 +165,11 @@ class FrameHead:
     bias: Tensor
 
 
-Outside = Literal["flag", "refuse"]
+OutsideMode = Literal["flag", "refuse"]
 """What becomes of an example that is unlike those of the training: it is noted, or an error."""
 
 
-class Watch(InputContract, Protocol):
+class InputMonitor(InputContract, Protocol):
     """An input contract that remembers what it has read.
 
     outside: by its path, in what way an example is unlike those of the training.
@@ -156,5 +177,5 @@ class Watch(InputContract, Protocol):
 
     outside: dict[str, str]
 
-    def seen(self, examples: Iterable[Example]) -> dict[str, Any]:
+    def summary(self, examples: Iterable[Example]) -> dict[str, Any]:
         """What these examples are like together, as plain values; {} where there are too few to speak of them all."""

@@ -65,7 +65,7 @@ def main() -> None:
     started = time.monotonic()
     for domain in ("imaging", "audio"):
         shutil.rmtree(folder / domain, ignore_errors=True)
-    columns = ("domain", "labels", "strategy", "learnt numbers", "AUROC [95 %]", "more than scratch [95 %]")
+    columns = ("domain", "labels", "strategy", "learnt parameters", "AUROC [95 %]", "more than scratch [95 %]")
     table = Table(*columns, title="What transfer bought: the same network, the same labels")
     for domain, rows in {"imaging": demo_imaging(folder / "imaging"), "audio": demo_audio(folder / "audio")}.items():
         for row in rows:

@@ -1,4 +1,4 @@
-"""Medical images: 2D pictures, CT and MR volumes, and the backbones for them. Names are loaded when first used."""
+"""Medical images: 2D images, CT and MR volumes, and the backbones for them. Names are loaded when first used."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """Classifies pictures and volumes by a graft on a pretrained backbone.
+    """Classifies images and volumes by a graft on a pretrained backbone.
 
     backbone, weights, image_size, channels, intensity, spacing_mm, slice_pooling: as `graftwork.imaging.load_backbone`
     takes them. strategy: what may change. order: grades from the lowest to the highest, where y has grades; None where
@@ -85,7 +85,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
 
 class ImageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Predicts a number of pictures and volumes by a graft on a pretrained backbone.
+    """Predicts a number from images and volumes by a graft on a pretrained backbone.
 
     Parameters as of `ImageClassifier`. y is one column of finite numbers (rows,). After `fit`: `adapter_`.
     """
@@ -135,7 +135,7 @@ class ImageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class ImageFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turns pictures and volumes into the features of a frozen backbone, for a pipeline of your own.
+    """Turns images and volumes into the features of a frozen backbone, for a pipeline of your own.
 
     stage: the stage whose output is taken, pooled over space as `stages` does it; None for the last, which is what the
     strategy `probe` learns from. recipe: its device, precision, batch size and cache are used, and what was computed

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from graftwork.core.cli.app import run_app
 from graftwork.core.cli.command_line import CommandLine
-from graftwork.core.cli.commands import run_app
 from graftwork.core.cli.options import ID, WEIGHTS, with_parameters
 from graftwork.core.domain import BackboneEntry
 from graftwork.imaging.domain import DOMAIN
@@ -67,7 +67,7 @@ INTENSITY = Annotated[
     str | None,
     typer.Option(
         "--intensity",
-        help="How values are scaled: auto (8/16-bit pictures by their full range, NIfTI, DICOM and float TIFF by "
+        help="How values are scaled: auto (8/16-bit images by their full range, NIfTI, DICOM and float TIFF by "
         "quantiles), range, quantile, quantile:LOW:HIGH in per cent, window:LOW:HIGH (CT, in HU), zscore. "
         "Default: auto; zscore for medicalnet.",
     ),

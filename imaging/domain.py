@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from graftwork.core.domain import Domain
 from graftwork.core.example import ArchiveRow, Channels, File, Series
+from graftwork.core.types import Corruption
 from graftwork.imaging.scan import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from torch import Tensor
 
     from graftwork.core.example import Example
-    from graftwork.core.types import InputContract, Outside, Watch
+    from graftwork.core.types import InputContract, InputMonitor, OutsideMode
     from graftwork.imaging.preprocessing.contract import ImageContract
     from graftwork.imaging.segmentation.mask_files import OtherValues
     from graftwork.imaging.segmentation.mask_placement import MaskOrder
@@ -66,10 +67,30 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     return augment(example, generator)
 
 
-def _watch(contract: InputContract, seen: dict[str, dict[str, Any]], outside: Outside) -> Watch:
-    from graftwork.imaging.seen import ScanWatch
+def _corruption(name: str) -> Callable[[Tensor, int, np.random.Generator], Tensor]:
+    def apply(example: Tensor, strength: int, generator: np.random.Generator) -> Tensor:
+        from graftwork.imaging.preprocessing import corruptions
 
-    return ScanWatch(cast("ImageContract", contract), seen, outside)
+        changed: Tensor = getattr(corruptions, name)(example, strength, generator)
+        return changed
+
+    return apply
+
+
+CORRUPTIONS = (
+    Corruption("noise", _corruption("add_noise")),
+    Corruption("blur", _corruption("blur")),
+    Corruption("contrast", _corruption("lower_contrast")),
+    Corruption("resolution", _corruption("lower_resolution")),
+    Corruption("bias_field", _corruption("add_bias_field")),
+    Corruption("spacing", _corruption("change_spacing"), moves=True),
+)
+
+
+def _monitor(contract: InputContract, summaries: dict[str, dict[str, Any]], outside: OutsideMode) -> InputMonitor:
+    from graftwork.imaging.scan_monitor import ScanMonitor
+
+    return ScanMonitor(cast("ImageContract", contract), summaries, outside)
 
 
 DOMAIN = Domain(
@@ -77,11 +98,12 @@ DOMAIN = Domain(
     example="scan",
     suffixes=SUFFIXES,
     augment=_augment,
-    watch=_watch,
+    monitor=_monitor,
     mask_values=_mask_values,
     decoded_digests=_decoded_digests,
     near_duplicates=_near_duplicates,
     file_groups=_file_groups,
+    corruptions=CORRUPTIONS,
     preview=_preview,
     explain=_explain,
     checklists=("CLAIM 2024", "TRIPOD+AI"),

@@ -23,7 +23,7 @@ SAME_MM = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """One picture, slice or volume.
+    """One image, slice or volume, as its file holds it.
 
     values: float32, (channels, height, width) or (channels, depth, height, width), in the file's own units:
         grey levels, Hounsfield units where a CT file rescales to them, arbitrary units for MR.

@@ -13,7 +13,7 @@ NOTEBOOKS = {"imaging_brain_tumour.ipynb": 2, "audio_accent.ipynb": 2, "text_sen
 
 @pytest.mark.slow(reason="starts a kernel and trains small networks")
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_notebook_runs_and_shows_numbers_and_pictures(name: str, tmp_path: Path) -> None:
+def test_the_notebook_runs_and_shows_metrics_and_plots(name: str, tmp_path: Path) -> None:
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
     client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
     client.execute()

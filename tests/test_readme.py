@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from graftwork import audio
+from tests.options_table import options_table, written
 
 README = Path(__file__).parent.parent / "README.md"
 SPEECH = {
@@ -35,14 +36,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     generator = np.random.default_rng(0)
     for table, count in (("scans", 24), ("test", 12)):
-        rows = ["path,label,group"]
+        rows = ["path,label,group,sex,scanner,site"]
         for number in range(count):
             label = number % 2
             pixels = generator.integers(0, 120, (40, 40)) + 100 * label * (np.arange(40) > 20)
             name = f"{table}-files/{number}.png"
             (folder / name).parent.mkdir(exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
-            rows.append(f"{name},{('healthy', 'tumour')[label]},patient-{table}-{number // 2}")
+            rows.append(
+                f"{name},{('healthy', 'tumour')[label]},patient-{table}-{number // 2},"
+                f"{'fm'[number // 2 % 2]},{'AB'[number % 3 // 2]},{('north', 'south')[number // 4 % 2]}"
+            )
         (folder / f"{table}.csv").write_text("\n".join(rows))
     graded = [f"scans-files/{number}.png,{('none', 'mild', 'severe')[number % 3]}" for number in range(24)]
     (folder / "graded.csv").write_text("\n".join(["path,grade", *graded]))
@@ -136,3 +140,7 @@ def test_the_strategies_named_are_the_ones_there_are() -> None:
 
     table = re.findall(r"^\| `[a-z]+(?:\[?:N\]?)?` \| .*", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert table == [f"| `{one.label}` | {one.meaning} | {one.when} |" for one in STRATEGIES.values()]
+
+
+def test_the_options_are_those_of_the_command_lines() -> None:
+    assert written() == options_table(), "python tests/options_table.py writes the table anew"

@@ -21,7 +21,7 @@ from graftwork.core.errors import (
     MissingPackageError,
     OutputError,
 )
-from graftwork.core.files import whole_file, write_json
+from graftwork.core.files import atomic_write, write_json
 
 log = logging.getLogger(__name__)
 
@@ -282,8 +282,8 @@ def write_files(network: nn.Module, architecture: Architecture, contract: AudioC
         "return_attention_mask": architecture.cnn_norm == "layer",
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with whole_file(folder / "model.safetensors") as beside:
+    with atomic_write(folder / "model.safetensors") as temporary:
         # transformers 4 refuses files that do not name their framework.
-        save_file(huggingface_names(tensors), beside, metadata={"format": "pt"})
+        save_file(huggingface_names(tensors), temporary, metadata={"format": "pt"})
     write_json(folder / PREPROCESSOR, preprocessor)
     write_json(folder / "config.json", config_of(architecture))

@@ -90,7 +90,8 @@ def new_backbone(
     """A network with random weights, of a shape in the words of a Hugging Face config.json.
 
     config: needs `model_type` ("wav2vec2", "hubert" or "wavlm"); every other key has that format's default,
-    which is the base model. `sampling_rate` (16000) and `do_normalize` (True) describe the input.
+    which is the base model. `sampling_rate` (16000) and `do_normalize` (True) describe the input. max_seconds, pooling:
+    as of `load_backbone`. Raises BackboneError for a configuration that describes no such network.
     """
     architecture = huggingface.architecture_from_config(config, "config")
     about = {key: config[key] for key in ("sampling_rate", "do_normalize") if key in config}
@@ -170,13 +171,13 @@ def _backbone(
     weights: str | None,
 ) -> Backbone:
     chosen = next((known for known in get_args(Pooling) if known == (pooling or DEFAULT_POOLING)), None)
-    fresh: tuple[str, ...] = ()
+    new_parameters: tuple[str, ...] = ()
     contract = replace(contract, longer="refuse" if chosen == "none" else "crop")
     if chosen is None:
         raise SettingsError(f"pooling must be one of {', '.join(get_args(Pooling))}, found {pooling!r}")
     if chosen == "attentive":
         add_attention(network, architecture)
-        fresh = tuple(name for name, _ in network.named_parameters() if name.startswith(f"{ATTENTION}."))
+        new_parameters = tuple(name for name, _ in network.named_parameters() if name.startswith(f"{ATTENTION}."))
     return Backbone(
         id=id,
         network=network,
@@ -192,7 +193,7 @@ def _backbone(
         },
         weights=weights,
         build=partial(_build, architecture, chosen),
-        fresh=fresh,
+        new_parameters=new_parameters,
         frames=partial(_frames, architecture),
         domain=DOMAIN,
         for_text=None if pooling is not None else partial(_backbone, id, network, architecture, contract, "none",

@@ -3,7 +3,7 @@
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verb.
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from inspect import Parameter
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 
 from graftwork.audio.domain import DOMAIN
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
+from graftwork.core.cli.command_line import CommandLine, Verb
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.errors import SettingsError
 
@@ -42,7 +42,7 @@ SETTINGS = {
 """Type, default and help of the settings that have an option of the same name."""
 
 
-def pretrain_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
+def pretrain_command(commands: CommandLine) -> Verb:
     """Name, command and help of `pretrain`."""
 
     def pretrain(**options: Any) -> None:

@@ -131,7 +131,7 @@ class _Task:
 def pretrain(
     backbone: Backbone, clips: Examples, settings: Pretraining, folder: Path, *, speakers: bool, resume: bool
 ) -> tuple[Backbone, tuple[HistoryRow, ...]]:
-    """A backbone that goes on from the given one and has seen the clips, and the course of it.
+    """Pretrain a backbone further on clips without transcripts; returns it and the history of the run.
 
     clips: as read for the backbone's contract; their labels are the speakers, where `speakers` says so. folder: where
     the unfinished run is kept. Raises SettingsError for settings that do not fit, TrainingError if the loss is not

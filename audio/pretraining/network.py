@@ -28,7 +28,7 @@ class Pretrainer(nn.Module):
 
     def __init__(self, backbone: Backbone, clusters: int, speakers: int, spectrum: bool = False) -> None:
         super().__init__()
-        self.stages = backbone
+        self.backbone = backbone
         self.network: Any = backbone.network
         hidden = cast(Any, backbone.network).architecture.hidden
         self.mask_vector = nn.Parameter(torch.empty(hidden).uniform_())
@@ -42,12 +42,12 @@ class Pretrainer(nn.Module):
 
         masked: True (batch, frames) where the Transformer does not see a frame.
         """
-        frames = self.stages.run(waveforms, 0, 1)
+        frames = self.backbone.run(waveforms, 0, 1)
         x = projected = self.network.encoder.feature_projection(frames.values)
         if masked is not None:
             x = torch.where(masked[..., None], self.mask_vector.to(x.dtype), x)
         features = add_position(self.network, Features(x, frames.lengths))
-        return projected, self.stages.run(features, 2, len(self.stages.stages) - 1)
+        return projected, self.backbone.run(features, 2, len(self.backbone.stages) - 1)
 
     def unit_logits(self, frames: Tensor) -> Tensor:
         """(…, hidden) -> (…, clusters)."""

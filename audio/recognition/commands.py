@@ -1,21 +1,20 @@
 """The verb `transcribe` of the audio command line."""
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verb.
-from collections.abc import Callable
 from typing import Any, Literal
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
+from graftwork.core.cli.command_line import CommandLine, Verb
 
 
-def transcribe_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
+def transcribe_command(commands: CommandLine) -> Verb:
     """Name, command and help of `transcribe`."""
 
     def transcribe(**options: Any) -> None:
         from pathlib import Path
 
         from graftwork.audio.recognition.recogniser import transcribe_files
-        from graftwork.core.files import whole_file
+        from graftwork.core.files import atomic_write
 
         table = transcribe_files(options["run"], options["inputs"], weights=options["weights"],
                                  decoder=options["decoder"], batch_size=options["batch_size"],
@@ -23,8 +22,8 @@ def transcribe_command(commands: CommandLine) -> tuple[str, Callable[..., None],
         if options["json"]:
             print(table.to_json(orient="records", indent=2, force_ascii=False))
         elif options["out"] is not None:
-            with whole_file(Path(options["out"])) as beside:
-                table.to_csv(beside, index=False)
+            with atomic_write(Path(options["out"])) as temporary:
+                table.to_csv(temporary, index=False)
             print(f"{len(table)} transcripts: {options['out']}")
         else:
             print(table.to_csv(index=False), end="")

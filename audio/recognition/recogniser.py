@@ -69,7 +69,7 @@ def transcribe_files(
     errors: dict[str, str] = {}
     recipe = Recipe(batch_size=batch_size, device=device)
     for start in range(0, len(clips), BLOCK):
-        read = list(read_many(graft.stages.contract, clips[start : start + BLOCK], "reading"))
+        read = list(read_many(graft.backbone.contract, clips[start : start + BLOCK], "reading"))
         errors |= {str(clip): str(result) for clip, result in read if isinstance(result, Exception)}
         good = {str(clip): result for clip, result in read if not isinstance(result, Exception)}
         if good:
@@ -100,8 +100,13 @@ def open_recogniser(source: str, weights: str | None = None) -> tuple[Graft, tup
 
 @undisturbed()
 def transcribe(graft: Graft, clips: Sequence[Tensor], decoder: Decoder, recipe: Recipe) -> list[str]:
-    """What is said in clips (samples,) as the contract of the graft's backbone reads them."""
-    contract = graft.stages.contract
+    """The text of every clip.
+
+    graft: gives frames of logits, as `open_recogniser` has it. clips: (samples,) each, as the contract of the graft's
+    backbone reads them. decoder: from logits to texts, as `greedy_decoder` makes it. Raises TrainingError where outputs
+    are not finite.
+    """
+    contract = graft.backbone.contract
     manifest = Manifest(
         "", tuple(File(str(number)) for number in range(len(clips))), TEXT, "text", (), np.zeros((len(clips), 0))
     )

@@ -4,7 +4,6 @@
 import json
 import math
 import sys
-from collections.abc import Callable
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
+from graftwork.core.cli.command_line import CommandLine, Verb
 from graftwork.core.cli.console import print_table
 
 if TYPE_CHECKING:
     from graftwork.audio.verification.decisions import Decision
+    from graftwork.audio.verification.identify import Identification
     from graftwork.audio.verification.trial_evaluation import TrialEvaluation
-    from graftwork.audio.verification.verbs import Identification
     from graftwork.core.metrics.intervals import Interval
 
-Command = tuple[str, Callable[..., None], str]
 
 SOURCE = o.argument("source", str, "Folder that train wrote, or a backbone's id to use it as it is.")
 SPEAKER = o.option("speaker", str, "speaker", "Column that names the speaker.")
@@ -42,11 +40,11 @@ def _costs(p_target: float, prior: str) -> tuple[Parameter, ...]:
     )
 
 
-def enroll_command(commands: CommandLine) -> Command:
+def enroll_command(commands: CommandLine) -> Verb:
     """Name, command and help of `enroll`."""
 
     def enroll(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import enroll
+        from graftwork.audio.verification.enroll import enroll
 
         made = enroll(**_arguments(options))
         known = made.calibration
@@ -72,11 +70,11 @@ def enroll_command(commands: CommandLine) -> Command:
     )  # fmt: skip
 
 
-def verify_command(commands: CommandLine) -> Command:
+def verify_command(commands: CommandLine) -> Verb:
     """Name, command and help of `verify`."""
 
     def verify(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import verify
+        from graftwork.audio.verification.verify import verify
 
         found = verify(**_arguments(options))
         if options["json"]:
@@ -123,12 +121,12 @@ def _said_of_decision(found: "Decision") -> str:
     return "\n".join([*lines, f"{word} ({found.operating_point}: {limit})"])
 
 
-def identify_command(commands: CommandLine) -> Command:
+def identify_command(commands: CommandLine) -> Verb:
     """Name, command and help of `identify`."""
 
     def identify(**options: Any) -> None:
-        from graftwork.audio.verification.verbs import identify
-        from graftwork.core.files import whole_file
+        from graftwork.audio.verification.identify import identify
+        from graftwork.core.files import atomic_write
 
         found = identify(**_arguments({name: value for name, value in options.items() if name != "out"}))
         table, said = found.table, _said_of_names(found)
@@ -137,8 +135,8 @@ def identify_command(commands: CommandLine) -> Command:
         elif options["out"] is None:
             print(table.to_csv(index=False, float_format="%.6g"), end="")
         else:
-            with whole_file(Path(options["out"])) as beside:
-                table.to_csv(beside, index=False, float_format="%.6g")
+            with atomic_write(Path(options["out"])) as temporary:
+                table.to_csv(temporary, index=False, float_format="%.6g")
             print(f"{said}: {options['out']}")
             return
         print(said, file=sys.stderr)
@@ -172,7 +170,7 @@ def _said_of_names(found: "Identification") -> str:
     )
 
 
-def trials_command(commands: CommandLine) -> Command:
+def trials_command(commands: CommandLine) -> Verb:
     """Name, command and help of `trials`."""
 
     def trials(**options: Any) -> None:

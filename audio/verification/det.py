@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.audio.verification.scoring import DetectionCost, count, equal_error_rate, error_rates, min_detection_cost
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 
 TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6)
 
@@ -40,5 +40,5 @@ def draw_det(
     axes.set(xlim=limits, ylim=limits, xlabel="false alarms", ylabel="misses")
     axes.grid(alpha=0.3)
     axes.legend()
-    with whole_file(path) as beside:
-        figure.savefig(beside, format="png", dpi=120, metadata={"Software": None})
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})

@@ -17,7 +17,7 @@ from graftwork.audio.verification.calibration import Calibration, calibrate_cosi
 from graftwork.audio.verification.open_set import COUNTS, profile_trials
 from graftwork.audio.verification.verifier import Embedder, Vectors, unit
 from graftwork.core.errors import AdapterError, OutputError
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +113,8 @@ def save_profiles(profiles: Profiles, path: Path) -> None:
     tensors = {"vectors": torch.from_numpy(profiles.vectors)}
     if profiles.centre is not None:
         tensors["centre"] = torch.from_numpy(profiles.centre)
-    with whole_file(path) as beside:
-        save_file(tensors, beside, metadata={"profiles": json.dumps(about)})
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata={"profiles": json.dumps(about)})
 
 
 def load_profiles(path: str | Path) -> Profiles:

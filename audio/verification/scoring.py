@@ -19,7 +19,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class DetectionCost:
-    """p_target: prior of a target trial, between 0 and 1; c_miss, c_false_alarm: costs of the two errors, above 0."""
+    """The operating point at which decisions are evaluated and made.
+
+    p_target: prior of a target trial, between 0 and 1; c_miss, c_false_alarm: costs of the two errors, above 0. Raises
+    SettingsError for others.
+    """
 
     p_target: float = 0.01
     c_miss: float = 1.0

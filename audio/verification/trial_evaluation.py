@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from graftwork.audio.domain import DOMAIN
 from graftwork.audio.verification.calibration import Calibration, Line, calibrate_cosines, cross_calibrated, spread_out
 from graftwork.audio.verification.evaluation import Verification, evaluate_scores, plain_interval
+from graftwork.audio.verification.inputs import Unreadables, blank, embed_cohort, open_source, sound_digests
 from graftwork.audio.verification.open_set import COUNTS, Detection, detection_rates, profile_trials
 from graftwork.audio.verification.profiles import LEAST_SPEAKERS
 from graftwork.audio.verification.scoring import DetectionCost
@@ -25,11 +26,10 @@ from graftwork.audio.verification.trials import (
     read_trials,
     without_identical,
 )
-from graftwork.audio.verification.verbs import Unreadables, blank, embed_cohort, opened, sound_digests
 from graftwork.audio.verification.verifier import Embedder, Vectors, cosine_scores, embed, normalise_scores, unit
 from graftwork.core.data.examples import Unreadable, read_examples
 from graftwork.core.data.tables import read_manifest
-from graftwork.core.files import whole_file, write_json
+from graftwork.core.files import atomic_write, write_json
 from graftwork.core.inference.inputs import TABLES
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.run_folder import claim_folder
@@ -116,7 +116,7 @@ def trials(
         claim_folder(Path(out), resume=False)
     asked = read_pairs(trials, speaker, folder)
     check_kinds(asked)
-    embedder, recipe = opened(source, weights, pooling), Recipe(batch_size=batch_size, device=device)
+    embedder, recipe = open_source(source, weights, pooling), Recipe(batch_size=batch_size, device=device)
     named = replace(blank(asked.clips), source=asked.source, rows=asked.rows)
     clips = read_examples(named, embedder.backbone.contract, unreadable=unreadable)
     contents = sound_digests(clips)
@@ -205,8 +205,8 @@ def write_trial_evaluation(evaluation: TrialEvaluation, out: Path) -> None:
     columns = {"first": [str(trials.clips[row]) for row in trials.first],
                "second": [str(trials.clips[row]) for row in trials.second],
                "target": trials.targets.astype(int)}  # fmt: skip
-    with whole_file(out / "scores.csv") as beside:
-        pd.DataFrame(columns | evaluation.scores).to_csv(beside, index=False, float_format="%.6g")
+    with atomic_write(out / "scores.csv") as temporary:
+        pd.DataFrame(columns | evaluation.scores).to_csv(temporary, index=False, float_format="%.6g")
     write_json(out / "metrics.json", evaluation.to_json())
     write_json(out / "calibration.json", evaluation.calibration.to_json())
     draw_det(out / "det.png", evaluation.scores, trials.targets, next(iter(evaluation.results.values())).cost)

@@ -60,7 +60,7 @@ def open_embedder(source: str, weights: str | None = None, pooling: str | None =
         embed = head.embed if isinstance(head, Head) and head.record.angular else _as_it_is
         return Embedder(adapter.backbone, embed, source, content_digests([File(str(Path(source) / WEIGHTS))])[0])
     backbone = load_backbone(source, weights=weights, pooling=pooling or "mean+std")
-    if backbone.fresh:
+    if backbone.new_parameters:
         raise SettingsError(f"{source}: its pooling has to be learnt; give the folder of a run")
     return Embedder(backbone, _as_it_is, source, f"{backbone.digest()}-{backbone.options['pooling']}")
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from graftwork.core.activation_cache.eviction import cache_folder, make_room, parse_size, store_bytes
 from graftwork.core.activation_cache.frozen_pass import Pass, outputs
-from graftwork.core.activation_cache.key import UnknownIdentityError, prefix_keys
+from graftwork.core.activation_cache.key import UnknownIdentityError, frozen_stage_keys
 from graftwork.core.activation_cache.stored_features import StoredFeatures
 from graftwork.core.activation_cache.tensor_store import Store, names, open_store, read, sound_names, writer
 from graftwork.core.compute.runtime import Runtime
@@ -80,7 +80,7 @@ def same_on_all_processes(examples: Examples, runtime: Runtime) -> Examples:
     return replace(examples, tensors=None)
 
 
-def mapped(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Recipe) -> Examples:
+def cached_inputs(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Recipe) -> Examples:
     """The examples as they were read, out of the store, where they do not fit in memory: files are then decoded once,
     not in every epoch. They are returned as they are where they fit, or cannot be kept."""
     if examples.tensors is not None or recipe.views == 0:
@@ -98,43 +98,43 @@ def _from_store(work: Pass, *, add: bool = True) -> Examples | None:
     """The examples out of the store, after what is missing there has been added; None where that cannot be done, or
     must not."""
     runtime = work.runtime
-    place, failure = _open(work, make=add)
-    if not add and _any(runtime, place is None):
+    opened, failure = _open(work, make=add)
+    if not add and _any(runtime, opened is None):
         return None
     # Until all have looked: what one adds from here on counts as missing for every one.
-    if _any(runtime, place is None) or place is None:
+    if _any(runtime, opened is None) or opened is None:
         log.warning(NOT_STORED, failure or ELSEWHERE)
         return None
     first_of: dict[str, tuple[int, int]] = {}
-    for number, name in enumerate(place.wanted):
-        if name not in place.have:
+    for number, name in enumerate(opened.wanted):
+        if name not in opened.have:
             first_of.setdefault(name, divmod(number, work.views))
     missing = list(first_of.items())
     if not add and _any(runtime, bool(missing)):
         return None
     if not missing:
-        log.info("all %d examples after %s are in %s", len(work.examples), place.last, place.store.folder)
-        return _read(work, place.store, place.wanted, work.stop)
-    work = _from_deepest(work, place)
+        log.info("all %d examples after %s are in %s", len(work.examples), opened.last, opened.store.folder)
+        return _read(work, opened.store, opened.wanted, work.stop)
+    work = _from_deepest(work, opened)
     share = [missing[number] for number in runtime.share(range(len(missing)))]
-    failure = _fill(work, place, share, runtime.processes)
+    failure = _fill(work, opened, share, runtime.processes)
     if _any(runtime, bool(failure)):
         log.warning(NOT_STORED, failure or ELSEWHERE)
         return None
     # Machines without a common disk have seen their own share only.
-    have = names(place.store)
-    failure = _fill(work, place, [(name, where) for name, where in missing if name not in have], 1)
+    have = names(opened.store)
+    failure = _fill(work, opened, [(name, where) for name, where in missing if name not in have], 1)
     if _any(runtime, bool(failure)):
         log.warning(NOT_STORED, failure or ELSEWHERE)
         return None
-    return _read(work, _reopened(work, place.store), place.wanted, work.stop)
+    return _read(work, _reopened(work, opened.store), opened.wanted, work.stop)
 
 
 @dataclass(frozen=True)
-class _Place:
+class _OpenStore:
     """Where the outputs of a piece of work are kept.
 
-    wanted: the entry of every view of every row. have: entries that were whole when the place was opened. keys: of the
+    wanted: the entry of every view of every row. have: entries that were whole when it was opened. keys: of the
     first 0, 1, … stages. last: the stage's name.
     """
 
@@ -146,15 +146,15 @@ class _Place:
     last: str
 
 
-def _open(work: Pass, *, make: bool = True) -> tuple[_Place | None, str]:
-    """The place, or why there is none. make: whether a store that is not there is begun."""
+def _open(work: Pass, *, make: bool = True) -> tuple[_OpenStore | None, str]:
+    """The store, or why there is none. make: whether a store that is not there is begun."""
     last = work.backbone.stages[work.stop - 1].name if work.stop else "reading"
     about = {"backbone": work.backbone.id, "up to": last, "input": work.backbone.contract.to_json()}
     digests = content_digests(work.examples.manifest.examples)
     wanted = tuple(f"{digest}.{view}" for digest in digests for view in range(work.views))
     try:
         cache = cache_folder(work.recipe.cache)
-        keys = prefix_keys(work.backbone, work.stop, work.runtime, work.recipe, work.augment)
+        keys = frozen_stage_keys(work.backbone, work.stop, work.runtime, work.recipe, work.augment)
         if not make and not (cache / keys[-1]).is_dir():
             return None, "there is no store"
         store = open_store(cache, keys[-1], about, work.recipe.cache_dtype)
@@ -166,7 +166,7 @@ def _open(work: Pass, *, make: bool = True) -> tuple[_Place | None, str]:
         )
     except (OutputError, SettingsError) as error:
         return None, str(error)
-    return _Place(cache, store, wanted, have, keys, last), ""
+    return _OpenStore(cache, store, wanted, have, keys, last), ""
 
 
 def _reopened(work: Pass, store: Store) -> Store:
@@ -188,22 +188,22 @@ def _stored(work: Pass, ragged: bool, stage: int) -> InputContract:
     return StoredFeatures(ragged, map_shapes(work.backbone, stage), spatial)
 
 
-def _fill(work: Pass, place: _Place, missing: Sequence[tuple[str, tuple[int, int]]], processes: int) -> str:
+def _fill(work: Pass, opened: _OpenStore, missing: Sequence[tuple[str, tuple[int, int]]], processes: int) -> str:
     """Adds what is missing; returns why that could not be done, or nothing. processes: how many add as much."""
     if not missing:
         return ""
     try:
-        with writer(place.store) as out:
+        with writer(opened.store) as out:
             for number, (batch, ragged, tensors) in enumerate(outputs(work, [where for _, where in missing])):
                 out.ragged = ragged
                 if number == 0:
                     needed = processes * _expected_bytes(work, missing, batch, tensors)
-                    limit = _limit(work.recipe, place.cache)
-                    if not make_room(place.cache, needed, limit, place.store.folder):
-                        return (f"about {decimal(needed)} are needed in {place.cache}, more than --cache-limit "
+                    limit = _limit(work.recipe, opened.cache)
+                    if not make_room(opened.cache, needed, limit, opened.store.folder):
+                        return (f"about {decimal(needed)} are needed in {opened.cache}, more than --cache-limit "
                                 f"({decimal(limit)}) or the disk allows")  # fmt: skip
-                    log.info("storing the output of %s for %d examples, about %s, in %s", place.last,
-                             processes * len(missing), decimal(needed), place.store.folder)  # fmt: skip
+                    log.info("storing the output of %s for %d examples, about %s, in %s", opened.last,
+                             processes * len(missing), decimal(needed), opened.store.folder)  # fmt: skip
                 for index, tensor in zip(batch, tensors, strict=True):
                     out.add(missing[index][0], tensor)
     except OutputError as error:
@@ -211,25 +211,25 @@ def _fill(work: Pass, place: _Place, missing: Sequence[tuple[str, tuple[int, int
     return ""
 
 
-def _from_deepest(work: Pass, place: _Place) -> Pass:
+def _from_deepest(work: Pass, opened: _OpenStore) -> Pass:
     """The same work from the deepest stage whose outputs are stored for all examples, or from the files.
 
     Machines with disks of their own may find different ones; they do not have to agree on where to begin.
     """
     for stop in range(work.stop - 1, 0, -1):
-        folder = place.cache / place.keys[stop]
+        folder = opened.cache / opened.keys[stop]
         if not folder.is_dir():
             continue
-        wanted = set(place.wanted)
+        wanted = set(opened.wanted)
         try:
-            store = open_store(place.cache, folder.name, {}, work.recipe.cache_dtype)
-            whole = wanted <= names(store) and wanted <= sound_names(store, place.wanted)
+            store = open_store(opened.cache, folder.name, {}, work.recipe.cache_dtype)
+            whole = wanted <= names(store) and wanted <= sound_names(store, opened.wanted)
         except OutputError as error:
             log.warning("%s", error)
             continue
         if whole:
             log.info("going on from the stored output of %s", work.backbone.stages[stop - 1].name)
-            return replace(work, examples=_read(work, store, place.wanted, stop), augment=None)
+            return replace(work, examples=_read(work, store, opened.wanted, stop), augment=None)
     return work
 
 

@@ -53,7 +53,7 @@ def cannot_compile(error: BaseException) -> bool:
     return isinstance(error, refusals)
 
 
-class Prefix:
+class FrozenStages:
     """Runs stages `start` up to `stop` of a backbone that is on the runtime's device, batch by batch.
 
     examples, batch_size: how much is to come, which says whether compiling repays. Only whole batches of one shape are

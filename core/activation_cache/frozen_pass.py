@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graftwork.core.activation_cache.compiled_stages import Prefix
+from graftwork.core.activation_cache.compiled_stages import FrozenStages
 from graftwork.core.activation_cache.packing import packed
 from graftwork.core.compute.overlap import each_after_the_next, to_host
 from graftwork.core.compute.pieces import in_pieces
@@ -74,11 +74,13 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
     fitting = partial(_rows_that_fit, replace(work, examples=chosen), backbone, lambda rows: load([rows]))
     recipe = _pass_recipe(examples, work.recipe, runtime.device, len(places), fitting)
     batches = [batch.tolist() for batch in pass_batches(chosen, range(len(places)), recipe)]
-    prefix = Prefix(backbone, examples.stage, work.stop, runtime, recipe.compile, len(places), recipe.rows_together)
+    frozen_stages = FrozenStages(
+        backbone, examples.stage, work.stop, runtime, recipe.compile, len(places), recipe.rows_together
+    )
     loaded = load(batches, workers=runtime.workers)
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
         begun = (
-            (batch, [(result.lengths is not None, _single(result)) for result in in_pieces(prefix, features)])
+            (batch, [(result.lengths is not None, _single(result)) for result in in_pieces(frozen_stages, features)])
             for batch, features in zip(batches, loaded, strict=True)
         )
         for batch, results in each_after_the_next(begun, runtime.device):

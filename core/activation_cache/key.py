@@ -45,7 +45,7 @@ class UnknownIdentityError(Exception):
     """Something that an output depends on cannot be distinguished from something else of its kind."""
 
 
-def prefix_keys(
+def frozen_stage_keys(
     backbone: Backbone,
     stop: int,
     runtime: Runtime,

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from graftwork.core.activation_cache.tensor_index import places_of
-from graftwork.core.data.mapped import Place
+from graftwork.core.data.memory_mapped import TensorLocation
 from graftwork.core.errors import OutputError
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def remove_damaged(folder: Path, dtype: torch.dtype, wanted: Iterable[str]) -> i
 
 def _remove_once(folder: Path, dtype: torch.dtype, wanted: Iterable[str]) -> int:
     places = places_of(folder, dtype)
-    by_file: dict[Path, list[Place]] = {}
+    by_file: dict[Path, list[TensorLocation]] = {}
     for name in dict.fromkeys(wanted):
         if name in places:
             by_file.setdefault(places[name].file, []).append(places[name])
@@ -54,7 +54,7 @@ def _remove_once(folder: Path, dtype: torch.dtype, wanted: Iterable[str]) -> int
     return lost
 
 
-def _is_sound(place: Place, dtype: torch.dtype) -> bool:
+def _is_sound(place: TensorLocation, dtype: torch.dtype) -> bool:
     try:
         state = place.file.stat()
         return _is_sound_since(place, dtype, state.st_mtime_ns, state.st_size)
@@ -65,7 +65,7 @@ def _is_sound(place: Place, dtype: torch.dtype) -> bool:
 
 
 @lru_cache(maxsize=1 << 20)
-def _is_sound_since(place: Place, dtype: torch.dtype, mtime_ns: int, size: int) -> bool:
+def _is_sound_since(place: TensorLocation, dtype: torch.dtype, mtime_ns: int, size: int) -> bool:
     """Remembered for as long as the file has this time and size: folds and strategies read the same entries."""
     left, found = place.end(dtype) - place.offset, 0
     with open(place.file, "rb", buffering=0) as file:

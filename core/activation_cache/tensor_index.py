@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from graftwork.core.data.mapped import Place
+from graftwork.core.data.memory_mapped import TensorLocation
 from graftwork.core.errors import OutputError
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ def unwritable(folder: Path, error: OSError) -> OutputError:
 def write_index(folder: Path, path: Path, value: dict[str, Any]) -> None:
     """Writes JSON. Plain ASCII, as names may hold bytes that are not UTF-8."""
     try:
-        with whole_file(path, "private") as beside:
-            beside.write_text(json.dumps(value), encoding="ascii")
+        with atomic_write(path, "private") as temporary:
+            temporary.write_text(json.dumps(value), encoding="ascii")
     except OutputError as error:
         if isinstance(error.__cause__, OSError):
             raise unwritable(folder, error.__cause__) from error.__cause__
@@ -72,7 +72,7 @@ def _indexes(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     return found
 
 
-def places_of(folder: Path, dtype: torch.dtype) -> dict[str, Place]:
+def places_of(folder: Path, dtype: torch.dtype) -> dict[str, TensorLocation]:
     """Where every whole entry lies."""
     places = {}
     for data, index in _indexes(folder):
@@ -93,12 +93,12 @@ def places_of(folder: Path, dtype: torch.dtype) -> dict[str, Place]:
     return places
 
 
-def _place(data: Path, entry: Any) -> Place | None:
+def _place(data: Path, entry: Any) -> TensorLocation | None:
     match entry:
         case [int(offset), [*shape], int(checksum)] if offset >= 0 and all(
             isinstance(n, int) and n >= 0 for n in shape
         ):
-            return Place(data, offset, tuple(shape), checksum)
+            return TensorLocation(data, offset, tuple(shape), checksum)
     return None
 
 

@@ -32,7 +32,7 @@ from graftwork.core.activation_cache.tensor_index import (
     unwritable,
     write_index,
 )
-from graftwork.core.data.mapped import MappedTensors
+from graftwork.core.data.memory_mapped import MappedTensors
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.recipe import StoreType
 

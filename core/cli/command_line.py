@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,10 @@ from graftwork.core.types import FrameHead
 
 if TYPE_CHECKING:
     from graftwork.core.model.backbone import Backbone
+
+
+Verb = tuple[str, Callable[..., None], str]
+"""Name, function and help text of one command; the function's signature says its options."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class CommandLine:
     mask_settings: those of `parameters` that `check` has too, where masks are the target.
     load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own; None where
     checkpoints have none.
-    verbs: its own commands, each as a function that gives name, command and help.
+    verbs: its own commands, each as a function that gives a `Verb`.
     """
 
     domain: Domain
@@ -34,4 +39,9 @@ class CommandLine:
     parameters: tuple[inspect.Parameter, ...] = ()
     mask_settings: tuple[str, ...] = ()
     load_frame_head: Callable[..., FrameHead] | None = None
-    verbs: tuple[Callable[[CommandLine], tuple[str, Callable[..., None], str]], ...] = ()
+    verbs: tuple[Callable[[CommandLine], Verb], ...] = ()
+
+
+def command_words(domain: str) -> list[str]:
+    """The command as it was asked for, under the name that it has for people."""
+    return [f"graftwork-{domain}", *sys.argv[1:]]

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
+from graftwork.core.cli.command_line import CommandLine, Verb
 from graftwork.core.cli.console import print_table
 
 RECIPE = ("class_weights", "batch_size", "seed", "device", "precision", "compile", "workers", "cache", "cache_limit",
@@ -19,7 +18,7 @@ RECIPE = ("class_weights", "batch_size", "seed", "device", "precision", "compile
 """Fields of the recipe that matter where nothing is trained."""
 
 
-def stages_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
+def stages_command(commands: CommandLine) -> Verb:
     """Name, function and help of `stages`."""
     domain = commands.domain
 
@@ -61,7 +60,7 @@ def stages_command(commands: CommandLine) -> tuple[str, Callable[..., None], str
     )
 
 
-def rank_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
+def rank_command(commands: CommandLine) -> Verb:
     """Name, function and help of `rank`."""
     domain = commands.domain
 

@@ -2,12 +2,11 @@
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verb.
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
+from graftwork.core.cli.command_line import CommandLine, Verb
 from graftwork.core.errors import GraftworkError
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def report_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
+def report_command(commands: CommandLine) -> Verb:
     """Name, command and help of `report`."""
 
     def report(**options: Any) -> None:

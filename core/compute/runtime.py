@@ -1,23 +1,20 @@
-"""Where and how numbers are computed: device, precision, processes. Accelerate is known here and nowhere else."""
+"""Where and how a run is computed: its device, precision and processes. Accelerate is known here and nowhere else."""
 
 from __future__ import annotations
 
 import atexit
 import os
-import resource
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from graftwork.core.compute.allocator import give_back_freed_memory
 from graftwork.core.compute.batch_statistics import SharedBatchStatistics
 from graftwork.core.compute.determinism import Determinism
+from graftwork.core.compute.device import choose_device, choose_precision
 from graftwork.core.compute.overlap import to_host
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
@@ -256,69 +253,8 @@ def _leave_together() -> None:
         dist.destroy_process_group()
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a CUDA device where there is one. Raises SettingsError."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SettingsError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(f"device {name!r} is not there; found {torch.cuda.device_count()} CUDA devices")
-    if device.type not in ("cpu", "cuda"):
-        raise SettingsError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:N")
-    return device
-
-
-def choose_precision(name: str, device: torch.device) -> str:
-    """ "fp32", "bf16" or "fp16". Raises SettingsError for fp16 on a CPU, where training in it does not work."""
-    if name == "auto":
-        if device.type == "cpu":
-            return "fp32"
-        # Older cards only emulate it, many times slower.
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if name == "fp16" and device.type == "cpu":
-        raise SettingsError("precision fp16 needs a GPU; on a CPU use fp32 or bf16")
-    return name
-
-
 def seed_everything(*numbers: int) -> None:
     """Seeds torch's generators from any numbers, such as (seed, epoch, step): no state has to be saved to resume."""
     import numpy as np
 
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024
-
-
-def peak_device_memory_mb() -> float | None:
-    """Largest memory of tensors on this process' GPU since `reset_peak_memory`, in MiB; None where it has used none."""
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    return peak / (1 << 20) if peak else None
-
-
-def reset_peak_memory() -> bool:
-    """Lets `recent_peak_memory_mb` count from now on. False where the system cannot do that (only Linux can)."""
-    give_back_freed_memory()
-    if peak_device_memory_mb() is not None:
-        torch.cuda.reset_peak_memory_stats()
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): 5 resets the high-water mark
-    except OSError:
-        return False
-    return True
-
-
-def recent_peak_memory_mb() -> float:
-    """Largest resident memory of this process since `reset_peak_memory`, in MiB; so far, where that returned False."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return peak_memory_mb()
-    marks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(marks[0]) / 1024 if marks else peak_memory_mb()

@@ -21,8 +21,8 @@ CHECKPOINT = "checkpoint"
 def check_vocabulary(asked: str | None, target: str | None, task: str | None) -> None:
     """Raises SettingsError where characters are asked for and the target is not text."""
     names = target_names(target)
-    known = task_by_name(names) if task is None else find_task(task)
-    if asked is not None and (known is None or known.output != "frames"):
+    known = find_task(task) if task else task_by_name(names)
+    if asked is not None and not (known and known.in_characters):
         raise SettingsError(
             f"--vocabulary {asked}: gives the characters of a text, and {', '.join(map(repr, names))} is not learnt as "
             f"text: leave it out, or name the column of the transcripts with --target ({', '.join(SENTENCE_COLUMNS)}; "

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from graftwork.core.compute.overlap import made_ahead, page_locked
 from graftwork.core.compute.runtime import processes_here
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.data.mapped import MappedTensors
+from graftwork.core.data.memory_mapped import MappedTensors
 from graftwork.core.errors import (
     ContractError,
     GraftworkError,

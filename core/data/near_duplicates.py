@@ -1,4 +1,4 @@
-"""Rows that hold nearly the same, as pictures that were saved anew: found by the domain, kept on one side by splits."""
+"""Rows that hold nearly the same, as images that were saved anew: found by the domain, kept on one side by splits."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from graftwork.core.data.table_rows import TableRows
 from graftwork.core.tasks import MASK, MULTI_LABEL, REGRESSION, SINGLE_LABEL, TEXT, Task
 from graftwork.core.tasks.cells import NUMBER, number_in
-from graftwork.core.tasks.task import TargetCells
 
 SENTENCE_COLUMNS = ("sentence", "text", "transcript")
 MASK_COLUMN = "mask"
@@ -40,8 +40,9 @@ def task_by_name(names: Sequence[str]) -> Task | None:
     return TEXT if names[0] in SENTENCE_COLUMNS and len(names) == 1 else None
 
 
-def guessed_task(rows: TargetCells, names: Sequence[str], columns: list[list[str]]) -> Task:
+def guessed_task(rows: TableRows, names: Sequence[str], columns: list[list[str]]) -> Task:
     """What the cells look like: several labels, numbers, or single labels. What is ambiguous is noted in `rows`."""
+    rows.refuse_files(names[0])
     if len(columns) > 1:
         return MULTI_LABEL
     numbers = [number_in(cell) for cell in columns[0]]

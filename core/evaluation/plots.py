@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 from graftwork.core.tasks.plots import new_figure, plot_style
 
 if TYPE_CHECKING:
@@ -30,5 +30,5 @@ def draw_comparison(path: Path, comparison: Comparison) -> None:
         title = f"best: {comparison.best or 'undefined'}; cheapest as good: {comparison.cheapest or 'unknown'}"
         axes.set(xlabel=f"{comparison.metric} ({comparison.part}), 95% interval", title=title)
         axes.grid(axis="x")
-    with whole_file(path) as beside:
-        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

@@ -20,29 +20,32 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.example import Example, files_of
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 from graftwork.core.model.graft import Graft
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks.masks import MEASURES
-from graftwork.core.types import Features, Outside, Segmenter
+from graftwork.core.types import Features, OutsideMode, Segmenter
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
 
-TABLE, PICTURE = "segmentations.csv", "cases.png"
+TABLE, PLOT = "segmentations.csv", "cases.png"
 
 
-def mask_scores(graft: Graft, manifest: Manifest, runtime: Runtime, batch_size: int = 16) -> NDArray[np.float64]:
+def mask_scores(
+    graft: Graft, manifest: Manifest, runtime: Runtime, batch_size: int = 16, segmenter: Segmenter | None = None
+) -> NDArray[np.float64]:
     """Measures of the predicted mask of every row, (rows, classes without the background, measures); NaN where a
-    measure is not defined. The graft is on the runtime's device; each process evaluates its share.
+    measure is not defined. segmenter: in place of the backbone's. The graft is on the runtime's device; each process
+    evaluates its share.
 
     Raises UnreadableError or ContractError for a file that can no longer be read as it was.
     """
     graft.train(False)  # whoever comes from training has left it learning
-    segmenter, run = _segmenter(graft), patch_network(graft, runtime, batch_size)
+    segmenter, run = segmenter or _segmenter(graft), patch_network(graft, runtime, batch_size)
     rows = runtime.share(range(len(manifest)))
     width = (len(manifest.classes) - 1) * len(MEASURES)
     found = torch.empty((len(rows), width), dtype=torch.float64)
@@ -76,22 +79,22 @@ def draw_worst_and_best(graft: Graft, evaluated: EvaluatedPart, folder: Path, re
     runtime = start_runtime(recipe)
     runtime.place(graft).train(False)
     cases = [(title, evaluated.manifest.examples[row]) for title, row in zip(titles, chosen, strict=True)]
-    with whole_file(folder / PICTURE) as beside:
-        _segmenter(graft).draw(cases, patch_network(graft, runtime, 1), beside, runtime.device)
+    with atomic_write(folder / PLOT) as temporary:
+        _segmenter(graft).draw(cases, patch_network(graft, runtime, 1), temporary, runtime.device)
     runtime.release(graft)
 
 
 @undisturbed()
 def segment_examples(
-    graft: Graft, examples: Sequence[Example], out: Path, recipe: Recipe, *, seen: dict[str, Any],
-    skip_unreadable: bool, outside: Outside,
+    graft: Graft, examples: Sequence[Example], out: Path, recipe: Recipe, *, training_summary: dict[str, Any],
+    skip_unreadable: bool, outside: OutsideMode,
 ) -> pd.DataFrame:  # fmt: skip
     """Writes the predicted mask of every example into the folder `out`, and a table `segmentations.csv` beside them.
 
     One row an example: its path, that of its mask, and the size of every class. With `skip_unreadable`, those that
     cannot be read have an `error` instead; without it they are all reported at the end, and the masks of the others
-    are there. seen: what those of the training were like, {} where it is not known. outside: whether scans unlike them
-    have the reason in a column `outside`, or count as unreadable.
+    are there. training_summary: what those of the training were like, {} where it is not known. outside: whether scans
+    unlike them have the reason in a column `outside`, or count as unreadable.
 
     Raises OutputError for what is no folder to write into, UnreadableError.
     """
@@ -101,9 +104,9 @@ def segment_examples(
     runtime = start_runtime(recipe)
     runtime.place(graft).train(False)
     segmenter, apply = _segmenter(graft), patch_network(graft, runtime, recipe.rows_together)
-    domain, watch = graft.stages.domain, None
-    if domain.watch is not None and seen:
-        watch = domain.watch(graft.stages.contract, {"": seen}, outside)
+    domain, monitor = graft.backbone.domain, None
+    if domain.monitor is not None and training_summary:
+        monitor = domain.monitor(graft.backbone.contract, {"": training_summary}, outside)
     names = segmenter.names(examples)
     _check_free(out, names)
     rows: list[dict[str, Any]] = []
@@ -112,10 +115,10 @@ def segment_examples(
         for example, name in zip(examples, names, strict=True):
             path = str(example)
             try:
-                if watch is not None:
-                    watch.read(example)
-                with whole_file(out / name) as beside:
-                    sizes = segmenter.segment(example, apply, beside, runtime.device)
+                if monitor is not None:
+                    monitor.read(example)
+                with atomic_write(out / name) as temporary:
+                    sizes = segmenter.segment(example, apply, temporary, runtime.device)
                     rows.append({"path": path, "mask": name, **sizes})
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
@@ -123,13 +126,13 @@ def segment_examples(
             advance(1, "")
     runtime.release(graft)
     table = pd.DataFrame(rows)
-    if watch is not None and watch.outside:
+    if monitor is not None and monitor.outside:
         log.warning(
-            "%d of %d files are unlike the training's: see the column `outside`", len(watch.outside), len(examples)
+            "%d of %d files are unlike the training's: see the column `outside`", len(monitor.outside), len(examples)
         )
-        table["outside"] = table["path"].map(watch.outside)
-    with whole_file(out / TABLE) as beside:
-        table.to_csv(beside, index=False, float_format="%.9g")
+        table["outside"] = table["path"].map(monitor.outside)
+    with atomic_write(out / TABLE) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.9g")
     if failures and not skip_unreadable:
         rest = f"\nthe others' masks are in {out}" if len(failures) < len(examples) else ""
         raise UnreadableError(unreadable_report(failures) + rest)
@@ -168,7 +171,7 @@ def _check_free(folder: Path, names: Sequence[str]) -> None:
 
 
 def _segmenter(graft: Graft) -> Segmenter:
-    return cast(Segmenter, graft.stages.segmenter)  # without one no graft for masks is made
+    return cast(Segmenter, graft.backbone.segmenter)  # without one no graft for masks is made
 
 
 def patch_network(graft: Graft, runtime: Runtime, batch_size: int) -> Callable[[Tensor], Tensor]:

@@ -15,44 +15,49 @@ from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import Runtime, joined
 from graftwork.core.data.batches import pass_batches
 from graftwork.core.data.examples import Examples, load_batches
+from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.inference.outputs import answer, finite_outputs
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.folding import folded
 from graftwork.core.model.graft import Graft
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.types import Features, Outside, Watch
+from graftwork.core.types import Features, InputMonitor, OutsideMode
 
 
 @dataclass(frozen=True, eq=False)
 class GraftGroup:
     """Grafts over the same weights of one backbone, all on the runtime's device, where they share what is frozen.
 
-    names: what their columns are called. seen: what the examples of their training were like, {} where that is not
-    known.
+    names: what their columns are called. summaries: what the examples of their training were like, {} where that is not
+    known. decisions: what each does with probabilities.
     """
 
     backbone: Backbone
     runtime: Runtime
     names: tuple[str, ...]
     grafts: tuple[Graft, ...]
-    seen: tuple[dict[str, Any], ...]
+    summaries: tuple[dict[str, Any], ...]
+    decisions: tuple[Decisions, ...]
 
-    def watch(self, outside: Outside, *, named: bool) -> Watch | None:
+    def monitor(self, outside: OutsideMode, *, named: bool) -> InputMonitor | None:
         """What compares new examples with those of the training; None where that is not known. named: whether reasons
         begin with the graft's name."""
-        seen = {name if named else "": own for name, own in zip(self.names, self.seen, strict=True) if own}
+        summaries = {name if named else "": own for name, own in zip(self.names, self.summaries, strict=True) if own}
         domain = self.backbone.domain
-        return None if domain.watch is None or not seen else domain.watch(self.backbone.contract, seen, outside)
+        if domain.monitor is None or not summaries:
+            return None
+        return domain.monitor(self.backbone.contract, summaries, outside)
 
 
 def group_grafts(
-    backbone: Backbone, runtime: Runtime, members: Sequence[tuple[str, Graft, dict[str, Any]]]
+    backbone: Backbone, runtime: Runtime, members: Sequence[tuple[str, Graft, dict[str, Any], Decisions]]
 ) -> GraftGroup:
-    """The group of grafts, each with its name and what it has seen, over this backbone, which none of them changed."""
-    names, grafts, seen = zip(*members, strict=True)
+    """The group of grafts, each with its name, the summary of its training examples and its decisions, over this
+    backbone, which none of them changed."""
+    names, grafts, summaries, decisions = zip(*members, strict=True)
     deepest = max(shared_stages(backbone, graft) for graft in grafts)
-    return GraftGroup(folded(backbone, deepest), runtime, names, grafts, seen)
+    return GraftGroup(folded(backbone, deepest), runtime, names, grafts, summaries, decisions)
 
 
 def predict_together(group: GraftGroup, examples: Examples, recipe: Recipe) -> list[NDArray[np.float64]]:
@@ -92,7 +97,7 @@ def predict_together(group: GraftGroup, examples: Examples, recipe: Recipe) -> l
 def shared_stages(base: Backbone, graft: Graft) -> int:
     """How many of the first stages the graft leaves as they are in the backbone."""
     count = 0
-    for own, stage in zip(graft.stages.stages[: graft.plan.frontier], base.stages, strict=False):
+    for own, stage in zip(graft.backbone.stages[: graft.plan.frontier], base.stages, strict=False):
         if own.run is not stage.run:
             break
         count += 1

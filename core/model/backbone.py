@@ -1,6 +1,6 @@
 """A backbone: a pretrained network seen as an ordered list of named stages. What may change in it is not decided here.
 
-Running the stages in turn equals the network's own forward. Freezing to a depth, layer-wise learning rates,
+Running the stages in turn equals the network's own forward. Freezing up to a stage, layer-wise learning rates,
 per-stage probes and the store of activations all rest on this one idea.
 """
 
@@ -65,8 +65,8 @@ class Backbone:
     options: what the loader was told beside the id (image size, pooling, …): plain values, kept with adapters.
     weights: the local file the weights came from, None for the source's own.
     build: makes the same architecture with fresh random weights, for training from scratch; None where unknown.
-    fresh: names of parameters that came without pretrained weights, such as an attention for pooling: every strategy
-    that trains by gradients learns them.
+    new_parameters: names of parameters that came without pretrained weights, such as an attention for pooling: every
+    strategy that trains by gradients learns them.
     frames: how many frames the network makes of an example as the contract reads it; None where unknown.
     frame_head: what a head for text begins with, where the checkpoint's own was asked for.
     segmenter: what makes masks of whole images with the network; None where none are learnt.
@@ -83,7 +83,7 @@ class Backbone:
     options: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
     build: Callable[[], nn.Module] | None = None
-    fresh: tuple[str, ...] = ()
+    new_parameters: tuple[str, ...] = ()
     frames: Callable[[Tensor], int] | None = None
     frame_head: FrameHead | None = None
     segmenter: Segmenter | None = None

@@ -36,9 +36,9 @@ def folded(backbone: Backbone, stop: int) -> Backbone:
         trial = _own(backbone)
         trial.network.to("cpu")
         noise = _noise(trial)
-        with _watched(trial, stop) as seen:
+        with _recording(trial, stop) as recorded:
             expected = trial.run(noise, 0, stop)
-        pairs = seen.pairs()
+        pairs = recorded.pairs()
         _fold(trial.network, pairs)
         if not pairs or not _equal(expected, trial.run(noise, 0, stop)):
             return backbone
@@ -59,7 +59,7 @@ def _own(backbone: Backbone) -> Backbone:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _Recorded:
     """Convolutions and norms by name in the order of their calls, with the tensor that a convolution has made or a norm
     has been given; these are kept, so that no two share an address."""
 
@@ -75,18 +75,18 @@ class _Seen:
 
 
 @contextmanager
-def _watched(backbone: Backbone, stop: int) -> Iterator[_Seen]:
+def _recording(backbone: Backbone, stop: int) -> Iterator[_Recorded]:
     """Notes what the convolutions and norms of the first stages compute while it is open."""
-    seen, handles = _Seen(), []
+    recorded, handles = _Recorded(), []
     for name, module in backbone.network.named_modules():
-        if _is_watched_by_others(module) or not _belongs(backbone, stop, name, module):
+        if _has_hooks_of_others(module) or not _belongs(backbone, stop, name, module):
             continue
         if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_hook(_noting(seen.made, name)))
+            handles.append(module.register_forward_hook(_noting(recorded.made, name)))
         elif _is_norm(module):
-            handles.append(module.register_forward_pre_hook(_noting(seen.given, name)))
+            handles.append(module.register_forward_pre_hook(_noting(recorded.given, name)))
     try:
-        yield seen
+        yield recorded
     finally:
         for handle in handles:
             handle.remove()
@@ -105,7 +105,7 @@ def _is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.BatchNorm2d) and module.running_mean is not None
 
 
-def _is_watched_by_others(module: nn.Module) -> bool:
+def _has_hooks_of_others(module: nn.Module) -> bool:
     """Hooks of somebody else, or weights that are computed on the way, count on the module as it is."""
     return bool(module._forward_hooks or module._forward_pre_hooks or hasattr(module, "parametrizations"))
 

@@ -32,10 +32,10 @@ AnyHead = Head | NeighbourHead | Decoder
 class Graft(nn.Module):
     """`head(backbone(features))`, frozen as the plan says, from the moment it is made.
 
-    Tensors are named `backbone.…` and `head.…`. Frozen parameters ask for no gradient, stages below the
-    frontier run without a graph, and modules outside the plan's live stages stay in evaluation mode
-    whatever mode is asked for: their running statistics do not move and their dropout is off. `task` and `classes` say
-    what its outputs mean.
+    `network` is the backbone's own. `tensors` names all of them `backbone.…` and `head.…`, as files do.
+    Frozen parameters ask for no gradient, stages below the frontier run without a graph, and modules outside the
+    plan's training stages stay in evaluation mode whatever mode is asked for: their running statistics do not move and
+    their dropout is off. `task` and `classes` say what its outputs mean.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class Graft(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.task, self.classes = task, classes
-        self.stages = backbone
-        self.backbone = backbone.network
+        self.backbone = backbone
+        self.network = backbone.network
         self.head = head
         self.plan = plan
         self.recompute = recompute
-        batch_norms = [name for name, module in self.backbone.named_modules() if isinstance(module, _BatchNorm)]
+        batch_norms = [name for name, module in self.network.named_modules() if isinstance(module, _BatchNorm)]
         # Running a BatchNorm again would move its statistics twice.
-        self.kept = {stage.name for stage in backbone.stages if any(map(stage.holds, batch_norms))}
+        self.batch_norm_stages = {stage.name for stage in backbone.stages if any(map(stage.holds, batch_norms))}
         self.frontier = plan.phases[0].frontier
         self._folded: Backbone | None = None
         trainable = set(plan.trainable)
-        for name, parameter in self.backbone.named_parameters():
+        for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name in trainable)
         self.train(False)
 
@@ -71,13 +71,16 @@ class Graft(nn.Module):
             with torch.no_grad():
                 frozen = min(frontier, self.plan.frontier)  # what lies above waits for its turn to learn
                 features = self._for_inference().run(features, start, frozen) if frozen > start else features
-                features = self.stages.run(features, max(start, frozen), frontier)
+                features = self.backbone.run(features, max(start, frozen), frontier)
         if self.recompute and self.training and torch.is_grad_enabled():
-            for stage in self.stages.stages[frontier:]:
-                run = partial(stage.run, self.backbone)
-                features = run(features) if stage.name in self.kept else checkpoint(run, features, use_reentrant=False)
+            for stage in self.backbone.stages[frontier:]:
+                run = partial(stage.run, self.network)
+                if stage.name in self.batch_norm_stages:
+                    features = run(features)
+                else:
+                    features = checkpoint(run, features, use_reentrant=False)
         else:
-            features = self.stages.run(features, frontier)
+            features = self.backbone.run(features, frontier)
         if isinstance(self.head, Decoder):
             return Features(self.head(features), masks=masks)
         return Features(cast(Tensor, self.head(features.values)), features.lengths)
@@ -85,7 +88,7 @@ class Graft(nn.Module):
     def _for_inference(self) -> Backbone:
         """The stages that no phase trains, as they run fastest; made when they run for the first time."""
         if self._folded is None:
-            self._folded = folded(self.stages, self.plan.frontier)
+            self._folded = folded(self.backbone, self.plan.frontier)
         return self._folded
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Graft:
@@ -101,41 +104,43 @@ class Graft(nn.Module):
             self.train(self.training)
 
     def train(self, mode: bool = True) -> Graft:
-        """Training mode for the head and the live stages only."""
-        live = [self.stages.stages[index] for index in self.plan.live if index >= self.frontier]
-        everything = len(live) == len(self.stages.stages)
-        for name, module in self.backbone.named_modules():
-            module.training = mode and (everything or any(stage.holds(name) for stage in live))
+        """Training mode for the head and the plan's training stages only."""
+        trained = [self.backbone.stages[index] for index in self.plan.training_stages if index >= self.frontier]
+        everything = len(trained) == len(self.backbone.stages)
+        for name, module in self.network.named_modules():
+            module.training = mode and (everything or any(stage.holds(name) for stage in trained))
         for module in self.head.modules():
             module.training = mode
         self.training = mode
         return self
 
     def moving_buffers(self) -> list[Tensor]:
-        """Buffers of live stages: what training moves without a gradient."""
-        parameters = {f"backbone.{name}" for name, _ in self.backbone.named_parameters()}
+        """Buffers of the training stages: what training moves without a gradient."""
         return [value for name, value in self.learnt().items()
-                if name.startswith("backbone.") and name not in parameters]  # fmt: skip
+                if name.startswith("backbone.") and not isinstance(value, nn.Parameter)]  # fmt: skip
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers by name: `backbone.` and the name in `network`, or `head.` and its own."""
+        parts = {"backbone": self.network, "head": self.head}
+        return {f"{part}.{name}": value for part, module in parts.items()
+                for name, value in named_tensors(module).items()}  # fmt: skip
 
     def learnt(self) -> dict[str, Tensor]:
-        """What training may change, by name: trainable tensors, buffers of live stages, the whole head."""
+        """What training may change: trainable tensors, buffers of the training stages, the whole head."""
         trainable = set(self.plan.trainable)
-        parameters = {name for name, _ in self.backbone.named_parameters()}
-        kept = {
-            f"backbone.{name}": value
-            for name, value in named_tensors(self.backbone).items()
-            if name in trainable or (name not in parameters and self.stages.stage_of(name) in self.plan.live)
-        }
-        return kept | {f"head.{name}": value for name, value in named_tensors(self.head).items()}
+
+        def learns(name: str, value: Tensor) -> bool:
+            part, own = name.split(".", 1)
+            if part == "head" or own in trainable:
+                return True
+            return not isinstance(value, nn.Parameter) and self.backbone.stage_of(own) in self.plan.training_stages
+
+        return {name: value for name, value in self.tensors().items() if learns(name, value)}
 
     def frozen(self) -> dict[str, Tensor]:
-        """What training must not change, by name: everything that is not `learnt`."""
+        """What training must not change: everything that is not `learnt`."""
         learnt = self.learnt().keys()
-        return {
-            f"backbone.{name}": value
-            for name, value in named_tensors(self.backbone).items()
-            if f"backbone.{name}" not in learnt
-        }
+        return {name: value for name, value in self.tensors().items() if name not in learnt}
 
     def frozen_digests(self) -> dict[str, str]:
         """SHA-256 of every frozen tensor by name."""
@@ -143,16 +148,23 @@ class Graft(nn.Module):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Copies learnt tensors back in. Raises AdapterError if names or shapes differ from what this graft learns."""
-        own = self.learnt()
-        if own.keys() != tensors.keys():
-            missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-            raise AdapterError(f"learnt tensors do not match: missing {missing[:5]}, unexpected {extra[:5]}")
+        _copy(tensors, self.learnt(), "learnt tensors")
+
+    def restore_all(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copies all tensors in, frozen and learnt. Raises AdapterError if names or shapes differ."""
+        _copy(tensors, self.tensors(), "tensors")
+
+
+def _copy(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], said: str) -> None:
+    if own.keys() != tensors.keys():
+        missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+        raise AdapterError(f"{said} do not match: missing {missing[:5]}, unexpected {extra[:5]}")
+    for name, value in own.items():
+        if value.shape != tensors[name].shape:
+            raise AdapterError(f"{name}: expected shape {tuple(value.shape)}, found {tuple(tensors[name].shape)}")
+    with torch.no_grad():
         for name, value in own.items():
-            if value.shape != tensors[name].shape:
-                raise AdapterError(f"{name}: expected shape {tuple(value.shape)}, found {tuple(tensors[name].shape)}")
-        with torch.no_grad():
-            for name, value in own.items():
-                value.copy_(tensors[name])
+            value.copy_(tensors[name])
 
 
 WANTED = {"vector": "one vector an example", "frames": "frames (speech backbones: --pooling none)",

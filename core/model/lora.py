@@ -117,7 +117,9 @@ def lora_targets(backbone: Backbone, targets: str) -> tuple[str, ...]:
     Raises SettingsError for an entry that matches nothing, listing what could be matched, and for a backbone
     without any eligible layer.
     """
-    layers = tuple(layer for layer in eligible_layers(backbone.network) if f"{layer}.weight" not in backbone.fresh)
+    layers = tuple(
+        layer for layer in eligible_layers(backbone.network) if f"{layer}.weight" not in backbone.new_parameters
+    )
     if not layers:
         raise SettingsError(
             f"{backbone.id} has no layer for LoRA: it needs linear layers, or convolutions without groups"

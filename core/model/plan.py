@@ -47,7 +47,7 @@ class Plan:
 
     trainable: names of the backbone's tensors that get a gradient; the head's always do.
     frontier: index of the first stage that holds a trainable tensor; the number of stages if none does.
-    live: indices of the stages whose buffers move and whose dropout is on.
+    training_stages: indices of the stages in training mode: their buffers move and their dropout is on.
     groups, phases: what learns at which rate, and when.
     start: whether the run begins at pretrained or at random weights.
     solver: "convex" where the head alone is learnt and has one optimum, "neighbours" where training examples
@@ -58,7 +58,7 @@ class Plan:
     strategy: Strategy
     trainable: tuple[str, ...]
     frontier: int
-    live: tuple[int, ...]
+    training_stages: tuple[int, ...]
     groups: tuple[ParameterGroup, ...]
     phases: tuple[Phase, ...]
     start: Literal["pretrained", "random"]
@@ -92,9 +92,9 @@ def make_plan(
     if reason is not None:
         raise SettingsError(f"{strategy.name}: {reason}")
     learning = record.learns(backbone, strategy.number)
-    chosen, live = (*learning.tensors, *inserted), learning.live
+    chosen, trained = (*learning.tensors, *inserted), learning.training_stages
     carrying = sorted({backbone.stage_of(name) for name in chosen})
-    fresh = sorted({backbone.stage_of(name) for name in backbone.fresh})
+    new = sorted({backbone.stage_of(name) for name in backbone.new_parameters})
     schedule = record.phases(len(carrying))
     apart = len(schedule) > 1 or stage_decay < 1
     groups = _rate_groups("head", "head", head, head_tensors(head), 1.0, None)
@@ -103,16 +103,16 @@ def make_plan(
         factor = 1.0 if index is None else stage_decay ** (len(carrying) - 1 - carrying.index(index))
         label = "backbone" if index is None else f"backbone {backbone.stages[index].name}"
         groups += _rate_groups("backbone", label, backbone.network, names, record.rate * factor, index)
-    groups += _rate_groups("backbone", "new", backbone.network, backbone.fresh, 1.0, None)
-    top = min(fresh, default=len(backbone.stages))
-    frontier = min([*live, *carrying, top])
+    groups += _rate_groups("backbone", "new", backbone.network, backbone.new_parameters, 1.0, None)
+    top = min(new, default=len(backbone.stages))
+    frontier = min([*trained, *carrying, top])
     unsolvable = _unsolvable(backbone, head, solvable)
     solver: Solver = "gradient" if record.solver == "convex" and unsolvable else record.solver
     return Plan(
         strategy=strategy,
-        trainable=(*chosen, *backbone.fresh),
+        trainable=(*chosen, *backbone.new_parameters),
         frontier=frontier,
-        live=live,
+        training_stages=trained,
         groups=tuple(groups),
         phases=_thawing(schedule, groups, carrying, top)
         if len(schedule) > 1
@@ -129,8 +129,9 @@ def _unsolvable(backbone: Backbone, head: nn.Module, solvable: bool) -> str | No
         return "only a linear head for labels or numbers has an exact solution"
     if not head.record.convex:
         return f"a head {head.record.name} has no exact solution"
-    if backbone.fresh:
-        return f"{backbone.fresh[0]} of {backbone.id} has to be learnt before there are vectors to solve a head on"
+    if backbone.new_parameters:
+        name = backbone.new_parameters[0]
+        return f"{name} of {backbone.id} has to be learnt before there are vectors to solve a head on"
     return None
 
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 Solver = Literal["convex", "neighbours", "gradient"]
 
 BACKBONE_RATE = 0.1
-"""Learning rate relative to the fresh head's where pretrained filters and matrices move. What is new, and the few
+"""Learning rate relative to the new head's where pretrained filters and matrices move. What is new, and the few
 scales and biases that `norm` and `bias` move, learns at the head's rate."""
 
 HEAD_START: Literal["probe", "random"] = "random"
@@ -40,11 +40,11 @@ class Argument:
 
 @dataclass(frozen=True)
 class Learning:
-    """tensors: exact names of the pretrained tensors that get a gradient. live: indices of the stages whose buffers
-    move and whose dropout is on."""
+    """tensors: exact names of the pretrained tensors that get a gradient. training_stages: indices of the stages in
+    training mode: their buffers move and their dropout is on."""
 
     tensors: tuple[str, ...] = ()
-    live: tuple[int, ...] = ()
+    training_stages: tuple[int, ...] = ()
 
 
 def _nothing(backbone: Backbone, number: int | None) -> Learning:
@@ -147,17 +147,17 @@ def _everything(backbone: Backbone, number: int | None) -> Learning:
     return _of_stages(backbone, tuple(range(len(backbone.stages))))
 
 
-def _last_stages(backbone: Backbone, depth: int | None) -> Learning:
-    """The last `depth` stages that hold weights, and all that come after the first of them."""
-    depth = depth or 1
+def _last_stages(backbone: Backbone, count: int | None) -> Learning:
+    """The last `count` stages that hold weights, and all that come after the first of them."""
+    count = count or 1
     names = _pretrained(backbone)
     weighty = [index for index, stage in enumerate(backbone.stages) if any(stage.holds(name) for name in names)]
-    if depth > len(weighty):
+    if count > len(weighty):
         found = ", ".join(backbone.stages[index].name for index in weighty)
-        raise SettingsError(f"partial:{depth}: {backbone.id} has {len(weighty)} stages with weights: {found}")
+        raise SettingsError(f"partial:{count}: {backbone.id} has {len(weighty)} stages with weights: {found}")
     if len(weighty) == 1:
         _say_one_stage(backbone.id)
-    return _of_stages(backbone, tuple(range(weighty[-depth], len(backbone.stages))))
+    return _of_stages(backbone, tuple(range(weighty[-count], len(backbone.stages))))
 
 
 @functools.cache
@@ -188,16 +188,16 @@ def _norms(backbone: Backbone, number: int | None) -> Learning:
         for name, parameter in module.named_parameters(recurse=False)
         if parameter.dim() == 1
     )
-    found = tuple(name for name in names if name not in backbone.fresh)
+    found = tuple(name for name in names if name not in backbone.new_parameters)
     return Learning(_some(found, "norm", "a normalisation layer with scale and shift", backbone))
 
 
 def _pretrained(backbone: Backbone) -> list[str]:
-    return [name for name, _ in backbone.network.named_parameters() if name not in backbone.fresh]
+    return [name for name, _ in backbone.network.named_parameters() if name not in backbone.new_parameters]
 
 
-def _of_stages(backbone: Backbone, live: tuple[int, ...]) -> Learning:
-    return Learning(tuple(name for name in _pretrained(backbone) if backbone.stage_of(name) in live), live)
+def _of_stages(backbone: Backbone, stages: tuple[int, ...]) -> Learning:
+    return Learning(tuple(name for name in _pretrained(backbone) if backbone.stage_of(name) in stages), stages)
 
 
 def _some(found: tuple[str, ...], strategy: str, kind: str, backbone: Backbone) -> tuple[str, ...]:
@@ -234,8 +234,8 @@ def _without_vectors(backbone: Backbone) -> str | None:
         return "neighbours have labels or numbers, not text; probe is the cheapest for text"
     if last == MAPS:
         return "neighbours have labels or numbers, not masks; probe trains only a decoder"
-    if backbone.fresh:
-        return f"{backbone.fresh[0]} of {backbone.id} has to be learnt, and knn learns nothing"
+    if backbone.new_parameters:
+        return f"{backbone.new_parameters[0]} of {backbone.id} has to be learnt, and knn learns nothing"
     return None
 
 

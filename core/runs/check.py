@@ -23,7 +23,9 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Overview:
-    """classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
+    """What `check` has counted in a manifest.
+
+    classes: rows of every class, positive rows of every label, or rows whose mask holds a value, in all and by part.
     groups: how many, and the smallest and largest. single_group_classes: classes that one group alone has;
     few_group_classes: those that two or a few have, where no group has rows of several classes.
     same_content: sets of rows whose files hold the same; conflicts: those sets whose targets differ; conflicting: their
@@ -94,8 +96,11 @@ class Overview:
 def check(
     manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None, alike: NearDuplicates | None = None
 ) -> Overview:
-    """Counts everything; reads every file once. held: for masks, the values that every row's holds. alike: the
-    near-duplicates that were found."""
+    """An overview of a manifest: rows of every class, groups, files with the same content and what leaks between parts.
+
+    Every file is read once, for its content. held: for masks, the values that every row's holds. alike: the
+    near-duplicates that were found, None where nobody has looked. Raises UnreadableError for a file that is not there.
+    """
     digests = manifest.contents()
     same: dict[str, list[int]] = {}
     for row, value in enumerate(digests):

@@ -109,8 +109,10 @@ def fit_features(self: Estimator, X: Any = None, y: Any = None) -> Estimator:
     """
     given: Any = self
     backbone = _loaded(given)
-    if backbone.fresh:
-        raise SettingsError(f"{backbone.id}: {backbone.fresh[0]} has to be learnt; features are of frozen networks")
+    if backbone.new_parameters:
+        raise SettingsError(
+            f"{backbone.id}: {backbone.new_parameters[0]} has to be learnt; features are of frozen networks"
+        )
     names = [stage.name for stage in backbone.stages]
     stage = names[-1] if given.stage is None else given.stage
     if stage not in names:

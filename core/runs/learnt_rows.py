@@ -11,7 +11,7 @@ from graftwork.core.data.content import content_digests
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import AdapterError
 from graftwork.core.example import Example, Text, recording_of, without_mask
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 from graftwork.core.names import name_key
 from graftwork.core.runs.run_folder import run_record
 
@@ -85,8 +85,8 @@ def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -
         if whole.digests is not None:
             table["decoded"] = whole.digests(whole.examples)
         tables.append(table)
-    with whole_file(folder / NAME) as beside:
-        pd.concat(tables, ignore_index=True).to_csv(beside, index=False)
+    with atomic_write(folder / NAME) as temporary:
+        pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
     return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
 
 

@@ -53,9 +53,10 @@ def in_folds(
 def read_for_probes(backbone: Backbone, manifest: Manifest, *, skip_unreadable: bool) -> Examples:
     """The manifest's examples read by the backbone's contract. Raises SettingsError for a backbone with something to
     learn, which a probe of frozen vectors does not, and UnreadableError unless files are skipped."""
-    if backbone.fresh:
+    if backbone.new_parameters:
         raise SettingsError(
-            f"{backbone.id}: {backbone.fresh[0]} has to be learnt; inspect it without, as with --pooling mean+std"
+            f"{backbone.id}: {backbone.new_parameters[0]} has to be learnt; inspect it without, as with "
+            "--pooling mean+std"
         )
     return read_examples(manifest, backbone.contract, unreadable="skip" if skip_unreadable else "stop")
 
@@ -70,7 +71,7 @@ def remaining(folds: NDArray[np.int64], manifest: Manifest, examples: Examples) 
 def cross_validated_probe(
     vectors: NDArray[np.float32], manifest: Manifest, folds: NDArray[np.int64], recipe: Recipe
 ) -> Evaluation:
-    """What a linear probe on vectors (rows, dim) is worth when every row is predicted by one that did not see its
+    """The evaluation of a linear probe on vectors (rows, dim) when every row is predicted by one that did not see its
     fold; folds (rows,). Intervals are by group where the manifest has groups.
 
     Equals `train --strategy probe --folds`. Raises TrainingError for vectors that are not finite.

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
-from graftwork.core.compute.runtime import peak_device_memory_mb, peak_memory_mb
+from graftwork.core.compute.memory import peak_device_memory_mb, peak_memory_mb
 from graftwork.core.files import write_json
 from graftwork.core.versions import version_of
 

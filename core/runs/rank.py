@@ -68,7 +68,9 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backbone that is loaded when its turn comes. name: what it is called where it cannot be loaded. domain: of its
+    """A backbone that is loaded when its turn comes.
+
+    name: what it is called where it cannot be loaded. domain: of its
     examples."""
 
     name: str

@@ -14,25 +14,25 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.near_duplicates import NearDuplicates, with_near_duplicates
 from graftwork.core.data.windows import cut_windows
 from graftwork.core.model.backbone import Backbone
-from graftwork.core.types import NearDuplicatesMode, Watch
+from graftwork.core.types import InputMonitor, NearDuplicatesMode
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """examples: as read, of which splits keep near-duplicates together if that was asked for. watch: what has looked at
-    them meanwhile; None where the domain has nothing that does. alike: the near-duplicates, None where nobody has
-    looked. leaks: what lies in different parts of a split column."""
+    """examples: as read, of which splits keep near-duplicates together if that was asked for. monitor: what has
+    measured them meanwhile; None where the domain has nothing that does. alike: the near-duplicates, None where nobody
+    has looked. leaks: what lies in different parts of a split column."""
 
     examples: Examples
-    watch: Watch | None = None
+    monitor: InputMonitor | None = None
     alike: NearDuplicates | None = None
     leaks: Leaks = field(default_factory=Leaks)
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Sentences that the numbers must not be read without."""
+        """Sentences that the metrics must not be read without."""
         return (str(self.leaks),) if self.leaks else ()
 
     def notes(self) -> dict[str, Any]:
@@ -41,10 +41,10 @@ class Rows:
                 "shared_between_parts": len(self.leaks.identical), "leaks": self.leaks.to_json(),
                 "near_duplicates": None if self.alike is None else self.alike.to_json()}  # fmt: skip
 
-    def seen(self, learnt: Manifest) -> dict[str, Any] | None:
+    def training_summary(self, learnt: Manifest) -> dict[str, Any] | None:
         """What the examples of these rows are like, by which new ones that are unlike them are told; None where nothing
         looked."""
-        return None if self.watch is None else self.watch.seen(learnt.examples)
+        return None if self.monitor is None else self.monitor.summary(learnt.examples)
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,12 @@ class RowOptions:
     """skip_unreadable: leave out files that cannot be read, and with them the classes of which nothing is left.
     near_duplicates: whether splits keep files that hold nearly the same "together", or they are found for the "report"
     only, or not looked for ("ignore"). allow_leaks: go on where a split column has a group, or files that hold the same
-    or nearly the same, in several parts."""
+    or nearly the same, in several parts. leave_out: a column whose values are parts in this sense."""
 
     skip_unreadable: bool = False
     near_duplicates: NearDuplicatesMode = "together"
     allow_leaks: bool = False
+    leave_out: str | None = None
 
 
 def read_rows(backbone: Backbone, manifest: Manifest, runtime: Runtime, options: RowOptions) -> Rows:
@@ -66,22 +67,23 @@ def read_rows(backbone: Backbone, manifest: Manifest, runtime: Runtime, options:
     lists what leaks between the parts of a split column, if it is not allowed to.
     """
     domain = backbone.domain
-    watch = None if domain.watch is None else domain.watch(backbone.contract, {}, "flag")
+    monitor = None if domain.monitor is None else domain.monitor(backbone.contract, {}, "flag")
     windows = cut_windows(domain, manifest, backbone.contract)
     unreadable: Literal["skip", "stop"] = "skip" if options.skip_unreadable else "stop"
-    examples = read_examples(windows, watch or backbone.contract, unreadable=unreadable, frames=backbone.frames)
+    examples = read_examples(windows, monitor or backbone.contract, unreadable=unreadable, frames=backbone.frames)
     examples = replace(examples, contract=backbone.contract)
     examples = same_on_all_processes(_of_classes_with_rows(examples), runtime)
     found, alike = with_near_duplicates(domain, examples.manifest, options.near_duplicates)
     examples = replace(examples, manifest=found)  # of those that can be read
     if alike is not None and alike.sets:
         log.info("%s", alike)
-    leaks = find_leaks(found)
+    apart = found if options.leave_out is None else replace(found, parts=found.column(options.leave_out))
+    leaks = find_leaks(apart)
     if not options.allow_leaks:
-        refuse_leaks(found, leaks)
+        refuse_leaks(apart, leaks)
     if leaks:
         log.warning("%s", leaks)
-    return Rows(examples, watch, alike, leaks)
+    return Rows(examples, monitor, alike, leaks)
 
 
 def _of_classes_with_rows(examples: Examples) -> Examples:

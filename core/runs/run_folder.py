@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.core.errors import OutputError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
-from graftwork.core.files import OURS, locked, remove_leftovers, whole_file, write_json
+from graftwork.core.files import OURS, atomic_write, locked, remove_leftovers, write_json
 from graftwork.core.recipe import EXECUTION_FIELDS
 
 if TYPE_CHECKING:
@@ -78,35 +78,39 @@ def write_evaluated(folder: Path, parts: Sequence[EvaluatedPart], extra: dict[st
     write_predictions(folder / "predictions.csv", parts)
     if parts:
         figure = parts[-1].plot()
-        with whole_file(folder / "evaluation.png") as beside:
+        with atomic_write(folder / "evaluation.png") as temporary:
             # Without metadata the same numbers are the same bytes.
-            figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
 
 def write_predictions(path: Path, parts: Sequence[EvaluatedPart]) -> None:
     """Writes `prediction_table` as CSV."""
     if parts:
-        with whole_file(path) as beside:
-            prediction_table(parts).to_csv(beside, index=False, float_format="%.9g")
+        with atomic_write(path) as temporary:
+            prediction_table(parts).to_csv(temporary, index=False, float_format="%.9g")
 
 
 def prediction_table(parts: Sequence[EvaluatedPart]) -> pd.DataFrame:
-    """One row for every evaluated example: path, row, part, fold, group, target, prediction and probabilities."""
+    """One row for every evaluated example, and of repeated folds one for every repeat: path, row, part, repeat, fold,
+    group, target, prediction and probabilities."""
     import pandas as pd
 
     tables = []
-    for part in parts:
+    for part, repeat in ((one, repeat) for one in parts for repeat in range(len(one.repeats) + 1)):
         manifest = part.manifest
+        again = part.repeats[repeat - 1] if repeat else part
         table = pd.DataFrame(
             {"path": [str(example) for example in manifest.inputs], "row": list(manifest.rows or range(len(manifest)))}
         )
         table["part"] = part.part
-        if part.folds is not None:
-            table["fold"] = part.folds + 1
+        if part.repeats:
+            table["repeat"] = repeat + 1
+        if again.folds is not None:
+            table["fold"] = again.folds + 1
         if manifest.groups is not None:
             table["group"] = list(manifest.groups)
         columns = manifest.task.target_columns(manifest.targets, manifest.classes)
-        columns |= manifest.task.prediction_columns(part.predictions, manifest.classes)
+        columns |= manifest.task.prediction_columns(again.predictions, manifest.classes)
         tables.append(table.assign(**columns))
     return pd.concat(tables, ignore_index=True)
 

@@ -17,7 +17,7 @@ from graftwork.core.data.examples import Examples, Unreadable
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import TrainingError
 from graftwork.core.evaluation.evaluation import Evaluation
-from graftwork.core.files import whole_file, write_json
+from graftwork.core.files import atomic_write, write_json
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.stage_outputs import Part, with_every_stage
 from graftwork.core.recipe import Recipe
@@ -76,8 +76,8 @@ def stages(
     the network once; a split column is ignored.
 
     near_duplicates, skip_unreadable: as of `RowOptions`. out: folder for `stages.json` and `stages.png`; by default
-    nothing is written. Raises SettingsError for folds that
-    cannot be made and a backbone with something to learn, OutputError for a folder that holds something.
+    nothing is written. Raises SettingsError for folds that cannot be made and a backbone with something to learn,
+    OutputError for a folder that holds something.
     """
     recipe, place = recipe or Recipe(), None if out is None else Path(out)
     if place is not None:
@@ -130,6 +130,6 @@ def draw_stages(path: Path, found: StageScores) -> None:
     axes.errorbar(places, value, yerr=ends, marker="o", capsize=3)
     axes.set(ylabel=name, title=f"{found.backbone}: probe at every stage")
     axes.set_xticks(places, [stage.name for stage in found.stages], rotation=60, ha="right")
-    with whole_file(path) as beside:
+    with atomic_write(path) as temporary:
         # Without metadata the same numbers are the same bytes.
-        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

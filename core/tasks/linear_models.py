@@ -14,10 +14,10 @@ from graftwork.core.errors import TrainingError
 if TYPE_CHECKING:
     from torch import Tensor
 
-ABSENT = -1e4
+ABSENT_LOGIT = -1e4
 """Logit of a class that has no training row: its probability is zero."""
 
-SOLVED = 1e-6
+GRADIENT_TOLERANCE = 1e-6
 """Largest gradient of the final solution; while strengths are compared, scikit-learn's 1e-4 is near enough."""
 
 Floats = NDArray[np.float64]
@@ -101,14 +101,14 @@ class Logistic:
         self, data: Data, targets: NDArray[Any], strength: float, start: LinearSolution | None, tolerance: float = 1e-4,
         *, weights: Floats | None = None,
     ) -> LinearSolution:  # fmt: skip
-        """Logits for every class; those without rows get `ABSENT`."""
+        """Logits for every class; those without rows get `ABSENT_LOGIT`."""
         present, codes = np.unique(targets, return_inverse=True)
         if len(present) < 2:
             raise TrainingError(f"a probe needs rows of at least two classes to train on, found {len(present)}")
         rows = present[1:] if len(present) == 2 else present
         begin = None if start is None else (start[0][rows], start[1][rows])
         counted = _counted(targets, self.balanced, weights)
-        weight, bias = np.zeros((self.classes, data.shape[1])), np.full(self.classes, ABSENT)
+        weight, bias = np.zeros((self.classes, data.shape[1])), np.full(self.classes, ABSENT_LOGIT)
         bias[present[0]] = 0.0
         if isinstance(data, np.ndarray):
             weight[rows], bias[rows] = _fit_with_scikit_learn(data, codes, counted, strength, begin, tolerance)
@@ -125,7 +125,7 @@ class Logistic:
         start = None
         if isinstance(data, np.ndarray):
             start = self.fit(data.astype(np.float32), targets, strength, None, weights=weights)
-        return self.fit(data, targets, strength, start, SOLVED, weights=weights)
+        return self.fit(data, targets, strength, start, GRADIENT_TOLERANCE, weights=weights)
 
     def score(
         self, data: Data, targets: NDArray[Any], linear: LinearSolution, *, weights: Floats | None = None
@@ -133,7 +133,7 @@ class Logistic:
         """Mean log-likelihood of the rows whose class the model knows."""
         from scipy.special import log_softmax
 
-        known = linear[1][targets] > ABSENT
+        known = linear[1][targets] > ABSENT_LOGIT
         if isinstance(data, np.ndarray):
             likelihood = log_softmax(data @ linear[0].T + linear[1], axis=1)[np.arange(len(targets)), targets]
         else:
@@ -229,19 +229,19 @@ class CumulativeLogit:
         # Of grades without rows the likelihood is largest where both thresholds are one; beyond all rows there is none.
         place = np.searchsorted(present, np.arange(self.grades - 1), side="right") - 1
         inner = found[width:][np.clip(place, 0, len(present) - 2)]
-        bias = np.where(place < 0, -ABSENT, np.where(place == len(present) - 1, ABSENT, inner))
+        bias = np.where(place < 0, -ABSENT_LOGIT, np.where(place == len(present) - 1, ABSENT_LOGIT, inner))
         return found[None, :width], bias
 
     def solve(
         self, data: Data, targets: NDArray[Any], strength: float, *, weights: Floats | None = None
     ) -> LinearSolution:
-        return self.fit(data, targets, strength, None, SOLVED, weights=weights)
+        return self.fit(data, targets, strength, None, GRADIENT_TOLERANCE, weights=weights)
 
     def score(
         self, data: Data, targets: NDArray[Any], linear: LinearSolution, *, weights: Floats | None = None
     ) -> float:
         """Mean log-likelihood of the rows whose grade the model knows."""
-        ends = np.concatenate([[-ABSENT], linear[1], [ABSENT]])
+        ends = np.concatenate([[-ABSENT_LOGIT], linear[1], [ABSENT_LOGIT]])
         known = (ends[:-1] > ends[1:])[targets]
         likelihood = np.log(np.maximum(grade_probabilities(data @ linear[0].T + linear[1]), 1e-300))
         return _mean(likelihood[np.arange(len(targets)), targets], known, weights)

@@ -152,7 +152,8 @@ class Task:
     shown_metrics: those in tables, the first is `metric`. output: what the backbone has to end in.
     one_class: whether every row has exactly one of the classes, whose number is its value; ordered: whether these
     classes have an order, which `--order` can give. in_files: whether targets
-    are files of their own, paired with the examples; their values are zeros.
+    are files of their own, paired with the examples; their values are zeros. in_characters: whether the classes are the
+    characters of texts, which `--vocabulary` can give.
 
     Reading. read_targets: notes, names and cells of the target columns, and the classes of a trained model or None ->
     classes in order and values. cells: values, classes -> what the source says of every row. target_columns: those
@@ -191,6 +192,7 @@ class Task:
     one_class: bool = False
     ordered: bool = False
     in_files: bool = False
+    in_characters: bool = False
 
     read_targets: Callable[
         [TargetCells, Sequence[str], list[list[str]], Sequence[str] | None], tuple[tuple[str, ...], Values]

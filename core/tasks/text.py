@@ -113,6 +113,7 @@ TEXT = Task(
     metric="word_accuracy",
     shown_metrics=("word_accuracy", "cer"),
     output="frames",
+    in_characters=True,
     read_targets=_read,
     cells=_texts,
     summary=_summary,

@@ -33,7 +33,7 @@ class TrainingState:
     """Where a run stands.
 
     epoch, batch: the next batch to train on. update: updates made so far. loss_sum, loss_weight: of the
-    epoch so far. best_epoch: -1 before the first validation. best_key: what `best_epoch` is judged by.
+    epoch so far. best_epoch: -1 before the first validation. best_key: what epochs are compared by.
     stale: epochs since then. history: rows of the finished epochs. pieces: in how many a batch goes through the
     network, more than one where it does not fit in the device's memory.
     """
@@ -53,7 +53,7 @@ class TrainingState:
 def save_checkpoint(
     folder: Path,
     settings: dict[str, Any],
-    position: TrainingState,
+    progress: TrainingState,
     graft: Learner,
     best: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
@@ -65,7 +65,7 @@ def save_checkpoint(
     for name, parameter in _optimised(optimiser).items():
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser.{key}.{name}"] = torch.as_tensor(value)
-    state = {"schema": SCHEMA, "settings": settings, "position": _position_json(position),
+    state = {"schema": SCHEMA, "settings": settings, "position": _state_json(progress),
              "scaler": scaler.state_dict()}  # fmt: skip
     write_tensors(folder / NAME, tensors, state, access="private")
 
@@ -77,7 +77,7 @@ def load_checkpoint(
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> tuple[TrainingState, dict[str, Tensor]]:
-    """Puts graft, optimiser and scaler back to where they were; returns the position and the best weights so far.
+    """Puts graft, optimiser and scaler back; returns where the run stood and the best weights so far.
 
     Raises OutputError if there is no checkpoint, if it is damaged, or if it belongs to a run with other settings.
     """
@@ -111,9 +111,9 @@ def load_checkpoint(
     if scaler.is_enabled() and state["scaler"]:  # a run that was begun in another precision has none
         scaler.load_state_dict(state["scaler"])
     saved = state["position"]
-    position = TrainingState(**saved | {"best_key": tuple(float(part) for part in saved["best_key"]),
+    progress = TrainingState(**saved | {"best_key": tuple(float(part) for part in saved["best_key"]),
                                    "history": tuple(saved["history"])})  # fmt: skip
-    return position, _under(tensors, "best.")
+    return progress, _under(tensors, "best.")
 
 
 def remove_checkpoint(folder: Path) -> None:
@@ -141,10 +141,10 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _position_json(position: TrainingState) -> dict[str, Any]:
-    fields = {name: getattr(position, name) for name in TrainingState.__dataclass_fields__}
+def _state_json(progress: TrainingState) -> dict[str, Any]:
+    fields = {name: getattr(progress, name) for name in TrainingState.__dataclass_fields__}
     # repr keeps infinities and every digit, which JSON does not promise.
     return fields | {
-        "best_key": [repr(part) for part in position.best_key],
-        "history": list(position.history),
+        "best_key": [repr(part) for part in progress.best_key],
+        "history": list(progress.history),
     }

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from graftwork.core.activation_cache.activations import mapped, run_frozen_stages, same_on_all_processes, vectors
+from graftwork.core.activation_cache.activations import cached_inputs, run_frozen_stages, same_on_all_processes, vectors
 from graftwork.core.activation_cache.compiled_stages import UNCOMPILED
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
@@ -48,7 +48,7 @@ CHECKPOINT_SECONDS = 300.0
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A finished training run: what was learnt, its course, and the proof that the rest did not move.
+    """A finished training run: what was learnt, its history, and the proof that the rest did not move.
 
     best_epoch: counted from 1; None for a probe, which has no epochs. rows: what it learnt from; val: what its epoch
     was chosen by, if anything.
@@ -86,8 +86,8 @@ def finetune(
 
     val_rows: choose the best epoch and stop the run early; without them the last epoch is kept. A probe
     needs none. augment: the random change used where the recipe turns augmentation on, by default that of the
-    backbone's domain. checkpoints: a
-    folder where the unfinished run is kept; `resume` takes up what is kept there. on_epoch: is told every
+    backbone's domain. checkpoints: a folder
+    where the unfinished run is kept; `resume` takes up what is kept there. on_epoch: is told every
     finished epoch.
 
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry
@@ -131,8 +131,8 @@ def finetune(
             _start_head(graft, backbone, rows, recipe, runtime)
         if graft.plan.frontier > 0:
             rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val)
-        rows = mapped(backbone, rows, runtime, recipe)
-        val = None if val is None else mapped(backbone, val, runtime, recipe)
+        rows = cached_inputs(backbone, rows, runtime, recipe)
+        val = None if val is None else cached_inputs(backbone, val, runtime, recipe)
         if drawn_val is not None and val is not None and val.stage == 0:
             val = fixed_patches(val, drawn_val, recipe)
         history, best_epoch = train(graft, rows, val, recipe=recipe, runtime=runtime, augment=augment,
@@ -183,10 +183,11 @@ def augmented(plan: Plan, recipe: Recipe) -> bool:
 
 @undisturbed()
 def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Strategy, recipe: Recipe) -> Examples:
-    """The examples after all stages that the strategy leaves frozen, as several runs, as of folds, can share them.
+    """The examples after all stages that the strategy leaves frozen, computed once; several runs, as those of folds,
+    can share them: `finetune` takes them in place of the examples.
 
     They are returned as they are where nothing is frozen, where training changes them at random, or where the
-    outputs cannot be kept.
+    outputs cannot be kept. Raises SettingsError for a strategy that the backbone cannot carry.
     """
     manifest = examples.manifest
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
@@ -201,12 +202,12 @@ def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Stra
         every = with_every_stage(backbone)[0]
         found = run_frozen_stages(every, examples, len(every.stages), start_runtime(recipe), recipe)
         return examples if found is None else found
-    found = run_frozen_stages(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
+    found = run_frozen_stages(graft.backbone, examples, graft.plan.frontier, start_runtime(recipe), recipe)
     return examples if found is None else found
 
 
 def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augment: Augment | None) -> None:
-    ready = run_frozen_stages(graft.stages, rows, len(graft.stages.stages), runtime, recipe, augment)
+    ready = run_frozen_stages(graft.backbone, rows, len(graft.backbone.stages), runtime, recipe, augment)
     if ready is None:
         raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
     found = vectors(ready)
@@ -250,7 +251,7 @@ def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe
     It is solved on the vectors of the rows, unchanged, from the network as it is before the first update: the given
     backbone's, of which the cache may have them, unless what was inserted changes them at once.
     """
-    network = graft.stages if graft.plan.strategy.record.changed_at_start else backbone
+    network = graft.backbone if graft.plan.strategy.record.changed_at_start else backbone
     ready = run_frozen_stages(network, rows, len(network.stages), runtime, recipe)
     if ready is None:
         raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
@@ -281,10 +282,10 @@ def _beyond_frontier(
     if recipe.views == 0 and (augment is not None or drawn_val is not None):
         return rows, val, augment
     frontier = graft.plan.frontier
-    stored = run_frozen_stages(graft.stages, rows, frontier, runtime, recipe, augment)
+    stored = run_frozen_stages(graft.backbone, rows, frontier, runtime, recipe, augment)
     if stored is None:
         return rows, val, augment
-    stored_val = None if val is None else run_frozen_stages(graft.stages, val, frontier, runtime, recipe, drawn_val)
+    stored_val = None if val is None else run_frozen_stages(graft.backbone, val, frontier, runtime, recipe, drawn_val)
     return stored, (val if stored_val is None else all_views(stored_val)), None
 
 

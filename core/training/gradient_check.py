@@ -22,7 +22,7 @@ class GradientCheck:
     """
 
     def __init__(self, graft: Graft) -> None:
-        self.where = graft.stages.id
+        self.where = graft.backbone.id
         self.strategy = str(graft.plan.strategy)
         self.waiting: dict[str, int] = {}
         self.proven: set[str] = set()
@@ -46,7 +46,7 @@ class GradientCheck:
         self._refuse([name for name, updates in self.waiting.items() if updates >= UPDATES])
 
     def close(self) -> None:
-        """At the end: a short run is judged by the updates that it had, if they were at least two."""
+        """At the end: a short run is checked by the updates that it had, if they were at least two."""
         self._refuse([name for name, updates in self.waiting.items() if updates >= 2])
 
     def _refuse(self, without: Sequence[str]) -> None:

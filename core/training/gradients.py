@@ -47,7 +47,7 @@ class LoopContext:
 
 
 def add_gradients(
-    course: LoopContext, features: Features, share: Sequence[int], weight: float, done: float, pieces: int, *,
+    context: LoopContext, features: Features, share: Sequence[int], weight: float, done: float, pieces: int, *,
     alone: bool, seeds: Sequence[int],
 ) -> tuple[Tensor, int]:  # fmt: skip
     """Adds the gradients of this process' rows of a batch; returns the sum of their losses, and in how many pieces they
@@ -57,7 +57,7 @@ def add_gradients(
     an update is not tried again. seeds: of torch's generators, for every attempt anew. The statistics of a BatchNorm
     that learns keep what a failed attempt has added. Raises TrainingError where nothing smaller can be tried.
     """
-    runtime = course.runtime
+    runtime = context.runtime
     while True:
         seed_everything(*seeds)
         parts = np.array_split(np.arange(len(share)), min(pieces, len(share)))
@@ -66,7 +66,7 @@ def add_gradients(
             for part in parts:
                 piece = features if len(parts) == 1 else features.rows(part)
                 with runtime.determinism.update():
-                    total += _backward(course, piece, [share[place] for place in part], weight, done)
+                    total += _backward(context, piece, [share[place] for place in part], weight, done)
             return total, pieces
         except torch.OutOfMemoryError as error:
             if len(parts) == len(share) or not alone or runtime.processes > 1:
@@ -78,21 +78,21 @@ def add_gradients(
         except RuntimeError as error:
             if not alone or not runtime.determinism.given_up(error):
                 raise
-            course.optimiser.zero_grad()
+            context.optimiser.zero_grad()
             continue
-        course.optimiser.zero_grad()
+        context.optimiser.zero_grad()
         torch.cuda.empty_cache()
         pieces = 2 * len(parts)
         log.warning("batches of %d examples do not fit in the device's memory: they go through the network in %d "
                     "pieces from now on; a BatchNorm that learns has less to average", len(share), pieces)  # fmt: skip
 
 
-def _backward(course: LoopContext, features: Features, share: Sequence[int], weight: float, done: float) -> Tensor:
+def _backward(context: LoopContext, features: Features, share: Sequence[int], weight: float, done: float) -> Tensor:
     """Adds the gradients of these rows; returns the sum of their losses. No graph outlives it, if it fails neither."""
-    with course.runtime.batch_statistics():
+    with context.runtime.batch_statistics():
         with _batch_norm_explained(len(share)):
-            loss = _loss(course, features, share, done)
-        course.runtime.backward(loss / weight)
+            loss = _loss(context, features, share, done)
+        context.runtime.backward(loss / weight)
     return loss.detach()
 
 
@@ -111,17 +111,17 @@ def _batch_norm_explained(rows: int) -> Iterator[None]:
         ) from error
 
 
-def _loss(course: LoopContext, features: Any, share: Any, done: float) -> Tensor:
+def _loss(context: LoopContext, features: Any, share: Any, done: float) -> Tensor:
     """Sum of the weighted losses of this process' rows of a batch, after the fraction `done` of all updates."""
-    runtime, head = course.runtime, course.graft.head
+    runtime, head = context.runtime, context.graft.head
     index = torch.as_tensor(share)
-    targets = runtime.send_tensor(course.targets[index])
-    weights = runtime.send_tensor(torch.as_tensor(course.weights[share], dtype=torch.float32))
-    task = course.rows.manifest.task
+    targets = runtime.send_tensor(context.targets[index])
+    weights = runtime.send_tensor(torch.as_tensor(context.weights[share], dtype=torch.float32))
+    task = context.rows.manifest.task
     scale = head.get_buffer("scale") if task.target_scale is not None else torch.ones(())
     with runtime.autocast():
-        outputs: Features = course.model(runtime.send(features), course.rows.stage)
+        outputs: Features = context.model(runtime.send(features), context.rows.stage)
     if isinstance(head, Head) and head.record.angular:
-        margin = margin_at(done, course.recipe.margin)
-        outputs = Features(with_margin(outputs.values.float(), targets, margin, course.recipe.margin_scale))
+        margin = margin_at(done, context.recipe.margin)
+        outputs = Features(with_margin(outputs.values.float(), targets, margin, context.recipe.margin_scale))
     return task.summed_loss(outputs, targets, weights, scale)

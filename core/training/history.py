@@ -1,4 +1,4 @@
-"""The course of a training run, epoch by epoch: as rows, as a CSV and as a picture."""
+"""The history of a training run, epoch by epoch: as rows, as a CSV and as a plot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 
 HistoryRow = dict[str, float | None]
 """`epoch` (or `update`), `learning_rate`, `train_loss`, and with a validation part `val_loss` and the metric that is
@@ -17,7 +17,7 @@ def write_history(folder: Path, rows: Sequence[HistoryRow]) -> None:
     """Writes `history.csv` and `loss.png` where there are rows; a probe that is solved has none."""
     if not rows:
         return
-    with whole_file(folder / "history.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(folder / "history.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -41,9 +41,9 @@ def _draw(path: Path, rows: Sequence[HistoryRow]) -> None:
         right.plot(steps, _numbers(rows, name), color="tab:green", linestyle="--", label=name)
         right.set_ylabel(name.replace("_", " "))
     figure.legend(loc="outside upper center", ncols=3)
-    with whole_file(path) as beside:
+    with atomic_write(path) as temporary:
         # Without metadata the same curve is the same bytes.
-        figure.savefig(beside, format="png", dpi=120, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
 
 
 def _numbers(rows: Sequence[HistoryRow], name: str) -> list[float]:

@@ -21,7 +21,7 @@ from graftwork.core.errors import TrainingError
 from graftwork.core.model.heads import Head
 from graftwork.core.tasks.linear_models import Data, Floats, LinearModel, LinearProblem, LinearSolution
 
-STRENGTHS = tuple(10.0 ** np.arange(-5.0, 3.0))
+INVERSE_L2_STRENGTHS = tuple(10.0 ** np.arange(-5.0, 3.0))
 """Inverse L2 strengths, on standardised features, from the strongest regularisation to the weakest."""
 
 LEAST_SPREAD = 0.1
@@ -162,11 +162,11 @@ def _best(data: Data, problem: LinearProblem, folds: NDArray[np.int64], weights:
         return linear, model.score(*part.outside, linear, weights=part.weights[1])
 
     starts: list[LinearSolution | None] = [None] * len(parts)
-    best, at_best, strength, falls = -np.inf, np.full(len(parts), -np.inf), STRENGTHS[0], 0
+    best, at_best, strength, falls = -np.inf, np.full(len(parts), -np.inf), INVERSE_L2_STRENGTHS[0], 0
     with warnings.catch_warnings(), ThreadPoolExecutor(min(FOLDS, os.cpu_count() or 1)) as pool:
         # Separable classes have no finite optimum at weak strengths; held-out scores decide, not convergence.
         warnings.filterwarnings("ignore", message="lbfgs failed to converge")
-        for candidate in STRENGTHS if parts else ():
+        for candidate in INVERSE_L2_STRENGTHS if parts else ():
             found = list(pool.map(try_one, parts, repeat(candidate), starts))
             starts, scores = [linear for linear, _ in found], np.array([score for _, score in found])
             falls = falls + 1 if scores.mean() <= best else 0

@@ -63,7 +63,7 @@ def train(
     checkpoints: Checkpoints | None,
     on_epoch: OnEpoch,
 ) -> tuple[tuple[HistoryRow, ...], int]:
-    """Trains the graft in place and leaves it with its best weights; returns the course and the best epoch (from 1).
+    """Trains the graft in place and leaves it with its best weights; returns the history and the best epoch (from 1).
 
     rows, val: examples, or activations of stages below the graft's frontier. Without `val` the last epoch is
     the best. Raises TrainingError if the loss is not finite or a tensor that should learn gets no gradient,
@@ -72,7 +72,7 @@ def train(
     """
     batches = [epoch_batches(rows, recipe, epoch) for epoch in range(recipe.epochs)]
     fewest = min(len(batch) for one in batches for batch in one)
-    if fewest < runtime.processes and graft.kept:
+    if fewest < runtime.processes and graft.batch_norm_stages:
         # A process without rows would leave the others waiting for its part of the statistics.
         raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows, and BatchNorm needs all of "
                             "them: raise --batch-size, or use fewer processes")  # fmt: skip
@@ -82,111 +82,111 @@ def train(
     optimiser = build_optimiser(graft, recipe)
     model: Any = torch.compile(graft.outputs) if recipe.compile == "on" else graft.outputs
     targets = rows.manifest.task.loss_targets(rows.manifest.values)
-    course = LoopContext(graft, model, optimiser, rows, batches,
+    context = LoopContext(graft, model, optimiser, rows, batches,
                      sum(-(-len(one) // recipe.accumulate) for one in batches), targets,
                      row_weights(rows.manifest, recipe), augment, recipe, runtime, GradientCheck(graft))  # fmt: skip
-    position, best = TrainingState(), dict[str, Tensor]()
+    state, best = TrainingState(), dict[str, Tensor]()
     if checkpoints is not None and checkpoints.resume:
-        position, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
-        log.info("resuming in epoch %d at batch %d", position.epoch + 1, position.batch + 1)
+        state, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
+        log.info("resuming in epoch %d at batch %d", state.epoch + 1, state.batch + 1)
 
     def keep(now: TrainingState) -> None:
         if checkpoints is not None and runtime.rank == 0:
             save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
 
-    while position.epoch < recipe.epochs and position.stale < recipe.patience:
-        position = _epoch(course, position, keep, checkpoints.every_seconds if checkpoints else math.inf)
+    while state.epoch < recipe.epochs and state.stale < recipe.patience:
+        state = _epoch(context, state, keep, checkpoints.every_seconds if checkpoints else math.inf)
         runtime.copy_from_first(graft.moving_buffers())
         row: HistoryRow = {
-            "epoch": position.epoch + 1,
+            "epoch": state.epoch + 1,
             "learning_rate": optimiser.param_groups[0]["lr"],
-            "train_loss": position.loss_sum / position.loss_weight,
+            "train_loss": state.loss_sum / state.loss_weight,
         }
-        key = (0.0, float(position.epoch))
+        key = (0.0, float(state.epoch))
         if val is not None:
-            key = _validate(course, val, row)
-        if key > position.best_key:
+            key = _validate(context, val, row)
+        if key > state.best_key:
             best.clear()  # so that never more than one copy takes the device's memory
             best |= {name: value.detach().clone() for name, value in graft.learnt().items()}
-            position = replace(position, best_epoch=position.epoch, best_key=key, stale=0)
+            state = replace(state, best_epoch=state.epoch, best_key=key, stale=0)
         else:
-            position = replace(position, stale=position.stale + 1)
-        position = replace(position, epoch=position.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
-                           history=(*position.history, row))  # fmt: skip
+            state = replace(state, stale=state.stale + 1)
+        state = replace(state, epoch=state.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
+                           history=(*state.history, row))  # fmt: skip
         on_epoch(row)
-        keep(position)
-    course.proof.close()
+        keep(state)
+    context.proof.close()
     graft.restore(best)
-    return position.history, position.best_epoch + 1
+    return state.history, state.best_epoch + 1
 
 
 def _epoch(
-    course: LoopContext, position: TrainingState, keep: Callable[[TrainingState], None], every_seconds: float
+    context: LoopContext, state: TrainingState, keep: Callable[[TrainingState], None], every_seconds: float
 ) -> TrainingState:
-    """One epoch from the position's batch on; the result's loss sums are the whole epoch's."""
-    recipe, runtime = course.recipe, course.runtime
-    batches, updates = course.batches[position.epoch], course.updates
-    ahead = batches[position.batch :]
+    """One epoch from the state's batch on; the result's loss sums are the whole epoch's."""
+    recipe, runtime = context.recipe, context.runtime
+    batches, updates = context.batches[state.epoch], context.updates
+    ahead = batches[state.batch :]
     shares = [runtime.share(batch.tolist()) for batch in ahead]
-    augment = epoch_augment(course.augment, len(course.rows), recipe.seed, position.epoch)
+    augment = epoch_augment(context.augment, len(context.rows), recipe.seed, state.epoch)
     filled = [share for share in shares if len(share)]
-    loaded = load_batches(course.rows, filled, augment=augment, seed=recipe.seed, epoch=position.epoch,
+    loaded = load_batches(context.rows, filled, augment=augment, seed=recipe.seed, epoch=state.epoch,
                           workers=runtime.workers, pin=runtime.pins)  # fmt: skip
     pending: deque[tuple[int, Callable[[], float]]] = deque()
     saved = time.monotonic()
-    phase = course.graft.plan.phase_at(position.update / updates)
-    course.graft.enter(phase)
-    course.graft.train(True)
-    with progress(f"epoch {position.epoch + 1} of {recipe.epochs}{_latest(position)}", len(batches)) as advance:
-        advance(position.batch, "")
+    phase = context.graft.plan.phase_at(state.update / updates)
+    context.graft.enter(phase)
+    context.graft.train(True)
+    with progress(f"epoch {state.epoch + 1} of {recipe.epochs}{_latest(state)}", len(batches)) as advance:
+        advance(state.batch, "")
         for share in shares:
             features = next(loaded) if len(share) else None
-            number = position.batch
+            number = state.batch
             first = number - number % recipe.accumulate
             window = batches[first : first + recipe.accumulate]
             last = number == first + len(window) - 1
             loss = torch.zeros((), device=runtime.device)  # of a process that has no row of this batch
             if features is not None:
-                weight = float(course.weights[np.concatenate(window)].sum())
-                done = position.update / updates
+                weight = float(context.weights[np.concatenate(window)].sum())
+                done = state.update / updates
                 # Randomness depends on where the run stands, not on what ran before: a resumed run repeats it.
-                seeds = (recipe.seed, position.epoch, number, runtime.rank)
-                loss, pieces = add_gradients(course, features, share, weight, done, position.pieces,
+                seeds = (recipe.seed, state.epoch, number, runtime.rank)
+                loss, pieces = add_gradients(context, features, share, weight, done, state.pieces,
                                              alone=number == first, seeds=seeds)  # fmt: skip
-                position = replace(position, pieces=pieces)
+                state = replace(state, pieces=pieces)
             pending.append((number, runtime.sum_later(loss)))
-            seen = position.loss_weight + float(course.weights[batches[number]].sum())
-            position = replace(position, batch=number + 1, loss_weight=seen)
+            weight_done = state.loss_weight + float(context.weights[batches[number]].sum())
+            state = replace(state, batch=number + 1, loss_weight=weight_done)
             if last:
-                set_rates(course.optimiser, phase, recipe, position.update, updates)
-                learning = active_parameters(course.optimiser, phase)
+                set_rates(context.optimiser, phase, recipe, state.update, updates)
+                learning = active_parameters(context.optimiser, phase)
                 runtime.sum_gradients([parameter for _, parameter in learning])
-                course.proof.look(learning)
-                runtime.step(course.optimiser, list(course.graft.parameters()), recipe.clip_norm)
-                position = replace(position, update=position.update + 1)
-                phase = course.graft.plan.phase_at(position.update / updates)
-                course.graft.enter(phase)
+                context.proof.look(learning)
+                runtime.step(context.optimiser, list(context.graft.parameters()), recipe.clip_norm)
+                state = replace(state, update=state.update + 1)
+                phase = context.graft.plan.phase_at(state.update / updates)
+                context.graft.enter(phase)
             # The loss of the batch before is looked at while the device works on this one.
-            position = _add_known_losses(course, position, pending, batches, leave=1)
-            advance(1, f"loss {position.loss_sum / max(position.loss_weight, 1e-9):.3f}")
+            state = _add_known_losses(context, state, pending, batches, leave=1)
+            advance(1, f"loss {state.loss_sum / max(state.loss_weight, 1e-9):.3f}")
             if last and time.monotonic() - saved >= every_seconds:
-                position = _add_known_losses(course, position, pending, batches, leave=0)
-                keep(position)
+                state = _add_known_losses(context, state, pending, batches, leave=0)
+                keep(state)
                 saved = time.monotonic()
-    return _add_known_losses(course, position, pending, batches, leave=0)
+    return _add_known_losses(context, state, pending, batches, leave=0)
 
 
-def _latest(position: TrainingState) -> str:
+def _latest(state: TrainingState) -> str:
     """The metric of the epoch before, for the bar."""
-    row = position.history[-1] if position.history else {}
+    row = state.history[-1] if state.history else {}
     return "".join(
         f", {name} {value:.3f}" for name, value in row.items() if name.startswith("val_") and value is not None
     )
 
 
 def _add_known_losses(
-    course: LoopContext,
-    position: TrainingState,
+    context: LoopContext,
+    state: TrainingState,
     pending: deque[tuple[int, Callable[[], float]]],
     batches: list[NDArray[np.int64]],
     leave: int,
@@ -196,25 +196,25 @@ def _add_known_losses(
         number, loss = pending.popleft()
         value = loss()
         if not math.isfinite(value):
-            files = "\n".join(f"  {course.rows.manifest.examples[row]}" for row in batches[number])
+            files = "\n".join(f"  {context.rows.manifest.examples[row]}" for row in batches[number])
             raise TrainingError(
-                f"the loss is {value} in epoch {position.epoch + 1}, batch {number + 1}: lower --learning-rate, use "
-                f"--precision fp32, or look at the files of that batch{course.rows.manifest.task.loss_hint}:\n{files}"
+                f"the loss is {value} in epoch {state.epoch + 1}, batch {number + 1}: lower --learning-rate, use "
+                f"--precision fp32, or look at the files of that batch{context.rows.manifest.task.loss_hint}:\n{files}"
             )
-        position = replace(position, loss_sum=position.loss_sum + value)
-    return position
+        state = replace(state, loss_sum=state.loss_sum + value)
+    return state
 
 
-def _validate(course: LoopContext, val: Examples, row: HistoryRow) -> tuple[float, float]:
-    """Adds the validation loss and the watched metric to the row; returns what epochs are compared by.
+def _validate(context: LoopContext, val: Examples, row: HistoryRow) -> tuple[float, float]:
+    """Adds the validation loss and the deciding metric to the row; returns what epochs are compared by.
 
     The metric decides, and the loss between equal metrics. Where the rows do not define the metric, as with
     one class only, the loss decides alone.
     """
     task = val.manifest.task
-    outputs = graft_outputs(course.graft, val, course.runtime, course.recipe)
+    outputs = graft_outputs(context.graft, val, context.runtime, context.recipe)
     found = point_metrics(task, val.manifest.values, task.predictions(outputs), val.manifest.classes)
-    scale = course.graft.head.get_buffer("scale").cpu() if task.target_scale is not None else torch.ones(())
+    scale = context.graft.head.get_buffer("scale").cpu() if task.target_scale is not None else torch.ones(())
     loss = task.validation_loss(outputs, val.manifest.values, found, scale)
     metric = found[task.metric]
     row |= {task.validation_column: _defined(loss), f"val_{task.metric}": _defined(metric)}

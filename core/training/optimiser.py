@@ -18,7 +18,7 @@ from graftwork.core.tasks.linear_models import balanced_weights
 
 def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW over the plan's rate groups, which keep their names; one fused kernel for all tensors of a group."""
-    parameters = dict(graft.named_parameters())
+    parameters = graft.tensors()
     groups = [
         {
             "params": [parameters[name] for name in group.tensors],

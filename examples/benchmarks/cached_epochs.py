@@ -114,7 +114,7 @@ def loop_seconds(backbone: core.Backbone, examples: core.Examples, strategy: str
     for _ in range(recipe.epochs):
         for index in torch.randperm(len(values)).split(recipe.batch_size):
             with torch.no_grad():  # by the stages as they are: the graft would fold their norms
-                features = graft.stages.run(core.Features(values[index]), examples.stage, graft.frontier)
+                features = graft.backbone.run(core.Features(values[index]), examples.stage, graft.frontier)
             outputs = graft(features, graft.frontier)
             loss = torch.nn.functional.cross_entropy(outputs, labels[index])
             loss.backward()
@@ -128,7 +128,7 @@ def stored_examples(
     backbone: core.Backbone, examples: core.Examples, strategy: str, recipe: core.Recipe
 ) -> core.Examples:
     graft = new_graft(backbone, examples.manifest, parse_strategy(strategy), recipe)
-    found = run_frozen_stages(graft.stages, examples, graft.plan.frontier, start_runtime(recipe), recipe)
+    found = run_frozen_stages(graft.backbone, examples, graft.plan.frontier, start_runtime(recipe), recipe)
     if found is None:
         raise SystemExit("the activations do not fit on this disk")
     return found

@@ -81,7 +81,7 @@ def bare_epoch(work: Work) -> float:
     for rows in order.split(work.recipe.batch_size):
         images = torch.stack([tensors[row] for row in rows.tolist()]).to(runtime.device)
         with runtime.autocast():
-            outputs = graft.head(graft.stages.run(core.Features(images)).values)
+            outputs = graft.head(graft.backbone.run(core.Features(images)).values)
         loss = F.cross_entropy(outputs.float(), labels[rows].to(runtime.device))
         optimiser.zero_grad()
         loss.backward()

@@ -1,4 +1,4 @@
-"""Spoken digits of new speakers from ten labelled clips a digit: what is pretraining worth?
+"""Spoken digits of new speakers from ten labelled clips a digit: what does pretraining gain?
 
     python examples/benchmarks/few_digits.py digits/manifest.csv [--backbone tiny:wav2vec2]
 

@@ -4,7 +4,7 @@
 
 The table has columns path and mask. The same 36 cases, drawn once from a seed, are the test in every run; training
 cases are the first N of the others in that order. Every run sees as many patches: few cases are not trained less.
-Prints what each run is worth on the test, and the seconds it took.
+Prints the metrics of each run on the test, and the seconds it took.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The volume of the hippocampus in mm3 from the image alone: what 2D networks are worth in 3D.
+"""The volume of the hippocampus in mm3 from the image alone: how well 2D networks do in 3D.
 
     python examples/benchmarks/hippocampus_volume.py hippocampus/manifest.csv [--imagenet WEIGHTS] [--out runs]
 

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from graftwork.core.compute.runtime import peak_memory_mb
+from graftwork.core.compute.memory import peak_memory_mb
 from graftwork.imaging import ImageContract, MaskContract, read_scan
 from graftwork.imaging.segmentation.segmenter import PatchSegmenter
 

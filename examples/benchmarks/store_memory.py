@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from graftwork import core, imaging
-from graftwork.core.compute.runtime import recent_peak_memory_mb, reset_peak_memory
+from graftwork.core.compute.memory import recent_peak_memory_mb, reset_peak_memory
 from graftwork.imaging.preprocessing.contract import ImageContract
 
 CHANNELS, SIZE = 64, 96

@@ -1,4 +1,4 @@
-"""What `tiny:cnn2d` is worth beside the same network at random weights, and what both tiny networks cost on one core.
+"""How `tiny:cnn2d` does beside the same network at random weights, and what both tiny networks cost on one core.
 
     python examples/benchmarks/tiny_transfer.py scans/manifest.csv few.npz
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from graftwork import audio, core
 from graftwork.audio.verification.decisions import decide
-from graftwork.audio.verification.verbs import UNKNOWN
+from graftwork.audio.verification.identify import UNKNOWN
 from graftwork.audio.verification.verifier import Embedder, Vectors
 
 PRIORS = (0.5, 0.01)

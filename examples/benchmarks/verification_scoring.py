@@ -23,7 +23,7 @@ from graftwork.audio.verification.scoring import (
     min_cllr,
     min_detection_cost,
 )
-from graftwork.core.compute.runtime import recent_peak_memory_mb, reset_peak_memory
+from graftwork.core.compute.memory import recent_peak_memory_mb, reset_peak_memory
 
 
 def main() -> None:

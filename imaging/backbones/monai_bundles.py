@@ -59,18 +59,18 @@ def load_bundle(
     Raises BackboneError for what is no bundle, or one without a network of MONAI's or with weights that do not fit;
     UnreadableError for a damaged file; SettingsError for other channels than the network has.
     """
-    place = Path(name).expanduser().resolve()
-    identity = f"bundle:{place}"  # a run must find it again from any folder
-    definition = network_definition(place)
+    folder = Path(name).expanduser().resolve()
+    identity = f"bundle:{folder}"  # a run must find it again from any folder
+    definition = network_definition(folder)
     network = _build(definition)
-    file = weights or next((str(place / "models" / own) for own in OWN_WEIGHTS
-                            if (place / "models" / own).is_file()), None)  # fmt: skip
+    file = weights or next((str(folder / "models" / own) for own in OWN_WEIGHTS
+                            if (folder / "models" / own).is_file()), None)  # fmt: skip
     if file is None:
-        raise BackboneError(f"{place / 'models'}: no {' or '.join(OWN_WEIGHTS)}; name a file with --weights")
+        raise BackboneError(f"{folder / 'models'}: no {' or '.join(OWN_WEIGHTS)}; name a file with --weights")
     if file != "random":
         ignored = [f"{_classifier(network)}.{kind}" for kind in ("weight", "bias", "conv.weight", "conv.bias")]
         fit_weights(network, read_weights(file), source=f"{identity}: {file}", ignored=ignored, inputs=[])
-    contract = _contract(place, network, image_size, channels, intensity)
+    contract = _contract(folder, network, image_size, channels, intensity)
     stages_of = KNOWN.get(type(network).__name__)
     if stages_of is None:
         backbone = backbone_from_module(network, contract=contract, id=identity, build=partial(_build, definition))
@@ -81,19 +81,19 @@ def load_bundle(
     return replace(backbone, weights=weights, options={key: own for key, own in options.items() if own is not None})
 
 
-def network_definition(place: Path) -> dict[str, Any]:
+def network_definition(folder: Path) -> dict[str, Any]:
     """The class and arguments of a bundle's network, with references to other entries put in their place.
 
     Raises BackboneError where there is none, or it is not one of MONAI's networks with plain arguments.
     """
     from monai.bundle import ConfigParser
 
-    files = [place / "configs" / f"{name}{ending}" for name in CONFIGURATIONS for ending in (".json", ".yaml")]
+    files = [folder / "configs" / f"{name}{ending}" for name in CONFIGURATIONS for ending in (".json", ".yaml")]
     found = [file for file in files if file.is_file()]
-    if not place.is_dir():
-        raise BackboneError(f"{place}: no such folder (where a run found its bundle when it was trained)")
+    if not folder.is_dir():
+        raise BackboneError(f"{folder}: no such folder (where a run found its bundle when it was trained)")
     if not found:
-        raise BackboneError(f"{place}: is no MONAI bundle: there is no configs/inference.json or train.json")
+        raise BackboneError(f"{folder}: is no MONAI bundle: there is no configs/inference.json or train.json")
     for file in found:
         with decoding(str(file), "cannot be read as a configuration"):
             content = ConfigParser.load_config_file(str(file))
@@ -105,23 +105,23 @@ def network_definition(place: Path) -> dict[str, Any]:
                 plain = {key: _plain(value, content, f"{file}: {name}.{key}") for key, value in definition.items()}
                 _check_sources(plain, f"{file}: {name}")
                 return plain
-    raise BackboneError(f"{place}: none of {', '.join(file.name for file in found)} defines a network as "
+    raise BackboneError(f"{folder}: none of {', '.join(file.name for file in found)} defines a network as "
                         f"{' or '.join(NAMES)}")  # fmt: skip
 
 
 def split_bundle(id: str) -> tuple[str, str] | None:
     """What is in front of the folder in the id of a bundle's network, `bundle:` or `slices:bundle:`, and the folder;
     None for other networks."""
-    front, mark, place = id.partition("bundle:")
-    return (front + mark, place) if mark and (not front or front.endswith(":")) else None
+    front, mark, folder = id.partition("bundle:")
+    return (front + mark, folder) if mark and (not front or front.endswith(":")) else None
 
 
-def write_definition(place: Path, definition: dict[str, Any], size: Sequence[int]) -> None:
-    """A bundle without weights in the folder `place`, whose network `load_bundle` builds: its definition as
+def write_definition(folder: Path, definition: dict[str, Any], size: Sequence[int]) -> None:
+    """A bundle without weights in the folder, whose network `load_bundle` builds: its definition as
     `network_definition` gives it, and the size of the input along each axis."""
-    write_json(place / "configs" / "inference.json", {"network_def": definition})
+    write_json(folder / "configs" / "inference.json", {"network_def": definition})
     inputs = {"image": {"type": "image", "spatial_shape": list(size)}}
-    write_json(place / "configs" / "metadata.json", {"network_data_format": {"inputs": inputs}})
+    write_json(folder / "configs" / "metadata.json", {"network_data_format": {"inputs": inputs}})
 
 
 def _plain(value: Any, content: dict[str, Any], where: str) -> Any:
@@ -185,21 +185,21 @@ def _classifier(network: nn.Module) -> str | None:
 
 
 def _contract(
-    place: Path, network: nn.Module, image_size: int | None, channels: int | None, intensity: str | None
+    folder: Path, network: nn.Module, image_size: int | None, channels: int | None, intensity: str | None
 ) -> ImageContract:
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Conv3d)), None)
     if first is None:
-        raise BackboneError(f"{place}: a {type(network).__name__} has no convolution that tells what it takes")
+        raise BackboneError(f"{folder}: a {type(network).__name__} has no convolution that tells what it takes")
     dims, own = len(first.kernel_size), first.in_channels
     if channels not in (None, own):
         raise SettingsError(f"channels: the bundle's network takes {own}, found {channels}")
-    size = (image_size,) * dims if image_size is not None else _stated_size(place, dims)
+    size = (image_size,) * dims if image_size is not None else _stated_size(folder, dims)
     return ImageContract(dims, own, size, intensity or "auto", (0.0,) * own, (1.0,) * own)
 
 
-def _stated_size(place: Path, dims: int) -> tuple[int, ...]:
+def _stated_size(folder: Path, dims: int) -> tuple[int, ...]:
     """The spatial shape in the bundle's metadata, where it is given in plain numbers."""
-    file = place / "configs" / "metadata.json"
+    file = folder / "configs" / "metadata.json"
     try:
         found: Any = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except (OSError, ValueError, RecursionError) as error:

@@ -58,10 +58,10 @@ def slicewise(backbone: Backbone, size: int, pooling: SlicePooling = "mean") -> 
     if not attends:
         return made
     network = _with_attention(backbone.network, backbone.feature_dim)
-    fresh = tuple(f"{ATTENTION}.{name}" for name, _ in network.get_submodule(ATTENTION).named_parameters())
+    new_parameters = tuple(f"{ATTENTION}.{name}" for name, _ in network.get_submodule(ATTENTION).named_parameters())
     build = None if backbone.build is None else partial(_afresh, backbone.build, backbone.feature_dim)
-    return replace(made, network=network, stages=(*made.stages, Stage(ATTENTION, _attend, (ATTENTION,))), fresh=fresh,
-                   build=build)  # fmt: skip
+    pooled = (*made.stages, Stage(ATTENTION, _attend, (ATTENTION,)))
+    return replace(made, network=network, stages=pooled, new_parameters=new_parameters, build=build)
 
 
 def is_slicewise(stage: Stage) -> bool:

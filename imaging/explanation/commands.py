@@ -2,7 +2,6 @@
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verb.
 import json
-from collections.abc import Callable
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
-from graftwork.core.cli.commands import RUN
+from graftwork.core.cli.command_line import CommandLine, Verb
+from graftwork.core.cli.run_commands import RUN
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.imaging.domain import DOMAIN
 
@@ -31,7 +30,7 @@ CLASS = Parameter(
 )  # fmt: skip
 
 
-def explain_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
+def explain_command(commands: CommandLine) -> Verb:
     """Name, command and help of `explain`."""
 
     def explain(**options: Any) -> None:
@@ -48,7 +47,7 @@ def explain_command(commands: CommandLine) -> tuple[str, Callable[..., None], st
             explain,
             RUN,
             o.argument("inputs", list[str], "Files, patterns such as 'new/*.png', or tables with a column `path`."),
-            o.option("out", str, Parameter.empty, "Folder for the pictures and, of volumes, the maps."),
+            o.option("out", str, Parameter.empty, "Folder for the plots and, of volumes, the maps."),
             CLASS,
             o.option("stage", str | None, None, "Stage whose map is shown; by default the last one with a map of four "
                      "cells or more along each axis.", show=False),
@@ -57,7 +56,7 @@ def explain_command(commands: CommandLine) -> tuple[str, Callable[..., None], st
             o.DEVICE,
             o.JSON,
         ),
-        "Show where in scans an adapter for labels or numbers finds what it says (Grad-CAM): a picture for each file "
+        "Show where in scans an adapter for labels or numbers finds what it says (Grad-CAM): a plot for each file "
         "and, for volumes, the map as NIfTI in the geometry of the file. The table says which output is explained, and "
         "what it is.\n\n"
         f"Example: `graftwork-{commands.domain.name} explain runs/first new.nii.gz --out explained`",
@@ -72,7 +71,7 @@ def explain_files(
     """Writes what `explain` promises and returns its table; with skipping, unreadable files have an `error` instead.
 
     Raises UnreadableError that lists every file that cannot be read, where these are not skipped; the others have
-    their pictures then, too.
+    their plots then, too.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Saliency laid over the picture, or over three slices through the strongest place."""
+"""Saliency laid over the image, or over three slices through the strongest place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 from graftwork.imaging.explanation.saliency import Saliency, explain
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ PLANES = ("axial", "coronal", "sagittal")
 """Slices across depth, height and width of a volume in RAS order."""
 
 
-def draw_saliency(place: Path, found: Saliency) -> None:
-    """Writes a PNG: a picture beside itself under the map; of a volume three slices, through the strongest place.
+def draw_saliency(path: Path, found: Saliency) -> None:
+    """Writes a PNG: the image, beside it the same under the map; of a volume three slices, through the strongest place.
 
     Volumes in RAS order are drawn with the head and the front upwards, the patient's right to the right. Raises
     OutputError where it cannot be written.
@@ -45,9 +45,9 @@ def draw_saliency(place: Path, found: Saliency) -> None:
             _draw(axes, found, axis)
             _lay_over(axes, np.take(found.values, found.strongest[axis], axis), _aspect(found, axis))
     figure.suptitle(f"what raises {found.output} ({found.prediction:.3g}), by {found.stage}")
-    with whole_file(place) as beside:
+    with atomic_write(path) as temporary:
         # Without metadata the same numbers are the same bytes.
-        figure.savefig(beside, format="png", dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
 
 def saliency_preview(adapter: Adapter, example: Example) -> bytes:

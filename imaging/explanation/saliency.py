@@ -1,4 +1,4 @@
-"""Where in a scan an adapter finds what it says: Grad-CAM on the stages of its backbone, for pictures and volumes."""
+"""Where in a scan an adapter finds what it says: Grad-CAM on the stages of its backbone, for images and volumes."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def explain(adapter: Adapter, named: Named, *, output: str | None = None, stage:
     if peak <= 0:
         log.warning("%s: no place raises %s", named, name)
     shown = np.ascontiguousarray(values / peak if peak > 0 else values, dtype=np.float32)
-    return Saliency(scan, shown, name, float(chances[index]), graft.stages.stages[number].name)
+    return Saliency(scan, shown, name, float(chances[index]), graft.backbone.stages[number].name)
 
 
 def _predicted(adapter: Adapter, chances: Tensor) -> int:
@@ -113,8 +113,8 @@ def _output_index(adapter: Adapter, output: str) -> int:
 def _maps(graft: Graft, batch: Features, contract: ImageContract) -> tuple[Tensor, dict[int, Features]]:
     """The head's outputs (1, outputs), and what each stage gives that has places, by its number."""
     found, features = {}, batch
-    for number, stage in enumerate(graft.stages.stages):
-        features = stage.run(graft.backbone, features)
+    for number, stage in enumerate(graft.backbone.stages):
+        features = stage.run(graft.network, features)
         # Modules that work in place would change what is kept here.
         features = replace(features, values=features.values.clone())
         if _cells(stage, features.values, contract) is not None:
@@ -148,16 +148,17 @@ def _cells_of(values: Tensor, stage: Stage, dims: int, size: tuple[int, ...]) ->
 
 def _candidates(graft: Graft, maps: dict[int, Features], stage: str | None) -> list[int]:
     """Numbers of the stages whose map may be shown, the best first."""
-    contract = cast(ImageContract, graft.stages.contract)
-    stages = graft.stages.stages
+    contract = cast(ImageContract, graft.backbone.contract)
+    stages = graft.backbone.stages
     if not maps:
-        raise SettingsError(f"{graft.stages.id} has no stage with a map, only {', '.join(one.name for one in stages)}: "
+        listed = ", ".join(one.name for one in stages)
+        raise SettingsError(f"{graft.backbone.id} has no stage with a map, only {listed}: "
                             "what it sees cannot be told by place; give backbone_from_module its stages")  # fmt: skip
     if stage is not None:
         named = [number for number in maps if stages[number].name == stage]
         if not named:
             listed = ", ".join(stages[number].name for number in maps)
-            raise SettingsError(f"{graft.stages.id} has no map in a stage {stage!r}; there are maps in {listed}")
+            raise SettingsError(f"{graft.backbone.id} has no map in a stage {stage!r}; there are maps in {listed}")
         return named
     fine = [number for number, features in maps.items()
             if min(_shape(stages[number], features, contract)) >= FINE_ENOUGH]  # fmt: skip
@@ -170,11 +171,11 @@ def _shape(stage: Stage, features: Features, contract: ImageContract) -> tuple[i
 
 def _grad_cam(graft: Graft, number: int, features: Features, index: int, task: Task, contract: ImageContract) -> Tensor:
     """(1, *cells): the stage's channels, each weighted by the mean gradient of the output over its places."""
-    stage = graft.stages.stages[number]
+    stage = graft.backbone.stages[number]
     with torch.enable_grad():
         values = features.values.detach().clone().requires_grad_()
         # A copy, as the next module may work in place, which is not for what gradients are asked of.
-        outputs = graft.head(graft.stages.run(replace(features, values=values.clone()), number + 1).values)[0].float()
+        outputs = graft.head(graft.backbone.run(replace(features, values=values.clone()), number + 1).values)[0].float()
         raised = task.log_odds(outputs, index)
         gradient = None
         if raised.requires_grad:

@@ -1,17 +1,16 @@
 """The verb `export` of the imaging command line."""
 
 # Typer reads annotations as objects, so they are not postponed here; heavy packages are imported by the verb.
-from collections.abc import Callable
 from inspect import Parameter
 from pathlib import Path
 from typing import Any, Literal
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine
-from graftwork.core.cli.commands import RUN
+from graftwork.core.cli.command_line import CommandLine, Verb
+from graftwork.core.cli.run_commands import RUN
 
 
-def export_command(commands: CommandLine) -> tuple[str, Callable[..., None], str]:
+def export_command(commands: CommandLine) -> Verb:
     """Name, command and help of `export`."""
 
     def export(**options: Any) -> None:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything
-from graftwork.core.errors import BackboneError, OutputError, SettingsError
-from graftwork.core.files import DamagedFileError, whole_file, write_json, write_text
+from graftwork.core.errors import AdapterError, BackboneError, OutputError, SettingsError
+from graftwork.core.files import DamagedFileError, atomic_write, write_json, write_text
 from graftwork.core.inference.adapter import Adapter, with_recorded_features
 from graftwork.core.inference.adapter_record import read_record, recipe_of
 from graftwork.core.inference.model_card import model_card
-from graftwork.core.model.backbone import named_tensors
 from graftwork.core.model.graft import make_graft
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.tasks import find_task
@@ -53,9 +52,9 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
     about = adapter.record["backbone"]
     origin = split_bundle(about["id"])
     definition = None if origin is None else network_definition(Path(origin[1]))
-    with whole_file(folder / "models" / WEIGHTS) as beside:
+    with atomic_write(folder / "models" / WEIGHTS) as temporary:
         save_file({name: value.detach().cpu().contiguous().clone()
-                   for name, value in named_tensors(adapter.graft).items()}, beside)  # fmt: skip
+                   for name, value in adapter.graft.tensors().items()}, temporary)  # fmt: skip
     if origin is not None and definition is not None:
         size = cast(ImageContract | MaskContract, adapter.backbone.contract).size
         write_definition(folder / "models" / NETWORK, definition, size)
@@ -91,10 +90,10 @@ def load_network(folder: str) -> nn.Module:
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
     graft = make_graft(with_recorded_features(backbone, record), parse_strategy(record["strategy"]), recipe,
                        record["task"], tuple(record["classes"]), rows)  # fmt: skip
-    graft.load_state_dict(tensors, strict=False)
-    missing = named_tensors(graft).keys() - tensors.keys()
-    if missing:
-        raise OutputError(f"{folder}: incomplete, {WEIGHTS} lacks {sorted(missing)[:5]}; export it anew")
+    try:
+        graft.restore_all(tensors)
+    except AdapterError as error:
+        raise OutputError(f"{folder}: {WEIGHTS} is of another network ({error}); export it anew") from error
     return Predictor(Adapter(graft, record))
 
 
@@ -133,7 +132,7 @@ class WritePredictions:
                 found.append(self.inferer(batch["scan"].to(self.device), self.network).double().cpu())
                 paths += batch["path"]
         columns = find_task(self.record["task"]).prediction_columns(torch.cat(found).numpy(), self.record["classes"])
-        with whole_file(self.place) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+        with atomic_write(self.place) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(["path", *columns])
             for row, path in enumerate(paths):
@@ -155,8 +154,8 @@ class WriteMasks:
         """Predicts everything; every file appears whole or not at all."""
         with torch.no_grad():
             for path, name in zip(self.paths, self.segmenter.names(self.paths), strict=True):
-                with whole_file(self.place / name) as beside:
-                    self.segmenter.segment(path, self._chances, beside)
+                with atomic_write(self.place / name) as temporary:
+                    self.segmenter.segment(path, self._chances, temporary)
 
     def _chances(self, patches: Tensor) -> Tensor:
         found: Tensor = self.network(patches.to(self.device)).float().cpu()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.core.errors import MissingPackageError, SettingsError
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 from graftwork.core.inference.adapter import Adapter
 from graftwork.core.model.lora import has_lora, merge_lora
 from graftwork.core.types import Features
@@ -31,18 +31,18 @@ class Predictor(nn.Module):
     def __init__(self, adapter: Adapter) -> None:
         super().__init__()
         backbone = adapter.backbone
-        self.stages = merge_lora(backbone) if has_lora(backbone) else backbone.copy()
-        self.network = self.stages.network
+        self.backbone = merge_lora(backbone) if has_lora(backbone) else backbone.copy()
+        self.network = self.backbone.network
         self.head = copy.deepcopy(adapter.graft.head)
         self.task = adapter.task
         self.eval().requires_grad_(False)
 
     def forward(self, scan: Tensor) -> Tensor:
-        features = self.stages.run(Features(scan))
+        features = self.backbone.run(Features(scan))
         return self.task.probabilities(self.head(features if self.task.output == "maps" else features.values))
 
 
-def export_onnx(adapter: Adapter, place: Path) -> float:
+def export_onnx(adapter: Adapter, path: Path) -> float:
     """Writes the network as one .onnx file that takes batches of any size; returns the largest difference that
     onnxruntime showed from the network on random scans.
 
@@ -65,7 +65,7 @@ def export_onnx(adapter: Adapter, place: Path) -> float:
              "target": adapter.record["target"]}  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     scans = torch.randn(3, *adapter.backbone.contract.blank().shape, generator=generator)
-    with whole_file(place) as beside:
+    with atomic_write(path) as temporary:
         try:
             made: Any = torch.onnx.export(predictor, (scans[:2],), dynamo=True, input_names=[INPUT],
                                           output_names=[OUTPUT], dynamic_shapes={INPUT: {0: "batch"}},
@@ -73,8 +73,8 @@ def export_onnx(adapter: Adapter, place: Path) -> float:
             for node in made.model.graph:
                 node.metadata_props.clear()  # torch notes there in which files of this machine it stands
             made.model.metadata_props["graftwork"] = json.dumps(about, sort_keys=True)
-            made.save(str(beside))
-            session = onnxruntime.InferenceSession(beside.read_bytes(), providers=["CPUExecutionProvider"])
+            made.save(str(temporary))
+            session = onnxruntime.InferenceSession(temporary.read_bytes(), providers=["CPUExecutionProvider"])
             difference = max(_difference(session, predictor, scans[:count], adapter) for count in (1, 3))
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, NotImplementedError, *faults) as error:
             raise SettingsError(f"{adapter.backbone.id} cannot be exported to ONNX: {_last_line(error)}") from error

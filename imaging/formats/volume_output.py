@@ -8,15 +8,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from graftwork.core.files import whole_file
+from graftwork.core.files import atomic_write
 from graftwork.imaging.formats.orientation import in_stored_order
 from graftwork.imaging.scan import NIFTI, Scan
 
 
-def write_volume(place: Path, values: NDArray[Any], scan: Scan) -> None:
+def write_volume(path: Path, values: NDArray[Any], scan: Scan) -> None:
     """Writes what `volume_bytes` gives, as .nii.gz. Raises OutputError where it cannot be written."""
-    with whole_file(place) as beside:
-        beside.write_bytes(volume_bytes(values, scan))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(volume_bytes(values, scan))
 
 
 def volume_bytes(values: NDArray[Any], scan: Scan) -> bytes:

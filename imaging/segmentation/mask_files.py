@@ -94,7 +94,7 @@ def read_mask(
     return found
 
 
-def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], scan: Scan) -> None:
+def write_mask(temporary: Path, classes: NDArray[np.int64], values: Sequence[int], scan: Scan) -> None:
     """The class (*spatial) of every voxel of the scan as the values of masks, into a file whose ending says its kind.
 
     A picture's mask is a PNG; all others are NIfTI, in the geometry of the file that the scan was read from: its axes,
@@ -102,16 +102,16 @@ def write_mask(beside: Path, classes: NDArray[np.int64], values: Sequence[int], 
     """
     stored = np.asarray(values)[classes]
     stored = stored.astype(np.uint8 if max(values) < 256 else np.int32)
-    if beside.suffix == ".png":
+    if temporary.suffix == ".png":
         from PIL import Image
 
         if max(values) > MOST_IN_PICTURE:
             raise SettingsError(f"a picture holds values up to {MOST_IN_PICTURE}, and masks here have {max(values)}")
-        Image.fromarray(stored if max(values) < 256 else stored.astype(np.uint16)).save(beside)
+        Image.fromarray(stored if max(values) < 256 else stored.astype(np.uint16)).save(temporary)
         return
     from graftwork.imaging.formats.volume_output import volume_bytes
 
-    beside.write_bytes(volume_bytes(stored, scan))
+    temporary.write_bytes(volume_bytes(stored, scan))
 
 
 def _mask(example: Example) -> Example:

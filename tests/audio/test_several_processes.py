@@ -45,7 +45,7 @@ def test_two_processes_learn_the_weights_of_one(both, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_processes_judge_as_one(both, name):
+def test_two_processes_evaluate_as_one(both, name):
     one, two = (json.loads((folder / f"{name}.json").read_text()) for folder in both)
     assert len(one["history"]) == len(two["history"]) > 0
     for before, after in zip(one["history"], two["history"], strict=True):

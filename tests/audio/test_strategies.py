@@ -48,13 +48,14 @@ def test_an_attention_for_pooling_is_learnt_with_every_strategy_that_trains(
     backbone = new_backbone(CONFIGS["hubert group norm"], pooling="attentive")
     examples = Examples(speech[1].manifest, backbone.contract, speech[1].tensors, seconds=speech[1].seconds)
     graft = finetune(backbone, examples, strategy=strategy, recipe=RECIPE).adapter.graft
-    assert set(backbone.fresh) == {name for name in graft.plan.trainable if name.startswith("attentive_pooling.")}
-    assert len(backbone.fresh) == 3
-    for name in backbone.fresh:
-        assert not torch.equal(backbone.network.get_parameter(name), graft.backbone.get_parameter(name)), name
-    assert graft.plan.frontier <= len(graft.stages.stages) - 1
+    pooling = {name for name in graft.plan.trainable if name.startswith("attentive_pooling.")}
+    assert set(backbone.new_parameters) == pooling
+    assert len(backbone.new_parameters) == 3
+    for name in backbone.new_parameters:
+        assert not torch.equal(backbone.network.get_parameter(name), graft.network.get_parameter(name)), name
+    assert graft.plan.frontier <= len(graft.backbone.stages) - 1
     if strategy == "probe":
-        assert graft.plan.trainable == backbone.fresh
+        assert graft.plan.trainable == backbone.new_parameters
 
 
 def test_an_attention_for_pooling_cannot_be_used_without_learning(speech: tuple[Backbone, Examples]) -> None:
@@ -76,7 +77,7 @@ def test_it_learns_what_it_says_from_stored_stages_as_from_stages_run_anew(
     graft = once.adapter.graft
     for name in graft.plan.trainable:
         if name in before and strategy != "scratch":
-            assert not torch.equal(before[name], graft.backbone.get_parameter(name)), name
+            assert not torch.equal(before[name], graft.network.get_parameter(name)), name
     assert once.proof.before == once.proof.after
     for name, value in graft.learnt().items():
         torch.testing.assert_close(anew.adapter.graft.learnt()[name], value, atol=2e-5, rtol=1e-4)

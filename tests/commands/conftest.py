@@ -15,8 +15,8 @@ from PIL import Image
 
 from graftwork import audio
 from graftwork.audio.cli import COMMANDS as AUDIO
+from graftwork.core.cli.app import run_app
 from graftwork.core.cli.command_line import CommandLine
-from graftwork.core.cli.commands import run_app
 from graftwork.imaging.cli import COMMANDS as IMAGING
 
 ROWS = 24

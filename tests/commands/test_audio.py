@@ -103,7 +103,7 @@ def test_random_weights_are_drawn_again_from_the_seed(bench):
     assert bench.run("predict", "run", "00.wav").code == 0
 
 
-def test_long_recordings_are_learnt_and_judged_in_windows_with_a_timeline(bench):
+def test_long_recordings_are_learnt_and_evaluated_in_windows_with_a_timeline(bench):
     """Two recordings a label of three seconds: high and low tones; the last one changes halfway."""
     generator = np.random.default_rng(0)
     time_s = np.arange(16000) / 16000

@@ -3,7 +3,7 @@
 import json
 
 
-def test_every_stage_is_judged_shown_and_written(bench):
+def test_every_stage_is_evaluated_shown_and_written(bench):
     done = bench.run("stages", "table.csv", *bench.backbone, "--folds", 3, "--out", "depth")
     assert done.code == 0, done.err
     plain = json.loads((bench.folder / "depth" / "stages.json").read_text())

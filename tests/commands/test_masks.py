@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from graftwork.core.activation_cache.activations import run_frozen_stages
-from graftwork.core.cli.commands import run_app
+from graftwork.core.cli.app import run_app
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.examples import read_examples
 from graftwork.core.data.patches import fixed_patches, in_patches
@@ -60,7 +60,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow(reason="trains a segmentation network until it works")
-def test_masks_are_learnt_judged_and_written_where_the_scan_lies(run, tmp_path):
+def test_masks_are_learnt_evaluated_and_written_where_the_scan_lies(run, tmp_path):
     code, out, err = run("train", "table.csv", "--target", "mask", "--backbone", "slices:tiny:cnn2d", *NETWORK[4:],
                          "--epochs", 12, "--out", "run")  # fmt: skip
     assert code == 0, err
@@ -77,9 +77,15 @@ def test_masks_are_learnt_judged_and_written_where_the_scan_lies(run, tmp_path):
     evaluated[evaluated["part"] == "test"][["path", "target"]].rename(columns={"target": "mask"}).to_csv(
         "t.csv", index=False
     )
-    code, out, err = run("evaluate", "run", "t.csv", "--json")
+    code, out, err = run("evaluate", "run", "t.csv", "--json", "--corruptions")
     assert code == 0, err
-    assert json.loads(out)["test"]["hd95_mm_6"]["value"] == pytest.approx(numbers["hd95_mm_6"]["value"], abs=1e-6)
+    found = json.loads(out)
+    assert found["test"]["hd95_mm_6"]["value"] == pytest.approx(numbers["hd95_mm_6"]["value"], abs=1e-6)
+    worse = found["corruptions"]
+    assert set(worse) == {"noise", "blur", "contrast", "resolution", "bias_field"}  # spacing would move the mask
+    dice = {name: by["3"]["metrics"]["dice"]["value"] for name, by in worse.items()}
+    assert min(dice.values()) < numbers["dice"]["value"] - 0.05
+    assert worse["blur"]["3"]["differences"]["dice"]["value"] == pytest.approx(dice["blur"] - numbers["dice"]["value"])
 
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "0.nii.gz").read_bytes()[:500])
     code, out, err = run("predict", "run", "0.nii.gz", "cut.nii.gz", "1.nii.gz", "--skip-unreadable", "--out", "new")
@@ -309,7 +315,7 @@ def test_a_damaged_mask_among_named_values_is_left_out_on_request(run, tmp_path)
 
 
 @pytest.mark.slow(reason="starts three interpreters that import everything")
-def test_two_processes_learn_and_judge_the_masks_of_one(run, tmp_path):
+def test_two_processes_learn_and_evaluate_the_masks_of_one(run, tmp_path):
     options = [*NETWORK, "--patch-size", "8", "--strategy", "partial:3", "--epochs", "2", "--augment", "off"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, start in (("one", []), ("two", torchrun)):

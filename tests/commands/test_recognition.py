@@ -56,7 +56,7 @@ def test_tones_are_written_down_after_a_run_from_scratch(bench):
 
 
 @pytest.mark.parametrize("strategy", ["probe", "partial:1", "lora", "layers:2"])
-def test_strategies_run_with_folds_and_judge_every_row_once(bench, strategy):
+def test_strategies_run_with_folds_and_evaluate_every_row_once(bench, strategy):
     done = train(bench, "--strategy", strategy, "--epochs", "1", "--folds", "2")
     assert done.code == 0, done.err
     numbers = json.loads((bench.folder / "run" / "metrics.json").read_text())["out-of-fold"]

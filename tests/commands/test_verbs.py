@@ -45,7 +45,7 @@ def test_check_counts_classes_and_groups(bench):
     assert plain["groups"]["count"] == 12
 
 
-def test_a_probe_in_folds_judges_every_row_and_writes_its_folder(bench):
+def test_a_probe_in_folds_evaluates_every_row_and_writes_its_folder(bench):
     done = bench.train("--folds", 3)
     assert done.code == 0
     assert "24 rows in 12 groups" in done.out

@@ -45,7 +45,7 @@ def evaluate(bench, *options):
     return json.loads(done.out)
 
 
-def test_all_pairs_of_a_table_are_judged_with_intervals_by_speaker(bench):
+def test_all_pairs_of_a_table_are_evaluated_with_intervals_by_speaker(bench):
     found = evaluate(bench, "--cohort", "others", "--out", "evaluated")
     about = found["cosine"]["about"]
     assert (about["trials"], about["targets"], about["speakers"]) == (435, 30, 10)

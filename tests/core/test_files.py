@@ -10,10 +10,10 @@ import pytest
 
 from graftwork.core.errors import OutputError
 from graftwork.core.files import (
+    atomic_write,
     locked,
     read_checked_json,
     remove_leftovers,
-    whole_file,
     write_checked_json,
     write_json,
     write_text,
@@ -25,8 +25,8 @@ def test_a_file_that_could_not_be_finished_leaves_the_old_one_and_nothing_beside
     write_text(path, "old")
 
     def fail():
-        with whole_file(path) as beside:
-            beside.write_text("half")
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
             assert path.read_text() == "old"
             raise OSError(errno.ENOSPC, "disk full")
 
@@ -51,14 +51,14 @@ def test_json_is_the_same_for_equal_values_and_refuses_nan(tmp_path):
 
 
 def test_private_files_are_their_owners_alone_whatever_the_umask(tmp_path):
-    with whole_file(tmp_path / "a", "private") as beside:
-        beside.write_text("x")
+    with atomic_write(tmp_path / "a", "private") as temporary:
+        temporary.write_text("x")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
 
 
 def test_an_error_of_another_file_keeps_its_own_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"), whole_file(tmp_path / "a") as beside:
-        beside.write_text((tmp_path / "absent").read_text())
+    with pytest.raises(FileNotFoundError, match="absent"), atomic_write(tmp_path / "a") as temporary:
+        temporary.write_text((tmp_path / "absent").read_text())
     assert os.listdir(tmp_path) == []
 
 
@@ -66,7 +66,7 @@ def test_an_error_of_another_file_keeps_its_own_name(tmp_path):
                                    ConnectionResetError(errno.ECONNRESET, "reset")])  # fmt: skip
 def test_an_error_that_is_not_of_writing_keeps_its_own_name(tmp_path, error):
     """Decoders raise OSError for damaged pictures, networks for lost connections."""
-    with pytest.raises(type(error)) as caught, whole_file(tmp_path / "a"):
+    with pytest.raises(type(error)) as caught, atomic_write(tmp_path / "a"):
         raise error
     assert caught.value is error
     assert os.listdir(tmp_path) == []
@@ -103,9 +103,9 @@ def test_names_of_any_length_and_kind_can_be_written(tmp_path):
     for name in ("x" * 250 + ".csv", "scan.nii.gz", "a. long sentence with a dot. and more of it than any ending has"):
         write_text(tmp_path / name, "x")
         assert (tmp_path / name).read_text() == "x"
-    with whole_file(tmp_path / "scan.nii.gz") as beside:
-        assert beside.name.endswith(".nii.gz")
-        beside.write_text("y")
+    with atomic_write(tmp_path / "scan.nii.gz") as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_text("y")
 
 
 def test_checked_json_tells_every_change(tmp_path):

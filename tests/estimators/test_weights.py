@@ -15,7 +15,7 @@ from graftwork.core.model.heads import Head
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import ORDINAL, REGRESSION, SINGLE_LABEL
 from graftwork.core.tasks.linear_models import CumulativeLogit, balanced_weights
-from graftwork.core.training.linear_probe import STRENGTHS, fit_probe, standardisation
+from graftwork.core.training.linear_probe import INVERSE_L2_STRENGTHS, fit_probe, standardisation
 from graftwork.core.training.optimiser import row_weights
 
 
@@ -161,7 +161,7 @@ def test_the_strength_is_chosen_by_weighted_rows(rows: Any) -> None:
         folds = fold_numbers(REGRESSION.strata(y), manifest.units(), 5, 0)
         centre, spread = standardisation(vectors, weights)
         data, scores = (vectors - centre) / spread, []
-        for strength in STRENGTHS:
+        for strength in INVERSE_L2_STRENGTHS:
             errors = []
             for fold in range(5):
                 inside, outside = folds != fold, folds == fold
@@ -169,5 +169,5 @@ def test_the_strength_is_chosen_by_weighted_rows(rows: Any) -> None:
                 found = model.predict(data[outside])
                 errors.append(mean_squared_error(y[outside], found, sample_weight=weights[outside]))
             scores.append(-np.mean(errors))
-        assert chosen[name] == STRENGTHS[int(np.argmax(scores))]
+        assert chosen[name] == INVERSE_L2_STRENGTHS[int(np.argmax(scores))]
     assert chosen["noise"] < chosen["line"]

@@ -52,7 +52,7 @@ def test_it_learns_what_it_says_and_comes_back_from_its_file(network, strategy, 
     before = dict(backbone.network.named_parameters())
     own = [name for name in plan.trainable if name in before]
     if strategy != "scratch":
-        assert all(not torch.equal(before[name], graft.backbone.get_parameter(name)) for name in own)
+        assert all(not torch.equal(before[name], graft.network.get_parameter(name)) for name in own)
     assert run.proof.before == run.proof.after
     assert (run.proof.tensors == 0) == (strategy in ("full", "lpft", "gradual", "scratch"))
     run.adapter.save(tmp_path)

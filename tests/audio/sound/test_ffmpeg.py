@@ -66,7 +66,9 @@ def test_without_torchcodec_it_says_what_to_install_and_how_to_convert(
 
 @pytest.mark.parametrize("start", ["ffmpeg_major_version = None", "raise RuntimeError('Could not load libtorchcodec')"])
 @pytest.mark.usefixtures("without_torchcodec")
-def test_torchcodec_without_ffmpeg_is_told_apart(tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchcodec_without_ffmpeg_is_distinguished(
+    tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Some versions can be imported without FFmpeg, others cannot."""
     package = tmp_path / "packages" / "torchcodec"
     package.mkdir(parents=True)

@@ -101,7 +101,7 @@ def check_refused(path: Path, *words: str, **options: float) -> None:
         assert word in str(caught.value)
 
 
-def test_a_missing_file_a_folder_and_an_empty_file_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_an_empty_file_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "zero.wav").touch()
     check_refused(tmp_path / "none.wav", "no such file")

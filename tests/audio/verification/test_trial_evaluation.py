@@ -11,10 +11,10 @@ import pytest
 
 from graftwork.audio.verification.calibration import Calibration, Line
 from graftwork.audio.verification.evaluation import evaluate_scores
+from graftwork.audio.verification.inputs import read_calibration
 from graftwork.audio.verification.scoring import DetectionCost
 from graftwork.audio.verification.trial_evaluation import TrialEvaluation, evaluate_profiles, write_trial_evaluation
 from graftwork.audio.verification.trials import IdenticalPair, Trials, all_pairs
-from graftwork.audio.verification.verbs import read_calibration
 from graftwork.audio.verification.verifier import unit
 from graftwork.core.data.examples import Unreadable
 from graftwork.core.errors import SettingsError
@@ -39,7 +39,7 @@ def evaluation() -> TrialEvaluation:
     return TrialEvaluation(trials, {"cosine": scores}, results, (), calibration, pairs, lost)
 
 
-def test_a_judgement_is_plain_values_without_intervals_that_nobody_knows(evaluation: TrialEvaluation) -> None:
+def test_an_evaluation_is_plain_values_without_intervals_that_nobody_knows(evaluation: TrialEvaluation) -> None:
     found = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
     assert found["left_out"] == [{"path": "x.wav", "reason": "silence", "row": 7}]
     eer = found["cosine"]["eer"]
@@ -55,7 +55,7 @@ def test_a_judgement_is_plain_values_without_intervals_that_nobody_knows(evaluat
     assert "left_out" not in dataclasses.replace(evaluation, left_out=()).to_json()
 
 
-def test_what_is_written_of_a_judgement_can_be_read_again(evaluation: TrialEvaluation, tmp_path: Path) -> None:
+def test_what_is_written_of_an_evaluation_can_be_read_again(evaluation: TrialEvaluation, tmp_path: Path) -> None:
     import pandas as pd
 
     write_trial_evaluation(evaluation, tmp_path)
@@ -75,7 +75,7 @@ def test_what_is_no_calibration_is_named_with_what_writes_one(tmp_path: Path, co
         read_calibration(tmp_path / "c.json")
 
 
-def test_profiles_are_judged_by_every_number_of_clips_that_speakers_have() -> None:
+def test_profiles_are_evaluated_by_every_number_of_clips_that_speakers_have() -> None:
     rng = np.random.default_rng(0)
     speakers = [f"s{number:02}" for number in range(12) for _ in range(6)]
     voices = np.repeat(rng.normal(size=(12, 20)), 6, axis=0) + 0.9 * rng.normal(size=(72, 20))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from graftwork.core.activation_cache import key as prefix_key
-from graftwork.core.activation_cache.key import UnknownIdentityError, prefix_keys
+from graftwork.core.activation_cache.key import UnknownIdentityError, frozen_stage_keys
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import GraftworkError
 from graftwork.core.model.backbone import Backbone, Stage, named_tensors, single_stage
@@ -37,7 +37,7 @@ def run_all(network, features):
 
 
 def key(recipe, backbone, stop=1, augment=None):
-    return prefix_keys(backbone, stop, start_runtime(recipe), recipe, augment)[-1]
+    return frozen_stage_keys(backbone, stop, start_runtime(recipe), recipe, augment)[-1]
 
 
 def heads(number, wrap=False):
@@ -86,16 +86,16 @@ def test_the_kind_of_device_its_rounding_and_the_libraries_count(recipe, monkeyp
     """What a GPU made is not served to a CPU, nor what rounded products made to a run without them."""
     runtime = start_runtime(recipe)
     gpu = replace(runtime, device=torch.device("cuda"))
-    keys = [prefix_keys(tiny_backbone(), 1, one, recipe, None)[-1] for one in (runtime, gpu)]
+    keys = [frozen_stage_keys(tiny_backbone(), 1, one, recipe, None)[-1] for one in (runtime, gpu)]
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32)
-    keys.append(prefix_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
-    assert prefix_keys(tiny_backbone(), 1, runtime, recipe, None)[-1] == keys[0]
+    keys.append(frozen_stage_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
+    assert frozen_stage_keys(tiny_backbone(), 1, runtime, recipe, None)[-1] == keys[0]
     monkeypatch.setattr(
         "graftwork.core.activation_cache.key.version_of", lambda name: "0.1" if name == "nibabel" else version_of(name)
     )
-    keys.append(prefix_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
+    keys.append(frozen_stage_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
     monkeypatch.setattr(prefix_key, "PASS_VERSION", prefix_key.PASS_VERSION + 1)
-    keys.append(prefix_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
+    keys.append(frozen_stage_keys(tiny_backbone(), 1, gpu, recipe, None)[-1])
     assert len(set(keys)) == 5
 
 
@@ -175,7 +175,7 @@ def test_tensors_that_a_stage_has_bound_count(recipe):
     assert key(recipe, made(1.0)) == key(recipe, made(1.0)) != key(recipe, made(2.0))
 
 
-def test_mixed_stages_are_told_apart_from_plain_ones(recipe):
+def test_mixed_stages_are_distinguished_from_plain_ones(recipe):
     def layers():
         torch.manual_seed(0)
         network = nn.ModuleDict({name: nn.Linear(8, 8) for name in "abc"})

@@ -9,8 +9,6 @@ import sys
 import time
 import warnings
 
-import numpy as np
-import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,7 +16,6 @@ from hypothesis import strategies as st
 
 from graftwork.core.activation_cache import tensor_store
 from graftwork.core.activation_cache.tensor_store import RECORD, names, open_store, read, writer
-from graftwork.core.data import mapped
 from graftwork.core.errors import OutputError, SettingsError
 
 TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -88,19 +85,6 @@ def test_names_may_be_any_text_even_paths_that_are_no_utf8(store):
     assert same(store, tensors)
 
 
-def test_mapped_tensors_are_taken_in_any_order_without_being_read(store):
-    tensors = random_tensors(6)
-    fill(store, tensors)
-    found = read(store, list(tensors))
-    taken = found.take(np.array([4, 0, 4])).take([2, 1])
-    assert [len(value) for value in taken] == [5, 1]
-    assert torch.equal(found[-1], tensors["5.wav"])
-    assert [len(value) for value in found[1:5:2]] == [2, 4]
-    assert len(found[:0]) == 0
-    with pytest.raises(IndexError):
-        found[6]
-
-
 def test_reading_warns_of_nothing_and_changes_no_file(store):
     fill(store, {"a": torch.zeros(8)})
     with warnings.catch_warnings():
@@ -113,48 +97,6 @@ def test_a_name_that_is_not_there_is_a_key_error(store):
     fill(store, {"a": torch.zeros(1)})
     with pytest.raises(KeyError, match="missing"):
         read(store, ["a", "missing"])
-
-
-def test_what_is_mapped_outlives_its_file_and_its_list(store):
-    tensors = random_tensors(3)
-    fill(store, tensors)
-    found = read(store, list(tensors))
-    last = found[2]
-    for path in files(store, ".bin"):
-        path.unlink()
-    assert torch.equal(found[1], tensors["1.wav"])
-    del found
-    assert torch.equal(last, tensors["2.wav"])
-
-
-@pytest.mark.slow(reason="writes 400 MB and reads them three times")
-def test_a_store_larger_than_the_memory_allowed_can_be_read_again_and_again(store):
-    with writer(store) as adding:
-        for n in range(100):
-            adding.add(str(n), torch.full((2**20,), float(n)))
-    process = psutil.Process()
-    found = read(store, [str(n) for n in range(100)])
-    start = process.memory_info().rss
-    highest = 0
-    for part in (found, found.take(np.random.default_rng(0).permutation(100)), found[::-1]):
-        for tensor in part:
-            tensor.sum()
-            highest = max(highest, process.memory_info().rss - start)
-    assert highest < 250e6
-    assert [found[n][-1].item() for n in range(100)] == list(range(100))
-
-
-def test_small_entries_count_with_the_pages_around_them(store, monkeypatch):
-    with writer(store) as adding:
-        for n in range(1000):
-            adding.add(f"small {n}", torch.full((1,), float(n)))
-            adding.add(f"large {n}", torch.zeros(16000))
-    monkeypatch.setattr(mapped, "RESIDENT_BYTES", 4 * 2**20)
-    found = read(store, [f"small {n}" for n in range(1000)])
-    process = psutil.Process()
-    start = process.memory_info().rss
-    assert [value.item() for value in found] == list(range(1000))
-    assert process.memory_info().rss - start < 10e6
 
 
 def test_ragged_is_what_the_writer_said_else_whether_shapes_differ(tmp_path):
@@ -274,64 +216,6 @@ def test_what_a_killed_writer_had_not_published_is_not_there_and_can_be_added_ag
     fill(store, tensors)
     assert names(store) == set(tensors)
     assert same(store, tensors)
-
-
-def test_entries_beyond_the_end_of_a_shortened_file_are_not_there(store):
-    fill(store, {"a": torch.ones(16), "b": torch.ones(16), "c": torch.ones(0)})
-    data = files(store, ".bin")[0]
-    os.truncate(data, 127)
-    assert names(store) == {"a", "c"}
-    assert same(store, {"a": torch.ones(16), "c": torch.ones(0)})
-    data.unlink()
-    assert names(store) == set()
-
-
-def broken(text, entries):
-    return {
-        "cut off": text[:-5],
-        "empty": "",
-        "no object": "[]",
-        "other schema": text.replace(tensor_store.SCHEMA, "graftwork-store-0"),
-        "negative offset": json.dumps({"schema": tensor_store.SCHEMA, "entries": {"a": [-64, [3]]}}),
-        "no shape": json.dumps({"schema": tensor_store.SCHEMA, "entries": {"a": [0, "3"]}}),
-        "no pair": json.dumps({"schema": tensor_store.SCHEMA, "entries": {"a": 0}}),
-        "no entries": json.dumps({"schema": tensor_store.SCHEMA}),
-    }[entries]
-
-
-@pytest.mark.parametrize(
-    "way",
-    ["cut off", "empty", "no object", "other schema", "negative offset", "no shape", "no pair", "no entries"],
-)
-def test_a_broken_index_is_left_out_with_a_warning_and_the_others_count(store, caplog, way):
-    fill(store, {"a": torch.ones(3)})
-    index = files(store, ".json")[0]
-    index.write_text(broken(index.read_text(), way))
-    fill(store, {"b": torch.zeros(2)})
-    assert names(store) == {"b"}
-    assert str(index) in caplog.text
-
-
-def test_an_index_that_is_just_being_written_is_passed_over_in_silence(store, caplog):
-    fill(store, {"a": torch.ones(3)})
-    (store.folder / ".half-x.json").write_text('{"sche')
-    assert names(store) == {"a"}
-    assert not caplog.text
-
-
-def test_data_without_an_index_is_removed_after_a_day_and_listed_data_never(store):
-    fill(store, {"a": torch.ones(3)})
-    old = [store.folder / "dead.bin", store.folder / ".dead-x.json"]
-    new = store.folder / "running.bin"
-    for path in (*old, new):
-        path.write_bytes(b"1234")
-    for path in (*old, *files(store, ".bin")):
-        if path != new:
-            os.utime(path, (time.time() - 90000,) * 2)
-    open_store(store.folder.parent, "key", {}, "float32")
-    assert not any(path.exists() for path in old)
-    assert new.exists()
-    assert same(store, {"a": torch.ones(3)})
 
 
 def test_opening_again_keeps_the_record_and_sets_the_time(tmp_path, store):

@@ -9,7 +9,7 @@ import torch
 
 from graftwork.core.compute import allocator
 from graftwork.core.compute.allocator import freed_memory_kept, give_back_freed_memory
-from graftwork.core.compute.runtime import recent_peak_memory_mb, reset_peak_memory
+from graftwork.core.compute.memory import recent_peak_memory_mb, reset_peak_memory
 
 MIB = 2**20
 

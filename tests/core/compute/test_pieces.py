@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from graftwork.core.activation_cache.activations import run_frozen_stages
-from graftwork.core.activation_cache.compiled_stages import Prefix
+from graftwork.core.activation_cache.compiled_stages import FrozenStages
 from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import TrainingError
@@ -44,22 +44,22 @@ def test_predictions_are_the_same_in_pieces(backbone, examples, recipe):
     run = finetune(backbone, examples, strategy="full", recipe=recipe)
     expected = predict_examples(run.adapter, examples, device="cpu")
     tried = []
-    run.adapter.graft.stages = on_a_small_device(run.adapter.graft.stages, 3, tried)
+    run.adapter.graft.backbone = on_a_small_device(run.adapter.graft.backbone, 3, tried)
     np.testing.assert_allclose(predict_examples(run.adapter, examples, device="cpu"), expected, atol=1e-6)
     assert tried[0] == 16
 
 
 def test_after_a_batch_that_did_not_fit_compiled_code_is_given_up(backbone, recipe):
     """It would fill smaller batches up to the size that does not fit."""
-    prefix = Prefix(backbone, 0, 2, start_runtime(recipe), "on", 16, 8)
+    frozen_stages = FrozenStages(backbone, 0, 2, start_runtime(recipe), "on", 16, 8)
 
     def out_of_memory(*maps):
         raise torch.OutOfMemoryError
 
-    prefix.compiled = out_of_memory
+    frozen_stages.compiled = out_of_memory
     batch = Features(torch.randn(8, 1, 8, 8))
-    found = torch.cat([piece.values for piece in in_pieces(prefix, batch)])
-    assert (prefix.compiled, prefix.mode) == (None, "off")
+    found = torch.cat([piece.values for piece in in_pieces(frozen_stages, batch)])
+    assert (frozen_stages.compiled, frozen_stages.mode) == (None, "off")
     with torch.no_grad():
         torch.testing.assert_close(found, backbone.run(batch, 0, 2).values)
 

@@ -1,39 +1,12 @@
-"""Devices, precisions, seeds, and the one process that is the ordinary case."""
+"""Precision, seeds, layout, clipping, and the one process that is the ordinary case."""
 
 import pytest
 import torch
 from torch import nn
 
-from graftwork.core.compute.runtime import (
-    choose_device,
-    choose_precision,
-    peak_memory_mb,
-    recent_peak_memory_mb,
-    reset_peak_memory,
-    seed_everything,
-    start_runtime,
-)
-from graftwork.core.errors import SettingsError
+from graftwork.core.compute.runtime import seed_everything, start_runtime
 from graftwork.core.recipe import Recipe
 from graftwork.core.types import Features
-
-CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:99", "cuda:x"])
-def test_a_device_that_is_not_there_is_refused(name):
-    with pytest.raises(SettingsError, match=name):
-        choose_device(name)
-
-
-def test_auto_is_what_is_there():
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert choose_precision("auto", CPU) == "fp32"
-
-
-def test_fp16_needs_a_gpu():
-    with pytest.raises(SettingsError, match="fp16 needs a GPU"):
-        choose_precision("fp16", CPU)
 
 
 def test_every_runtime_has_its_own_precision():
@@ -76,12 +49,6 @@ def test_gradients_are_clipped_to_the_norm_and_not_at_all_for_zero():
         assert parameter.grad is None
 
 
-@pytest.mark.parametrize(("really", "expected"), [(True, "bf16"), (False, "fp16")])
-def test_a_card_that_only_emulates_bf16_computes_in_fp16(monkeypatch, really, expected):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or really)
-    assert choose_precision("auto", torch.device("cuda")) == expected
-
-
 def test_a_run_does_not_inherit_the_device_of_the_one_before():
     """Accelerate keeps it for the whole process."""
     from accelerate.state import PartialState
@@ -98,17 +65,3 @@ def test_seeds_of_several_numbers_differ_in_every_one_of_them():
 
     assert first(1, 2, 3) == first(1, 2, 3)
     assert len({first(1, 2, 3), first(1, 3, 2), first(2, 2, 3), first(1, 2, 4)}) == 4
-
-
-def test_peak_memory_is_in_mebibytes():
-    assert 50 < peak_memory_mb() < 100_000
-
-
-@pytest.mark.skipif(not reset_peak_memory(), reason="only Linux counts peak memory anew")
-def test_peak_memory_can_be_counted_anew():
-    large = torch.ones(200 << 18)  # 200 MiB
-    assert recent_peak_memory_mb() > 200
-    before = recent_peak_memory_mb()
-    del large
-    assert reset_peak_memory()
-    assert recent_peak_memory_mb() < before - 150

@@ -9,7 +9,6 @@ import pytest
 from graftwork.core.data.leaks import find_leaks, refuse_leaks
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.near_duplicates import with_near_duplicates
-from graftwork.core.data.similar_vectors import CELL_ROWS, in_cells, similar_rows, unit, whitening
 from graftwork.core.data.windows import in_windows
 from graftwork.core.errors import ManifestError
 from graftwork.core.example import File, span_of
@@ -93,32 +92,10 @@ def test_what_leaks_through_a_split_column_is_an_error_that_names_it(rows, alike
         refuse_leaks(manifest, found)
     text = str(caught.value)
     for said in ("group 'p' is in several parts", "row 3: ", "holds the same as", "row 2: ",
-                 "holds nearly the same as", "1 groups, 1 pairs of rows with the same content, ",
-                 "1 pairs with nearly the same", "--allow-leaks"):  # fmt: skip
+                 "holds nearly the same as", "1 group in several, 1 pair of rows with the same content, ",
+                 "1 pair with nearly the same", "--allow-leaks"):  # fmt: skip
         assert said in text
     clean = find_leaks(rows(["a", "b"], parts=("train", "test"), groups=("p", "q")))
     assert not clean
     refuse_leaks(manifest, clean)
     assert not find_leaks(rows(["a", "a"], groups=("p", "p")))
-
-
-def test_similar_vectors_are_those_that_comparing_all_of_them_finds():
-    rng = np.random.default_rng(0)
-    vectors = unit(rng.normal(size=(5 * CELL_ROWS, 32)))
-    near = unit(vectors[:200] + 0.05 * rng.normal(size=(200, 32)))
-    vectors = np.concatenate([vectors, near])
-    asking, answer, cosine = similar_rows(in_cells(vectors), vectors, 0.9)
-    every = vectors @ vectors.T
-    np.fill_diagonal(every, 0)
-    expected = set(zip(*map(np.ndarray.tolist, np.nonzero(every >= 0.9)), strict=True))
-    found = set(zip(asking.tolist(), answer.tolist(), strict=True))
-    assert found <= expected
-    assert len(found) >= 0.98 * len(expected) >= 390
-    np.testing.assert_allclose(cosine, every[asking, answer], rtol=1e-5)
-
-
-def test_whitened_vectors_vary_as_much_in_every_direction_that_is_kept():
-    rng = np.random.default_rng(1)
-    vectors = (rng.normal(size=(20000, 4)) * [5, 2, 1, 0.001] + 3).astype(np.float32)
-    mean, matrix = whitening(vectors, 3, floor=0.0)
-    np.testing.assert_allclose(np.cov(((vectors - mean) @ matrix).T), np.eye(3), atol=0.02)

@@ -49,7 +49,7 @@ def test_windows_of_a_recording_are_never_separated(manifest):
     assert np.asarray(cut.values).tolist() == [0] * 9 + [1] * 18
 
 
-def test_a_recording_is_judged_by_the_mean_of_its_windows(manifest):
+def test_a_recording_is_evaluated_by_the_mean_of_its_windows(manifest):
     cut = in_windows(manifest, [windows_of(one, length, 2.0, 0.0) for one, length in
                                 zip(manifest.examples, (6.0, 2.0, 4.0), strict=True)])  # fmt: skip
     scores = np.array([0.1, 0.5, 0.3, 0.9, 0.2, 0.6])
@@ -85,7 +85,7 @@ def test_windows_of_a_recording_speak_for_its_median_grade():
     assert joined["run.prediction"].tolist() == ["mild"]
 
 
-def test_seconds_of_a_recording_that_a_manifest_names_are_judged_one_by_one(manifest):
+def test_seconds_of_a_recording_that_a_manifest_names_are_evaluated_one_by_one(manifest):
     """Two segments of one recording have labels of their own."""
     paths = ("a#t=0,1", "a#t=1,2", "b#t=0,1")
     named = replace(manifest, examples=paths)

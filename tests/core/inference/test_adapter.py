@@ -10,7 +10,6 @@ from safetensors import safe_open
 
 from graftwork.core.errors import AdapterError
 from graftwork.core.inference.adapter import load_adapter
-from graftwork.core.inference.adapter_record import read_record
 from graftwork.core.inference.predict import evaluate, predict_examples
 from graftwork.core.training.finetuning import finetune
 
@@ -155,12 +154,6 @@ def test_nothing_is_pickled(save, tmp_path):
         assert not content.startswith((b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK"))
 
 
-def test_a_record_without_its_parts_is_refused_by_their_names(tmp_path):
-    (tmp_path / "adapter.json").write_text('{"schema": 1, "task": "single-label"}')
-    with pytest.raises(AdapterError, match="there is no backbone, classes, input"):
-        read_record(tmp_path)
-
-
 def flipped(path, where):
     """The file with one bit turned over, at this share of its length."""
     content = bytearray(path.read_bytes())
@@ -186,36 +179,3 @@ def test_adapters_without_digests_are_still_read(save, load_backbone, examples, 
     np.testing.assert_array_equal(
         predict_examples(loaded, examples, device="cpu"), predict_examples(adapter, examples, device="cpu")
     )
-
-
-@pytest.mark.parametrize(("changes", "named"), [
-    ({"classes": "abc"}, "classes"), ({"classes": [1, 2, 3]}, "classes"), ({"task": "other"}, "task"),
-    ({"training": None}, "training"), ({"backbone": {"id": 3}}, "backbone.id, backbone.options"),
-    ({"input": 7}, "input"), ({"target": None}, "target"),
-])  # fmt: skip
-def test_a_record_of_another_kind_names_its_fields(save, load_backbone, tmp_path, changes, named):
-    save("probe")
-    record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
-    (tmp_path / "adapter.json").write_text(json.dumps(record | changes))
-    with pytest.raises(AdapterError, match=f"of another kind than expected: {named}"):
-        load_adapter(tmp_path, load_backbone)
-
-
-def test_a_recipe_without_a_seed_is_incomplete(save, load_backbone, tmp_path):
-    """Random weights are drawn from it before anything else of the recipe is looked at."""
-    save("probe")
-    record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
-    del record["training"]["recipe"]["seed"]
-    (tmp_path / "adapter.json").write_text(json.dumps(record))
-    with pytest.raises(AdapterError, match=r"of another kind than expected: training\.recipe\.seed: train it anew"):
-        load_adapter(tmp_path, load_backbone)
-
-
-@pytest.mark.parametrize("changes", [{"unknown": 1}, {"epochs": "many"}, {"epochs": 0}])
-def test_a_recipe_that_this_version_does_not_know_is_an_error_of_the_adapter(save, load_backbone, tmp_path, changes):
-    save("probe")
-    record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
-    record["training"]["recipe"] |= changes
-    (tmp_path / "adapter.json").write_text(json.dumps(record))
-    with pytest.raises(AdapterError, match="its recipe is not one of this version"):
-        load_adapter(tmp_path, load_backbone)

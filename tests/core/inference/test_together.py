@@ -34,11 +34,11 @@ def runtime(request):
 
 def test_frozen_tensors_are_in_memory_once_and_learnt_ones_are_not_shared(runs, load_backbone, runtime):
     group = next(group for group in open_groups(runs, load_backbone, None, runtime) if group.names[0] == "probe")
-    base = dict(group.grafts[0].backbone.named_parameters())
+    base = dict(group.grafts[0].network.named_parameters())
     for graft in group.grafts:
         learnt = set(graft.learnt())
         own = {name.replace(".base_layer.", "."): (name, value)
-               for name, value in graft.backbone.named_parameters()}  # fmt: skip
+               for name, value in graft.network.named_parameters()}  # fmt: skip
         for name, value in base.items():
             shared = own[name][1].data_ptr() == value.data_ptr()
             assert shared == (f"backbone.{own[name][0]}" not in learnt), name
@@ -86,7 +86,7 @@ def test_every_run_has_columns_of_its_own(runs, load_backbone, manifest):
     np.testing.assert_allclose(one["probability_a"], table["lora.probability_a"], atol=1e-6)
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths():
+def test_runs_of_one_name_are_distinguished_by_their_paths():
     assert run_names(["a/x", "b/x", "c/y"]) == ["a/x", "b/x", "y"]
 
 

@@ -14,9 +14,8 @@ from graftwork.core.metrics.intervals import (
     kinds_of_blocks,
     leave_out,
 )
-from graftwork.core.metrics.scales import BELOW_ONE, DIFFERENCE, SCALES, find_scale
+from graftwork.core.metrics.scales import BELOW_ONE, DIFFERENCE
 from graftwork.core.metrics.scores import ranking
-from graftwork.core.tasks import TASKS
 
 
 def mean_of(values, name="mae"):
@@ -152,7 +151,7 @@ def test_one_row_or_group_leaves_nothing(rows, groups):
     assert str(found) == f"{found.value:.3f} (no interval: fewer than 2 {'groups' if groups else 'rows'})"
 
 
-def test_units_are_told_apart_by_the_classes_of_their_rows():
+def test_units_are_distinguished_by_the_classes_of_their_rows():
     unit, truth, guess = np.array([0, 0, 1, 1, 2]), np.array(list("abaab")), np.array(list("aaaac"))
     assert len(set(kinds_of_blocks(unit, truth).tolist())) == 3
     assert fewest_of_a_class(unit, truth) == 2
@@ -186,18 +185,6 @@ def test_a_calibration_error_of_few_rows_has_no_interval():
     for rows, given in ((99, False), (100, True)):
         found = intervals(mean_of(np.random.default_rng(0).random(rows), "ece"), rows)["ece"]
         assert np.isnan(found.low) != given
-
-
-def test_every_metric_of_every_task_has_a_scale():
-    for task in TASKS:
-        truth = {"multi-label": np.eye(4)[:, :2], "text": np.ones((4, 2))}.get(task.name, np.array([0.0, 1, 0, 1]))
-        predictions = {"regression": np.ones(4), "text": np.ones((4, 2)), "mask": np.ones((4, 1, 3))}
-        guess = predictions.get(task.name, np.full((4, 2), 0.5))
-        for name in task.measures(truth, guess, ("a", "b"))(np.ones((1, 4))):
-            assert find_scale(name) in SCALES.values()
-    assert find_scale("auroc_of_accuracy") is SCALES["auroc"]
-    with pytest.raises(KeyError):
-        find_scale("aurocs")
 
 
 def held(draw, runs, truth, **options):

@@ -111,13 +111,13 @@ def test_frozen_layers_stay_still_in_training_mode(kind, wrapped):
     torch.manual_seed(1)
     example = torch.randn(*shape)
     graft = grafted(make(), example)
-    before, start = graft.frozen_digests(), graft.stages.run(Features(example), 0, 1).values
+    before, start = graft.frozen_digests(), graft.backbone.run(Features(example), 0, 1).values
     learnt = {name: value.detach().clone() for name, value in graft.learnt().items()}
     model = Wrapper(graft) if wrapped else graft
     optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for _ in range(3):
         model.train()
-        assert torch.equal(graft.stages.run(Features(example), 0, 1).values, start)
+        assert torch.equal(graft.backbone.run(Features(example), 0, 1).values, start)
         model(Features(example)).square().sum().backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -140,25 +140,29 @@ def test_every_tensor_is_either_learnt_or_frozen(make_graft, strategy):
     graft = make_graft(strategy)
     learnt, frozen = graft.learnt(), graft.frozen()
     assert not learnt.keys() & frozen.keys()
-    assert learnt.keys() | frozen.keys() == named_tensors(graft).keys()
-    for name, parameter in graft.named_parameters():
+    assert learnt.keys() | frozen.keys() == {name.replace("network.", "backbone.", 1) for name in named_tensors(graft)}
+    for name, parameter in parameters(graft).items():
         assert parameter.requires_grad == (name in learnt)
 
 
-def test_live_stages_learn_their_running_statistics(make_graft):
+def parameters(graft):
+    return {name: tensor for name, tensor in graft.tensors().items() if isinstance(tensor, nn.Parameter)}
+
+
+def test_training_stages_learn_their_running_statistics(make_graft):
     graft = make_graft("partial:1")
     buffers = {name for name in graft.learnt() if "running" in name or "tracked" in name}
     assert buffers == {f"backbone.layer10.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
 
 
-def test_training_mode_reaches_the_live_stages_and_the_head_only(make_graft):
+def test_training_mode_reaches_the_training_stages_and_the_head_only(make_graft):
     graft = make_graft("partial:2").train()
     modes = {name: module.training for name, module in graft.named_modules() if name}
     assert {name for name, on in modes.items() if on} == {
-        name for name in modes if name.startswith(("backbone.layer1", "head"))
+        name for name in modes if name.startswith(("network.layer1", "head"))
     }
     assert not any(module.training for module in graft.eval().modules())
-    assert make_graft("full").train().backbone.training
+    assert make_graft("full").train().network.training
 
 
 @pytest.mark.parametrize(("strategy", "frontier"), [("probe", 4), ("partial:1", 2), ("full", 0)])
@@ -166,12 +170,12 @@ def test_no_graph_is_kept_below_the_frontier(make_graft, strategy, frontier):
     graft = make_graft(strategy).train()
     frozen, seen = graft._for_inference().network, []
     for stage, name in enumerate(("stem", "layer1", "layer10")):
-        module = getattr(frozen if stage < frontier else graft.backbone, name)
+        module = getattr(frozen if stage < frontier else graft.network, name)
         module.register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))
     # Even an input that asks for a gradient, as some networks make it, opens no graph there.
     graft(Features(torch.randn(2, 1, 8, 8, requires_grad=True))).sum().backward()
     assert seen == [stage >= frontier for stage in range(3)]
-    for name, parameter in graft.named_parameters():
+    for name, parameter in parameters(graft).items():
         assert (parameter.grad is not None) == (name in graft.learnt())
 
 
@@ -179,8 +183,8 @@ def test_no_graph_is_kept_below_the_frontier(make_graft, strategy, frontier):
 def test_a_graft_goes_on_from_features_that_have_been_through_some_stages(make_graft, start):
     graft = make_graft("partial:1")
     values = Features(torch.randn(2, 1, 8, 8))
-    torch.testing.assert_close(graft(graft.stages.run(values, 0, start), start), graft(values), atol=1e-6, rtol=0)
-    torch.testing.assert_close(graft(values), graft.head(graft.backbone(values.values)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(graft(graft.backbone.run(values, 0, start), start), graft(values), atol=1e-6, rtol=0)
+    torch.testing.assert_close(graft(values), graft.head(graft.network(values.values)), atol=1e-6, rtol=0)
 
 
 def test_what_was_learnt_is_put_back_exactly(make_graft, backbone):

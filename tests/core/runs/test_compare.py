@@ -48,7 +48,7 @@ def part(out: Path, name: str):
 
 
 @pytest.mark.parametrize("data", [{}, {"folds": 2}, {"target": "age"}, {"target": "bright,striped", "folds": 2}])
-def test_all_are_judged_on_the_same_rows_and_differ_from_the_best_by_what_a_paired_bootstrap_says(make_run, data):
+def test_all_are_evaluated_on_the_same_rows_and_differ_from_the_best_by_what_a_paired_bootstrap_says(make_run, data):
     study = make_run(data=data)
     found = study.run(["probe", "partial:1"])
     one, other = part(study.out, "probe")["evaluated"], part(study.out, "partial-1")["evaluated"]

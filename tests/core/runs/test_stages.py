@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from graftwork.core.activation_cache.key import prefix_keys
+from graftwork.core.activation_cache.key import frozen_stage_keys
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.evaluation.evaluation import evaluate_predictions, point_metrics, worse_than_chance
@@ -87,7 +87,7 @@ def test_every_example_runs_through_every_stage_once(backbone, examples, own_rec
 
 def key_of(backbone, recipe):
     derived, _ = with_every_stage(backbone)
-    return prefix_keys(derived, len(derived.stages), start_runtime(recipe), recipe, None)[-1]
+    return frozen_stage_keys(derived, len(derived.stages), start_runtime(recipe), recipe, None)[-1]
 
 
 def test_backbones_with_other_stages_are_kept_apart(backbone, make_backbone, own_recipe):

@@ -6,10 +6,8 @@ import torch
 from monai.losses import DiceLoss
 from torch.nn import functional as F
 
-from graftwork.core.activation_cache.packing import packed, unpacked
 from graftwork.core.evaluation.evaluation import evaluate_predictions
 from graftwork.core.tasks.masks import patch_dice, summed_mask_loss
-from graftwork.core.types import Features
 
 
 @pytest.fixture
@@ -37,25 +35,6 @@ def test_the_dice_of_a_patch_counts_voxels():
     # Background: 2 shared of 3 and 3; class 1: 2 shared of 3 and 3; class 2 is nowhere.
     found = patch_dice(outputs, masks)
     assert torch.allclose(found, torch.tensor([[2 / 3, 2 / 3, torch.nan]]), equal_nan=True)
-
-
-def test_packed_features_come_back_as_they_were(pair):
-    generator = torch.Generator().manual_seed(1)
-    maps = [torch.randn(3, *shape, generator=generator) for shape in ((2, 5, 6, 7), (3, 2, 3, 3), (4, 1, 1, 1))]
-    features = Features(maps[2], None, (maps[0], maps[1]), pair[1])
-    back = unpacked(packed(features), ((2, 5, 6, 7), (3, 2, 3, 3), (4, 1, 1, 1)), (5, 6, 7))
-    assert torch.equal(back.values, maps[2])
-    assert all(torch.equal(one, other) for one, other in zip(back.skips, maps[:2], strict=True))
-    assert torch.equal(back.masks, pair[1])
-    alone = unpacked(
-        packed(Features(maps[2], None, (maps[0], maps[1]))), ((2, 5, 6, 7), (3, 2, 3, 3), (4, 1, 1, 1)), ()
-    )
-    assert alone.masks is None
-
-
-def test_features_move_with_skips_and_masks(pair):
-    features = Features(pair[0], None, (pair[0][:, :1],), pair[1]).to("meta")
-    assert features.skips[0].device.type == features.masks.device.type == "meta"
 
 
 def test_measures_are_means_over_the_cases_that_define_them():

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.optimize import check_grad, minimize
 from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_score
 
 from graftwork import core
@@ -12,7 +11,7 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import ManifestError, SettingsError
 from graftwork.core.model.heads import Head
 from graftwork.core.tasks import ORDINAL, TASKS, find_task
-from graftwork.core.tasks.linear_models import CumulativeLogit, _ordinal_loss, grade_probabilities
+from graftwork.core.tasks.linear_models import CumulativeLogit, grade_probabilities
 from graftwork.core.tasks.ordinal import chances_above, predicted_grades
 from graftwork.core.tasks.shared_weight import SharedWeight
 from graftwork.core.training.linear_probe import fit_probe, standardisation
@@ -88,48 +87,6 @@ def test_what_has_no_order_or_is_not_in_it_is_refused(table):
             core.read_manifest(table(["a", "b"]), target="grade", order=order)
     with pytest.raises(SettingsError, match="only ordinal targets have one"):
         core.read_manifest(table(["a", "b"]), target="grade", task="single-label", order=("a", "b"))
-
-
-def test_the_gradient_of_the_proportional_odds_loss_is_right():
-    data, grades = graded(60)
-    weights = np.random.default_rng(1).uniform(0.5, 2, 60)
-    start = np.random.default_rng(2).normal(size=6)
-
-    def part(place):
-        return lambda free: _ordinal_loss(free, data, grades, weights, 0.7, 3)[place]
-
-    assert check_grad(part(0), part(1), start) < 1e-4
-
-
-def test_the_solution_is_the_optimum_of_the_penalised_likelihood():
-    data, grades = graded()
-    weight, bias = CumulativeLogit(4, balanced=False).solve(data, grades, 0.3)
-
-    def loss(parameters):
-        above = 1 / (1 + np.exp(-((data @ parameters[:3])[:, None] + parameters[3:])))
-        ends = np.column_stack([np.ones(len(data)), above, np.zeros(len(data))])
-        rows = np.arange(len(data))
-        likelihood = np.maximum(ends[rows, grades] - ends[rows, grades + 1], 1e-12)
-        return 0.5 * parameters[:3] @ parameters[:3] - 0.3 * np.log(likelihood).sum()
-
-    by_hand = minimize(loss, [0, 0, 0, 2, 0, -2], method="Nelder-Mead",
-                       options={"maxiter": 20000, "maxfev": 20000, "xatol": 1e-8, "fatol": 1e-10})  # fmt: skip
-    np.testing.assert_allclose([*weight[0], *bias], by_hand.x, atol=2e-4)
-    assert np.all(np.diff(bias) < 0)
-
-
-@pytest.mark.parametrize("missing", range(4))
-def test_a_grade_without_rows_is_never_expected(missing):
-    data, grades = graded()
-    kept = grades != missing
-    there = [grade for grade in range(4) if grade != missing]
-    weight, bias = CumulativeLogit(4, balanced=False).solve(data[kept], grades[kept], 1.0)
-    alone, without = CumulativeLogit(3, balanced=False).solve(data[kept], np.searchsorted(there, grades[kept]), 1.0)
-    chances = grade_probabilities(data @ weight.T + bias)
-    np.testing.assert_allclose(chances[:, there], grade_probabilities(data @ alone.T + without), atol=1e-4)
-    assert chances[:, missing].max() < 1e-12
-    known = CumulativeLogit(4, balanced=False).score(data[kept], grades[kept], (weight, bias))
-    assert CumulativeLogit(4, balanced=False).score(data, grades, (weight, bias)) == pytest.approx(known)
 
 
 def test_a_probe_is_the_model_on_standardised_features():

@@ -1,7 +1,6 @@
 """Characters as numbers and back, the best path against a direct collapse, and error rates against a recursion."""
 
 import itertools
-import json
 from functools import cache
 
 import numpy as np
@@ -10,9 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graftwork.core.data.characters import character_numbers, read_vocabulary
-from graftwork.core.data.tables import read_manifest
-from graftwork.core.errors import ManifestError, SettingsError
 from graftwork.core.evaluation.evaluation import evaluate_predictions
 from graftwork.core.tasks.transcripts import (
     best_path,
@@ -116,40 +112,6 @@ def test_the_frames_that_a_text_needs_are_the_fewest_with_a_finite_loss(text):
     for frames in range(1, needed + 2):
         loss = summed_ctc(Features(torch.zeros(1, frames, 4)), torch.from_numpy(numbers), torch.ones(1))
         assert bool(loss.isfinite()) == (frames >= needed)
-
-
-@pytest.fixture
-def table(tmp_path):
-    for name in "ab":
-        (tmp_path / f"{name}.wav").write_bytes(name.encode())
-    path = tmp_path / "clips.csv"
-    path.write_text("path,text,speaker\na.wav,Hello   World,s\nb.wav,low,t\n")
-    return path
-
-
-def test_a_column_of_text_is_read_as_characters(table):
-    found = read_manifest(table, target="text")
-    assert found.task.name == "text"
-    assert found.classes == ("", *" dehlorw")
-    assert found.targets.tolist() == ["hello world", "low"]
-    assert found.groups == ("s", "t")
-    assert found.subset([1]).targets.tolist() == ["low"]
-
-
-def test_characters_outside_the_vocabulary_are_named_with_their_row(table):
-    with pytest.raises(ManifestError, match=r"row 2, column 'text': characters outside the vocabulary: 'd' 'h'"):
-        read_manifest(table, target="text", classes=("", *" elorw"))
-
-
-def test_the_vocabulary_of_a_checkpoint_keeps_its_characters(tmp_path):
-    path = tmp_path / "vocab.json"
-    path.write_text(json.dumps({"<pad>": 0, "|": 1, "E": 2, "T": 3, "<unk>": 4}))
-    assert read_vocabulary(str(path)) == ("", " ", "e", "t")
-    path.write_text(json.dumps({"E": 0, "e": 1, "t": 2, "T": 3}))
-    assert character_numbers(str(path)) == {"e": 1, "t": 2}
-    path.write_text("[]")
-    with pytest.raises(SettingsError, match=r"expected a vocab\.json"):
-        read_vocabulary(str(path))
 
 
 def test_letters_with_accents_are_one_text_in_either_form_of_unicode():

@@ -82,7 +82,7 @@ def test_everything_comes_back_to_the_last_bit(kept, tmp_path):
     assert all(torch.equal(value, other.learnt()[name]) for name, value in learner.learnt().items())
 
 
-def test_a_run_that_has_not_been_judged_yet_stands_below_every_other(tmp_path):
+def test_a_run_that_has_not_been_evaluated_yet_stands_below_every_other(tmp_path):
     learner = Two(seed=0)
     save_checkpoint(tmp_path, {}, TrainingState(), learner, {}, learner.optimiser(), SCALER)
     found, best = load_checkpoint(tmp_path, {}, learner, learner.optimiser(), SCALER)

@@ -111,7 +111,7 @@ def test_a_probe_on_a_stage_is_one_on_its_pooled_output(backbone, examples, reci
 @pytest.mark.parametrize("strategy", ["probe", "knn"])
 def test_auto_is_no_worse_than_any_stage_but_for_chance(backbone, examples, recipe, strategy):
     run = finetune(backbone, examples, strategy=strategy, recipe=replace(recipe, features="auto"))
-    chosen = run.adapter.graft.stages.run(examples.contract.collate(examples.tensors)).values.numpy()
+    chosen = run.adapter.graft.backbone.run(examples.contract.collate(examples.tensors)).values.numpy()
     vote = examples.manifest.task.vote
 
     def scores(found):

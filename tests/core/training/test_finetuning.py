@@ -144,7 +144,7 @@ def test_scratch_does_not_see_the_pretrained_weights(make_backbone, examples, re
     runs = [finetune(make_backbone(seed=seed), examples, strategy="scratch", recipe=recipe) for seed in (0, 1)]
     assert all(torch.equal(value, learnt(runs[1])[name]) for name, value in learnt(runs[0]).items())
     start = new_graft(make_backbone(), examples.manifest, parse_strategy("scratch"), recipe)
-    assert not torch.equal(start.backbone.stem[0].weight, make_backbone().network.stem[0].weight)
+    assert not torch.equal(start.network.stem[0].weight, make_backbone().network.stem[0].weight)
 
 
 def test_a_regression_starts_at_the_mean_of_the_targets(backbone, make_examples, recipe):

@@ -51,7 +51,7 @@ def test_tensors_that_learn_from_a_later_phase_on_are_counted_from_there(proof):
 
 
 @pytest.mark.parametrize(("updates", "refused"), [(1, False), (2, True)])
-def test_a_short_run_is_judged_by_the_updates_it_had(proof, updates, refused):
+def test_a_short_run_is_evaluated_by_the_updates_it_had(proof, updates, refused):
     for _ in range(updates):
         proof.look(tensors(None))
     if refused:

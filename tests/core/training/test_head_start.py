@@ -148,7 +148,7 @@ def test_a_start_that_there_is_not_is_refused(backbone, manifest, recipe, strate
 
 
 def test_a_tensor_that_has_to_be_learnt_first_leaves_nothing_to_solve_a_head_on(backbone, manifest, recipe):
-    fresh = replace(backbone, fresh=("layer10.0.weight",))
+    fresh = replace(backbone, new_parameters=("layer10.0.weight",))
     with pytest.raises(SettingsError, match=r"layer10\.0\.weight of tiny:net has to be learnt before"):
         plan_run(fresh, parse_strategy("full"), replace(recipe, head_start="probe"), manifest)
     assert plan_run(fresh, parse_strategy("full"), recipe, manifest).head_start == "random"

@@ -1,4 +1,4 @@
-"""The course of a run as CSV and picture."""
+"""The history of a run as CSV and plot."""
 
 import csv
 import os

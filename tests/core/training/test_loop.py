@@ -1,6 +1,5 @@
 """The gradient loop against one written by hand; interruption, repetition, early stopping."""
 
-import weakref
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -23,7 +22,6 @@ from graftwork.core.training.checkpoint import NAME
 from graftwork.core.training.finetuning import finetune, new_graft
 from graftwork.core.training.optimiser import rate_factor
 from graftwork.core.types import Features
-from tests.core.conftest import on_a_small_device
 from tests.core.training.conftest import PowerCutError
 
 
@@ -50,7 +48,7 @@ def test_a_loop_written_by_hand_gives_the_same_weights(make_backbone, examples, 
     run = finetune(backbone, rows, strategy="full", recipe=recipe)
 
     start = new_graft(backbone, rows.manifest, parse_strategy("full"), recipe)
-    model = nn.Sequential(start.backbone, start.head).train()
+    model = nn.Sequential(start.network, start.head).train()
     data, labels = torch.stack(rows.tensors), torch.as_tensor(rows.manifest.values)
     counts = torch.bincount(labels, minlength=3)
     factor = len(labels) / (3 * counts.double()) if weights == "balanced" else torch.ones(3, dtype=torch.float64)
@@ -60,7 +58,7 @@ def test_a_loop_written_by_hand_gives_the_same_weights(make_backbone, examples, 
             "weight_decay": 0.1 * decays,
             "share": share,
         }
-        for part, share in ((start.head, 1.0), (start.backbone, 0.1))
+        for part, share in ((start.head, 1.0), (start.network, 0.1))
         for decays in (True, False)
     ]
     optimiser = torch.optim.AdamW(groups, lr=0.01)
@@ -306,42 +304,6 @@ def test_in_every_precision_a_run_repeats_itself_and_resumes_to_the_same_bytes(
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert whole.history == resumed.history
     assert start_runtime(settings).device.type == device
-
-
-def test_batches_that_do_not_fit_the_device_go_through_it_in_pieces(make_backbone, examples, recipe, caplog):
-    backbone, tried = make_backbone(norm=False, dropout=0.0), []
-    options = replace(recipe, batch_size=16, epochs=2)
-    rows = examples.subset(range(48))
-    whole = finetune(backbone, rows, strategy="full", recipe=options)
-    pieces = finetune(on_a_small_device(backbone, 5, tried, learning=True), rows, strategy="full", recipe=options)
-    close(learnt(whole), learnt(pieces), 1e-6)
-    assert [row["train_loss"] for row in whole.history] == pytest.approx([row["train_loss"] for row in pieces.history])
-    assert tried == [16, 8, *[4] * 4 * 2 * 3]
-    assert caplog.text.count("they go through the network in") == 2
-    assert "in 4 pieces from now on" in caplog.text
-
-
-def test_no_graph_of_a_failed_attempt_takes_the_memory_of_the_next(make_backbone, examples, recipe, monkeypatch):
-    """The memory that a backward pass ran out of is free again when the halves are tried."""
-    graphs, attempts = [], []
-
-    def backward(runtime, loss):
-        assert all(graph() is None for graph in graphs)
-        attempts.append(1)
-        if len(attempts) == 1:
-            graphs.append(weakref.ref(loss))
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        loss.backward()
-
-    monkeypatch.setattr("graftwork.core.compute.runtime.Runtime.backward", backward)
-    finetune(make_backbone(norm=False), examples, strategy="full", recipe=replace(recipe, epochs=1))
-    assert len(attempts) > 2
-
-
-def test_an_example_that_does_not_fit_the_device_ends_training_with_advice(make_backbone, examples, recipe):
-    backbone = on_a_small_device(make_backbone(norm=False, dropout=0.0), 0, [], learning=True)
-    with pytest.raises(TrainingError, match=r"does not fit in the device's memory: lower --batch-size"):
-        finetune(backbone, examples, strategy="full", recipe=recipe)
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ def test_attention_over_slices_is_learnt_by_a_probe_and_counts_as_new():
     backbone = load_backbone("slices:tiny:cnn2d", image_size=32, slice_pooling="attention")
     graft = make_graft(backbone, parse_strategy("probe"), Recipe(), "single-label", ("a", "b"), 4)
     assert graft.plan.solver == "gradient"
-    assert set(graft.plan.trainable) == set(backbone.fresh)
+    assert set(graft.plan.trainable) == set(backbone.new_parameters)
     assert graft.plan.frontier == len(backbone.stages) - 1
     assert backbone.build().slice_attention.score.weight.shape == (1, 64)
     with pytest.raises(SettingsError, match="makes no vector of slices"):

@@ -66,7 +66,7 @@ def test_a_z_score_is_not_scaled_again() -> None:
     assert (contract["mean"], contract["std"]) == ([0.0] * 3, [1.0] * 3)
 
 
-def test_it_is_worth_more_than_random_weights_on_real_scans(real_data: Path) -> None:
+def test_it_does_better_than_random_weights_on_real_scans(real_data: Path) -> None:
     scans = imaging.read_manifest(real_data / "brain_mri" / "manifest.csv", split=None)
     folds = scans.fold_numbers(5, seed=0)
     scores = {}

@@ -77,10 +77,10 @@ class Outputs(nn.Module):
 
     def __init__(self, own):
         super().__init__()
-        self.backbone, self.own = own.backbone, own
+        self.backbone, self.own = own.network, own
 
     def forward(self, values):
-        return self.own(self.own.stages.contract.collate(list(values)))
+        return self.own(self.own.backbone.contract.collate(list(values)))
 
 
 @pytest.mark.parametrize(("id", "strategy"), [("tiny:cnn2d", "lora"), ("i3d:tiny:cnn2d", "probe")])

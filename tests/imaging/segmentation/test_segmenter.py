@@ -136,7 +136,7 @@ def test_strategies_that_cannot_learn_masks_say_why(strategy, reason):
         make_graft(backbone, parse_strategy(strategy), Recipe(), "mask", ("0", "1"), 2)
 
 
-def test_a_real_mask_fits_its_image_and_judges_itself_as_perfect(real_data):
+def test_a_real_mask_fits_its_image_and_evaluates_itself_as_perfect(real_data):
     folder, name = real_data / "hippocampus", "hippocampus_001.nii.gz"
     path = f"{folder / 'images' / name}#mask={folder / 'labels' / name}"
     image = ImageContract(3, 1, (40, 56, 40), "auto", (0.0,), (1.0,))

@@ -59,7 +59,7 @@ def test_the_affine_finds_every_voxel_where_its_slice_says(series):
         assert scan.values[0, depth, height, width] == volume[number, row, column]
 
 
-def test_two_series_in_a_folder_are_told_apart(series):
+def test_two_series_in_a_folder_are_distinguished(series):
     folder, _ = series(uid="1.2.3.4")
     _, second = series(uid="1.2.3.5", places=range(3))
     assert {uid: len(files) for uid, files in list_series(folder).items()} == {"1.2.3.4": 6, "1.2.3.5": 3}

@@ -26,7 +26,7 @@ _AROUND_BYTES = 2**16
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorLocation:
     """Where a tensor lies. offset: bytes from the start of the file. checksum: CRC-32 of its bytes."""
 
     file: Path
@@ -67,7 +67,7 @@ class MappedTensors(Sequence[Tensor]):
     when pages are given back. They stay valid after this object is gone and after the file is unlinked.
     """
 
-    def __init__(self, places: Sequence[Place], dtype: torch.dtype, maps: _Maps | None = None) -> None:
+    def __init__(self, places: Sequence[TensorLocation], dtype: torch.dtype, maps: _Maps | None = None) -> None:
         """Maps the files, unless `maps` has them. Raises OSError where one cannot be opened or mapped."""
         if maps is None:
             # An empty file cannot be mapped, and tensors without elements need no file.
@@ -96,7 +96,7 @@ class MappedTensors(Sequence[Tensor]):
         mapped = self._maps.by_file[place.file]
         return torch.frombuffer(mapped, dtype=self._dtype, count=count, offset=place.offset).reshape(place.shape)
 
-    def __reduce__(self) -> tuple[type[MappedTensors], tuple[tuple[Place, ...], torch.dtype]]:
+    def __reduce__(self) -> tuple[type[MappedTensors], tuple[tuple[TensorLocation, ...], torch.dtype]]:
         return MappedTensors, (self._places, self._dtype)
 
     def take(self, index: Sequence[int] | NDArray[np.generic]) -> MappedTensors:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from graftwork.core.errors import ContractError
 from graftwork.imaging import ImageContract, Scan, read_scan
-from graftwork.imaging.seen import ScanWatch, far_off, measure, summarise
+from graftwork.imaging.scan_monitor import ScanMonitor, far_off, measure, summarise
 
 
 def scan(rng, spacing_mm=(1.0, 1.0, 1.0), shape=(20, 24, 28), low=0.0, high=1000.0):
@@ -61,22 +61,22 @@ def test_of_few_scans_nothing_is_kept_that_would_be_of_one(rng):
     assert summarise([measure(scan(rng)) for _ in range(5)])["scans"] == 5
 
 
-def test_a_watch_reads_what_its_contract_reads(tmp_path, rng):
+def test_a_monitor_reads_what_its_contract_reads(tmp_path, rng):
     for name, high in (("a.png", 200), ("b.png", 3)):
         Image.fromarray(rng.integers(0, high, (30, 30), dtype=np.uint8)).save(tmp_path / name)
     a, b = (str(tmp_path / name) for name in ("a.png", "b.png"))
     contract = ImageContract(2, 1, (16, 16), "auto", (0.0,), (1.0,))
-    watch = ScanWatch(contract, {}, "flag")
-    assert watch.read(a).equal(contract.read(a))
-    seen = summarise(5 * [watch.measured[a]])
-    assert watch.seen([a]) == {}
-    flagging = ScanWatch(contract, {"first": seen, "second": seen}, "flag")
+    monitor = ScanMonitor(contract, {}, "flag")
+    assert monitor.read(a).equal(contract.read(a))
+    seen = summarise(5 * [monitor.measured[a]])
+    assert monitor.summary([a]) == {}
+    flagging = ScanMonitor(contract, {"first": seen, "second": seen}, "flag")
     assert flagging.read(b).equal(contract.read(b))
     assert list(flagging.outside) == [b]
     assert flagging.outside[b].startswith("first: values")
     assert "; second: values" in flagging.outside[b]
     with pytest.raises(ContractError, match=r"b\.png: is unlike the scans of the training .* values over a range of 2"):
-        ScanWatch(contract, {"": seen}, "refuse").read(b)
+        ScanMonitor(contract, {"": seen}, "refuse").read(b)
 
 
 @pytest.mark.slow(reason="reads hundreds of scans")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graftwork.core.errors import ContractError
 from graftwork.core.example import Named
-from graftwork.core.types import Features, Outside
+from graftwork.core.types import Features, OutsideMode
 from graftwork.imaging.preprocessing.contract import ImageContract
 from graftwork.imaging.preprocessing.intensity import HIGH_PERCENT, LOW_PERCENT, SAMPLE
 from graftwork.imaging.scan import Scan
@@ -77,17 +77,22 @@ def summarise(measured: Sequence[dict[str, float]]) -> dict[str, Any]:
     return found
 
 
-def far_off(seen: dict[str, Any], own: dict[str, float]) -> str:
-    """In what a scan is far off what was seen, as a sentence without a full stop; "" where it is not."""
+def far_off(training: dict[str, Any], own: dict[str, float]) -> str:
+    """In what a scan is far off the training scans, as a sentence without a full stop; "" where it is not.
+
+    training: what `summarise` gave for them. own: what `measure` gave for the scan.
+    """
     reasons = []
     for name, (said, factor, margin) in TRAITS.items():
-        if name not in seen:
+        if name not in training:
             continue
         if name not in own:
             if name == "finest_mm":
-                reasons.append(f"no spacing, where {seen[name][0]:.3g} to {seen['coarsest_mm'][1]:.3g} mm was seen")
+                reasons.append(
+                    f"no spacing, where {training[name][0]:.3g} to {training['coarsest_mm'][1]:.3g} mm was seen"
+                )
             continue
-        low, high = seen[name]
+        low, high = training[name]
         value, least, most = own[name], low, high
         if factor is not None:
             value, least, most, margin = math.log(value), math.log(low), math.log(high), math.log(factor)
@@ -97,17 +102,17 @@ def far_off(seen: dict[str, Any], own: dict[str, float]) -> str:
     return "; ".join(reasons)
 
 
-class ScanWatch:
+class ScanMonitor:
     """A contract of images, or of images with masks, that measures every scan it reads.
 
-    seen: what each run's training scans were like, by the run's name, "" for the only one; {} while training. outside:
-    "refuse" makes a scan that is far off an error (ContractError), "flag" notes it in `outside`.
+    summaries: what each run's training scans were like, by the run's name, "" for the only one; {} while training.
+    outside: "refuse" makes a scan that is far off an error (ContractError), "flag" notes it in `outside`.
     """
 
     def __init__(
-        self, contract: ImageContract | MaskContract, seen: dict[str, dict[str, Any]], outside: Outside
+        self, contract: ImageContract | MaskContract, summaries: dict[str, dict[str, Any]], outside: OutsideMode
     ) -> None:
-        self.contract, self.runs, self.refuse = contract, seen, outside == "refuse"
+        self.contract, self.runs, self.refuse = contract, summaries, outside == "refuse"
         self.outside: dict[str, str] = {}
         self.measured: dict[str, dict[str, float]] = {}
 
@@ -115,7 +120,7 @@ class ScanWatch:
         """What the contract reads."""
         tensor, scan = self.contract.read_with_scan(example)
         own = self.measured[str(example)] = measure(scan)
-        reasons = {name: far_off(seen, own) for name, seen in self.runs.items()}
+        reasons = {name: far_off(summary, own) for name, summary in self.runs.items()}
         text = "; ".join(f"{name}: {reason}" if name else reason for name, reason in reasons.items() if reason)
         if text and self.refuse:
             raise ContractError(f"{example}: is unlike the scans of the training (--outside refuse): {text}")
@@ -123,7 +128,7 @@ class ScanWatch:
             self.outside[str(example)] = text
         return tensor
 
-    def seen(self, examples: Iterable[Named]) -> dict[str, Any]:
+    def summary(self, examples: Iterable[Named]) -> dict[str, Any]:
         return summarise([self.measured[path] for path in map(str, examples) if path in self.measured])
 
     def collate(self, examples: Sequence[Tensor]) -> Features:

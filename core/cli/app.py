@@ -1,0 +1,88 @@
+"""The program: the verbs of one domain put together, and how they end."""
+
+import errno
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from graftwork.core.cli.command_line import CommandLine
+from graftwork.core.cli.console import accept_all_text
+from graftwork.core.cli.inspection_commands import rank_command, stages_command
+from graftwork.core.cli.interruption import interruptible
+from graftwork.core.cli.listing_commands import backbones_command, check_command
+from graftwork.core.cli.report_command import report_command
+from graftwork.core.cli.run_commands import evaluate_command, predict_command
+from graftwork.core.cli.training_commands import compare_command, train_command
+from graftwork.core.errors import GraftworkError
+from graftwork.core.versions import version_of
+
+USER_ERROR = 2
+"""Exit status for what the user can mend; faults of the program exit with 1."""
+
+INTERRUPTED = "interrupted; train, compare and pretrain go on from the last checkpoint with --resume"
+
+
+def build_app(commands: CommandLine) -> typer.Typer:
+    """The command line of one domain."""
+    domain = commands.domain
+    app = typer.Typer(
+        name=f"graftwork-{domain.name}",
+        help=f"Graft a small trained part onto a frozen pretrained backbone, for {domain.name}. "
+        "Begin with `check`, then `train`, `evaluate` and `predict`. `--debug` shows where an error came from.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        add_completion=False,
+    )
+    shared = (backbones_command, check_command, stages_command, rank_command, train_command, compare_command,
+              evaluate_command, report_command, predict_command)  # fmt: skip
+    for verb in (*shared, *commands.verbs):
+        name, command, text = verb(commands)
+        app.command(name, help=text, no_args_is_help=name != "backbones")(command)
+    app.callback()(_main)
+    return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(version_of("graftwork"))
+        raise typer.Exit
+
+
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options in front of every verb."""
+
+
+def run_app(commands: CommandLine) -> None:
+    """Runs the command line and exits: 0 done, 2 for what the user can mend, 1 for a fault of the program."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("graftwork")
+    log.addHandler(handler)
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
+    log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else logging.INFO)
+    accept_all_text()
+    try:
+        with interruptible(INTERRUPTED):
+            build_app(commands)(arguments)
+    except GraftworkError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        if debug or error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {error.filename}: no file can have so long a name; give a shorter one", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    finally:
+        log.removeHandler(handler)

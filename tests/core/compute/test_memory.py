@@ -1,0 +1,20 @@
+"""Peaks of resident memory, in MiB."""
+
+import pytest
+import torch
+
+from graftwork.core.compute.memory import peak_memory_mb, recent_peak_memory_mb, reset_peak_memory
+
+
+def test_peak_memory_is_in_mebibytes():
+    assert 50 < peak_memory_mb() < 100_000
+
+
+@pytest.mark.skipif(not reset_peak_memory(), reason="only Linux counts peak memory anew")
+def test_peak_memory_can_be_counted_anew():
+    large = torch.ones(200 << 18)  # 200 MiB
+    assert recent_peak_memory_mb() > 200
+    before = recent_peak_memory_mb()
+    del large
+    assert reset_peak_memory()
+    assert recent_peak_memory_mb() < before - 150
