@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from graftwork.audio.sound.formats import SUFFIXES
 from graftwork.core.domain import Domain
 from graftwork.core.example import File, Span
+from graftwork.core.names import hub_name
 from graftwork.core.types import Corruption
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ def _preview(example: Example) -> bytes:
     from graftwork.audio.sound.preview import preview
 
     return preview(example)
+
+
+def _hub_model(backbone: str) -> str | None:
+    source, _, name = backbone.partition(":")
+    return hub_name(name) if source == "hf" else None
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
@@ -71,6 +77,7 @@ DOMAIN = Domain(
     near_duplicates=_near_duplicates,
     corruptions=CORRUPTIONS,
     preview=_preview,
+    hub_model=_hub_model,
     pipeline_tags={
         "single-label": "audio-classification",
         "multi-label": "audio-classification",

@@ -52,6 +52,8 @@ class Domain:
     explain: a small PNG of an example with what an adapter looks at in it; None where nothing explains. Raises
     SettingsError for adapters of which it cannot say that.
     checklists: what studies of this domain are reported by, names of `core.runs.report.checklists.CHECKLISTS`.
+    hub_model: OWNER/NAME on the Hugging Face hub of what a backbone's id loads; None for others, and where the hub has
+    none.
     pipeline_tags: what the Hugging Face hub calls a task on such examples; those that it has no name for are missing.
     mask_values: the values, ascending, that each of some masks holds; one with its image is compared with it, under the
     options `mask_order` and `other_values` of the domain as far as they are given. None where the domain has no masks.
@@ -71,6 +73,7 @@ class Domain:
     preview: Callable[[Example], bytes] | None = None
     explain: Callable[[Any, Example], bytes] | None = None
     checklists: tuple[str, ...] = ("TRIPOD+AI",)
+    hub_model: Callable[[str], str | None] | None = None
     pipeline_tags: Mapping[TaskName, str] = field(default_factory=dict)
     kinds: Kinds = ON_DISK
     column: str = "path"

@@ -45,3 +45,12 @@ def other_forms(text: str) -> list[str]:
 
 def _forms(name: str) -> list[str]:
     return [name, *other_forms(name)]
+
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def hub_name(named: str) -> str | None:
+    """OWNER/NAME of `OWNER/NAME[@REVISION]` on the Hugging Face hub; None for a folder that is here, and for others."""
+    name = named.partition("@")[0]
+    return name if HUB_NAME.fullmatch(name) and not os.path.exists(name) else None

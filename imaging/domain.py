@@ -55,6 +55,22 @@ def _explain(adapter: Any, example: Example) -> bytes:
     return picture
 
 
+def _hub_model(backbone: str) -> str | None:
+    """`timm:` and `hf:`, also within `slices:` and its kin."""
+    from graftwork.core.names import hub_name
+
+    source, _, name = backbone.rpartition(":")
+    kind = source.rpartition(":")[2]
+    if kind in ("hf", "hf-hub"):
+        return hub_name(name)
+    if kind != "timm":
+        return None
+    from timm.models import get_pretrained_cfg, is_model
+
+    known = get_pretrained_cfg(name) if is_model(name) else None
+    return None if known is None or not known.hf_hub_id else hub_name(str(known.hf_hub_id))
+
+
 def _file_groups(examples: Sequence[Example]) -> list[str | None]:
     from graftwork.imaging.formats.dicom.patients import patient_hashes
 
@@ -107,6 +123,7 @@ DOMAIN = Domain(
     preview=_preview,
     explain=_explain,
     checklists=("CLAIM 2024", "TRIPOD+AI"),
+    hub_model=_hub_model,
     pipeline_tags={
         "single-label": "image-classification",
         "multi-label": "image-classification",

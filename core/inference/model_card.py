@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.core.model.stage_outputs import choice_from_json
@@ -18,15 +16,14 @@ HUB_METRICS = {"auroc": "roc_auc", "quadratic_kappa": "cohen_kappa", "mae": "mae
                "brier": "brier_score", "wer": "wer", "cer": "cer", "f1": "f1", "accuracy": "accuracy"}  # fmt: skip
 """What the hub calls metrics; others keep their name."""
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
 
 def card_header(record: dict[str, Any], evaluation: Evaluation | None, domain: Domain) -> list[str]:
     """Lines of YAML between rules: library, tags, the base model where the hub has it, the kind of task where the hub
     knows it, and the metrics of the evaluation. The licence is the user's to name. Scalars are written as JSON, which
     is YAML, so that no name can be anything else than text."""
     lines = ["---", "library_name: graftwork", f"tags: {json.dumps(_tags(record, domain))}"]
-    base = hub_id(record["backbone"]["id"])
+    about = record["backbone"]
+    base = None if domain.hub_model is None or about["weights"] is not None else domain.hub_model(about["id"])
     if base is not None:
         lines.append(f"base_model: {json.dumps(base)}")
     pipeline = domain.pipeline_tags.get(record["task"])
@@ -37,14 +34,6 @@ def card_header(record: dict[str, Any], evaluation: Evaluation | None, domain: D
         if index is not None:
             lines.append(f"model-index: {json.dumps(index, ensure_ascii=False)}")
     return [*lines, "---"]
-
-
-def hub_id(backbone: str) -> str | None:
-    """OWNER/NAME of a backbone that came from the hub by its own name; None for others, such as local folders."""
-    source, _, name = backbone.rpartition(":")
-    name = name.partition("@")[0]
-    known = source.rpartition(":")[2] in ("hf", "hf-hub") and HUB_ID.fullmatch(name)
-    return name if known and not Path(name).exists() else None
 
 
 def model_index(record: dict[str, Any], evaluation: Evaluation, pipeline: str | None) -> list[dict[str, Any]] | None:

@@ -23,10 +23,11 @@ MOST_SETS = 100
 
 def write_audit(
     folder: Path, parts: Mapping[str, Manifest], *, split: str, left_out: Sequence[Unreadable] = (),
-    alike: NearDuplicates | None = None, cautions: Sequence[str] = (),
+    alike: NearDuplicates | None = None, conflicting: Sequence[Mapping[str, str]] = (), cautions: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Writes `data.json`. parts: the rows of each, by its name. split: in words, how rows came into them. alike: the
-    near-duplicates, None where nobody has looked. cautions: sentences that the metrics must not be read without."""
+    near-duplicates, None where nobody has looked. conflicting: files that hold the very same and have different
+    targets, each set with its targets. cautions: sentences that the metrics must not be read without."""
     first = next(iter(parts.values()))
     write_json(folder / DATA, {
         "source": first.source,
@@ -36,6 +37,7 @@ def write_audit(
         "parts": {name: part_summary(rows) for name, rows in parts.items()},
         "left_out": [asdict(one) for one in left_out],
         "near_duplicates": None if alike is None else alike.to_json() | {"first": list(alike.sets[:MOST_SETS])},
+        "conflicting": [dict(one) for one in conflicting[:MOST_SETS]],
         "cautions": list(cautions),
     })  # fmt: skip
 

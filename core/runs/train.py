@@ -29,6 +29,7 @@ from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.runs.audit import write_audit
+from graftwork.core.runs.check import check
 from graftwork.core.runs.cross_validation import cross_validate_setup, with_epochs_of_folds
 from graftwork.core.runs.decisions import decide
 from graftwork.core.runs.hold_out import hold_out
@@ -241,7 +242,7 @@ def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, parts: Pa
     own = {"all": run.rows} if folded else {"train": run.rows} | ({} if run.val is None else {"val": run.val})
     own |= {} if folded else {part.part: part.manifest for part in result.parts}
     write_audit(out, own, split=_split(examples.manifest, parts), left_out=examples.left_out, alike=rows.alike,
-                cautions=rows.cautions)  # fmt: skip
+                conflicting=check(examples.manifest).conflicting, cautions=rows.cautions)  # fmt: skip
     summary = rows.training_summary(run.rows)
     if summary is not None:
         run.adapter.record["seen"] = summary

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from graftwork.core.names import existing_path, name_key
+from graftwork.core.names import existing_path, hub_name, name_key
 
 
 def test_spellings_of_one_name_have_one_key():
@@ -32,3 +32,13 @@ def test_two_files_in_both_forms_stay_two_and_a_missing_one_stays_as_it_is(tmp_p
         (tmp_path / path).write_bytes(b"")
     assert [existing_path(path) for path in both] == both
     assert existing_path(f"{tmp_path}/ü.wav") == f"{tmp_path}/ü.wav"
+
+
+@pytest.mark.parametrize(("named", "found"), [
+    ("owner/name", "owner/name"), ("owner/name@main", "owner/name"), ("folder", None), ("/abs/owner/name", None),
+    ("here/model", None), ("owner/a b", None), ("", None),
+])  # fmt: skip
+def test_a_name_on_the_hub_is_told_from_a_folder(named, found, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here" / "model").mkdir(parents=True)
+    assert hub_name(named) == found

@@ -127,6 +127,11 @@ def number(value: float) -> str:
     return f"{value:.{SHOWN_DIGITS}f}" if 0.001 <= abs(value) < 100 or abs(value) < 1e-9 else f"{value:.4g}"
 
 
+def _digits(value: float) -> str:
+    """Always three digits behind the point, but of large numbers."""
+    return f"{value:.{SHOWN_DIGITS}f}" if abs(value) < 100 else number(value)
+
+
 def is_interval(value: Any) -> bool:
     """Whether a value of a JSON file is a metric with its interval."""
     return isinstance(value, Mapping) and {"value", "low", "high"} <= value.keys()
@@ -136,9 +141,9 @@ def interval(value: Mapping[str, Any]) -> str:
     """A metric with the ends of its interval, and what else is known of it."""
     if value["value"] is None:
         return "undefined"
-    ends = "" if value["low"] is None else f" [{number(value['low'])}, {number(value['high'])}]"
+    ends = "" if value["low"] is None else f" [{_digits(value['low'])}, {_digits(value['high'])}]"
     more = {name: one for name, one in value.items() if name not in ("value", "low", "high", "method")}
-    return f"{number(value['value'])}{ends}{f' ({said(more)})' if more else ''}"
+    return f"{_digits(value['value'])}{ends}{f' ({said(more)})' if more else ''}"
 
 
 def tables_of(value: Any, name: str = "") -> list[Block]:
@@ -184,10 +189,14 @@ def words(name: str) -> str:
 
 def _rows(rows: Sequence[Mapping[str, Any]], caption: str) -> Table:
     columns = list(dict.fromkeys(name for row in rows for name in row if name != "method"))
+    columns.sort(key=lambda name: name not in FIRST)
     numeric = tuple(place for place, name in enumerate(columns) if all(_is_number(row.get(name)) for row in rows))
     cells = tuple(tuple(said(row[name]) if row.get(name) is not None else "–" for name in columns) for row in rows)
     return Table(tuple(map(words, columns)), cells, caption, numeric, folded=len(rows) > MOST_ROWS)
 
+
+FIRST = ("", "threshold", "strength", "seed")
+"""Columns by which rows are told apart."""
 
 MOST_IN_A_CELL = 12
 """A longer list is a table of its own."""

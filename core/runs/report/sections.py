@@ -90,6 +90,12 @@ def data(run: RunFolder) -> list[Block]:
         found.append(Table(("row", "file", "why it was left out"), rows, f"{len(rows)} files could not be used"))
     elif parts:
         found.append(Text("Every file could be read."))
+    conflicting = run.data.get("conflicting", [])
+    if conflicting:
+        rows = tuple(tuple(f"{_place(path)}: {target}" for path, target in one.items())[:2] for one in conflicting)
+        found.append(
+            Table(("file", "the very same, called otherwise"), rows, "the same content with different targets")
+        )
     return found
 
 
@@ -387,6 +393,9 @@ def cautions(folder: RunFolder, run: RunFolder) -> list[str]:
     left_out = run.data.get("left_out", [])
     if left_out:
         found.append(f"{len(left_out)} files could not be used and are in no number here")
+    conflicting = run.data.get("conflicting", [])
+    if conflicting:
+        found.append(f"{len(conflicting)} sets of files hold the very same and have different targets")
     task = run.task
     if task is not None and run.parts:
         part, values = next(iter(run.parts.items()))

@@ -1,21 +1,22 @@
 """The header of the model card, as the Hugging Face hub reads it."""
 
 import numpy as np
-import pytest
 import yaml
 from huggingface_hub import ModelCard
 
 from graftwork.core.domain import Domain
 from graftwork.core.evaluation.evaluation import evaluate_predictions
-from graftwork.core.inference.model_card import hub_id, model_card
+from graftwork.core.inference.model_card import model_card
 
-DOMAIN = Domain("imaging", "scan", (), pipeline_tags={"single-label": "image-classification"})
+DOMAIN = Domain("imaging", "scan", (), pipeline_tags={"single-label": "image-classification"},
+                hub_model=lambda backbone: backbone.removeprefix("hf:"))  # fmt: skip
 STRANGE = 'a: "b" # <script>\n---\nlicense: mit'
 
 
 def record(backbone="hf:facebook/dinov2-small", target="label"):
     return {
-        "backbone": {"id": backbone, "frozen_digest": "0" * 64}, "strategy": "partial:1", "target": target,
+        "backbone": {"id": backbone, "weights": None, "frozen_digest": "0" * 64}, "strategy": "partial:1",
+        "target": target,
         "task": "single-label", "classes": ["x", STRANGE], "parameters": {"all": 10, "trained": 2},
         "training": {"rows": 20, "groups": None}, "input": {"size": 1},
         "made_with": {"graftwork": "0.1.0", "torch": "2"},
@@ -66,12 +67,7 @@ def test_no_name_can_add_a_field():
     assert found["model-index"][0]["name"].startswith(STRANGE)
 
 
-@pytest.mark.parametrize(("backbone", "name"), [
-    ("hf:facebook/wav2vec2-base", "facebook/wav2vec2-base"), ("hf:o/n@main", "o/n"), ("timm:hf-hub:o/n", "o/n"),
-    ("slices:timm:hf-hub:o/n@1", "o/n"), ("timm:mobilenetv2_100", None), ("hf:folder", None), ("tiny:cnn2d", None),
-    ("hf:here/model", None), ("hf:/abs/o/n", None),
-])  # fmt: skip
-def test_the_base_model_is_named_where_the_hub_has_it(backbone, name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here" / "model").mkdir(parents=True)
-    assert hub_id(backbone) == name
+def test_of_weights_from_a_file_no_base_model_is_named():
+    own = record()
+    own["backbone"]["weights"] = "mine.safetensors"
+    assert "base_model" not in header(model_card(own, None, DOMAIN))

@@ -27,9 +27,11 @@ def test_everything_that_was_found_is_written(manifest, tmp_path):
     sets = tuple((f"{place}.png", f"{place}b.png") for place in range(MOST_SETS + 5))
     alike = NearDuplicates("together", sets, 3, 2 * len(sets))
     write_audit(tmp_path, {"train": manifest.subset(range(40)), "test": manifest.subset(range(40, 60))}, split="drawn",
-                left_out=[Unreadable("x.png", "is no picture", 7)], alike=alike, cautions=["careful"])  # fmt: skip
+                left_out=[Unreadable("x.png", "is no picture", 7)], alike=alike,
+                conflicting=[{"a.png": "x", "b.png": "y"}], cautions=["careful"])  # fmt: skip
     found = json.loads((tmp_path / "data.json").read_text())
     assert [part["rows"] for part in found["parts"].values()] == [20, 40]
     assert (found["near_duplicates"]["sets"], len(found["near_duplicates"]["first"])) == (MOST_SETS + 5, MOST_SETS)
     assert found["left_out"] == [{"path": "x.png", "reason": "is no picture", "row": 7}]
+    assert found["conflicting"] == [{"a.png": "x", "b.png": "y"}]
     assert (found["split"], found["cautions"], found["target"]) == ("drawn", ["careful"], "label")
