@@ -92,10 +92,8 @@ def data(run: RunFolder) -> list[Block]:
         found.append(Text("Every file could be read."))
     conflicting = run.data.get("conflicting", [])
     if conflicting:
-        rows = tuple(tuple(f"{_place(path)}: {target}" for path, target in one.items())[:2] for one in conflicting)
-        found.append(
-            Table(("file", "the very same, called otherwise"), rows, "the same content with different targets")
-        )
+        sets = tuple((", ".join(f"{_place(path)}: {target}" for path, target in one.items()),) for one in conflicting)
+        found.append(Table(("files, each with its target",), sets, "the very same content with different targets"))
     return found
 
 

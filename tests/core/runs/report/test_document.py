@@ -85,6 +85,14 @@ def test_a_file_that_is_gone_is_said_in_its_place(folder, result, read_report):
     assert "b" not in found.tags
 
 
+def test_files_of_one_content_and_several_targets_are_a_caution(folder, read_report):
+    file = folder / "data.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"conflicting": [{"a<b>.npy": "x", "c.npy": "y"}]}))
+    found = read_report(core.report(folder))
+    assert "1 sets of files hold the very same and have different targets" in found.text
+    assert "a<b>.npy: x, c.npy: y" in found.text
+
+
 def test_without_a_domain_examples_are_named_only(folder):
     with_pictures = (folder / "report.html").read_text().count("data:image/png")
     text = core.report(folder).read_text()
