@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from graftwork.audio.sound.formats import SUFFIXES
 from graftwork.core.domain import Domain
 from graftwork.core.example import File, Span
+from graftwork.core.types import Corruption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from torch import Tensor
@@ -30,6 +31,25 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     return augment(example, generator)
 
 
+def _corruption(name: str) -> Callable[[Tensor, int, np.random.Generator], Tensor]:
+    def apply(example: Tensor, strength: int, generator: np.random.Generator) -> Tensor:
+        from graftwork.audio.preprocessing import corruptions
+
+        changed: Tensor = getattr(corruptions, name)(example, strength, generator)
+        return changed
+
+    return apply
+
+
+CORRUPTIONS = (
+    Corruption("noise", _corruption("add_noise")),
+    Corruption("room", _corruption("add_room")),
+    Corruption("codec", _corruption("code")),
+    Corruption("rate", _corruption("lower_rate")),
+    Corruption("band", _corruption("narrow_band")),
+)
+
+
 def _windows(examples: Sequence[Example], contract: InputContract) -> list[list[Example]]:
     from graftwork.audio.preprocessing.contract import AudioContract
 
@@ -43,5 +63,6 @@ DOMAIN = Domain(
     augment=_augment,
     windows=_windows,
     near_duplicates=_near_duplicates,
+    corruptions=CORRUPTIONS,
     kinds=(File, Span),
 )

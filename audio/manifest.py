@@ -29,10 +29,11 @@ def read_manifest(
     task: Task | str | None = None,
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
+    columns: Sequence[str] = (),
 ) -> Manifest:
     """A validated manifest of clips; see `graftwork.core.read_manifest`."""
     return people.read_domain_manifest(DOMAIN, source, target=target, group=group, group_from=group_from, split=split,
-                                       task=task, order=order, classes=classes)  # fmt: skip
+                                       task=task, order=order, classes=classes, columns=columns)  # fmt: skip
 
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from graftwork.core.domain import BackboneEntry, Domain
     from graftwork.core.errors import BackboneError, ContractError
     from graftwork.core.evaluation.comparison import Comparison
+    from graftwork.core.evaluation.decisions import DecisionReport
     from graftwork.core.evaluation.evaluation import (
         EvaluatedPart,
         Evaluation,
         compare_predictions,
         evaluate_predictions,
     )
+    from graftwork.core.evaluation.subgroups import Subgroups, find_subgroups
     from graftwork.core.example import (
         ArchiveRow,
         Channels,
@@ -54,7 +56,10 @@ _HOMES = {
     "Features": "model.backbone",
     "InputContract": "model.backbone",
     "Stage": "model.backbone",
+    "DecisionReport": "evaluation.decisions",
     "Evaluation": "evaluation.evaluation",
+    "Subgroups": "evaluation.subgroups",
+    "find_subgroups": "evaluation.subgroups",
     "compare_predictions": "evaluation.evaluation",
     "evaluate_predictions": "evaluation.evaluation",
     "Examples": "data.examples",
@@ -114,6 +119,7 @@ __all__ = [
     "Comparison",
     "ContractError",
     "CrossValidation",
+    "DecisionReport",
     "Domain",
     "EvaluatedPart",
     "Evaluation",
@@ -131,6 +137,7 @@ __all__ = [
     "Span",
     "Stage",
     "Strategy",
+    "Subgroups",
     "Text",
     "TrainResult",
     "WithMask",
@@ -141,6 +148,7 @@ __all__ = [
     "evaluate",
     "evaluate_part",
     "evaluate_predictions",
+    "find_subgroups",
     "finetune",
     "frozen_features",
     "load_adapter",

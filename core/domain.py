@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from graftwork.core.example import ON_DISK, Example, Kinds
-from graftwork.core.types import Augment, InputContract, InputMonitor, OutsideMode
+from graftwork.core.types import Augment, Corruption, InputContract, InputMonitor, OutsideMode
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Domain:
     recording that was saved anew. None where nothing is compared, as with texts.
     file_groups: a name for the patient that every file names itself, the same for the same one and no part of what is
     written there; None for a file that names none, and where files name nobody.
+    corruptions: ways in which its examples become worse.
     mask_values: the values, ascending, that each of some masks holds; one with its image is compared with it, under the
     options `mask_order` and `other_values` of the domain as far as they are given. None where the domain has no masks.
     """
@@ -60,5 +61,6 @@ class Domain:
     decoded_digests: Callable[[Sequence[Example]], list[str]] | None = None
     near_duplicates: Callable[[Sequence[Example]], list[tuple[int, int]]] | None = None
     file_groups: Callable[[Sequence[Example]], list[str | None]] | None = None
+    corruptions: tuple[Corruption, ...] = ()
     kinds: Kinds = ON_DISK
     column: str = "path"

@@ -27,6 +27,20 @@ Augment: TypeAlias = "Callable[[Tensor, np.random.Generator], Tensor]"
 """A random change of one example as the contract's `read` returned it, reproducible from the generator."""
 
 
+Change: TypeAlias = "Callable[[Tensor], Tensor]"
+"""A change of one example as the contract's `read` returned it, of the same shape."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A way in which examples become worse: what `read` returned, a strength from 1 to 3, and a generator -> the same
+    shape. moves: whether things are elsewhere afterwards, where a mask would no longer fit."""
+
+    name: str
+    apply: Callable[[Tensor, int, np.random.Generator], Tensor]
+    moves: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
     """What flows between stages.
@@ -117,6 +131,9 @@ class Segmenter(Protocol):
 
     def scores(self, example: Example, run: Callable[[Tensor], Tensor], device: torch.device) -> NDArray[np.float64]:
         """Measures of the predicted mask of an image with a mask, (classes without the background, measures)."""
+
+    def with_change(self, change: Callable[[Example, Tensor], Tensor]) -> Segmenter:
+        """The same for images (channels, *spatial) that are changed once they have been read."""
 
     def draw(
         self,

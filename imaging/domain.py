@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from graftwork.core.domain import Domain
 from graftwork.core.example import ArchiveRow, Channels, File, Series
+from graftwork.core.types import Corruption
 from graftwork.imaging.scan import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from torch import Tensor
@@ -53,6 +54,26 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     return augment(example, generator)
 
 
+def _corruption(name: str) -> Callable[[Tensor, int, np.random.Generator], Tensor]:
+    def apply(example: Tensor, strength: int, generator: np.random.Generator) -> Tensor:
+        from graftwork.imaging.preprocessing import corruptions
+
+        changed: Tensor = getattr(corruptions, name)(example, strength, generator)
+        return changed
+
+    return apply
+
+
+CORRUPTIONS = (
+    Corruption("noise", _corruption("add_noise")),
+    Corruption("blur", _corruption("blur")),
+    Corruption("contrast", _corruption("lower_contrast")),
+    Corruption("resolution", _corruption("lower_resolution")),
+    Corruption("bias_field", _corruption("add_bias_field")),
+    Corruption("spacing", _corruption("change_spacing"), moves=True),
+)
+
+
 def _monitor(contract: InputContract, summaries: dict[str, dict[str, Any]], outside: OutsideMode) -> InputMonitor:
     from graftwork.imaging.scan_monitor import ScanMonitor
 
@@ -69,5 +90,6 @@ DOMAIN = Domain(
     decoded_digests=_decoded_digests,
     near_duplicates=_near_duplicates,
     file_groups=_file_groups,
+    corruptions=CORRUPTIONS,
     kinds=(File, ArchiveRow, Series, Channels),
 )

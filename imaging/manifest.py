@@ -29,6 +29,7 @@ def read_manifest(
     task: Task | str | None = None,
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
+    columns: Sequence[str] = (),
     mask_values: str | None = None,
 ) -> Manifest:
     """A validated manifest of scans; see `graftwork.core.read_manifest`.
@@ -38,7 +39,7 @@ def read_manifest(
     `load_backbone` should be given too.
     """
     found = people.read_domain_manifest(DOMAIN, source, target=target, group=group, group_from=group_from, split=split,
-                                        task=task, order=order, classes=classes)  # fmt: skip
+                                        task=task, order=order, classes=classes, columns=columns)  # fmt: skip
     return mask_classes.with_mask_classes(DOMAIN, found, mask_values)
 
 

@@ -36,14 +36,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     generator = np.random.default_rng(0)
     for table, count in (("scans", 24), ("test", 12)):
-        rows = ["path,label,group"]
+        rows = ["path,label,group,sex,scanner,site"]
         for number in range(count):
             label = number % 2
             pixels = generator.integers(0, 120, (40, 40)) + 100 * label * (np.arange(40) > 20)
             name = f"{table}-files/{number}.png"
             (folder / name).parent.mkdir(exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
-            rows.append(f"{name},{('healthy', 'tumour')[label]},patient-{table}-{number // 2}")
+            rows.append(
+                f"{name},{('healthy', 'tumour')[label]},patient-{table}-{number // 2},"
+                f"{'fm'[number // 2 % 2]},{'AB'[number % 3 // 2]},{('north', 'south')[number // 4 % 2]}"
+            )
         (folder / f"{table}.csv").write_text("\n".join(rows))
     graded = [f"scans-files/{number}.png,{('none', 'mild', 'severe')[number % 3]}" for number in range(24)]
     (folder / "graded.csv").write_text("\n".join(["path,grade", *graded]))

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 CHANCE = 0.4
@@ -114,12 +115,24 @@ def equalise(clip: Tensor, generator: np.random.Generator) -> Tensor:
 
 
 def add_room(clip: Tensor, generator: np.random.Generator) -> Tensor:
-    """The echo of a room: noise that decays exponentially, behind the direct sound; as long as before."""
+    """The echo of a room drawn at random."""
+    decay = int(generator.integers(*ROOM_DECAY))
+    shape = generator.standard_normal(decay)
+    return _echo(clip, shape, generator.uniform(*ROOM_SHARE))
+
+
+def echo(clip: Tensor, decay: int, share: float, generator: np.random.Generator) -> Tensor:
+    """The echo of a room that falls by 60 dB in `decay` samples, of that share of the direct sound's energy."""
+    return _echo(clip, generator.standard_normal(decay), share)
+
+
+def _echo(clip: Tensor, shape: NDArray[np.float64], share: float) -> Tensor:
+    """Noise (decay,) that decays exponentially, behind the direct sound; as long as before."""
     from torchaudio.functional import fftconvolve
 
-    decay = int(generator.integers(*ROOM_DECAY))
-    tail = generator.standard_normal(decay) * 10.0 ** (-3.0 * np.arange(decay) / decay)
-    tail *= np.sqrt(generator.uniform(*ROOM_SHARE) / np.square(tail).sum())
+    decay = len(shape)
+    tail = shape * 10.0 ** (-3.0 * np.arange(decay) / decay)
+    tail *= np.sqrt(share / np.square(tail).sum())
     response = torch.from_numpy(np.concatenate([[1.0], tail]).astype(np.float32))
     wet: Tensor = fftconvolve(clip, response)
     return wet[: len(clip)]
@@ -155,13 +168,22 @@ def code(clip: Tensor, generator: np.random.Generator) -> Tensor:
 
         decoded: Tensor = mu_law_decoding(mu_law_encoding(clip / peak, 256), 256)
         return decoded * peak
+    container, codec, low, high = CODECS[choice]
+    return code_with(clip, container, codec, generator.uniform(low, high))
+
+
+def code_with(clip: Tensor, container: str, codec: str, level: float) -> Tensor:
+    """Coded by that codec of libsndfile at that compression level, 0 to 1, and decoded again; silence, and what is too
+    short for a codec, stays as it is."""
     import soundfile
 
-    container, codec, low, high = CODECS[choice]
+    peak = float(clip.abs().max())
+    if len(clip) < SHORTEST or peak == 0.0:
+        return clip
     file = io.BytesIO()
     # At half of full scale the codec's own ripples are not clipped.
     soundfile.write(file, (clip / (2.0 * peak)).numpy(), NOMINAL_HZ, format=container, subtype=codec,
-                    compression_level=generator.uniform(low, high))  # fmt: skip
+                    compression_level=level)  # fmt: skip
     file.seek(0)
     samples, _ = soundfile.read(file, dtype="float32")
     return torch.nn.functional.pad(torch.from_numpy(samples)[: len(clip)], (0, max(0, len(clip) - len(samples)))) * (

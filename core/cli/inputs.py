@@ -54,11 +54,22 @@ def asked_manifest(commands: CommandLine, options: Options, frame_head: FrameHea
     manifest = read_domain_manifest(
         domain, options["manifest"], target=options["target"], group=options["group"],
         group_from=options["group_from"], task=options["task"], order=split_order(options["order"]),
-        split=None if options.get("folds") is not None else "split",
+        split=None if options.get("folds") is not None or options.get("leave_out") is not None else "split",
         classes=asked_classes(options.get("vocabulary"), frame_head),
-        shared_groups="allow" if options.get("allow_leaks") else "refuse",
+        shared_groups="allow" if options.get("allow_leaks") else "refuse", columns=further_columns(options),
     )  # fmt: skip
     return with_mask_classes(domain, manifest, options.get("mask_values"), options.get("other_values"))
+
+
+def further_columns(options: Options) -> tuple[str, ...]:
+    """Columns that options name beside target and group, each once."""
+    left_out = options.get("leave_out")
+    return tuple(dict.fromkeys([*names_in(options.get("by")), *([] if left_out is None else [left_out])]))
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """Names out of `sex,scanner`; none of None."""
+    return () if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def asked_backbone(

@@ -70,6 +70,10 @@ DATA = (
            show=False),
     option("folds", int | None, None, "Evaluate by cross-validation with N folds, then train on everything. A split "
            "column is ignored."),
+    option("leave_out", str | None, None, "The same with a fold for every value of this column, as of sites or "
+           "scanners (leave-one-site-out)."),
+    option("repeats", int, 1, "Draw the folds so often anew: metrics are means over the repeats, and their intervals "
+           "include how much they differ. What is frozen is computed once for all."),
     option("val_fraction", float, 0.2, "Share of the rows that chooses the best epoch, if no split column names it."),
     option("test_fraction", float, 0.2, "Share of the rows kept for the test, where no split column names it."),
     option("random_split", Literal["auto", "on", "off"], "auto", "With groups, evaluate a second time with rows of a "
@@ -81,8 +85,26 @@ DATA = (
     SKIP_UNREADABLE,
 )  # fmt: skip
 
-PARTS = ("folds", "val_fraction", "test_fraction", "random_split", "near_duplicates", "allow_leaks",
-         "skip_unreadable")  # fmt: skip
+BY = option("by", str | None, None, "Columns whose values are evaluated each by itself, separated by commas, as "
+            "sex,scanner, with the largest gap between two.")  # fmt: skip
+
+DECISIONS = (
+    option("sensitivity", float | None, None, "Choose the operating point that finds this share of the positive class, "
+           "on held-out predictions; predict then writes a column `decision`.", panel="Decisions"),
+    option("specificity", float | None, None, "The same that spares this share of the other rows.", panel="Decisions"),
+    option("youden", bool, False, "The same with the largest sum of both.", panel="Decisions"),
+    option("positive", str | None, None, "The class that the operating point decides for; by default the last of two.",
+           panel="Decisions"),
+    option("recalibrate", Literal["off", "auto", "temperature", "isotonic"], "off", "Make probabilities mean what they "
+           "say, fitted on held-out predictions, and kept only where other held-out ones are better; auto tries all.",
+           panel="Decisions"),
+)  # fmt: skip
+
+ABSTAIN = option("abstain", float | None, None, "Decide only where a set of classes that misses the true one in at "
+                 "most this share of the cases, as 0.1, holds a single class.")  # fmt: skip
+
+PARTS = ("folds", "leave_out", "repeats", "val_fraction", "test_fraction", "random_split", "near_duplicates",
+         "allow_leaks", "skip_unreadable")  # fmt: skip
 """Those of DATA that `train` and `compare` take beside the manifest, as their Python functions do."""
 
 FROM_TABLES = {

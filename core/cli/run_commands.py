@@ -8,6 +8,7 @@ from typing import Any
 
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb
+from graftwork.core.cli.printed import print_corruptions, print_decisions, print_subgroups
 
 RUN = o.argument("run", str, "Folder that train wrote.")
 
@@ -16,6 +17,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
     """Name, function and help of `evaluate`."""
 
     def evaluate(**options: Any) -> None:
+        from graftwork.core.cli.inputs import names_in
         from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.inference.adapter import load_adapter
         from graftwork.core.inference.adapter_record import read_record
@@ -29,16 +31,20 @@ def evaluate_command(commands: CommandLine) -> Verb:
         rows = read_domain_manifest(
             domain, options["manifest"], target=options["target"] or record["target"], group=options["group"],
             group_from=options["group_from"], task=record["task"], classes=record["classes"],
-            split=None if part is None else "split",
+            split=None if part is None else "split", columns=names_in(options["by"]),
         )  # fmt: skip
         rows = rows if part is None else rows.part(part)
         found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,
                              part=part or "test", skip_unreadable=options["skip_unreadable"], out=out,
+                             by=names_in(options["by"]), corruptions=options["corruptions"],
                              batch_size=options["batch_size"], device=options["device"])  # fmt: skip
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2, sort_keys=True))
         else:
-            print(found.part.evaluation)
+            print(f"{found.part.evaluation}\n")
+            print_decisions(found.decisions)
+            print_subgroups(found.subgroups)
+            print_corruptions(found.corruptions)
 
     domain = commands.domain
     return (
@@ -52,6 +58,16 @@ def evaluate_command(commands: CommandLine) -> Verb:
             o.option("target", str | None, None, "Column of the truth; by default the one it was trained on."),
             o.GROUP,
             o.GROUP_FROM,
+            o.BY,
+            o.option(
+                "corruptions",
+                bool,
+                False,
+                "Evaluate the same files made worse as well: "
+                + ", ".join(one.name.replace("_", " ") for one in domain.corruptions)
+                + "; each at three "
+                "strengths.",
+            ),
             o.SKIP_UNREADABLE,
             o.option(
                 "out",
@@ -88,6 +104,8 @@ def predict_command(commands: CommandLine) -> Verb:
                 raise SettingsError("masks have no timeline")
             if out is None:
                 raise OutputError("masks are written into files: name a folder with --out")
+            if options.pop("abstain") is not None:
+                raise SettingsError("--abstain: of masks every voxel has its class")
             table = segment(run, inputs, commands.load_backbone, out, **options)
         else:
             table = predict(runs, inputs, commands.load_backbone, out=out, timeline=timeline, **options)
@@ -118,6 +136,7 @@ def predict_command(commands: CommandLine) -> Verb:
                 "CSV file to write, by default the table goes to stdout; of masks the folder that they go into.",
             ),
             o.option("timeline", str | None, None, "CSV file for every window of recordings that the run cuts."),
+            o.ABSTAIN,
             *(() if domain.monitor is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,
             o.BATCH_SIZE,

@@ -8,6 +8,7 @@ from typing import Any
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb
 from graftwork.core.cli.console import print_table
+from graftwork.core.cli.printed import print_decisions, print_subgroups
 from graftwork.core.model.strategies import STRATEGIES
 
 
@@ -15,7 +16,7 @@ def train_command(commands: CommandLine) -> Verb:
     """Name, function and help of `train`."""
 
     def train(**options: Any) -> None:
-        from graftwork.core.cli.inputs import asked_recipe, read_inputs
+        from graftwork.core.cli.inputs import asked_recipe, names_in, read_inputs
         from graftwork.core.compute.runtime import is_first
         from graftwork.core.runs.run_folder import claim_folder
         from graftwork.core.runs.train import train
@@ -24,7 +25,8 @@ def train_command(commands: CommandLine) -> Verb:
         claim_folder(out, options["resume"])
         backbone, manifest = read_inputs(commands, options, recipe.seed)
         result = train(backbone, manifest, strategy=options["strategy"], recipe=recipe, out=out,
-                       resume=options["resume"], **{name: options[name] for name in o.PARTS})  # fmt: skip
+                       resume=options["resume"], by=names_in(options["by"]),
+                       **{name: options[name] for name in (*o.PARTS, *(one.name for one in o.DECISIONS))})  # fmt: skip
         if not is_first():
             return
         if options["json"]:
@@ -35,6 +37,8 @@ def train_command(commands: CommandLine) -> Verb:
             print(f"{said}\n")
         if result.leakage is not None:
             print(f"{result.leakage}\n")
+        print_decisions(result.decisions)
+        print_subgroups(result.subgroups)
         for caution in result.cautions:
             print(f"{caution}\n")
         print(f"adapter, predictions and plots: {out}")
@@ -55,6 +59,8 @@ def train_command(commands: CommandLine) -> Verb:
                 "What may change: " + "; ".join(f"{one.label}: {one.meaning}" for one in STRATEGIES.values()),
             ),
             *o.DATA,
+            o.BY,
+            *o.DECISIONS,
             *commands.parameters,
             *o.recipe_options(),
             o.option("resume", bool, False, "Go on with the unfinished run in --out."),

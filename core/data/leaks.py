@@ -28,15 +28,17 @@ class Leaks:
                 "near_duplicate_pairs": len(self.alike)}  # fmt: skip
 
     def __str__(self) -> str:
-        counts = {"groups": len(self.groups), "pairs of rows with the same content": len(self.identical),
-                  "pairs with nearly the same": len(self.alike)}  # fmt: skip
-        found = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        return f"{found} lie in different parts of the split column: numbers flatter, and do not hold for new rows"
+        counts = {"group{} in several": len(self.groups), "pair{} of rows with the same content": len(self.identical),
+                  "pair{} with nearly the same": len(self.alike)}  # fmt: skip
+        found = ", ".join(
+            f"{count} {what.format('' if count == 1 else 's')}" for what, count in counts.items() if count
+        )
+        return f"parts are not apart ({found}): numbers flatter, and do not hold for new rows"
 
 
 def find_leaks(manifest: Manifest) -> Leaks:
-    """What the split column of a manifest puts on several sides; nothing where it has none. Near-duplicates count as
-    far as the manifest knows them."""
+    """What the parts of a manifest put on several sides; nothing where it has none. Near-duplicates count as far as the
+    manifest knows them."""
     if manifest.parts is None:
         return Leaks()
     groups: dict[str, set[str]] = {}
@@ -52,10 +54,10 @@ def refuse_leaks(manifest: Manifest, leaks: Leaks) -> None:
     """Raises ManifestError that names what leaks, and what to do, where anything does."""
     if not leaks:
         return
-    problems = [Problem(f"group {name!r} is in several parts of the split") for name in leaks.groups[:SHOWN]]
+    problems = [Problem(f"group {name!r} is in several parts") for name in leaks.groups[:SHOWN]]
     for pairs, what in ((leaks.identical, "the same"), (leaks.alike, "nearly the same")):
         problems += [_pair_problem(manifest, one, other, what) for one, other in pairs[:SHOWN]]
-    problems.append(Problem(f"{leaks}; mend the split, ignore it with --folds, or go on with --allow-leaks, and the "
+    problems.append(Problem(f"{leaks}; mend the column, ignore it with --folds, or go on with --allow-leaks, and the "
                             "result says so"))  # fmt: skip
     raise ManifestError(manifest.source, problems)
 

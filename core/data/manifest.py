@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class Manifest:
     copies: number of the set of near-duplicates that a row belongs to, a row that is like no other being a set; None
     where nobody has looked.
     digests: of what is in files, by which those that hold the same are known; None for those of their bytes.
+    columns: further columns of the source by name, as sites or scanners, one cell a row; empty where it says nothing.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Manifest:
     weights: tuple[float, ...] | None = None
     copies: tuple[int, ...] | None = None
     digests: Callable[[Sequence[Example]], list[str]] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", find_task(self.task))
@@ -103,7 +105,16 @@ class Manifest:
             recordings=None if self.recordings is None else tuple(self.recordings[i] for i in chosen),
             weights=None if self.weights is None else tuple(self.weights[i] for i in chosen),
             copies=None if self.copies is None else tuple(self.copies[i] for i in chosen),
+            columns={name: tuple(cells[i] for i in chosen) for name, cells in self.columns.items()},
         )
+
+    def column(self, name: str) -> tuple[str, ...]:
+        """The cells (rows,) of a further column. Raises SettingsError for one that was not read."""
+        if name not in self.columns:
+            known = ", ".join(map(repr, self.columns)) or "none"
+            raise SettingsError(f"column {name!r} was not read with the manifest (read: {known}): name it in "
+                                "read_manifest(..., columns=[...])")  # fmt: skip
+        return self.columns[name]
 
     def part(self, name: str) -> Manifest:
         """The rows whose split says "train", "val" or "test". Raises ManifestError where there are none."""
@@ -136,6 +147,7 @@ class Manifest:
             "targets": targets.hexdigest(),
             **({} if self.weights is None else {"weights": _digest_of_texts(list(map(repr, self.weights)))}),
             **{name: "" if column is None else _digest_of_texts(column) for name, column in columns.items()},
+            **{f"column {name}": _digest_of_texts(cells) for name, cells in self.columns.items()},
         }
 
     def units(self) -> NDArray[np.int64]:

@@ -81,6 +81,14 @@ class TableRows:
                 self.note("empty", index, name)
         return cells
 
+    def optional_cells(self, name: str) -> tuple[str, ...] | None:
+        """The cells of a column that may be empty, in Unicode's normal form C; its absence is reported."""
+        found = self.find(name)
+        if found is None:
+            self.note(f"no column {name!r}; there are {', '.join(map(repr, self.table.columns))}")
+            return None
+        return tuple(self.same_names(name, [composed(str(cell).strip()) for cell in self.table[found]]))
+
     def same_names(self, name: str, cells: list[str]) -> list[str]:
         """The cells, where one whole number that is written in several ways, as 1, 1.0 and 01, is one name."""
         forms: dict[str, dict[str, int]] = {}

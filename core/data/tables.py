@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -40,6 +41,7 @@ def read_manifest(
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
     shared_groups: SharedGroups = "refuse",
+    columns: Sequence[str] = (),
     suffixes: Sequence[str] = (),
     kinds: Kinds = ON_DISK,
     column: str = "path",
@@ -63,6 +65,7 @@ def read_manifest(
     classes: labels or characters allowed (none for a number), for a manifest that is to be evaluated by a model
     that exists; others are reported, and no row needs to be for training.
     shared_groups: whether groups that somebody named may be in several parts of the split.
+    columns: further columns to keep, as of sites or scanners, whose cells may be empty.
     kinds: of examples that can be read; others are reported. column: of a table, where its examples are named; texts
     stand in it themselves.
 
@@ -99,8 +102,10 @@ def read_manifest(
     rows = TableRows(path, table)
     examples = _examples(rows, "path" if folder or path.suffix.lower() == ".npz" else column, kinds)
     in_paths = None if group_from is None else groups_from_paths(rows, group_from, group, column)
-    return _validated(rows, examples, kinds, target, group, in_paths, split, known, classes, shared_groups,
-                      ordered=order is not None)  # fmt: skip
+    further = {name: cells for name in columns if (cells := rows.optional_cells(name)) is not None}
+    found = _validated(rows, examples, kinds, target, group, in_paths, split, known, classes, shared_groups,
+                       ordered=order is not None)  # fmt: skip
+    return replace(found, columns=further)
 
 
 def read_unlabelled(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.evaluation.evaluation import (
+    Repeat,
     compare_predictions,
     evaluate_predictions,
     measured,
@@ -155,8 +156,9 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float 
     predictions: dict[str, NDArray[np.float64]] = {
         part.strategy: np.asarray(part.evaluated["predictions"], dtype=np.float64) for part in parts
     }
+    again = {part.strategy: _repeats(part) for part in parts}
     metrics = {
-        name: evaluate_predictions(task, about["classes"], truth, own, groups, folds).metrics
+        name: evaluate_predictions(task, about["classes"], truth, own, groups, folds, again[name]).metrics
         for name, own in predictions.items()
     }
     metric = task.metric
@@ -165,13 +167,21 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float 
     if best is not None:
         differences = {
             name: compare_predictions(
-                task, truth, own, predictions[best], groups, classes=about["classes"], folds=folds
+                task,
+                truth,
+                own,
+                predictions[best],
+                groups,
+                classes=about["classes"],
+                folds=folds,
+                repeats=list(zip(again[name], again[best], strict=True)),
             )
             for name, own in predictions.items()
         }
     seconds = {part.strategy: part.seconds for part in parts}
     cheapest = None
-    models = [measured(task, about["classes"], truth, own, folds, strict=False) for own in predictions.values()]
+    models = [measured(task, about["classes"], truth, own, folds, again[name], strict=False)
+              for name, own in predictions.items()]  # fmt: skip
     corrected = corrected_choice(models, metric, len(truth), groups)
     if best is not None:
         cheapest = find_cheapest({name: own[metric] for name, own in differences.items()}, seconds, margin)
@@ -184,6 +194,11 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float 
     )  # fmt: skip
     count = None if groups is None else len(set(groups))
     return Comparison(metric, about["part"], len(truth), count, best, corrected, margin, cheapest, results, refused)
+
+
+def _repeats(part: Part) -> list[Repeat]:
+    return [Repeat(np.asarray(one["predictions"], dtype=np.float64), np.asarray(one["folds"]))
+            for one in part.evaluated.get("repeats", [])]  # fmt: skip
 
 
 def find_best(values: Mapping[str, float]) -> str | None:

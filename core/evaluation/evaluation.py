@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.metrics.folds import averaged_names, cross_validated, fold_values, of_each_fold
-from graftwork.core.metrics.intervals import LEVEL, Averaged, Interval, Metrics, intervals
+from graftwork.core.metrics.folds import averaged_names, cross_validated, fold_values, mean_of, of_each_fold
+from graftwork.core.metrics.intervals import LEVEL, Averaged, Interval, Metrics, between_repeats, intervals
 from graftwork.core.metrics.scales import DIFFERENCE
 from graftwork.core.tasks import Task, find_task
 from graftwork.core.tasks.task import Drawn
@@ -46,7 +46,8 @@ class Evaluation:
     metrics: name to value and interval. confusion: (classes, classes) counts, truth down, prediction
     across; None unless every row has one class. groups: how many were resampled, None without groups. Of
     cross-validation, metrics that rank rows are means over folds; pooled: what one ranking of the predictions of all
-    folds gives instead, which mixes the scales of several models; folds: all metrics of each.
+    folds gives instead, which mixes the scales of several models; folds: all metrics of each. repeats: all metrics of
+    each, where folds were drawn several times; the confusion, `pooled` and `folds` are then those of the first.
     """
 
     task: Task
@@ -57,6 +58,7 @@ class Evaluation:
     confusion: NDArray[np.int64] | None
     folds: tuple[dict[str, float], ...] = ()
     pooled: dict[str, Interval] = field(default_factory=dict)
+    repeats: tuple[dict[str, float], ...] = ()
 
     @property
     def _units(self) -> int:
@@ -65,7 +67,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an undefined metric is None."""
-        numbers = _plain_intervals(self.metrics)
+        numbers = plain_intervals(self.metrics)
         resampled = "rows" if self.groups is None else "groups"
         about: dict[str, Any] = {
             "rows": self.rows,
@@ -75,7 +77,9 @@ class Evaluation:
         }
         if self.folds:
             about["folds"] = [{name: _plain(value) for name, value in fold.items()} for fold in self.folds]
-            about["pooled"] = _plain_intervals(self.pooled)
+            about["pooled"] = plain_intervals(self.pooled)
+        if self.repeats:
+            about["repeats"] = [{name: _plain(value) for name, value in one.items()} for one in self.repeats]
         if self.confusion is not None:
             about |= {"classes": list(self.classes), "confusion": self.confusion.tolist()}
         return numbers | {"about": about}
@@ -142,11 +146,20 @@ class Evaluation:
         if self.groups is not None:
             resampled += f" in {counted(self.groups, 'group')}"
         if self.folds:
-            resampled = f"{len(self.folds)}-fold cross-validation, out-of-fold: {resampled}"
+            again = f" repeated {len(self.repeats)} times" if self.repeats else ""
+            resampled = f"{len(self.folds)}-fold cross-validation{again}, out-of-fold: {resampled}"
         if self._units < 2:
             return f"{resampled}, too few for intervals"
         few = ", so few that intervals are rough" if self._units < FEW else ""
         return f"{resampled}{few}, {LEVEL:.0%} intervals"
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat:
+    """predictions (rows, …) of rows by models that did not see their fold, and folds (rows,), drawn anew."""
+
+    predictions: NDArray[np.float64]
+    folds: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +169,7 @@ class EvaluatedPart:
     part: "test", "val", "out-of-fold" or, where a run is evaluated on it again, "train". predictions: (rows, classes)
     probabilities, (rows, labels), or (rows,) numbers; of masks their measures, (rows, classes without the background,
     measures).
-    folds: the fold of every row, None without cross-validation.
+    folds: the fold of every row, None without cross-validation. repeats: the same of further drawings of folds.
     """
 
     part: str
@@ -164,6 +177,7 @@ class EvaluatedPart:
     predictions: NDArray[np.float64]
     evaluation: Evaluation
     folds: NDArray[np.int64] | None = None
+    repeats: tuple[Repeat, ...] = ()
 
     def plot(self) -> Figure:
         """What the task draws of predictions: ROC, reliability and confusion of labels, a scatter of numbers, a box a
@@ -216,6 +230,7 @@ def evaluate_predictions(
     predictions: Floats,
     groups: Sequence[Hashable] | None = None,
     folds: NDArray[np.int64] | None = None,
+    repeats: Sequence[Repeat] = (),
 ) -> Evaluation:
     """The evaluation of predictions against the truth.
 
@@ -223,7 +238,8 @@ def evaluate_predictions(
     probabilities, as for grades, (rows, labels) probabilities, or (rows,) numbers; for text both are (rows, longest)
     numbers of characters, zeros behind; for masks (rows, classes without the background, measures), of each,
     the first of `masks.MEASURES`; the truth is not looked at. folds (rows,): of cross-validation, where metrics that
-    rank rows are means over folds.
+    rank rows are means over folds. repeats: further predictions of the same rows, by folds that were drawn anew;
+    metrics are means over all of them.
     """
     task = find_task(task)
     expected = np.asarray(predictions, dtype=np.float64)
@@ -233,25 +249,36 @@ def evaluate_predictions(
     count = None if groups is None else len(set(groups))
     if folds is None:
         return Evaluation(task, tuple(classes), len(expected), count, pooled, matrix)
-    parts = of_each_fold(folds, lambda rows: task.measures(truth[rows], expected[rows], classes))
-    measure = cross_validated(task.measures(truth, expected, classes), parts)
-    values = fold_values(parts)
-    averaged = Averaged(folds, averaged_names(values))
-    found = intervals(measure, len(expected), groups, classes_of=classes_of, averaged=averaged)
+    every = [Repeat(expected, folds), *repeats]
+    alone = [measured(task, classes, truth, one.predictions, one.folds) for one in every]
+    values = fold_values(of_each_fold(folds, lambda rows: task.measures(truth[rows], expected[rows], classes)))
+    averaged = Averaged([one.folds for one in every], averaged_names(values))
+    once = [_at_once(measure, len(expected)) for measure in alone]
+    found = intervals(mean_of(alone), len(expected), groups, classes_of=classes_of, averaged=averaged,
+                      between=between_repeats(once))  # fmt: skip
     ranked = {name: interval for name, interval in pooled.items() if name in averaged.names}
-    return Evaluation(task, tuple(classes), len(expected), count, found, matrix, tuple(values), ranked)
+    return Evaluation(task, tuple(classes), len(expected), count, found, matrix, tuple(values), ranked,
+                      tuple(once) if repeats else ())  # fmt: skip
+
+
+def _at_once(measure: Metrics, rows: int) -> dict[str, float]:
+    """Every metric of all rows."""
+    return {name: float(value[0]) for name, value in measure(np.ones((1, rows))).items()}
 
 
 def measured(
     task: Task, classes: Sequence[str], truth: NDArray[np.generic], predictions: Floats,
-    folds: NDArray[np.int64] | None = None, *, strict: bool = True,
+    folds: NDArray[np.int64] | None = None, repeats: Sequence[Repeat] = (), *, strict: bool = True,
 ) -> Metrics:  # fmt: skip
-    """The metrics of predictions; with folds (rows,) as `cross_validated` has them, and `strict` of it."""
+    """The metrics of predictions; with folds (rows,) as `cross_validated` has them, and `strict` of it. repeats: of
+    further predictions, over which metrics are means."""
     pooled = task.measures(truth, predictions, classes)
     if folds is None:
         return pooled
     parts = of_each_fold(folds, lambda rows: task.measures(truth[rows], predictions[rows], classes))
-    return cross_validated(pooled, parts, strict=strict)
+    own = cross_validated(pooled, parts, strict=strict)
+    return mean_of([own, *(measured(task, classes, truth, one.predictions, one.folds, strict=strict)
+                           for one in repeats)])  # fmt: skip
 
 
 def compare_predictions(
@@ -263,31 +290,39 @@ def compare_predictions(
     *,
     classes: Sequence[str] = (),
     folds: NDArray[np.int64] | None = None,
+    repeats: Sequence[tuple[Repeat, Repeat]] = (),
 ) -> dict[str, Interval]:
     """By how much every metric of `predictions` exceeds that of `reference` on the same rows.
 
     Both are measured without the same rows, or groups, in turn, so what the rows do to both cancels. folds (rows,): of
-    cross-validation.
+    cross-validation. repeats: further predictions and references, by folds that were drawn anew.
     """
     task, both = find_task(task), [np.asarray(one, dtype=np.float64) for one in (predictions, reference)]
-    first, second = (measured(task, classes, truth, own, folds) for own in both)
+    pairs = [_difference(*(measured(task, classes, truth, own, folds) for own in both))]
+    pairs += [_difference(*(measured(task, classes, truth, one.predictions, one.folds) for one in pair))
+              for pair in repeats]  # fmt: skip
+    between = between_repeats([_at_once(pair, len(both[0])) for pair in pairs])
+    return intervals(mean_of(pairs), len(predictions), groups, scale=DIFFERENCE, between=between)
 
+
+def _difference(first: Metrics, second: Metrics) -> Metrics:
     def measure(weights: Floats) -> dict[str, Floats]:
         baseline = second(weights)
         return {name: value - baseline[name] for name, value in first(weights).items()}
 
-    return intervals(measure, len(predictions), groups, scale=DIFFERENCE)
+    return measure
 
 
 def point_metrics(
     task: Task | str, truth: NDArray[np.generic], predictions: Floats, classes: Sequence[str] = ()
 ) -> dict[str, float]:
     """The same metrics without intervals; text needs its classes. NaN where the rows do not define one."""
-    measured = find_task(task).measures(truth, np.asarray(predictions, dtype=np.float64), classes)
-    return {name: float(value[0]) for name, value in measured(np.ones((1, len(predictions)))).items()}
+    return _at_once(find_task(task).measures(truth, np.asarray(predictions, dtype=np.float64), classes),
+                    len(predictions))  # fmt: skip
 
 
-def _plain_intervals(found: dict[str, Interval]) -> dict[str, Any]:
+def plain_intervals(found: Mapping[str, Interval]) -> dict[str, Any]:
+    """Of every metric its value, the ends of its interval and its method; None for what is not defined."""
     return {name: {part: _plain(getattr(one, part)) for part in ("value", "low", "high")} | {"method": one.method}
             for name, one in found.items()}  # fmt: skip
 

@@ -17,6 +17,7 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything, start_runtime
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import AdapterError, BackboneError, SettingsError
+from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.files import DamagedFileError, as_written, write_checked_json, write_text
 from graftwork.core.inference.adapter_record import (
     RECORD,
@@ -27,6 +28,7 @@ from graftwork.core.inference.adapter_record import (
     weights_source,
 )
 from graftwork.core.inference.inputs import Inputs, find_inputs
+from graftwork.core.inference.recorded_decisions import check_abstain, recorded_decisions
 from graftwork.core.inference.segmentation import segment_examples
 from graftwork.core.inference.table import predict_table
 from graftwork.core.inference.together import group_grafts
@@ -76,6 +78,11 @@ class Adapter:
     def backbone(self) -> Backbone:
         return self.graft.backbone
 
+    @property
+    def decisions(self) -> Decisions:
+        """What it does with probabilities. Raises AdapterError for a record that says nothing usable of it."""
+        return recorded_decisions(self.record)
+
     def prediction_recipe(self, device: str, batch_size: int = 16) -> Recipe:
         """How it predicts: in single precision where it was trained so, else as the device does best."""
         return prediction_recipe([self.record], device, batch_size)
@@ -83,14 +90,16 @@ class Adapter:
     @undisturbed()
     def predict(
         self, inputs: Inputs, *, batch_size: int = 16, device: str = "auto", skip_unreadable: bool = False,
-        outside: OutsideMode = "flag",
+        outside: OutsideMode = "flag", abstain: float | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """One row for every input, in order: `path`, and of labels `prediction` and a probability for each class, of
         numbers `prediction`, of texts `text`. Recordings that the backbone cuts have the mean of their windows.
 
         inputs: a path or several, patterns as "new/*.png", tables; a DataFrame with a column `path`; a manifest, whose
         targets are not looked at. skip_unreadable: files that cannot be read have an `error` instead. outside: whether
-        files unlike those of the training have the reason in a column `outside`, or count as unreadable.
+        files unlike those of the training have the reason in a column `outside`, or count as unreadable. Where the run
+        has an operating point, `decision` is the class that it decides for. abstain: a share, 0 to 1, of wrong sets of
+        classes; `prediction_set` holds the classes that may be meant, `decision` is empty unless that is one.
 
         Raises UnreadableError that lists what is not there or cannot be read, SettingsError for an adapter of masks.
         """
@@ -99,12 +108,14 @@ class Adapter:
         examples = find_inputs(inputs, self.backbone.domain)
         if not examples:
             raise SettingsError("nothing to predict: no input was given")
+        check_abstain(abstain, {"this adapter": self.decisions})
         recipe = self.prediction_recipe(device, batch_size)
         runtime = start_runtime(recipe)
         runtime.place(self.graft).train(False)
-        group = group_grafts(self.backbone, runtime, [("", self.graft, self.record.get("seen") or {})])
+        group = group_grafts(self.backbone, runtime,
+                             [("", self.graft, self.record.get("seen") or {}, self.decisions)])  # fmt: skip
         found = predict_table([group], examples, recipe, named=False, skip_unreadable=skip_unreadable,
-                              outside=outside)  # fmt: skip
+                              outside=outside, abstain=abstain)  # fmt: skip
         runtime.release(self.graft)
         return found.table
 

@@ -39,10 +39,11 @@ class Predictions:
 
 def predict_table(
     groups: Iterable[GraftGroup], examples: Sequence[Example], recipe: Recipe, *, named: bool, skip_unreadable: bool,
-    outside: OutsideMode,
+    outside: OutsideMode, abstain: float | None = None,
 ) -> Predictions:  # fmt: skip
     """Predictions of every graft for the examples; those that cannot be read have an `error` if they are skipped, else
-    UnreadableError lists them all. named: whether columns begin with the graft's name."""
+    UnreadableError lists them all. named: whether columns begin with the graft's name. abstain: as of
+    `Adapter.predict`."""
     import pandas as pd
 
     paths = [str(example) for example in examples]
@@ -77,7 +78,7 @@ def predict_table(
             learnt = {f"{name}." if named else "": (graft.task, graft.classes)
                       for name, graft in zip(group.names, group.grafts, strict=True)}  # fmt: skip
             found = join_table(found, _owners(paths, named_windows), learnt)
-        table = table.merge(found, how="left", on="path")
+        table = table.merge(_decided(found, group, abstain, named=named), how="left", on="path")
     if reasons and not skip_unreadable:
         raise UnreadableError(unreadable_report([Unreadable(path, reason) for path, reason in reasons.items()]))
     if reasons:
@@ -87,6 +88,23 @@ def predict_table(
         log.warning("%d of %d files are unlike the training's: see the column `outside`", len(unlike), len(paths))
         table["outside"] = table["path"].map(unlike)
     return Predictions(table, timeline(tables, unread_windows, all_windows, examples))
+
+
+def _decided(found: pd.DataFrame, group: GraftGroup, abstain: float | None, *, named: bool) -> pd.DataFrame:
+    """The table with recalibrated probabilities, and with what is decided by them."""
+    for name, graft, decisions in zip(group.names, group.grafts, group.decisions, strict=True):
+        before = f"{name}." if named else ""
+        columns = [f"{before}probability_{label}" for label in graft.classes]
+        if not graft.task.one_class or columns[0] not in found:
+            continue
+        chances = found[columns].to_numpy(dtype=np.float64)
+        if decisions.recalibration.kind != "none":
+            chances = decisions.recalibration.apply(chances)
+            changed = graft.task.prediction_columns(chances, graft.classes)
+            found = found.assign(**{f"{before}{key}": value for key, value in changed.items()})
+        more = decisions.columns(chances, graft.classes, abstain)
+        found = found.assign(**{f"{before}{key}": value for key, value in more.items()})
+    return found
 
 
 def _windows(examples: Sequence[Example], group: GraftGroup) -> list[list[Example]]:

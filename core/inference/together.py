@@ -15,6 +15,7 @@ from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import Runtime, joined
 from graftwork.core.data.batches import pass_batches
 from graftwork.core.data.examples import Examples, load_batches
+from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.inference.outputs import answer, finite_outputs
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.folding import folded
@@ -29,7 +30,7 @@ class GraftGroup:
     """Grafts over the same weights of one backbone, all on the runtime's device, where they share what is frozen.
 
     names: what their columns are called. summaries: what the examples of their training were like, {} where that is not
-    known.
+    known. decisions: what each does with probabilities.
     """
 
     backbone: Backbone
@@ -37,27 +38,26 @@ class GraftGroup:
     names: tuple[str, ...]
     grafts: tuple[Graft, ...]
     summaries: tuple[dict[str, Any], ...]
+    decisions: tuple[Decisions, ...]
 
     def monitor(self, outside: OutsideMode, *, named: bool) -> InputMonitor | None:
         """What compares new examples with those of the training; None where that is not known. named: whether reasons
         begin with the graft's name."""
         summaries = {name if named else "": own for name, own in zip(self.names, self.summaries, strict=True) if own}
         domain = self.backbone.domain
-        return (
-            None
-            if domain.monitor is None or not summaries
-            else domain.monitor(self.backbone.contract, summaries, outside)
-        )
+        if domain.monitor is None or not summaries:
+            return None
+        return domain.monitor(self.backbone.contract, summaries, outside)
 
 
 def group_grafts(
-    backbone: Backbone, runtime: Runtime, members: Sequence[tuple[str, Graft, dict[str, Any]]]
+    backbone: Backbone, runtime: Runtime, members: Sequence[tuple[str, Graft, dict[str, Any], Decisions]]
 ) -> GraftGroup:
-    """The group of grafts, each with its name and the summary of its training examples, over this backbone, which
-    none of them changed."""
-    names, grafts, summaries = zip(*members, strict=True)
+    """The group of grafts, each with its name, the summary of its training examples and its decisions, over this
+    backbone, which none of them changed."""
+    names, grafts, summaries, decisions = zip(*members, strict=True)
     deepest = max(shared_stages(backbone, graft) for graft in grafts)
-    return GraftGroup(folded(backbone, deepest), runtime, names, grafts, summaries)
+    return GraftGroup(folded(backbone, deepest), runtime, names, grafts, summaries, decisions)
 
 
 def predict_together(group: GraftGroup, examples: Examples, recipe: Recipe) -> list[NDArray[np.float64]]:

@@ -38,6 +38,18 @@ def averaged_names(values: Sequence[dict[str, float]]) -> frozenset[str]:
                      and not all(np.isnan(fold[name]) for fold in values))  # fmt: skip
 
 
+def mean_of(repeats: Sequence[Metrics]) -> Metrics:
+    """The mean of every metric over several predictions of the same rows."""
+    if len(repeats) == 1:
+        return repeats[0]
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        found = [own(weights) for own in repeats]
+        return {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}
+
+    return measure
+
+
 def cross_validated(pooled: Metrics, parts: FoldMetrics, *, strict: bool = True) -> Metrics:
     """The metrics of all rows, where those that rank rows are the mean over the folds whose rows define them; what no
     fold defines, as where each is one patient's, is measured on one ranking of all.

@@ -8,7 +8,7 @@ percentile bootstrap covers 83 % where it says 95 % for an AUROC of 100 rows in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +70,33 @@ class LeftOut:
 
 @dataclass(frozen=True, eq=False)
 class Averaged:
-    """Metrics of cross-validation that are means over folds, by name. folds (rows,): the fold of every row."""
+    """Metrics of cross-validation that are means over folds, by name. folds: of every repeat the fold of every row
+    (rows,)."""
 
-    folds: NDArray[np.int64]
+    folds: Sequence[NDArray[np.int64]]
     names: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Between:
+    """What the drawing of folds adds to the variance of every metric, by name, with its degrees of freedom."""
+
+    variance: Mapping[str, float]
+    freedom: float
+
+
+def between_repeats(values: Sequence[Mapping[str, float]]) -> Between | None:
+    """What the drawing of folds adds to the variance of the mean over repeats; None for fewer than two.
+
+    values: every metric of each repeat. It is their variance, and not a share of it that becomes smaller with more
+    repeats: their models have learnt from the same rows, and do not average out what other rows would have changed
+    (Nadeau and Bengio 2003). In simulations (60 and 100 rows, AUROC 0.77 to 0.93, 8 repeats of 5 folds) intervals cover
+    94 to 97 % with it, 91 to 95 % without, and 93 to 95 % with the share 1/R + 1/(K-1). NaN of some repeat makes it
+    NaN.
+    """
+    if len(values) < 2:
+        return None
+    return Between({name: float(np.var([own[name] for own in values], ddof=1)) for name in values[0]}, len(values) - 1)
 
 
 def leave_out(metrics: Metrics, rows: int, groups: Sequence[Hashable] | None = None) -> LeftOut:
@@ -105,22 +128,24 @@ def intervals(
     classes_of: ClassesOf = lambda name: (),
     scale: Scale | None = None,
     averaged: Averaged | None = None,
+    between: Between | None = None,
 ) -> dict[str, Interval]:
     """Every metric's value with its 95 % interval.
 
-    scale: of all metrics, as of differences; by default each has its own. averaged: which metrics are means over
-    folds. An interval is missing, with the reason as its method, where there are not two rows or groups, where a class
-    has too few of them, in all or in a fold, and where nothing varies.
+    scale: of all metrics, as of differences; by default each has its own. averaged: which metrics are means over folds.
+    between: what the drawing of folds adds to their variance. An interval is missing, with the reason as its method,
+    where there are not two rows or groups, where a class has too few of them, in all or in a fold, and where nothing
+    varies.
     """
     left = leave_out(metrics, rows, groups)
     what = "rows" if groups is None else "groups"
-    return {name: _interval(left, name, classes_of(name), scale or find_scale(name), what, averaged)
+    return {name: _interval(left, name, classes_of(name), scale or find_scale(name), what, averaged, between)
             for name in left.values}  # fmt: skip
 
 
 def _interval(
     left: LeftOut, name: str, classes: Sequence[NDArray[Any]], scale: Scale, what: str,
-    averaged: Averaged | None,
+    averaged: Averaged | None, between: Between | None,
 ) -> Interval:  # fmt: skip
     value, without, units = left.values[name], left.without[name], int(left.unit.max(initial=-1)) + 1
 
@@ -136,7 +161,7 @@ def _interval(
         return none(f"fewer than {scale.least} {what} of a class")
     mean = averaged is not None and name in averaged.names
     if averaged is not None and mean and len(classes) and (
-        _fewest_in_a_fold(left.unit, averaged.folds, classes[0]) < LEAST_IN_A_FOLD
+        min(_fewest_in_a_fold(left.unit, folds, classes[0]) for folds in averaged.folds) < LEAST_IN_A_FOLD
     ):  # fmt: skip
         return none(f"fewer than {LEAST_IN_A_FOLD} {what} of a class in a fold")
     if np.isnan(without).any():
@@ -145,12 +170,26 @@ def _interval(
     variance, freedom = spread(without, kinds, scale.freedom)
     if variance <= ROUNDING * value**2:
         variance = 0.0
+    if between is not None:
+        variance, freedom = _with_repeats(variance, freedom, between, name)
+        if math.isnan(variance):
+            return none("some repeat does not define it")
     if variance == 0 and not scale.certain:
         return none("nothing varies")
     low, high = scale.ends(value, variance, freedom, units if scale.of_all else fewest)
     if math.isnan(low):
         return none("at the end of its range")
-    return Interval(value, low, high, f"{'mean over folds, ' * mean}jackknife over {what}, {scale.said}")
+    repeated = "" if between is None else " and the spread of repeats"
+    return Interval(value, low, high, f"{'mean over folds, ' * mean}jackknife over {what}{repeated}, {scale.said}")
+
+
+def _with_repeats(variance: float, freedom: float, between: Between, name: str) -> tuple[float, float]:
+    """Both variances together, with Satterthwaite's (1946) degrees of freedom of their sum."""
+    added = between.variance[name]
+    total = variance + added
+    if not total > 0:
+        return total, freedom
+    return total, total**2 / (variance**2 / freedom + added**2 / between.freedom)
 
 
 def kinds_of_blocks(block: NDArray[np.int64], truth: NDArray[Any]) -> NDArray[np.int64]:

@@ -39,10 +39,10 @@ class Scale:
     certain: bool = False
 
 
-def _quantile(freedom: float) -> float:
+def _quantile(freedom: float, comparisons: int = 1) -> float:
     from scipy.stats import t
 
-    return float(t.ppf(TAIL, freedom))
+    return float(t.ppf(1 - (1 - TAIL) / comparisons, freedom))
 
 
 def wilson(value: float, variance: float, freedom: float, units: int) -> tuple[float, float]:
@@ -93,6 +93,17 @@ def itself(value: float, variance: float, freedom: float, units: int) -> tuple[f
     return value - half, value + half
 
 
+def largest_of(comparisons: int) -> Ends:
+    """Student's t on the value itself, wide enough for so many intervals to hold together (Bonferroni), and so for the
+    largest value."""
+
+    def ends(value: float, variance: float, freedom: float, units: int) -> tuple[float, float]:
+        half = _quantile(freedom, comparisons) * float(np.sqrt(variance))
+        return value - half, value + half
+
+    return ends
+
+
 def above_zero(value: float, variance: float, freedom: float, units: int) -> tuple[float, float]:
     """The same, cut at 0."""
     low, high = itself(value, variance, freedom, units)
@@ -110,6 +121,13 @@ BELOW_ONE = Scale("logarithm of the rest to 1, t", rest_to_one)
 AGREEMENT = Scale("Fisher's z, t", fisher)
 FROM_ZERO = Scale("t, cut at 0", above_zero, "units", units=100)
 DIFFERENCE = Scale("t", itself, certain=True)
+
+
+def largest_difference(comparisons: int) -> Scale:
+    """The scale of the largest of so many differences."""
+    return Scale(f"t, the largest of {comparisons} (Bonferroni)" if comparisons > 1 else "t", largest_of(comparisons),
+                 certain=True)  # fmt: skip
+
 
 SCALES = {
     "auroc": RANKING, "average_precision": RANKING,

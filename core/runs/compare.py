@@ -42,8 +42,9 @@ STRATEGIES = ("knn", "probe", "partial:1", "lora", "full", "scratch")
 @undisturbed()
 def compare(
     backbone: Backbone, manifest: Manifest, strategies: Sequence[str] = STRATEGIES, *, tie_margin: float = MARGIN,
-    recipe: Recipe | None = None, folds: int | None = None, val_fraction: float = 0.2, test_fraction: float = 0.2,
-    random_split: RandomSplit = "auto", near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
+    recipe: Recipe | None = None, folds: int | None = None, leave_out: str | None = None, repeats: int = 1,
+    val_fraction: float = 0.2, test_fraction: float = 0.2, random_split: RandomSplit = "auto",
+    near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
     skip_unreadable: bool = False, out: str | Path | None = None, resume: bool = False,
 ) -> Comparison | None:  # fmt: skip
     """Trains every strategy on the same rows as `train` would, and says which is best, what is left of that on rows
@@ -64,12 +65,13 @@ def compare(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SettingsError(f"--strategies: {', '.join(twice)} is there more than once")
-    parts, recipe = Parts(folds, val_fraction, test_fraction, random_split), recipe or Recipe()
+    parts, recipe = Parts(folds, val_fraction, test_fraction, random_split, leave_out, repeats), recipe or Recipe()
     if out is not None:
         claim_comparison(Path(out), resume)
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
-    rows = read_rows(backbone, manifest, runtime, RowOptions(skip_unreadable, near_duplicates, allow_leaks))
+    options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
+    rows = read_rows(backbone, manifest, runtime, options)
     with tempfile.TemporaryDirectory(prefix="graftwork-") if out is None else nullcontext(out) as folder:
         place = Path(folder)
         setup = Setup(backbone, Strategy(names[0]), recipe, place, resume, random_split)
@@ -181,6 +183,9 @@ def _part_to_json(evaluated: EvaluatedPart) -> dict[str, Any]:
         "rows": list(manifest.rows),
         "values": np.asarray(manifest.values).tolist(),
         "folds": None if evaluated.folds is None else evaluated.folds.tolist(),
+        "repeats": [
+            {"folds": one.folds.tolist(), "predictions": plain_numbers(one.predictions)} for one in evaluated.repeats
+        ],
         "groups": None if manifest.groups is None else list(manifest.groups),
         "predictions": plain_numbers(evaluated.predictions),
     }

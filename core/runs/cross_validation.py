@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import is_first, start_runtime
 from graftwork.core.data.examples import Examples, Unreadable
+from graftwork.core.data.folds import Folds, asked_folds
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.patches import with_batch_size
 from graftwork.core.data.sentences import apart_in_sentences
 from graftwork.core.errors import OutputError
-from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation
+from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation, Repeat
 from graftwork.core.evaluation.leakage import Leakage, find_leakage
 from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
 from graftwork.core.inference.predict import evaluate_part
@@ -77,41 +79,46 @@ class CrossValidation:
         return prediction_table([self.part])
 
     def __repr__(self) -> str:
-        return f"CrossValidation({len(self.best_epochs)} folds)\n{self.evaluation}"
+        return f"CrossValidation({len(self.evaluation.folds)} folds)\n{self.evaluation}"
 
 
 @undisturbed()
 def cross_validate(
-    backbone: Backbone, data: Manifest | Examples, *, strategy: str | Strategy = "probe", folds: int = 5,
-    recipe: Recipe | None = None, val_fraction: float = 0.2, random_split: RandomSplit = "auto",
-    near_duplicates: NearDuplicatesMode = "together", skip_unreadable: bool = False,
+    backbone: Backbone, data: Manifest | Examples, *, strategy: str | Strategy = "probe", folds: int | None = None,
+    leave_out: str | None = None, repeats: int = 1, recipe: Recipe | None = None, val_fraction: float = 0.2,
+    random_split: RandomSplit = "auto", near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
+    skip_unreadable: bool = False,
 ) -> CrossValidation:  # fmt: skip
     """Evaluates a strategy on this backbone: every row is predicted by a model that did not see its fold.
 
     Groups are never separated, and a split column is ignored. Nothing is written, and no adapter is kept: `train` with
-    `folds` does both. val_fraction: share of the training rows that chooses the best epoch in each fold; what is solved
-    needs none. random_split: evaluate a second time with rows of a group on both sides, "auto" where it costs little.
-    near_duplicates: as of `RowOptions`.
+    `folds` does both. folds: how many are drawn, 5 by default; leave_out: instead, a column that the manifest was read
+    with, whose every value is a fold. repeats: how often folds are drawn anew; metrics are means over them, and their
+    intervals include how much they differ. val_fraction: share of the training rows that chooses the best epoch in each
+    fold; what is solved needs none. random_split: evaluate a second time with rows of a group on both sides, "auto"
+    where it costs little. near_duplicates, allow_leaks: as of `RowOptions`.
 
-    Raises SettingsError for what cannot work, UnreadableError that lists all files that cannot be read unless they are
-    skipped, and what `finetune` raises.
+    Raises SettingsError for what cannot work, ManifestError for a group in several sites, UnreadableError that lists
+    all files that cannot be read unless they are skipped, and what `finetune` raises.
     """
     recipe = recipe or Recipe()
+    drawn = asked_folds(5 if folds is None and leave_out is None else folds, leave_out, repeats)
     runtime = start_runtime(recipe)
     given = data if isinstance(data, Manifest) else data.manifest
     backbone = suited(backbone, given.task)
     recipe = with_batch_size(recipe, given.task, backbone.contract)
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     if isinstance(data, Manifest):
-        options = RowOptions(skip_unreadable, near_duplicates)
+        options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
         examples = read_rows(backbone, replace(data, parts=None), runtime, options).examples
     else:
         examples = replace(data, manifest=replace(given, parts=None))
     setup = Setup(backbone, asked, recipe, random_split=random_split)
-    return replace(cross_validate_setup(setup, examples, folds, val_fraction), ready=None)
+    assert drawn is not None
+    return replace(cross_validate_setup(setup, examples, drawn, val_fraction), ready=None)
 
 
-def cross_validate_setup(setup: Setup, examples: Examples, folds: int, val_fraction: float) -> CrossValidation:
+def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fraction: float) -> CrossValidation:
     """Evaluates every row by a model that did not see its fold.
 
     Within each fold a validation part is set aside from the training rows to choose the epoch. Raises SettingsError for
@@ -119,16 +126,28 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: int, val_fract
     """
     plan = check_setup(setup, examples.manifest, folds, val_fraction, 0.0)
     manifest = examples.manifest
-    folded = manifest.fold_numbers(folds, setup.recipe.seed)
-    warn_of_absent_classes([manifest.subset(folded != fold) for fold in range(folds)])
+    numbers = [folds.numbers(manifest, setup.recipe.seed, repeat) for repeat in range(folds.repeats)]
+    warn_of_absent_classes([manifest.subset(number != fold) for number in numbers for fold in np.unique(number)])
     ready = after_frozen_stages(setup, examples)
-    number, predictions, best = _predict_folds(setup.below("folds"), plan, ready, folds, val_fraction)
-    part = evaluate_part(OUT_OF_FOLD, manifest, predictions, number)
+    predicted, best = [], list[int | None]()
+    for repeat, number in enumerate(numbers):
+        if len(numbers) > 1:
+            log.info("repeat %d of %d", repeat + 1, len(numbers))
+        below = setup.below("folds") if repeat == 0 else setup.below(f"folds-{repeat + 1}")
+        again = replace(below, recipe=replace(below.recipe, seed=setup.recipe.seed + repeat))
+        predictions, epochs = predict_folds(again, plan, ready, number, folds.names(manifest), val_fraction)
+        predicted.append(predictions)
+        best += epochs
+    others = [Repeat(own, number) for own, number in zip(predicted[1:], numbers[1:], strict=True)]
+    part = evaluate_part(OUT_OF_FOLD, manifest, predicted[0], numbers[0], others)
     leakage = None
-    if evaluated_with_groups_mixed(setup, plan, manifest):
+    if folds.leave_out is None and evaluated_with_groups_mixed(setup, plan, manifest):
         log.info("the same folds with groups on both sides")
-        other, found, _ = _predict_folds(setup.below(MIXED), plan, without_groups(ready), folds, val_fraction)
-        leakage = find_leakage(part, evaluate_part(OUT_OF_FOLD, manifest, found, other))
+        mixed = without_groups(ready)
+        number = folds.numbers(mixed.manifest, setup.recipe.seed)
+        found, _ = predict_folds(setup.below(MIXED), plan, mixed, number, folds.names(manifest), val_fraction)
+        once = evaluate_part(OUT_OF_FOLD, manifest, predicted[0], numbers[0]) if others else part
+        leakage = find_leakage(once, evaluate_part(OUT_OF_FOLD, manifest, found, number))
     return CrossValidation(part, tuple(best), leakage, examples.left_out, ready)
 
 
@@ -142,19 +161,19 @@ def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) ->
     return replace(recipe, epochs=epochs)
 
 
-def _predict_folds(
-    setup: Setup, plan: Plan, ready: Examples, folds: int, val_fraction: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int | None]]:
-    """The fold of every row, its prediction by a model that did not see that fold, and the folds' best epochs."""
-    number = ready.manifest.fold_numbers(folds, setup.recipe.seed)
+def predict_folds(
+    setup: Setup, plan: Plan, ready: Examples, number: NDArray[np.int64], names: Sequence[str], val_fraction: float
+) -> tuple[NDArray[np.float64], list[int | None]]:
+    """The prediction of every row by a model that did not see its fold, and the folds' best epochs. number: the fold of
+    every row (rows,). names: of the folds."""
     found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
     best: list[int | None] = []
     weights = setup.backbone.digest()
-    for fold in range(folds):
+    for fold, name in enumerate(names):
         outside = np.flatnonzero(number == fold)
         inside = apart_in_sentences(ready.manifest, np.flatnonzero(number != fold), outside)
         result = _fold(setup.below(str(fold + 1)), plan, ready, inside, outside, val_fraction, weights)
-        log.info("fold %d of %d done", fold + 1, folds)
+        log.info("fold %s of %d done", name, len(names))
         values = np.asarray(result["predictions"], dtype=np.float64)
         found[fold] = (outside, values)
         best.append(result["best_epoch"])
@@ -164,7 +183,7 @@ def _predict_folds(
     for outside, values in found.values():
         width = [(0, 0), *((0, most - own) for most, own in zip(shape, values.shape[1:], strict=True))]
         predictions[outside] = np.pad(values, width)
-    return number, predictions, best
+    return predictions, best
 
 
 def _fold(

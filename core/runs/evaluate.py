@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.data.examples import Unreadable, read_examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import cut_windows
+from graftwork.core.evaluation.decisions import DecisionReport, apply_decisions, evaluate_decisions
 from graftwork.core.evaluation.evaluation import EvaluatedPart
+from graftwork.core.evaluation.subgroups import Subgroups, find_all_subgroups, subgroups_to_json
 from graftwork.core.inference.adapter import Adapter
-from graftwork.core.inference.predict import evaluate_part, predict_examples
+from graftwork.core.inference.predict import evaluate_part, predict_examples, with_predictions
 from graftwork.core.inference.segmentation import draw_worst_and_best
+from graftwork.core.runs.corruptions import Corrupted, corrupted_to_json, evaluate_corruptions
 from graftwork.core.runs.learnt_rows import Overlap, find_overlap
 from graftwork.core.runs.run_folder import write_evaluated
 
@@ -30,6 +34,9 @@ class RunEvaluation:
     part: EvaluatedPart
     left_out: tuple[Unreadable, ...]
     overlap: Overlap | None
+    subgroups: tuple[Subgroups, ...] = ()
+    decisions: DecisionReport | None = None
+    corruptions: tuple[Corrupted, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -38,18 +45,24 @@ class RunEvaluation:
     def notes(self) -> dict[str, Any]:
         """What has to be known of the numbers."""
         return {"left_out": [dataclasses.asdict(one) for one in self.left_out],
-                "overlap": None if self.overlap is None else self.overlap.to_json()}  # fmt: skip
+                "overlap": None if self.overlap is None else self.overlap.to_json(),
+                **subgroups_to_json(self.subgroups),
+                **({} if self.decisions is None else self.decisions.to_json()),
+                **corrupted_to_json(self.corruptions)}  # fmt: skip
 
 
 @undisturbed()
 def evaluate_run(
     run: str | Path, adapter: Adapter, manifest: Manifest, *, part: str = "test", skip_unreadable: bool = False,
-    out: str | Path | None = None, batch_size: int = 16, device: str = "auto",
+    by: Sequence[str] = (), corruptions: bool = False, out: str | Path | None = None, batch_size: int = 16,
+    device: str = "auto",
 ) -> RunEvaluation:  # fmt: skip
     """Evaluates the adapter of the run in that folder on the manifest's rows.
 
-    part: what they are called in the result. out: folder for metrics, predictions and plots; by default nothing is
-    written. Raises UnreadableError that lists the files that cannot be read, unless they are skipped.
+    part: what they are called in the result. by: columns that the manifest was read with, of whose values each is
+    evaluated. corruptions: evaluate the same rows made worse in the domain's ways, too. out: folder for metrics,
+    predictions and plots; by default nothing is written. Raises UnreadableError that lists the files that cannot be
+    read, unless they are skipped.
     """
     rows = cut_windows(adapter.backbone.domain, manifest, adapter.backbone.contract)
     examples = read_examples(rows, adapter.backbone.contract, unreadable="skip" if skip_unreadable else "stop")
@@ -59,7 +72,18 @@ def evaluate_run(
     elif overlap.caution is not None:
         log.warning("%s", overlap.caution)
     found = predict_examples(adapter, examples, batch_size=batch_size, device=device)
-    result = RunEvaluation(evaluate_part(part, examples.manifest, found), examples.left_out, overlap)
+    evaluated, report = evaluate_part(part, examples.manifest, found), None
+    if adapter.record.get("decisions") is not None:
+        decisions = adapter.decisions
+        applied = apply_decisions(decisions, evaluated.predictions)
+        positive = 0 if decisions.point is None else decisions.point.positive
+        report = evaluate_decisions(evaluated, applied, decisions, positive)
+        evaluated = with_predictions(evaluated, applied.probabilities)
+    worse: tuple[Corrupted, ...] = ()
+    if corruptions:
+        worse = evaluate_corruptions(adapter, examples, evaluated, batch_size=batch_size, device=device)
+    subgroups = find_all_subgroups(evaluated, by)
+    result = RunEvaluation(evaluated, examples.left_out, overlap, subgroups, report, worse)
     if out is not None:
         write_evaluated(Path(out), [result.part], result.notes())
         if rows.task.output == "maps":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from graftwork.core.data.examples import Examples
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.evaluation.leakage import Leakage, find_leakage
@@ -21,14 +23,20 @@ from graftwork.core.runs.setup import (
 from graftwork.core.training.finetuning import Run
 
 
-def hold_out(
-    setup: Setup, examples: Examples, val_fraction: float, test_fraction: float
-) -> tuple[tuple[EvaluatedPart, ...], Run, Leakage | None]:
-    """Trains on the training part, with the validation part choosing the epoch; evaluates val and test.
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """parts: the evaluated parts, the test last. learnt: the rows of the training part, after the frozen stages.
+    leakage: what groups have to do with the score, where that was asked for."""
 
-    Returns the evaluated parts, the test last; the run; and what groups have to do with the score, where that was asked
-    for. Raises SettingsError for what cannot work.
-    """
+    parts: tuple[EvaluatedPart, ...]
+    run: Run
+    learnt: Examples
+    leakage: Leakage | None
+
+
+def hold_out(setup: Setup, examples: Examples, val_fraction: float, test_fraction: float) -> HeldOut:
+    """Trains on the training part, with the validation part choosing the epoch; evaluates val and test. Raises
+    SettingsError for what cannot work."""
     plan = check_setup(setup, examples.manifest, None, val_fraction, test_fraction)
     recipe, own = setup.recipe, examples.manifest.parts
     tested = test_fraction > 0 if own is None else "test" in own
@@ -37,7 +45,8 @@ def hold_out(
     parts = part_rows(examples.manifest, recipe.seed, val_fraction, test_fraction)
     warn_of_absent_classes([examples.manifest.subset(parts["train"])])
     ready = after_frozen_stages(setup, examples)
-    run = run_setup(setup, ready.subset(parts["train"]), ready.subset(parts["val"]))
+    learnt = ready.subset(parts["train"])
+    run = run_setup(setup, learnt, ready.subset(parts["val"]))
     evaluated = []
     for part in ("val", "test"):
         if len(parts[part]):
@@ -51,4 +60,4 @@ def hold_out(
         rows = ready.subset(drawn["test"])
         found = predict_with(other, rows, recipe)
         leakage = find_leakage(evaluated[-1], evaluate_part("test", rows.manifest, found))
-    return tuple(evaluated), run, leakage
+    return HeldOut(tuple(evaluated), run, learnt, leakage)

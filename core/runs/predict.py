@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
 from graftwork.core.errors import OutputError, SettingsError
+from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.files import atomic_write
 from graftwork.core.inference.adapter import attach_adapter, check_options, load_adapter
 from graftwork.core.inference.adapter_record import prediction_recipe, read_record, recipe_of, weights_source
 from graftwork.core.inference.inputs import Inputs, find_inputs
+from graftwork.core.inference.recorded_decisions import check_abstain, recorded_decisions
 from graftwork.core.inference.segmentation import check_mask_folder
 from graftwork.core.inference.table import predict_table
 from graftwork.core.inference.together import GraftGroup, group_grafts
@@ -33,7 +35,8 @@ LoadBackbone = Callable[..., Backbone]
 def predict(
     runs: str | Path | Sequence[str | Path], inputs: Inputs, load_backbone: LoadBackbone, *,
     weights: str | None = None, out: str | Path | None = None, timeline: str | Path | None = None,
-    skip_unreadable: bool = False, outside: OutsideMode = "flag", batch_size: int = 16, device: str = "auto",
+    skip_unreadable: bool = False, outside: OutsideMode = "flag", abstain: float | None = None, batch_size: int = 16,
+    device: str = "auto",
 ) -> pd.DataFrame:  # fmt: skip
     """One row for every input: `path`, and what each run predicts; see `Adapter.predict`.
 
@@ -54,13 +57,16 @@ def predict(
     if any(map(learnt_masks, folders)):
         raise SettingsError("masks are written into files, by one run at a time: use segment; at the command line, "
                             "predict with one run and --out FOLDER")  # fmt: skip
-    recipe = prediction_recipe([read_record(Path(name)) for name in folders], device, batch_size)
+    records = [read_record(Path(name)) for name in folders]
+    check_abstain(abstain, {str(name): recorded_decisions(record)
+                            for name, record in zip(folders, records, strict=True)})  # fmt: skip
+    recipe = prediction_recipe(records, device, batch_size)
     groups = open_groups(folders, load_backbone, weights, start_runtime(recipe))
     examples = find_inputs(inputs, groups[0].backbone.domain)
     if not examples:
         raise SettingsError("nothing to predict: name files behind the runs")
     found = predict_table(groups, examples, recipe, named=len(folders) > 1, skip_unreadable=skip_unreadable,
-                          outside=outside)  # fmt: skip
+                          outside=outside, abstain=abstain)  # fmt: skip
     for path, table in ((timeline, found.windows), (out, found.table)):
         if path is not None:
             with atomic_write(Path(path)) as temporary:
@@ -94,7 +100,7 @@ def open_groups(
     Raises AdapterError as `load_adapter` does.
     """
     backbones: dict[str, Backbone] = {}
-    members: dict[str, list[tuple[str, Graft, dict[str, Any]]]] = {}
+    members: dict[str, list[tuple[str, Graft, dict[str, Any], Decisions]]] = {}
     for name, run in zip(run_names(runs), runs, strict=True):
         record = read_record(Path(run))
         check_options(run, record, load_backbone)
@@ -107,7 +113,8 @@ def open_groups(
             runtime.place(backbones[key].network).eval()
         adapter = attach_adapter(run, record, backbones[key].copy_sharing_tensors())
         runtime.place(adapter.graft).train(False)
-        members.setdefault(key, []).append((name, adapter.graft, adapter.record.get("seen") or {}))
+        about_rows = adapter.record.get("seen") or {}
+        members.setdefault(key, []).append((name, adapter.graft, about_rows, adapter.decisions))
     return [group_grafts(backbones[key], runtime, group) for key, group in members.items()]
 
 

@@ -52,11 +52,12 @@ class RowOptions:
     """skip_unreadable: leave out files that cannot be read, and with them the classes of which nothing is left.
     near_duplicates: whether splits keep files that hold nearly the same "together", or they are found for the "report"
     only, or not looked for ("ignore"). allow_leaks: go on where a split column has a group, or files that hold the same
-    or nearly the same, in several parts."""
+    or nearly the same, in several parts. leave_out: a column whose values are parts in this sense."""
 
     skip_unreadable: bool = False
     near_duplicates: NearDuplicatesMode = "together"
     allow_leaks: bool = False
+    leave_out: str | None = None
 
 
 def read_rows(backbone: Backbone, manifest: Manifest, runtime: Runtime, options: RowOptions) -> Rows:
@@ -76,9 +77,10 @@ def read_rows(backbone: Backbone, manifest: Manifest, runtime: Runtime, options:
     examples = replace(examples, manifest=found)  # of those that can be read
     if alike is not None and alike.sets:
         log.info("%s", alike)
-    leaks = find_leaks(found)
+    apart = found if options.leave_out is None else replace(found, parts=found.column(options.leave_out))
+    leaks = find_leaks(apart)
     if not options.allow_leaks:
-        refuse_leaks(found, leaks)
+        refuse_leaks(apart, leaks)
     if leaks:
         log.warning("%s", leaks)
     return Rows(examples, monitor, alike, leaks)

@@ -91,22 +91,26 @@ def write_predictions(path: Path, parts: Sequence[EvaluatedPart]) -> None:
 
 
 def prediction_table(parts: Sequence[EvaluatedPart]) -> pd.DataFrame:
-    """One row for every evaluated example: path, row, part, fold, group, target, prediction and probabilities."""
+    """One row for every evaluated example, and of repeated folds one for every repeat: path, row, part, repeat, fold,
+    group, target, prediction and probabilities."""
     import pandas as pd
 
     tables = []
-    for part in parts:
+    for part, repeat in ((one, repeat) for one in parts for repeat in range(len(one.repeats) + 1)):
         manifest = part.manifest
+        again = part.repeats[repeat - 1] if repeat else part
         table = pd.DataFrame(
             {"path": [str(example) for example in manifest.inputs], "row": list(manifest.rows or range(len(manifest)))}
         )
         table["part"] = part.part
-        if part.folds is not None:
-            table["fold"] = part.folds + 1
+        if part.repeats:
+            table["repeat"] = repeat + 1
+        if again.folds is not None:
+            table["fold"] = again.folds + 1
         if manifest.groups is not None:
             table["group"] = list(manifest.groups)
         columns = manifest.task.target_columns(manifest.targets, manifest.classes)
-        columns |= manifest.task.prediction_columns(part.predictions, manifest.classes)
+        columns |= manifest.task.prediction_columns(again.predictions, manifest.classes)
         tables.append(table.assign(**columns))
     return pd.concat(tables, ignore_index=True)
 

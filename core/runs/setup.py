@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from graftwork.core.compute.runtime import is_first
 from graftwork.core.data.examples import Examples
+from graftwork.core.data.folds import Folds
 from graftwork.core.data.manifest import PARTS, Manifest
 from graftwork.core.data.sentences import apart_in_sentences
 from graftwork.core.data.windows import has_windows
@@ -56,7 +57,9 @@ class Setup:
         return self if self.folder is None else replace(self, folder=self.folder.joinpath(*names))
 
 
-def check_setup(setup: Setup, manifest: Manifest, folds: int | None, val_fraction: float, test_fraction: float) -> Plan:
+def check_setup(
+    setup: Setup, manifest: Manifest, folds: Folds | None, val_fraction: float, test_fraction: float
+) -> Plan:
     """The plan. Goes through it and the parts without training: what cannot work is known before a folder is made.
 
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry,
@@ -77,12 +80,14 @@ def check_setup(setup: Setup, manifest: Manifest, folds: int | None, val_fractio
             raise SettingsError("neither a test nor a validation part: give --test-fraction, --folds or a split column")
         _check_trainable(manifest.subset(parts["train"]), "the training part")
         return plan
-    number = manifest.fold_numbers(folds, recipe.seed)
-    for fold in range(folds):
-        rows = manifest.subset(number != fold)
-        if sets_aside(plan, val_fraction):
-            rows = rows.subset(part_rows(replace(rows, parts=None), recipe.seed, val_fraction, 0.0)["train"])
-        _check_trainable(rows, f"fold {fold + 1} of {folds}: the training part")
+    names = folds.names(manifest)
+    for repeat in range(folds.repeats):
+        number = folds.numbers(manifest, recipe.seed, repeat)
+        for fold, name in enumerate(names):
+            rows = manifest.subset(number != fold)
+            if sets_aside(plan, val_fraction):
+                rows = rows.subset(part_rows(replace(rows, parts=None), recipe.seed, val_fraction, 0.0)["train"])
+            _check_trainable(rows, f"fold {name} of {len(names)}: the training part")
     return plan
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,20 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.memory import peak_device_memory_mb, peak_memory_mb
 from graftwork.core.compute.runtime import Runtime, start_runtime
 from graftwork.core.data.examples import Unreadable
+from graftwork.core.data.folds import Folds, asked_folds
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.patches import with_batch_size
-from graftwork.core.errors import SettingsError
+from graftwork.core.evaluation.decisions import DecisionOptions, DecisionReport, Recalibrate, check_decisions
 from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation
 from graftwork.core.evaluation.leakage import Leakage
+from graftwork.core.evaluation.subgroups import Subgroups, find_all_subgroups, subgroups_to_json
 from graftwork.core.inference.adapter import Adapter
 from graftwork.core.inference.segmentation import draw_worst_and_best
 from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.runs.cross_validation import cross_validate_setup, with_epochs_of_folds
+from graftwork.core.runs.decisions import decide
 from graftwork.core.runs.hold_out import hold_out
 from graftwork.core.runs.learnt_rows import DIGEST, write_learnt_rows
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
@@ -39,32 +43,43 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """How rows become parts. folds: evaluate by cross-validation with so many, then train on everything; None: on a
-    part that training never saw. val_fraction, test_fraction: shares of the rows, where no split column names them.
-    random_split: with groups, evaluate a second time with rows of a group on both sides; "auto" where it costs little.
+    """How rows become parts. folds: evaluate by cross-validation with so many, then train on everything; leave_out: the
+    same with a fold for every value of that column; without either, evaluate on a part that training never saw.
+    repeats: how often folds are drawn anew. val_fraction, test_fraction: shares of the rows, where no split column
+    names them. random_split: with groups, evaluate a second time with rows of a group on both sides; "auto" where it
+    costs little.
     """
 
     folds: int | None = None
     val_fraction: float = 0.2
     test_fraction: float = 0.2
     random_split: RandomSplit = "auto"
+    leave_out: str | None = None
+    repeats: int = 1
 
     def __post_init__(self) -> None:
-        if self.folds is not None and self.folds < 2:
-            raise SettingsError(f"--folds: expected at least 2, found {self.folds}")
+        asked_folds(self.folds, self.leave_out, self.repeats)
+
+    @property
+    def drawn(self) -> Folds | None:
+        """The folds; None where a part is held out."""
+        return asked_folds(self.folds, self.leave_out, self.repeats)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
     """parts: the evaluated parts with their predictions, the test last. run: the training whose adapter is kept.
     leakage: what groups have to do with the score, where that was asked for. left_out: examples that could not be
-    read. cautions: sentences that the metrics must not be read without."""
+    read. cautions: sentences that the metrics must not be read without. subgroups: evaluations of the last part by the
+    values of the columns that were asked for. decisions: what they are worth; None where nothing is decided."""
 
     parts: tuple[EvaluatedPart, ...]
     run: Run
     leakage: Leakage | None = None
     left_out: tuple[Unreadable, ...] = ()
     cautions: tuple[str, ...] = ()
+    subgroups: tuple[Subgroups, ...] = ()
+    decisions: DecisionReport | None = None
 
     @property
     def adapter(self) -> Adapter:
@@ -82,32 +97,43 @@ class TrainResult:
 @undisturbed()
 def train(
     backbone: Backbone, manifest: Manifest, *, strategy: str | Strategy = "probe", recipe: Recipe | None = None,
-    folds: int | None = None, val_fraction: float = 0.2, test_fraction: float = 0.2,
-    random_split: RandomSplit = "auto", near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
-    skip_unreadable: bool = False, out: str | Path | None = None, resume: bool = False,
+    folds: int | None = None, leave_out: str | None = None, repeats: int = 1, val_fraction: float = 0.2,
+    test_fraction: float = 0.2, random_split: RandomSplit = "auto",
+    near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
+    skip_unreadable: bool = False, by: Sequence[str] = (), sensitivity: float | None = None,
+    specificity: float | None = None, youden: bool = False, positive: str | None = None,
+    recalibrate: Recalibrate = "off", out: str | Path | None = None, resume: bool = False,
 ) -> TrainResult:  # fmt: skip
     """Adapts the backbone to the manifest's rows and evaluates the result, with intervals.
 
     Without `folds` the manifest's own split, or one that is drawn, names the parts; groups stay together. folds:
-    evaluate by cross-validation with so many, then train on everything; a split column is ignored. val_fraction,
-    test_fraction: shares of the rows that choose the best epoch, and that are kept for the test. random_split: with
-    groups, evaluate a second time with rows of a group on both sides; "auto" where that costs little.
-    near_duplicates, allow_leaks, skip_unreadable: as of `RowOptions`. out: folder for adapter, metrics, predictions and
-    plots; by default nothing is written. resume: go on with the unfinished run in `out`.
+    evaluate by cross-validation with so many, then train on everything; a split column is ignored. leave_out: the same
+    with a fold for every value of a column that the manifest was read with. repeats: how often folds are drawn anew;
+    metrics are means over them, and their intervals include how much they differ. val_fraction, test_fraction: shares
+    of the rows that choose the best epoch, and that are kept for the test. random_split: with groups, evaluate a second
+    time with rows of a group on both sides; "auto" where that costs little. near_duplicates, allow_leaks,
+    skip_unreadable: as of `RowOptions`. by: columns that the manifest was read with, of whose values each is evaluated.
+    sensitivity, specificity, youden, positive, recalibrate: as of `DecisionOptions`. out: folder for adapter, metrics,
+    predictions and plots; by default nothing is written. resume: go on with the unfinished run in `out`.
 
     Nothing is written before everything has been read and checked. Raises SettingsError for what cannot work,
     OutputError for a folder that holds something else, UnreadableError that lists the files that cannot be read, and
     what `finetune` raises.
     """
-    place, parts = None if out is None else Path(out), Parts(folds, val_fraction, test_fraction, random_split)
-    recipe = recipe or Recipe()
+    place, parts = (
+        None if out is None else Path(out),
+        Parts(folds, val_fraction, test_fraction, random_split, leave_out, repeats),
+    )
+    recipe, options = recipe or Recipe(), DecisionOptions(sensitivity, specificity, youden, positive, recalibrate)
     if place is not None:
         claim_folder(place, resume)
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
-    rows = read_rows(backbone, manifest, runtime, RowOptions(skip_unreadable, near_duplicates, allow_leaks))
+    check_decisions(options, manifest)
+    row_options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
+    rows = read_rows(backbone, manifest, runtime, row_options)
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
-    return train_on(Setup(backbone, asked, recipe, place, resume, random_split), rows, parts)
+    return train_on(Setup(backbone, asked, recipe, place, resume, random_split), rows, parts, by, options)
 
 
 def start_run(recipe: Recipe) -> Runtime:
@@ -122,32 +148,47 @@ def prepared(backbone: Backbone, manifest: Manifest, recipe: Recipe, parts: Part
     """All three as the run takes them: the backbone as the target needs it, the manifest without its split where folds
     are asked for, the recipe with a batch size."""
     backbone = suited(backbone, manifest.task)
-    manifest = manifest if parts.folds is None else dataclasses.replace(manifest, parts=None)
+    manifest = manifest if parts.drawn is None else dataclasses.replace(manifest, parts=None)
     return backbone, manifest, with_batch_size(recipe, manifest.task, backbone.contract)
 
 
-def train_on(setup: Setup, rows: Rows, parts: Parts) -> TrainResult:
-    """Trains and evaluates on rows that have been read, and writes into the setup's folder if it has one."""
+def train_on(
+    setup: Setup, rows: Rows, parts: Parts, by: Sequence[str] = (), options: DecisionOptions | None = None
+) -> TrainResult:
+    """Trains and evaluates on rows that have been read, and writes into the setup's folder if it has one. by: as of
+    `train`. options: of its decisions."""
     started = time.monotonic()
     examples, out = rows.examples, setup.folder
+    for column in by:
+        examples.manifest.column(column)
     record = run_settings_record(setup, rows, parts)
+    if options is not None and options.asks:
+        record["decisions"] = dataclasses.asdict(options)
     if setup.resume and out is not None:
         check_same_run(out, record)
-    check_setup(setup, examples.manifest, parts.folds, parts.val_fraction, parts.test_fraction)
+    drawn = parts.drawn
+    check_setup(setup, examples.manifest, drawn, parts.val_fraction, parts.test_fraction)
     runtime = start_runtime(setup.recipe)
     runtime.wait()  # every process has looked at the folder before the first one writes into it
     writes = out is not None and runtime.rank == 0
     with writing_run(out, record, setup.resume) if out is not None and writes else nullcontext():
-        if parts.folds is not None:
-            found = cross_validate_setup(setup, examples, parts.folds, parts.val_fraction)
+        learnt_rows = None
+        if drawn is not None:
+            found = cross_validate_setup(setup, examples, drawn, parts.val_fraction)
             final = dataclasses.replace(setup, recipe=with_epochs_of_folds(setup.recipe, found.best_epochs))
             run = run_setup(final, found.ready or examples, None)
             result = TrainResult((found.part,), run, found.leakage, examples.left_out, rows.cautions)
         else:
-            evaluated, run, leakage = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
-            result = TrainResult(evaluated, run, leakage, examples.left_out, rows.cautions)
+            held_out = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
+            learnt_rows = held_out.learnt
+            result = TrainResult(held_out.parts, held_out.run, held_out.leakage, examples.left_out, rows.cautions)
+        evaluated, report = decide(setup, options or DecisionOptions(), result.parts, learnt_rows)
+        if report is not None:
+            result.adapter.record["decisions"] = report.decisions.to_json()
+        result = dataclasses.replace(result, parts=evaluated, decisions=report,
+                                     subgroups=find_all_subgroups(evaluated[-1], by))  # fmt: skip
         if out is not None and writes:
-            learnt = _write(out, setup.recipe, result, rows, folded=parts.folds is not None)
+            learnt = _write(out, setup.recipe, result, rows, folded=drawn is not None)
             proof = dataclasses.asdict(result.run.proof)
             mark(out, record | {"frozen": proof, DIGEST: learnt}, FINISHED)
         runtime.wait()
@@ -179,6 +220,9 @@ def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, *, folded
     notes = rows.notes()
     if result.leakage is not None:
         notes |= result.leakage.to_json()
+    notes |= subgroups_to_json(result.subgroups)
+    if result.decisions is not None:
+        notes |= result.decisions.to_json()
     write_evaluated(out, result.parts, notes)
     if examples.manifest.task.output == "maps" and not folded:
         draw_worst_and_best(run.adapter.graft, result.parts[-1], out, run.adapter.prediction_recipe(recipe.device))

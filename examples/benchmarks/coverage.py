@@ -97,7 +97,7 @@ def folded(rng: np.random.Generator, rows: int, groups: int | None, *, auroc: fl
     parts = of_each_fold(folds, lambda own: task.measures(truth[own], predictions[own], ("a", "b")))
     return Draw(cross_validated(task.measures(truth, predictions, ("a", "b")), parts), rows, members,
                 partial(task.metric_classes, truth, predictions, ("a", "b")), usable=_enough(truth, positive),
-                averaged=Averaged(folds, averaged_names(fold_values(parts))))  # fmt: skip
+                averaged=Averaged([folds], averaged_names(fold_values(parts))))  # fmt: skip
 
 
 def _enough(truth: NDArray[np.int64], positive: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.errors import ContractError
-from graftwork.core.example import Named, WithMask, as_example, without_mask
+from graftwork.core.example import Example, Named, WithMask, as_example, without_mask
 from graftwork.imaging.formats.output_names import mask_names
 from graftwork.imaging.preprocessing.contract import resize
 from graftwork.imaging.scan import Scan
@@ -39,12 +39,19 @@ class PatchSegmenter:
     """Masks of whole scans by a network that takes patches, as `contract` reads them.
 
     run, in what follows: patches (batch, channels, *size) on the CPU or on `device` -> logits (batch, classes, *size)
-    there.
+    there. change: what becomes of every image (channels, *spatial) of an example before the network sees it.
     """
 
     contract: MaskContract
+    change: Callable[[Example, Tensor], Tensor] | None = None
 
-    def predict(self, scan: Scan, run: Run, device: torch.device = CPU) -> NDArray[np.int64]:
+    def with_change(self, change: Callable[[Example, Tensor], Tensor]) -> PatchSegmenter:
+        """The same for images that are changed once they have been read."""
+        return replace(self, change=change)
+
+    def predict(
+        self, scan: Scan, run: Run, device: torch.device = CPU, example: Example | None = None
+    ) -> NDArray[np.int64]:
         """The likeliest class (*spatial) of every voxel of the scan, as it was read.
 
         Larger scans are covered by overlapping patches whose logits are weighted by a Gaussian about their centres
@@ -52,6 +59,8 @@ class PatchSegmenter:
         """
         contract = self.contract
         image = contract.prepared(scan)
+        if self.change is not None and example is not None:
+            image = self.change(example, image)
         spatial = image.shape[1:]
         padded = contract.padded(image)
         padded = padded.to(_place(padded, len(contract.values), scan.spatial_shape, device))
@@ -75,7 +84,7 @@ class PatchSegmenter:
     def scores(self, named: Named, run: Run, device: torch.device = CPU) -> NDArray[np.float64]:
         """Measures of the predicted mask of an image with its mask, at the image's own voxels; see `measure_masks`."""
         scan, truth = self._with_truth(named)
-        found = self.predict(scan, run, device)
+        found = self.predict(scan, run, device, as_example(named))
         return measure_masks(truth, found, len(self.contract.values), scan.spacing_mm)
 
     def draw(self, cases: Sequence[tuple[str, Named]], run: Run, temporary: Path, device: torch.device = CPU) -> None:

@@ -77,9 +77,15 @@ def test_masks_are_learnt_evaluated_and_written_where_the_scan_lies(run, tmp_pat
     evaluated[evaluated["part"] == "test"][["path", "target"]].rename(columns={"target": "mask"}).to_csv(
         "t.csv", index=False
     )
-    code, out, err = run("evaluate", "run", "t.csv", "--json")
+    code, out, err = run("evaluate", "run", "t.csv", "--json", "--corruptions")
     assert code == 0, err
-    assert json.loads(out)["test"]["hd95_mm_6"]["value"] == pytest.approx(numbers["hd95_mm_6"]["value"], abs=1e-6)
+    found = json.loads(out)
+    assert found["test"]["hd95_mm_6"]["value"] == pytest.approx(numbers["hd95_mm_6"]["value"], abs=1e-6)
+    worse = found["corruptions"]
+    assert set(worse) == {"noise", "blur", "contrast", "resolution", "bias_field"}  # spacing would move the mask
+    dice = {name: by["3"]["metrics"]["dice"]["value"] for name, by in worse.items()}
+    assert min(dice.values()) < numbers["dice"]["value"] - 0.05
+    assert worse["blur"]["3"]["differences"]["dice"]["value"] == pytest.approx(dice["blur"] - numbers["dice"]["value"])
 
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "0.nii.gz").read_bytes()[:500])
     code, out, err = run("predict", "run", "0.nii.gz", "cut.nii.gz", "1.nii.gz", "--skip-unreadable", "--out", "new")

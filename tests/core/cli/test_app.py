@@ -10,7 +10,7 @@ from graftwork.core.recipe import Recipe
 
 OF_THE_COMMAND_LINE = {
     "manifest", "backbone", "weights", "target", "group", "group_from", "task", "order", "vocabulary", "json", "inputs",
-    "run", "out",
+    "run", "out", "by",
     *Recipe.__dataclass_fields__,
 }  # fmt: skip
 """Options that become a manifest, a backbone or a recipe, say where files are, or what is printed."""

@@ -92,8 +92,8 @@ def test_what_leaks_through_a_split_column_is_an_error_that_names_it(rows, alike
         refuse_leaks(manifest, found)
     text = str(caught.value)
     for said in ("group 'p' is in several parts", "row 3: ", "holds the same as", "row 2: ",
-                 "holds nearly the same as", "1 groups, 1 pairs of rows with the same content, ",
-                 "1 pairs with nearly the same", "--allow-leaks"):  # fmt: skip
+                 "holds nearly the same as", "1 group in several, 1 pair of rows with the same content, ",
+                 "1 pair with nearly the same", "--allow-leaks"):  # fmt: skip
         assert said in text
     clean = find_leaks(rows(["a", "b"], parts=("train", "test"), groups=("p", "q")))
     assert not clean
