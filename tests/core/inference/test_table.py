@@ -15,8 +15,8 @@ from graftwork.core.training.finetuning import finetune
 
 @pytest.fixture
 def group(backbone, examples, recipe):
-    graft = finetune(backbone, examples, strategy="probe", recipe=recipe).adapter.graft
-    return group_grafts(graft.backbone, start_runtime(recipe), [("run", graft, {})])
+    adapter = finetune(backbone, examples, strategy="probe", recipe=recipe).adapter
+    return group_grafts(adapter.backbone, start_runtime(recipe), [("run", adapter.graft, {}, adapter.decisions)])
 
 
 @pytest.fixture
