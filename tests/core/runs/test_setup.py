@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from graftwork.core.data.folds import Folds
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.core.model.graft import plan_run
 from graftwork.core.model.strategies import parse_strategy
@@ -36,7 +37,7 @@ def test_fractions_that_leave_no_part_are_refused(make_setup, manifest, val, tes
 def test_a_training_part_of_one_class_is_refused_with_the_fold_that_has_it(make_setup, manifest):
     alone = replace(manifest, groups=tuple(manifest.targets))
     with pytest.raises(SettingsError, match=r"fold \d of 2: the training part has rows of one class only"):
-        check_setup(make_setup(), alone.subset([0, 1, 3, 4, 6, 7]), 2, 0.0, 0.2)
+        check_setup(make_setup(), alone.subset([0, 1, 3, 4, 6, 7]), Folds(2), 0.0, 0.2)
 
 
 def test_weights_that_are_no_numbers_and_stages_that_are_not_there_are_refused(make_setup, manifest):
