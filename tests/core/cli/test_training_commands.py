@@ -22,13 +22,13 @@ def run(commands, capsys):
     return run
 
 
-def test_a_folder_that_holds_a_run_is_not_written_over(run, table, tmp_path):
+def test_a_folder_that_holds_a_run_is_refused_before_anything_is_read(run, table, tmp_path):
     said = run("train", table, "--out", tmp_path / "run", *OPTIONS)
     assert "auroc" in said
     assert str(tmp_path / "run") in said
     before = (tmp_path / "run" / "adapter.safetensors").read_bytes()
     with pytest.raises(OutputError, match="run"):
-        run("train", table, "--out", tmp_path / "run", *OPTIONS)
+        run("train", tmp_path / "none.csv", "--out", tmp_path / "run", *OPTIONS)
     assert (tmp_path / "run" / "adapter.safetensors").read_bytes() == before
 
 
