@@ -25,6 +25,12 @@ def _near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
     return near_duplicates(examples)
 
 
+def _preview(example: Example) -> bytes:
+    from graftwork.audio.sound.preview import preview
+
+    return preview(example)
+
+
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.audio.preprocessing.augmentation import augment
 
@@ -64,5 +70,12 @@ DOMAIN = Domain(
     windows=_windows,
     near_duplicates=_near_duplicates,
     corruptions=CORRUPTIONS,
+    preview=_preview,
+    pipeline_tags={
+        "single-label": "audio-classification",
+        "multi-label": "audio-classification",
+        "ordinal": "audio-classification",
+        "text": "automatic-speech-recognition",
+    },
     kinds=(File, Span),
 )

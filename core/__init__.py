@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from graftwork.core.runs.cross_validation import CrossValidation, cross_validate
     from graftwork.core.runs.predict import predict, segment
     from graftwork.core.runs.rank import Candidate, rank
+    from graftwork.core.runs.report.document import report
     from graftwork.core.runs.stages import stages
     from graftwork.core.runs.train import TrainResult, train
     from graftwork.core.training.finetuning import Run, finetune, frozen_features
@@ -76,6 +77,7 @@ _HOMES = {
     "compare": "runs.compare",
     "Candidate": "runs.rank",
     "rank": "runs.rank",
+    "report": "runs.report.document",
     "stages": "runs.stages",
     "predict": "runs.predict",
     "segment": "runs.predict",
@@ -161,6 +163,7 @@ __all__ = [
     "rank",
     "read_examples",
     "read_manifest",
+    "report",
     "segment",
     "stages",
     "train",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from graftwork.core.example import ON_DISK, Example, Kinds
-from graftwork.core.types import Augment, Corruption, InputContract, InputMonitor, OutsideMode
+from graftwork.core.types import Augment, Corruption, InputContract, InputMonitor, OutsideMode, TaskName
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ class Domain:
     file_groups: a name for the patient that every file names itself, the same for the same one and no part of what is
     written there; None for a file that names none, and where files name nobody.
     corruptions: ways in which its examples become worse.
+    preview: a small PNG of an example, for people; None where there is nothing to see, as of texts. Raises
+    UnreadableError for what cannot be read.
+    explain: a small PNG of an example with what an adapter looks at in it; None where nothing explains. Raises
+    SettingsError for adapters of which it cannot say that.
+    checklists: what studies of this domain are reported by, names of `core.runs.report.checklists.CHECKLISTS`.
+    pipeline_tags: what the Hugging Face hub calls a task on such examples; those that it has no name for are missing.
     mask_values: the values, ascending, that each of some masks holds; one with its image is compared with it, under the
     options `mask_order` and `other_values` of the domain as far as they are given. None where the domain has no masks.
     """
@@ -62,5 +68,9 @@ class Domain:
     near_duplicates: Callable[[Sequence[Example]], list[tuple[int, int]]] | None = None
     file_groups: Callable[[Sequence[Example]], list[str | None]] | None = None
     corruptions: tuple[Corruption, ...] = ()
+    preview: Callable[[Example], bytes] | None = None
+    explain: Callable[[Any, Example], bytes] | None = None
+    checklists: tuple[str, ...] = ("TRIPOD+AI",)
+    pipeline_tags: Mapping[TaskName, str] = field(default_factory=dict)
     kinds: Kinds = ON_DISK
     column: str = "path"

@@ -48,6 +48,10 @@ class OutputError(GraftworkError):
     """The output folder holds something that must not be overwritten."""
 
 
+class ReportError(GraftworkError):
+    """The report on a finished run cannot be written; the run itself is complete."""
+
+
 class FreezingError(GraftworkError):
     """A tensor that was declared frozen changed during training: the run's numbers cannot be trusted."""
 

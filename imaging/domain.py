@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from graftwork.core.domain import Domain
@@ -40,6 +41,18 @@ def _near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
     from graftwork.imaging.formats.near_duplicates import near_duplicates
 
     return near_duplicates(examples)
+
+
+def _preview(example: Example) -> bytes:
+    from graftwork.imaging.formats.preview import preview
+
+    return preview(example)
+
+
+def _explain(adapter: Any, example: Example) -> bytes:
+    # It stands on backbones, each of which carries this domain, and is found by its name when it is asked for.
+    picture: bytes = import_module("graftwork.imaging.explanation.overlays").saliency_preview(adapter, example)
+    return picture
 
 
 def _file_groups(examples: Sequence[Example]) -> list[str | None]:
@@ -91,5 +104,14 @@ DOMAIN = Domain(
     near_duplicates=_near_duplicates,
     file_groups=_file_groups,
     corruptions=CORRUPTIONS,
+    preview=_preview,
+    explain=_explain,
+    checklists=("CLAIM 2024", "TRIPOD+AI"),
+    pipeline_tags={
+        "single-label": "image-classification",
+        "multi-label": "image-classification",
+        "ordinal": "image-classification",
+        "mask": "image-segmentation",
+    },
     kinds=(File, ArchiveRow, Series, Channels),
 )

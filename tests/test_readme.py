@@ -111,7 +111,7 @@ def run(command: list[str] | str, folder: Path) -> str:
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
 def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
     shown = {line: run(line, place) for block in blocks("sh") for line in block.splitlines() if line}
-    assert len(shown) == 25
+    assert len(shown) == 26
     evaluated = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
     measures = {"text": "wer", "mask": "dice"}
     for line, out in evaluated.items():
@@ -124,6 +124,7 @@ def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> No
     assert (place / "tumour-bundle" / "configs" / "inference.json").is_file()
     assert (place / "explained" / "1_explained.png").stat().st_size > 1000
     assert (place / "runs" / "tumour" / "evaluation.png").stat().st_size > 1000
+    assert "runs/tumour/report.html" in shown["graftwork-imaging report runs/tumour"]
 
 
 @pytest.mark.slow(reason="loads every package, in a process of its own")

@@ -13,6 +13,7 @@ from graftwork.core.cli.console import accept_all_text
 from graftwork.core.cli.inspection_commands import rank_command, stages_command
 from graftwork.core.cli.interruption import interruptible
 from graftwork.core.cli.listing_commands import backbones_command, check_command
+from graftwork.core.cli.report_command import report_command
 from graftwork.core.cli.run_commands import evaluate_command, predict_command
 from graftwork.core.cli.training_commands import compare_command, train_command
 from graftwork.core.errors import GraftworkError
@@ -37,7 +38,7 @@ def build_app(commands: CommandLine) -> typer.Typer:
         add_completion=False,
     )
     shared = (backbones_command, check_command, stages_command, rank_command, train_command, compare_command,
-              evaluate_command, predict_command)  # fmt: skip
+              evaluate_command, report_command, predict_command)  # fmt: skip
     for verb in (*shared, *commands.verbs):
         name, command, text = verb(commands)
         app.command(name, help=text, no_args_is_help=name != "backbones")(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,3 +40,8 @@ class CommandLine:
     mask_settings: tuple[str, ...] = ()
     load_frame_head: Callable[..., FrameHead] | None = None
     verbs: tuple[Callable[[CommandLine], Verb], ...] = ()
+
+
+def command_words(domain: str) -> list[str]:
+    """The command as it was asked for, under the name that it has for people."""
+    return [f"graftwork-{domain}", *sys.argv[1:]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine, Verb
+from graftwork.core.cli.command_line import CommandLine, Verb, command_words
 from graftwork.core.cli.printed import print_corruptions, print_decisions, print_subgroups
 
 RUN = o.argument("run", str, "Folder that train wrote.")
@@ -37,7 +37,8 @@ def evaluate_command(commands: CommandLine) -> Verb:
         found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,
                              part=part or "test", skip_unreadable=options["skip_unreadable"], out=out,
                              by=names_in(options["by"]), corruptions=options["corruptions"],
-                             batch_size=options["batch_size"], device=options["device"])  # fmt: skip
+                             batch_size=options["batch_size"], device=options["device"],
+                             command=command_words(domain.name))  # fmt: skip
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2, sort_keys=True))
         else:
@@ -73,7 +74,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
                 "out",
                 str | None,
                 None,
-                "Folder for metrics, predictions and plots; by default nothing is written.",
+                "Folder for metrics, predictions, plots and the report; by default nothing is written.",
             ),
             o.BATCH_SIZE,
             o.DEVICE,

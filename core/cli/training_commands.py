@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine, Verb
+from graftwork.core.cli.command_line import CommandLine, Verb, command_words
 from graftwork.core.cli.console import print_table
 from graftwork.core.cli.printed import print_decisions, print_subgroups
 from graftwork.core.model.strategies import STRATEGIES
@@ -25,7 +25,7 @@ def train_command(commands: CommandLine) -> Verb:
         claim_folder(out, options["resume"])
         backbone, manifest = read_inputs(commands, options, recipe.seed)
         result = train(backbone, manifest, strategy=options["strategy"], recipe=recipe, out=out,
-                       resume=options["resume"], by=names_in(options["by"]),
+                       resume=options["resume"], by=names_in(options["by"]), command=command_words(domain.name),
                        **{name: options[name] for name in (*o.PARTS, *(one.name for one in o.DECISIONS))})  # fmt: skip
         if not is_first():
             return
@@ -41,7 +41,7 @@ def train_command(commands: CommandLine) -> Verb:
         print_subgroups(result.subgroups)
         for caution in result.cautions:
             print(f"{caution}\n")
-        print(f"adapter, predictions and plots: {out}")
+        print(f"adapter, predictions, plots and report: {out}")
 
     domain = commands.domain
     return (
@@ -49,7 +49,7 @@ def train_command(commands: CommandLine) -> Verb:
         o.with_parameters(
             train,
             o.MANIFEST,
-            o.option("out", str, Parameter.empty, "Folder for the adapter, the metrics and the plots."),
+            o.option("out", str, Parameter.empty, "Folder for the adapter, the metrics, the plots and the report."),
             _backbone(commands),
             o.WEIGHTS,
             o.option(
@@ -85,7 +85,7 @@ def compare_command(commands: CommandLine) -> Verb:
         claim_comparison(out, options["resume"])
         backbone, manifest = read_inputs(commands, options, recipe.seed)
         comparison = compare(backbone, manifest, options["strategies"].split(","), tie_margin=options["tie_margin"],
-                             recipe=recipe, out=out, resume=options["resume"],
+                             recipe=recipe, out=out, resume=options["resume"], command=command_words(domain.name),
                              **{name: options[name] for name in o.PARTS})  # fmt: skip
         if comparison is None:
             return
@@ -95,7 +95,7 @@ def compare_command(commands: CommandLine) -> Verb:
         print_table(*comparison.table())
         for caution in comparison.cautions:
             print(f"\n{caution}")
-        print(f"\n{comparison.sentence()}\nruns, {COMPARISON} and plot: {out}")
+        print(f"\n{comparison.sentence()}\nruns, {COMPARISON}, plot and report: {out}")
 
     domain = commands.domain
     return (

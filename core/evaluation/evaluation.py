@@ -17,6 +17,7 @@ from graftwork.core.metrics.folds import averaged_names, cross_validated, fold_v
 from graftwork.core.metrics.intervals import LEVEL, Averaged, Interval, Metrics, between_repeats, intervals
 from graftwork.core.metrics.scales import DIFFERENCE
 from graftwork.core.tasks import Task, find_task
+from graftwork.core.tasks.plots import draw_side_by_side
 from graftwork.core.tasks.task import Drawn
 
 if TYPE_CHECKING:
@@ -180,10 +181,13 @@ class EvaluatedPart:
     repeats: tuple[Repeat, ...] = ()
 
     def plot(self) -> Figure:
-        """What the task draws of predictions: ROC, reliability and confusion of labels, a scatter of numbers, a box a
-        class of masks."""
-        return self.manifest.task.draw(Drawn(np.asarray(self.manifest.values), self.predictions, self.manifest.classes,
-                                             self.manifest.target, self.evaluation.confusion))  # fmt: skip
+        """What the task draws of predictions: ROC, precision and recall, reliability and confusion of labels, a scatter
+        of numbers, a box a class of masks."""
+        manifest = self.manifest
+        return draw_side_by_side(manifest.task.panels(
+            Drawn(np.asarray(manifest.values), self.predictions, manifest.classes, manifest.target,
+                  self.evaluation.confusion, manifest.groups)
+        ))  # fmt: skip
 
 
 LEFT_OUT = "have rows of one value only: they are left out of the mean over labels"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from graftwork.core.inference.adapter_record import (
     weights_source,
 )
 from graftwork.core.inference.inputs import Inputs, find_inputs
+from graftwork.core.inference.model_card import model_card
 from graftwork.core.inference.recorded_decisions import check_abstain, recorded_decisions
 from graftwork.core.inference.segmentation import segment_examples
 from graftwork.core.inference.table import predict_table
@@ -143,7 +143,7 @@ class Adapter:
         place = Path(folder)
         digest = write_tensors(place / WEIGHTS, self.graft.learnt())
         write_checked_json(place / RECORD, self.record | {LEARNT_DIGEST: digest})
-        write_text(place / CARD, model_card(self.record, evaluation))
+        write_text(place / CARD, model_card(self.record, evaluation, self.backbone.domain))
 
 
 def make_adapter(
@@ -272,39 +272,3 @@ def _as_written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     except DamagedFileError as error:
         raise AdapterError(f"{folder / RECORD}: cannot be used: {error} (without that field, a change is taken as it "
                            "is)") from error  # fmt: skip
-
-
-def model_card(record: dict[str, Any], evaluation: Evaluation | None) -> str:
-    """A Markdown card: what the adapter is for, what it was made from, its evaluation."""
-    about, training = record["backbone"], record["training"]
-    classes = ", ".join(record["classes"]) or "a number"
-    parameters, computed = record["parameters"], training.get("computed")  # earlier versions did not say it
-    lines = [
-        f"# {record['target']} on {about['id']}",
-        "",
-        f"Predicts `{record['target']}` ({record['task']}: {classes}).",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| backbone | `{about['id']}`, frozen part SHA-256 `{about['frozen_digest'][:16]}…` |",
-        f"| strategy | `{record['strategy']}` |",
-        *([f"| features | {choice_from_json(record['features'])} |"] if record.get("features") else []),
-        f"| trained | {parameters['trained']:,} of {parameters['all']:,} parameters |",
-        f"| training rows | {training['rows']}"
-        + (f" in {training['groups']} groups |" if training["groups"] else " |"),
-        f"| input | `{json.dumps(record['input'], sort_keys=True)}` |",
-        *([f"| computed on | {computed['device']}, {computed['precision']} |"] if computed else []),
-        f"| made with | graftwork {record['made_with']['graftwork']}, torch {record['made_with']['torch']} |",
-        "",
-    ]
-    if evaluation is None:
-        lines += ["It has not been evaluated.", ""]
-    else:
-        lines += ["## Evaluation", "", "```", str(evaluation), "```", ""]
-    lines += [
-        "## Limits",
-        "",
-        "Numbers hold for data like that of the evaluation. Not a medical device; check on your own data first.",
-        "",
-    ]
-    return "\n".join(lines)

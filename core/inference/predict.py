@@ -46,8 +46,8 @@ def predict_masks(
     adapter: Adapter, manifest: Manifest, segmenter: Segmenter | None = None, *, batch_size: int = 16,
     device: str = "auto",
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Metrics of the predicted mask of every row, (rows, classes without the background, metrics). segmenter: in place
-    of the backbone's."""
+    """Measures of the predicted mask of every row, (rows, classes without the background, measures). segmenter: in
+    place of the backbone's."""
     runtime = start_runtime(adapter.prediction_recipe(device, batch_size))
     runtime.place(adapter.graft)
     scores = mask_scores(adapter.graft, manifest, runtime, batch_size, segmenter)
@@ -87,8 +87,8 @@ def evaluate_part(
     count as one.
 
     part: what the rows are called, as "test". predictions: (rows, …), as `predict_examples` gives them. folds: (rows,),
-    the fold that predicted every row, where several models did. repeats: predictions of the same rows by folds that
-    were drawn anew.
+    the fold that predicted every row, where several models did. repeats: predictions of the same
+    rows by folds that were drawn anew.
     """
     if has_windows(manifest):
         cut = manifest

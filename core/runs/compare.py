@@ -23,11 +23,15 @@ from graftwork.core.evaluation.comparison import MARGIN, Comparison, Part, compa
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.evaluation.plots import draw_comparison
 from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
+from graftwork.core.inference.adapter import Adapter, attach_adapter
+from graftwork.core.inference.adapter_record import read_record
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import Recipe
+from graftwork.core.runs.provenance import provenance, write_costs
+from graftwork.core.runs.report.document import report_on_finished
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
-from graftwork.core.runs.run_folder import FINISHED, RUN, UNFINISHED, run_record, run_state
+from graftwork.core.runs.run_folder import FINISHED, RUN, UNFINISHED, mark, run_record, run_state, strategy_folder
 from graftwork.core.runs.setup import RandomSplit, Setup
 from graftwork.core.runs.train import Parts, prepared, run_settings_record, start_run, train_on
 from graftwork.core.types import NearDuplicatesMode
@@ -46,17 +50,20 @@ def compare(
     val_fraction: float = 0.2, test_fraction: float = 0.2, random_split: RandomSplit = "auto",
     near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
     skip_unreadable: bool = False, out: str | Path | None = None, resume: bool = False,
+    command: Sequence[str] | None = None,
 ) -> Comparison | None:  # fmt: skip
     """Trains every strategy on the same rows as `train` would, and says which is best, what is left of that on rows
     that did not choose it, which is as good for less, and what each costs.
 
     A strategy that the backbone cannot carry, or whose training breaks off, is left out with its reason. tie_margin:
-    how much less of the metric counts as good as the best. out: folder for a run per strategy, `comparison.json` and
-    `comparison.png`; by default nothing is kept. Other arguments as of `train`. None in all processes but the first.
+    how much less of the metric counts as good as the best. out: folder for a run per strategy, `comparison.json`,
+    `comparison.png` and the report; by default nothing is kept. Other arguments as of `train`. None in all processes
+    but the first.
 
     Raises SettingsError for an unknown strategy, for one that is named twice, and where none can run; OutputError for
-    a folder that holds something else; UnreadableError as `train` does.
+    a folder that holds something else; UnreadableError and ReportError as `train` does.
     """
+    started = time.monotonic()
     if not tie_margin >= 0:
         raise SettingsError(f"--tie-margin: expected at least 0, found {tie_margin}")
     if isinstance(strategies, str) or not strategies:
@@ -76,7 +83,14 @@ def compare(
         place = Path(folder)
         setup = Setup(backbone, Strategy(names[0]), recipe, place, resume, random_split)
         with locked(place) if is_first() else nullcontext():
-            return _compare(setup, place, rows, parts, names, tie_margin)
+            comparison = _compare(setup, place, rows, parts, names, tie_margin)
+        if comparison is not None and out is not None:
+            asked = {"strategies": names, "manifest": manifest.source, "best": comparison.best}
+            known = provenance("compare", command, rows.examples.manifest.fingerprints())
+            mark(place, asked | known, FINISHED)
+            write_costs(place, started)
+            report_on_finished(place, _best_adapter(place, comparison.best, backbone), domain=backbone.domain)
+        return comparison
 
 
 def _compare(
@@ -109,9 +123,13 @@ def _compare(
     return comparison
 
 
-def run_folder(out: Path, strategy: str) -> Path:
-    """Where the run of a strategy is; a colon is not allowed in file names everywhere."""
-    return out / strategy.replace(":", "-")
+def _best_adapter(out: Path, best: str | None, backbone: Backbone) -> Adapter | None:
+    """The adapter of the best strategy on a copy of the backbone, for the report's maps of what it looks at; None where
+    nothing would be drawn by it."""
+    if best is None or backbone.domain.explain is None:
+        return None
+    folder = strategy_folder(out, best)
+    return attach_adapter(folder, read_record(folder), backbone.copy())
 
 
 def claim_comparison(out: Path, resume: bool) -> None:
@@ -139,7 +157,7 @@ def _settings(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any]:
 
 def _known(out: Path, strategy: str, settings: dict[str, Any]) -> Part | None:
     """The kept result of a finished run; None if it has yet to finish. Raises OutputError for other settings."""
-    folder = run_folder(out, strategy)
+    folder = strategy_folder(out, strategy)
     if run_state(folder) != FINISHED:
         return None
     if not _part_path(out, strategy).exists():
@@ -154,7 +172,7 @@ def _known(out: Path, strategy: str, settings: dict[str, Any]) -> Part | None:
 
 def _run(setup: Setup, out: Path, rows: Rows, parts: Parts, strategy: str, settings: dict[str, Any]) -> None:
     """One strategy from start to end, in its own folder, and what it cost beside it."""
-    folder = run_folder(out, strategy)
+    folder = strategy_folder(out, strategy)
     resumed = setup.resume and run_state(folder) == UNFINISHED
     alone, started = reset_peak_memory(), time.monotonic()
     asked = replace(setup, strategy=parse_strategy(strategy), folder=folder, resume=resumed)
@@ -192,7 +210,7 @@ def _part_to_json(evaluated: EvaluatedPart) -> dict[str, Any]:
 
 
 def _part_path(out: Path, strategy: str) -> Path:
-    return out / PARTS / f"{run_folder(out, strategy).name}.json"
+    return out / PARTS / f"{strategy_folder(out, strategy).name}.json"
 
 
 def _read_part(out: Path, strategy: str) -> Part:
@@ -200,13 +218,13 @@ def _read_part(out: Path, strategy: str) -> Part:
     try:
         return Part(**read_checked_json(path))
     except (OSError, ValueError, TypeError) as error:
-        folder = run_folder(out, strategy)
+        folder = strategy_folder(out, strategy)
         raise OutputError(f"{path}: cannot be read ({error}); delete {folder} and resume") from error
 
 
 def _check_same_start(out: Path, parts: Sequence[Part]) -> None:
     """Raises OutputError where the table or the weights changed between runs: numbers would not be comparable."""
-    folders = [run_folder(out, part.strategy) for part in parts]
+    folders = [strategy_folder(out, part.strategy) for part in parts]
     first, *others = [run_record(folder) or {} for folder in folders]
     for folder, record in zip(folders[1:], others, strict=True):
         changed = [name for name in ("manifest", "rows", "examples", "backbone", "input", "data", "recipe")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,12 @@ from graftwork.core.evaluation.subgroups import Subgroups, find_all_subgroups, s
 from graftwork.core.inference.adapter import Adapter
 from graftwork.core.inference.predict import evaluate_part, predict_examples, with_predictions
 from graftwork.core.inference.segmentation import draw_worst_and_best
+from graftwork.core.runs.audit import write_audit
 from graftwork.core.runs.corruptions import Corrupted, corrupted_to_json, evaluate_corruptions
 from graftwork.core.runs.learnt_rows import Overlap, find_overlap
-from graftwork.core.runs.run_folder import write_evaluated
+from graftwork.core.runs.provenance import provenance, write_costs
+from graftwork.core.runs.report.document import report_on_finished
+from graftwork.core.runs.run_folder import FINISHED, mark, write_evaluated
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +59,17 @@ class RunEvaluation:
 def evaluate_run(
     run: str | Path, adapter: Adapter, manifest: Manifest, *, part: str = "test", skip_unreadable: bool = False,
     by: Sequence[str] = (), corruptions: bool = False, out: str | Path | None = None, batch_size: int = 16,
-    device: str = "auto",
+    device: str = "auto", command: Sequence[str] | None = None,
 ) -> RunEvaluation:  # fmt: skip
     """Evaluates the adapter of the run in that folder on the manifest's rows.
 
     part: what they are called in the result. by: columns that the manifest was read with, of whose values each is
     evaluated. corruptions: evaluate the same rows made worse in the domain's ways, too. out: folder for metrics,
-    predictions and plots; by default nothing is written. Raises UnreadableError that lists the files that cannot be
-    read, unless they are skipped.
+    predictions, plots and the report; by default nothing is written. command: words of the command line that asks for
+    this, for the record. Raises UnreadableError that lists the files that cannot be read, unless they are skipped;
+    ReportError, when everything else has been written, where the report cannot be.
     """
+    started = time.monotonic()
     rows = cut_windows(adapter.backbone.domain, manifest, adapter.backbone.contract)
     examples = read_examples(rows, adapter.backbone.contract, unreadable="skip" if skip_unreadable else "stop")
     overlap = find_overlap(run, examples.manifest)
@@ -85,7 +91,30 @@ def evaluate_run(
     subgroups = find_all_subgroups(evaluated, by)
     result = RunEvaluation(evaluated, examples.left_out, overlap, subgroups, report, worse)
     if out is not None:
-        write_evaluated(Path(out), [result.part], result.notes())
-        if rows.task.output == "maps":
-            draw_worst_and_best(adapter.graft, result.part, Path(out), adapter.prediction_recipe(device))
+        _write(Path(out), result, adapter, device)
+        record = evaluation_record(run, adapter, result)
+        mark(Path(out), record | provenance("evaluate", command, record["examples"]), FINISHED)
+        write_costs(Path(out), started)
+        report_on_finished(Path(out), adapter)
     return result
+
+
+def evaluation_record(run: str | Path, adapter: Adapter, result: RunEvaluation) -> dict[str, Any]:
+    """What was asked for: the run, what is known of its adapter, and the rows."""
+    manifest = result.part.manifest
+    return {"run": str(run), "manifest": manifest.source, "rows": len(manifest), "examples": manifest.fingerprints(),
+            "adapter": {name: adapter.record[name] for name in KEPT}}  # fmt: skip
+
+
+KEPT = ("backbone", "input", "strategy", "task", "target", "classes", "parameters", "training")
+"""Fields of an adapter's record that an evaluation of it keeps."""
+
+
+def _write(out: Path, result: RunEvaluation, adapter: Adapter, device: str) -> None:
+    part = result.part
+    write_evaluated(out, [part], result.notes())
+    caution = None if result.overlap is None else result.overlap.caution
+    write_audit(out, {part.part: part.manifest}, split="rows for evaluation alone", left_out=result.left_out,
+                cautions=() if caution is None else (caution,))  # fmt: skip
+    if part.manifest.task.output == "maps":
+        draw_worst_and_best(adapter.graft, part, out, adapter.prediction_recipe(device))

@@ -115,6 +115,11 @@ def prediction_table(parts: Sequence[EvaluatedPart]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def strategy_folder(out: Path, strategy: str) -> Path:
+    """Where a comparison has the run of a strategy; a colon is not allowed in file names everywhere."""
+    return out / strategy.replace(":", "-")
+
+
 def _settings(record: dict[str, Any]) -> dict[str, Any]:
     flat = dict(record)
     for name in INNER:

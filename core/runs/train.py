@@ -28,10 +28,13 @@ from graftwork.core.inference.segmentation import draw_worst_and_best
 from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
+from graftwork.core.runs.audit import write_audit
 from graftwork.core.runs.cross_validation import cross_validate_setup, with_epochs_of_folds
 from graftwork.core.runs.decisions import decide
 from graftwork.core.runs.hold_out import hold_out
 from graftwork.core.runs.learnt_rows import DIGEST, write_learnt_rows
+from graftwork.core.runs.provenance import provenance, write_costs
+from graftwork.core.runs.report.document import report_on_finished
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
 from graftwork.core.runs.run_folder import FINISHED, check_same_run, claim_folder, mark, write_evaluated, writing_run
 from graftwork.core.runs.setup import RandomSplit, Setup, check_setup, run_setup
@@ -103,6 +106,7 @@ def train(
     skip_unreadable: bool = False, by: Sequence[str] = (), sensitivity: float | None = None,
     specificity: float | None = None, youden: bool = False, positive: str | None = None,
     recalibrate: Recalibrate = "off", out: str | Path | None = None, resume: bool = False,
+    command: Sequence[str] | None = None,
 ) -> TrainResult:  # fmt: skip
     """Adapts the backbone to the manifest's rows and evaluates the result, with intervals.
 
@@ -114,11 +118,12 @@ def train(
     time with rows of a group on both sides; "auto" where that costs little. near_duplicates, allow_leaks,
     skip_unreadable: as of `RowOptions`. by: columns that the manifest was read with, of whose values each is evaluated.
     sensitivity, specificity, youden, positive, recalibrate: as of `DecisionOptions`. out: folder for adapter, metrics,
-    predictions and plots; by default nothing is written. resume: go on with the unfinished run in `out`.
+    predictions, plots and the report; by default nothing is written. resume: go on with the unfinished run in `out`.
+    command: words of the command line that asks for this, for the record.
 
     Nothing is written before everything has been read and checked. Raises SettingsError for what cannot work,
     OutputError for a folder that holds something else, UnreadableError that lists the files that cannot be read, and
-    what `finetune` raises.
+    what `finetune` raises; ReportError, when everything else has been written, where the report cannot be.
     """
     place, parts = (
         None if out is None else Path(out),
@@ -133,7 +138,11 @@ def train(
     row_options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
     rows = read_rows(backbone, manifest, runtime, row_options)
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
-    return train_on(Setup(backbone, asked, recipe, place, resume, random_split), rows, parts, by, options)
+    setup = Setup(backbone, asked, recipe, place, resume, random_split)
+    result = train_on(setup, rows, parts, by, options, command)
+    if place is not None and runtime.rank == 0:
+        report_on_finished(place, result.adapter)
+    return result
 
 
 def start_run(recipe: Recipe) -> Runtime:
@@ -153,10 +162,11 @@ def prepared(backbone: Backbone, manifest: Manifest, recipe: Recipe, parts: Part
 
 
 def train_on(
-    setup: Setup, rows: Rows, parts: Parts, by: Sequence[str] = (), options: DecisionOptions | None = None
-) -> TrainResult:
-    """Trains and evaluates on rows that have been read, and writes into the setup's folder if it has one. by: as of
-    `train`. options: of its decisions."""
+    setup: Setup, rows: Rows, parts: Parts, by: Sequence[str] = (), options: DecisionOptions | None = None,
+    command: Sequence[str] | None = None,
+) -> TrainResult:  # fmt: skip
+    """Trains and evaluates on rows that have been read, and writes into the setup's folder, if it has one, all but the
+    report. by, command: as of `train`. options: of its decisions."""
     started = time.monotonic()
     examples, out = rows.examples, setup.folder
     for column in by:
@@ -171,6 +181,7 @@ def train_on(
     runtime = start_runtime(setup.recipe)
     runtime.wait()  # every process has looked at the folder before the first one writes into it
     writes = out is not None and runtime.rank == 0
+    record |= provenance("train", command, record["examples"])
     with writing_run(out, record, setup.resume) if out is not None and writes else nullcontext():
         learnt_rows = None
         if drawn is not None:
@@ -188,7 +199,8 @@ def train_on(
         result = dataclasses.replace(result, parts=evaluated, decisions=report,
                                      subgroups=find_all_subgroups(evaluated[-1], by))  # fmt: skip
         if out is not None and writes:
-            learnt = _write(out, setup.recipe, result, rows, folded=drawn is not None)
+            learnt = _write(out, setup.recipe, result, rows, parts)
+            write_costs(out, started)
             proof = dataclasses.asdict(result.run.proof)
             mark(out, record | {"frozen": proof, DIGEST: learnt}, FINISHED)
         runtime.wait()
@@ -214,9 +226,9 @@ def run_settings_record(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any
     }  # fmt: skip
 
 
-def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, *, folded: bool) -> str:
+def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, parts: Parts) -> str:
     """Writes everything that a run's folder holds but its record; returns the digest of the list of learnt rows."""
-    examples, run = rows.examples, result.run
+    examples, run, folded = rows.examples, result.run, parts.drawn is not None
     notes = rows.notes()
     if result.leakage is not None:
         notes |= result.leakage.to_json()
@@ -226,8 +238,21 @@ def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, *, folded
     write_evaluated(out, result.parts, notes)
     if examples.manifest.task.output == "maps" and not folded:
         draw_worst_and_best(run.adapter.graft, result.parts[-1], out, run.adapter.prediction_recipe(recipe.device))
+    own = {"all": run.rows} if folded else {"train": run.rows} | ({} if run.val is None else {"val": run.val})
+    own |= {} if folded else {part.part: part.manifest for part in result.parts}
+    write_audit(out, own, split=_split(examples.manifest, parts), left_out=examples.left_out, alike=rows.alike,
+                cautions=rows.cautions)  # fmt: skip
     summary = rows.training_summary(run.rows)
     if summary is not None:
         run.adapter.record["seen"] = summary
     run.adapter.save(out, result.evaluation)
     return write_learnt_rows(out, run.rows, run.val)
+
+
+def _split(manifest: Manifest, parts: Parts) -> str:
+    """In words, how rows came into parts."""
+    if parts.leave_out is not None:
+        return f"a fold for every value of {parts.leave_out!r}"
+    if parts.folds is not None:
+        return f"{parts.folds} folds, drawn" + (f" {parts.repeats} times" if parts.repeats > 1 else "")
+    return "drawn" if manifest.parts is None else "the split column"

@@ -15,11 +15,10 @@ from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.names import composed, name_key
 from graftwork.core.tasks.cells import number_in, single_column
 from graftwork.core.tasks.linear_models import LinearProblem, LinearSolution, Logistic, only_solution
-from graftwork.core.tasks.plots import draw_confusion, draw_reliability, draw_roc, new_figure
-from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, Vote
+from graftwork.core.tasks.plots import Panel, confusion_panel, net_benefit_panel, ranking_panels, reliability_panel
+from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, Vote, read_numbers
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from graftwork.core.types import Features
@@ -206,16 +205,33 @@ def _classes_of_rows(
     return (own, predicted.argmax(1)) if metric in OF_THE_PREDICTED else (own,)
 
 
-def _draw_classes(drawn: Drawn) -> Figure:
-    """ROC, reliability and confusion side by side."""
-    figure = new_figure(13.5, 4.5)
-    panels = figure.subplots(1, 3)
-    values, predictions = drawn.values, drawn.predictions
-    draw_roc(panels[0], np.eye(len(drawn.classes))[values.astype(np.int64)], predictions, drawn.classes)
-    draw_reliability(panels[1], (predictions.argmax(1) == values).astype(np.float64), predictions.max(1))
+def read_class_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[Values, Floats]:
+    """The number of every row's class, and the probability of every class."""
+    number = {name: place for place, name in enumerate(classes)}
+    values = np.array([number[name] for name in columns["target"]], dtype=np.int64)
+    return values, read_numbers(columns, [f"probability_{name}" for name in classes])
+
+
+def _class_errors(truth: Values, predictions: Floats, classes: Sequence[str]) -> Floats:
+    own = np.asarray(truth, dtype=np.int64)
+    errors: Floats = 1 - predictions[np.arange(len(own)), own]
+    return errors
+
+
+def _class_panels(drawn: Drawn) -> list[Panel]:
+    """ROC, precision and recall, reliability, confusion; of two classes also the decision curve."""
+    values, predictions, classes = np.asarray(drawn.values, dtype=np.int64), drawn.predictions, drawn.classes
+    onehot, shown, names = np.eye(len(classes))[values], predictions, classes
+    if len(classes) == 2:
+        onehot, shown, names = onehot[:, 1:], predictions[:, 1:], classes[1:]
+    correct = (predictions.argmax(1) == values).astype(np.float64)
+    found = [
+        *ranking_panels(onehot, shown, names, drawn.groups),
+        reliability_panel(correct, predictions.max(1)),
+    ]
     if drawn.confusion is not None:
-        draw_confusion(panels[2], drawn.confusion, drawn.classes)
-    return figure
+        found.append(confusion_panel(drawn.confusion, classes))
+    return [*found, net_benefit_panel(onehot[:, 0], shown[:, 0], names[0])] if len(classes) == 2 else found
 
 
 SINGLE_LABEL = Task(
@@ -237,10 +253,13 @@ SINGLE_LABEL = Task(
     log_odds=_log_odds,
     predictions=_class_chances,
     prediction_columns=class_columns,
+    read_columns=read_class_columns,
     measures=_class_measures,
     metric_classes=_classes_of_rows,
     confusion=class_confusion,
-    draw=_draw_classes,
+    panels=_class_panels,
+    row_errors=_class_errors,
+    row_error="1 less the probability of the true class",
 )
 
 
@@ -371,14 +390,23 @@ def _label_of_rows(truth: Values, predicted: Floats, classes: Sequence[str], met
     return (has, predicted[:, place] >= 0.5) if name in OF_THE_PREDICTED else (has,)
 
 
-def _draw_labels(drawn: Drawn) -> Figure:
-    """ROC and reliability side by side."""
-    figure = new_figure(9, 4.5)
-    panels = figure.subplots(1, 2)
-    truth = drawn.values.astype(np.float64)
-    draw_roc(panels[0], truth, drawn.predictions, drawn.classes)
-    draw_reliability(panels[1], truth.ravel(), drawn.predictions.ravel())
-    return figure
+def _read_label_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[Values, Floats]:
+    values = read_numbers(columns, [f"target_{name}" for name in classes])
+    return values, read_numbers(columns, [f"probability_{name}" for name in classes])
+
+
+def _label_errors(truth: Values, predictions: Floats, classes: Sequence[str]) -> Floats:
+    errors: Floats = np.abs(np.asarray(truth, dtype=np.float64) - predictions).max(1)
+    return errors
+
+
+def _label_panels(drawn: Drawn) -> list[Panel]:
+    """ROC, precision and recall, reliability."""
+    truth = np.asarray(drawn.values, dtype=np.float64)
+    return [
+        *ranking_panels(truth, drawn.predictions, drawn.classes, drawn.groups),
+        reliability_panel(truth.ravel(), drawn.predictions.ravel()),
+    ]
 
 
 MULTI_LABEL = Task(
@@ -398,7 +426,10 @@ MULTI_LABEL = Task(
     probabilities=_sigmoid,
     predictions=_label_chances,
     prediction_columns=chance_columns,
+    read_columns=_read_label_columns,
     measures=_label_measures,
     metric_classes=_label_of_rows,
-    draw=_draw_labels,
+    panels=_label_panels,
+    row_errors=_label_errors,
+    row_error="largest distance of a label's probability to the truth",
 )

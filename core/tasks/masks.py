@@ -11,11 +11,10 @@ from graftwork.core.metrics import scores as metrics
 from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.tasks.cells import single_column
 from graftwork.core.tasks.labels import softmax
-from graftwork.core.tasks.plots import draw_cases, new_figure
-from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, one_stratum
+from graftwork.core.tasks.plots import Panel, cases_panel
+from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, one_stratum, read_numbers
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from graftwork.core.types import Features
@@ -133,14 +132,24 @@ def _measures(truth: Values, scores: Floats, classes: Sequence[str]) -> Metrics:
     return measure
 
 
-def _draw(drawn: Drawn) -> Figure:
+def _read_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[Values, Floats]:
+    found = [read_numbers(columns, [f"{measure}_{name}" for name in classes[1:]]) for measure in MEASURES]
+    return np.zeros(len(found[0])), np.stack(found, axis=2)
+
+
+def _case_errors(truth: Values, scores: Floats, classes: Sequence[str]) -> Floats:
+    dice = scores[:, :, 0]
+    defined = ~np.isnan(dice)
+    means = np.where(defined, dice, 0.0).sum(1) / np.maximum(defined.sum(1), 1)
+    errors: Floats = np.where(defined.any(1), 1 - means, np.nan)
+    return errors
+
+
+def _panels(drawn: Drawn) -> list[Panel]:
     """Every measure of every case; without a spacing there are no distances."""
     scores = drawn.predictions
     shown = [place for place in range(len(MEASURES)) if place == 0 or not np.isnan(scores[:, :, place]).all()]
-    figure = new_figure(4 * len(shown), 4)
-    for axes, place in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        draw_cases(axes, scores[:, :, place], drawn.classes[1:], MEASURES[place])
-    return figure
+    return [cases_panel(scores[:, :, place], drawn.classes[1:], MEASURES[place]) for place in shown]
 
 
 MASK = Task(
@@ -160,6 +169,9 @@ MASK = Task(
     probabilities=softmax,
     predictions=_dice,
     prediction_columns=_columns,
+    read_columns=_read_columns,
     measures=_measures,
-    draw=_draw,
+    panels=_panels,
+    row_errors=_case_errors,
+    row_error="1 less the mean Dice of the classes",
 )

@@ -28,13 +28,13 @@ from graftwork.core.tasks.labels import (
     counts_of,
     label_order,
     log_odds,
+    read_class_columns,
 )
 from graftwork.core.tasks.linear_models import CumulativeLogit, LinearProblem, only_solution
-from graftwork.core.tasks.plots import draw_confusion, draw_roc, new_figure
+from graftwork.core.tasks.plots import Panel, confusion_panel, ranking_panels
 from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, Vote
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor, nn
 
     from graftwork.core.types import Features
@@ -197,17 +197,18 @@ def _classes_of_rows(
     return (own, predicted_grades(predictions)) if metric == "balanced_accuracy" else (own,)
 
 
-def _draw(drawn: Drawn) -> Figure:
-    """ROC of every threshold, and the confusion of grades."""
-    figure = new_figure(9, 4.5)
-    panels = figure.subplots(1, 2)
+def _grade_errors(truth: Values, predictions: Floats, classes: Sequence[str]) -> Floats:
+    errors: Floats = np.abs(np.asarray(truth, dtype=np.float64) - predictions @ np.arange(len(classes)))
+    return errors
+
+
+def _panels(drawn: Drawn) -> list[Panel]:
+    """ROC, precision and recall of every threshold, and the confusion of grades."""
     thresholds = len(drawn.classes) - 1
     truth = (np.asarray(drawn.values, dtype=np.int64)[:, None] > np.arange(thresholds)).astype(np.float64)
     above = chances_above(drawn.predictions)
-    draw_roc(panels[0], truth, above, tuple(f"above {name}" for name in drawn.classes[:-1]))
-    if drawn.confusion is not None:
-        draw_confusion(panels[1], drawn.confusion, drawn.classes)
-    return figure
+    found = ranking_panels(truth, above, tuple(f"above {name}" for name in drawn.classes[:-1]), drawn.groups)
+    return found if drawn.confusion is None else [*found, confusion_panel(drawn.confusion, drawn.classes)]
 
 
 ORDINAL = Task(
@@ -232,8 +233,11 @@ ORDINAL = Task(
     log_odds=_log_odds,
     predictions=_predictions,
     prediction_columns=_columns,
+    read_columns=read_class_columns,
     measures=_measures,
     metric_classes=_classes_of_rows,
     confusion=_confusion,
-    draw=_draw,
+    panels=_panels,
+    row_errors=_grade_errors,
+    row_error="grades between the truth and the expected grade",
 )

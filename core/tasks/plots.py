@@ -2,21 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.metrics.calibration import reliability
+from graftwork.core.metrics.intervals import Interval, intervals
+from graftwork.core.metrics.scores import ranking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
+Groups = Sequence[Hashable] | None
 
 MAX_CURVES = 10
-"""More classes than this are drawn as their mean curve would be unreadable one by one: only the first are shown."""
+"""Of more classes only the first are drawn: curves on top of each other cannot be read."""
+
+MOST_COUNTED = 10
+"""Of more classes a confusion matrix shows shares alone, and of more than twice as many only colours."""
+
+MOST_CELLS = 200_000
+"""Rows times classes up to which areas of single classes have intervals, which then take two seconds."""
+
+LONGEST_NAME = 22
+"""Characters of a name that a plot has room for."""
+
+STYLE: Any = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "font.size": 9.5,
+    "grid.alpha": 0.25,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "svg.hashsalt": "graftwork",  # equal plots are equal bytes
+    "text.parse_math": False,  # a name with dollar signs is a name
+}
+"""What all panels have in common, as matplotlib's settings."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot.
+
+    name: what is shown, in words. draw: onto axes. size: width and height in inches. says: the same in a sentence, for
+    those who cannot see it.
+    """
+
+    name: str
+    draw: Callable[[Axes], None]
+    size: tuple[float, float] = (4.5, 4.5)
+    says: str = ""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -26,60 +70,229 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def draw_cases(axes: Axes, values: Floats, classes: tuple[str, ...], name: str) -> None:
+def plot_style() -> AbstractContextManager[None]:
+    """While it lasts, what is drawn has the look of all plots."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(STYLE)
+
+
+def draw_side_by_side(panels: Sequence[Panel]) -> Figure:
+    """All of them in a row."""
+    with plot_style():
+        widths = [panel.size[0] for panel in panels]
+        figure = new_figure(sum(widths), max(panel.size[1] for panel in panels))
+        parts = figure.subfigures(1, len(panels), squeeze=False, width_ratios=widths)[0]
+        for part, panel in zip(parts, panels, strict=True):
+            axes = part.subplots()
+            panel.draw(axes)
+            axes.set_title(panel.name)
+    return figure
+
+
+def panel_svg(panel: Panel) -> bytes:
+    """One alone, as a file of its own; the same panel is the same bytes."""
+    with plot_style():
+        figure = new_figure(*panel.size)
+        axes = figure.subplots()
+        panel.draw(axes)
+        axes.set_title(panel.name)
+        held = io.BytesIO()
+        figure.savefig(held, format="svg", dpi=144, metadata={"Date": None, "Creator": None})
+    return held.getvalue()
+
+
+def short_name(name: str) -> str:
+    """A name as far as a plot has room for it, its end too, by which names often differ; matplotlib leaves out what
+    begins with an underscore."""
+    name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 9]}…{name[-8:]}"
+    return f" {name}" if name.startswith("_") else name
+
+
+def cases_panel(values: Floats, classes: Sequence[str], name: str) -> Panel:
     """A box a class over its cases (rows, classes), and a point for each; what is not defined is left out."""
-    defined = [column[~np.isnan(column)] for column in values.T]
-    axes.boxplot(defined, tick_labels=list(classes), showfliers=False)
-    for place, column in enumerate(defined, start=1):
-        axes.scatter(place + np.linspace(-0.15, 0.15, len(column)), column, s=8, alpha=0.5)
-    axes.set(xlabel="class", ylabel=name)
+
+    def draw(axes: Axes) -> None:
+        defined = [column[~np.isnan(column)] for column in values.T]
+        axes.boxplot(defined, tick_labels=[short_name(label) for label in classes], showfliers=False)
+        for place, column in enumerate(defined, start=1):
+            axes.scatter(place + np.linspace(-0.15, 0.15, len(column)), column, s=8, alpha=0.5, rasterized=True)
+        if max(map(len, classes), default=0) * len(classes) > 40:
+            axes.tick_params(axis="x", rotation=45)
+        axes.set(xlabel="class", ylabel=name)
+        axes.grid(axis="y")
+
+    return Panel(name, draw, (max(4.0, 1.5 + 0.5 * len(classes)), 4.0), f"{name} of every case, by class")
 
 
-def draw_roc(axes: Axes, onehot: Floats, predictions: Floats, classes: tuple[str, ...]) -> None:
-    """One curve a class that has rows of both kinds; of two classes only the second's."""
-    from sklearn.metrics import roc_curve
+def ranking_panels(onehot: Floats, predictions: Floats, classes: Sequence[str], groups: Groups = None) -> list[Panel]:
+    """ROC, and precision over recall: one curve a class (rows, classes) that has rows of both kinds, with its area and
+    interval. Dotted is what chance gives."""
+    count = onehot.sum(0)
+    shown = [k for k in range(onehot.shape[1]) if 0 < count[k] < len(onehot)][:MAX_CURVES]
+    positive = onehot > 0.5
+    areas = _areas(positive, predictions, shown, groups)
+    roc, precision = ({k: f"{short_name(classes[k])}: {_area(areas[f'{name}_{k}'])}" for k in shown}
+                      for name in ("auroc", "average_precision"))  # fmt: skip
 
-    for k in [1] if len(classes) == 2 and onehot.sum(1).max() == 1 else range(min(len(classes), MAX_CURVES)):
-        if 0 < onehot[:, k].sum() < len(onehot):
-            false_rate, true_rate, _ = roc_curve(onehot[:, k], predictions[:, k])
-            axes.plot(false_rate, true_rate, label=classes[k])
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC", aspect="equal")
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="lower right", fontsize="small")
+    def draw_roc(axes: Axes) -> None:
+        from sklearn.metrics import roc_curve
+
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+        for k, label in roc.items():
+            false_rate, true_rate, _ = roc_curve(positive[:, k], predictions[:, k])
+            axes.plot(false_rate, true_rate, label=label)
+        axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
+        _legend(axes, len(roc), "AUROC with 95 % interval")
+
+    def draw_precision(axes: Axes) -> None:
+        from sklearn.metrics import precision_recall_curve
+
+        for k, label in precision.items():
+            share, recall, _ = precision_recall_curve(positive[:, k], predictions[:, k], drop_intermediate=True)
+            (line,) = axes.plot(recall, share, label=label, drawstyle="steps-pre")
+            if len(precision) <= 3:
+                axes.axhline(positive[:, k].mean(), color=line.get_color(), linewidth=0.8, linestyle=":")
+        axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+        _legend(axes, len(precision), "average precision with 95 % interval")
+
+    size = (4.5, _height(len(shown)))
+    return [
+        Panel("ROC", draw_roc, size, f"receiver operating characteristic; area: {_said(roc)}"),
+        Panel("precision and recall", draw_precision, size,
+              f"precision over recall; average precision: {_said(precision)}"),
+    ]  # fmt: skip
 
 
-def draw_reliability(axes: Axes, hits: Floats, confidence: Floats) -> None:
+def reliability_panel(hits: Floats, confidence: Floats) -> Panel:
     """Hit rate over confidence, the area of a point showing its number of rows."""
-    mean, rate, count = reliability(hits, confidence)
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
-    axes.plot(mean, rate, linewidth=0.8)
-    axes.scatter(mean, rate, s=10 + 190 * count / count.max())
-    axes.set(xlabel="confidence", ylabel="hit rate", title="reliability", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+
+    def draw(axes: Axes) -> None:
+        mean, rate, count = reliability(hits, confidence)
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+        axes.plot(mean, rate, linewidth=0.8)
+        axes.scatter(mean, rate, s=10 + 190 * count / count.max())
+        axes.set(xlabel="confidence", ylabel="hit rate", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
+
+    return Panel("reliability", draw, says="share of right predictions over their confidence")
 
 
-def draw_confusion(axes: Axes, matrix: NDArray[np.int64], classes: tuple[str, ...]) -> None:
-    """Counts, coloured by the share of the true class."""
+def net_benefit_panel(positive: Floats, probability: Floats, name: str) -> Panel:
+    """Decision curve of one class (Vickers and Elkin 2006): true positives per row, less false positives weighed by the
+    odds of the threshold, beside treating all and treating none."""
+
+    def draw(axes: Axes) -> None:
+        thresholds = np.linspace(0.01, 0.99, 99)
+        axes.plot(thresholds, net_benefit(positive, probability, thresholds), label="this model")
+        everybody = net_benefit(positive, np.ones(len(positive)), thresholds)
+        axes.plot(thresholds, everybody, color="grey", linewidth=1, linestyle="--", label="act on all")
+        axes.axhline(0, color="grey", linewidth=1, linestyle=":", label="act on none")
+        top = max(float(positive.mean()), 0.05)
+        axes.set(xlabel=f"threshold probability of {short_name(name)}", ylabel="net benefit", xlim=(0, 1),
+                 ylim=(-0.25 * top, 1.1 * top))  # fmt: skip
+        axes.legend()
+
+    return Panel("decision curve", draw, says="net benefit of acting on the prediction, over the threshold probability")
+
+
+def net_benefit(positive: Floats, probability: Floats, thresholds: Floats) -> Floats:
+    """True positives less false positives times threshold / (1 - threshold), per row, (thresholds,). positive and
+    probability (rows,); who lies at the threshold is acted on."""
+    acted = probability[None, :] >= thresholds[:, None]
+    true, false = (acted * positive).mean(1), (acted * (1 - positive)).mean(1)
+    benefit: Floats = true - false * thresholds / (1 - thresholds)
+    return benefit
+
+
+def confusion_panel(matrix: NDArray[np.int64], classes: Sequence[str]) -> Panel:
+    """Counts, and their share of the true class, which is the colour; where there is none, the cell is empty."""
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true", title="confusion")
-    if len(classes) <= 20:
-        for i, j in np.ndindex(matrix.shape):
-            axes.text(
-                j,
-                i,
-                str(matrix[i, j]),
-                ha="center",
-                va="center",
-                color="white" if share[i, j] > 0.5 else "black",
-            )
+    side = min(4.5 + 0.25 * max(0, len(classes) - 6), 10.0)
+
+    def draw(axes: Axes) -> None:
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        names = [short_name(name) for name in classes]
+        axes.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(classes)), names)
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.spines[:].set_visible(False)
+        if len(classes) > 2 * MOST_COUNTED:
+            return
+        for i, j in np.argwhere(matrix):
+            percent = f"{share[i, j]:.0%}"
+            text = percent if len(classes) > MOST_COUNTED else f"{matrix[i, j]}\n{percent}"
+            axes.text(j, i, text, ha="center", va="center", fontsize=9 if len(classes) <= 5 else 6.5,
+                      color="white" if share[i, j] > 0.5 else "black")  # fmt: skip
+
+    return Panel("confusion", draw, (side, side), "rows by true and predicted class, with their share of the true one")
 
 
-def draw_numbers(axes: Axes, truth: Floats, predicted: Floats, name: str) -> None:
+def numbers_panel(truth: Floats, predicted: Floats, name: str) -> Panel:
     """Predicted over true, with the diagonal."""
-    low, high = float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))
-    axes.plot([low, high], [low, high], color="grey", linewidth=0.8, linestyle=":")
-    axes.scatter(truth, predicted, s=12, alpha=0.7)
-    axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", aspect="equal")
+
+    def draw(axes: Axes) -> None:
+        low, high = float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))
+        axes.plot([low, high], [low, high], color="grey", linewidth=0.8, linestyle=":")
+        axes.scatter(truth, predicted, s=12, alpha=0.7, rasterized=True)
+        axes.set(xlabel=f"true {short_name(name)}", ylabel=f"predicted {short_name(name)}", aspect="equal")
+
+    return Panel("predicted over true", draw, (5.0, 5.0), "predicted over true numbers, with the diagonal")
+
+
+def rates_panel(rates: Mapping[str, Floats]) -> Panel:
+    """How many rows have which rate, 0 to 1, by its name."""
+
+    def draw(axes: Axes) -> None:
+        axes.hist(list(rates.values()), bins=[tenth / 10 for tenth in range(11)], label=list(rates))
+        axes.set(xlabel="error rate of a transcript", ylabel="transcripts")
+        axes.legend()
+
+    return Panel("error rates", draw, (6.0, 4.0), "number of transcripts by error rate")
+
+
+def _areas(
+    positive: NDArray[np.bool_], predictions: Floats, shown: Sequence[int], groups: Groups
+) -> dict[str, Interval]:
+    """`auroc_K` and `average_precision_K` of every shown class K against the rest, (rows, classes) each; without
+    intervals where these would take longer than the evaluation."""
+
+    def measure(weights: Floats) -> dict[str, Floats]:
+        found = {}
+        for k in shown:
+            areas = ranking(positive[:, k], predictions[:, k], weights)
+            found[f"auroc_{k}"], found[f"average_precision_{k}"] = areas
+        return found
+
+    def classes_of(name: str) -> tuple[NDArray[np.int64]]:
+        return (positive[:, int(name.rpartition("_")[2])].astype(np.int64),)
+
+    if len(shown) * len(positive) > MOST_CELLS:
+        return {name: Interval(float(value[0]), math.nan, math.nan)
+                for name, value in measure(np.ones((1, len(positive)))).items()}  # fmt: skip
+    return intervals(measure, len(positive), groups, classes_of=classes_of) if shown else {}
+
+
+def _area(interval: Interval) -> str:
+    ends = "" if math.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{interval.value:.3f}{ends}"
+
+
+def _said(labels: Mapping[int, str]) -> str:
+    return "; ".join(labels.values()) or "not defined"
+
+
+def _height(curves: int) -> float:
+    """Of a panel whose curves are named below it."""
+    return 4.5 + (0.3 + 0.2 * curves if curves > 2 else 0.0)
+
+
+def _legend(axes: Axes, curves: int, title: str) -> None:
+    """Within the axes for two curves, below them for more, which it would cover."""
+    if not curves:
+        return
+    if curves <= 2:
+        axes.set_aspect("equal")
+        axes.legend(loc="lower right", title=title, title_fontsize=8.5)
+    else:  # axes that are kept square as well would be laid out beyond the top
+        around = cast("Figure", axes.get_figure(root=False))
+        around.legend(loc="outside lower center", title=title, title_fontsize=8.5)

@@ -13,11 +13,10 @@ from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.tasks.cells import check_commas, number_in, single_column
 from graftwork.core.tasks.labels import column_tensor
 from graftwork.core.tasks.linear_models import LinearProblem, Ridge, only_solution
-from graftwork.core.tasks.plots import draw_numbers, new_figure
-from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, Vote
+from graftwork.core.tasks.plots import Panel, numbers_panel
+from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values, Vote, read_numbers
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from graftwork.core.types import Features
@@ -106,12 +105,20 @@ def _measures(truth: Values, predictions: Floats, classes: Sequence[str]) -> Met
     return measure
 
 
-def _draw(drawn: Drawn) -> Figure:
+def _read_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[Values, Floats]:
+    found = read_numbers(columns, ["target", "prediction"])
+    return found[:, 0], found[:, 1]
+
+
+def _errors(truth: Values, predictions: Floats, classes: Sequence[str]) -> Floats:
+    errors: Floats = np.abs(np.asarray(truth, dtype=np.float64) - predictions.reshape(len(predictions)))
+    return errors
+
+
+def _panels(drawn: Drawn) -> list[Panel]:
     """Predicted over true."""
-    figure = new_figure(5, 5)
     predictions = drawn.predictions.reshape(len(drawn.predictions))
-    draw_numbers(figure.subplots(), drawn.values.astype(np.float64), predictions, drawn.target)
-    return figure
+    return [numbers_panel(drawn.values.astype(np.float64), predictions, drawn.target)]
 
 
 REGRESSION = Task(
@@ -132,6 +139,9 @@ REGRESSION = Task(
     vote=Vote(_as_votes, None, _less_squared_error),
     predictions=_numbers,
     prediction_columns=_columns,
+    read_columns=_read_columns,
     measures=_measures,
-    draw=_draw,
+    panels=_panels,
+    row_errors=_errors,
+    row_error="distance to the truth",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -13,10 +14,10 @@ from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.types import TaskName
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor, nn
 
     from graftwork.core.tasks.linear_models import LinearProblem, LinearSolution
+    from graftwork.core.tasks.plots import Panel
     from graftwork.core.types import Features
 
 Floats = NDArray[np.float64]
@@ -53,14 +54,16 @@ class Vote:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """What an evaluation is drawn of: targets and predictions (rows, …), the classes and the target's name, and counts
-    of truth (down) by prediction where a row has one class."""
+    """What an evaluation is drawn of: targets and predictions (rows, …), the classes and the target's name, counts
+    of truth (down) by prediction where a row has one class, and the group of every row, by which intervals are
+    resampled."""
 
     values: Values
     predictions: Floats
     classes: tuple[str, ...]
     target: str
     confusion: NDArray[np.int64] | None
+    groups: tuple[str, ...] | None = None
 
 
 def values_as_cells(values: Values, classes: Sequence[str]) -> Values:
@@ -81,6 +84,12 @@ def one_stratum(values: Values) -> Floats:
 def no_members(values: Values, classes: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
     """No class of which rows could be counted."""
     return {}
+
+
+def read_numbers(columns: Mapping[str, Sequence[str]], names: Sequence[str]) -> Floats:
+    """Columns of text by their names, (rows, names), float64; NaN for an empty cell."""
+    cells = [[float(cell) if cell else math.nan for cell in columns[name]] for name in names]
+    return np.array(cells, dtype=np.float64).reshape(len(names), -1).T
 
 
 def no_lines(values: Values, classes: Sequence[str]) -> list[str]:
@@ -165,13 +174,15 @@ class Task:
     -> the rows (rows,) whose network is at fault. probabilities: answers -> probabilities (softmax, sigmoid), or as
     they are. log_odds: outputs (outputs,) of one example, and a class -> what is explained of it, the logarithm of its
     odds. predictions: answers (rows, …) -> what `measures` takes. prediction_columns: predictions, classes ->
-    columns of `predictions.csv`.
+    columns of `predictions.csv`; read_columns: those columns as text, with those of `target_columns`, and classes ->
+    values and predictions again.
 
     Evaluating. measures: values, predictions, classes -> metrics as a function of how often every row counts.
     metric_classes: values,
     predictions, classes, name of a metric -> the class of every row (rows,) that it depends on, and the predicted one
     where each class has to be predicted for the metric to say something.
-    confusion: values, predictions, classes -> counts, truth down, prediction across. draw: the plots.
+    confusion: values, predictions, classes -> counts, truth down, prediction across. panels: the plots. row_errors:
+    values, predictions, classes -> how wrong every row (rows,) is, NaN where that is not defined; row_error: in words.
     """
 
     name: TaskName
@@ -211,11 +222,14 @@ class Task:
     log_odds: Callable[[Tensor, int], Tensor] = one_output
     predictions: Callable[[Tensor], Floats]
     prediction_columns: Callable[[Floats, Sequence[str]], dict[str, Any]]
+    read_columns: Callable[[Mapping[str, Sequence[str]], Sequence[str]], tuple[Values, Floats]]
 
     measures: Callable[[Values, Floats, Sequence[str]], Metrics]
     metric_classes: Callable[[Values, Floats, Sequence[str], str], Sequence[NDArray[Any]]] = no_metric_classes
     confusion: Callable[[Values, Floats, Sequence[str]], NDArray[np.int64] | None] = no_confusion
-    draw: Callable[[Drawn], Figure]
+    panels: Callable[[Drawn], list[Panel]]
+    row_errors: Callable[[Values, Floats, Sequence[str]], Floats]
+    row_error: str
 
     def __repr__(self) -> str:
         return self.name

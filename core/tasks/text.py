@@ -11,7 +11,7 @@ from graftwork.core.metrics import scores as metrics
 from graftwork.core.metrics.intervals import Metrics
 from graftwork.core.tasks.cells import single_column
 from graftwork.core.tasks.labels import class_tensor
-from graftwork.core.tasks.plots import new_figure
+from graftwork.core.tasks.plots import Panel, rates_panel
 from graftwork.core.tasks.task import Drawn, Floats, TargetCells, Task, Values
 from graftwork.core.tasks.transcripts import (
     best_path,
@@ -25,7 +25,6 @@ from graftwork.core.tasks.transcripts import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from graftwork.core.types import Features
@@ -88,16 +87,25 @@ def _measures(truth: Values, predictions: Floats, classes: Sequence[str]) -> Met
     return measure
 
 
-def _draw(drawn: Drawn) -> Figure:
+def _read_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[Values, Floats]:
+    truth, found = (encode(list(columns[name]), tuple(classes)) for name in ("target", "prediction"))
+    return truth, np.asarray(found, dtype=np.float64)
+
+
+def _rates(truth: Values, predictions: Floats, classes: Sequence[str]) -> dict[str, Floats]:
+    """Error rates (rows,) of every transcript, words and characters."""
+    counts = error_counts(decode(truth, classes), decode(predictions, classes))
+    return {name: errors / np.maximum(lengths, 1) for name, (errors, lengths) in counts.items()}
+
+
+def _errors(truth: Values, predictions: Floats, classes: Sequence[str]) -> Floats:
+    return _rates(truth, predictions, classes)["cer"]
+
+
+def _panels(drawn: Drawn) -> list[Panel]:
     """How many transcripts have which word and character error rate; rates above 1 stand with 1."""
-    figure = new_figure(6, 4)
-    axes = figure.subplots()
-    counts = error_counts(decode(drawn.values, drawn.classes), decode(drawn.predictions, drawn.classes))
-    rates = [np.minimum(errors / np.maximum(lengths, 1), 1.0) for errors, lengths in counts.values()]
-    axes.hist(rates, bins=[tenth / 10 for tenth in range(11)], label=[name.upper() for name in counts])
-    axes.set(xlabel="error rate of a transcript", ylabel="transcripts")
-    axes.legend()
-    return figure
+    rates = _rates(drawn.values, drawn.predictions, drawn.classes)
+    return [rates_panel({name.upper(): np.minimum(values, 1.0) for name, values in rates.items()})]
 
 
 TEXT = Task(
@@ -117,6 +125,9 @@ TEXT = Task(
     answers=_best_path,
     predictions=_numbers,
     prediction_columns=_columns,
+    read_columns=_read_columns,
     measures=_measures,
-    draw=_draw,
+    panels=_panels,
+    row_errors=_errors,
+    row_error="character error rate",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.files import atomic_write
-from graftwork.imaging.explanation.saliency import Saliency
+from graftwork.imaging.explanation.saliency import Saliency, explain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from graftwork.core.example import Example
+    from graftwork.core.inference.adapter import Adapter
 
 WINDOW_PERCENT = (0.5, 99.5)
 """Quantiles of a scan between which its grey values are spread."""
@@ -44,6 +48,26 @@ def draw_saliency(path: Path, found: Saliency) -> None:
     with atomic_write(path) as temporary:
         # Without metadata the same numbers are the same bytes.
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+
+
+def saliency_preview(adapter: Adapter, example: Example) -> bytes:
+    """A small PNG of an example under the map of what raises its most probable output. Raises what `explain` does."""
+    from matplotlib.figure import Figure
+
+    found = explain(adapter, example)
+    flat = found.values.ndim == 2
+    height, width = found.values.shape[-2:]
+    figure = Figure(figsize=(min(max(1.8 * width / height, 0.9), 3.6) if flat else 5.4, 1.8))
+    panels = figure.subplots(1, 1 if flat else 3, squeeze=False)[0]
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.02)
+    for axis, axes in enumerate(panels):
+        _draw(axes, found, None if flat else axis)
+        axes.set_title("")
+        _lay_over(axes, found.values if flat else np.take(found.values, found.strongest[axis], axis),
+                  None if flat else _aspect(found, axis))  # fmt: skip
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=110, facecolor="black", metadata={"Software": None})
+    return held.getvalue()
 
 
 def _draw(axes: Axes, found: Saliency, axis: int | None) -> None:

@@ -16,8 +16,9 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.errors import AdapterError, BackboneError, OutputError, SettingsError
 from graftwork.core.files import DamagedFileError, atomic_write, write_json, write_text
-from graftwork.core.inference.adapter import Adapter, model_card, with_recorded_features
+from graftwork.core.inference.adapter import Adapter, with_recorded_features
 from graftwork.core.inference.adapter_record import read_record, recipe_of
+from graftwork.core.inference.model_card import model_card
 from graftwork.core.model.graft import make_graft
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.tasks import find_task
@@ -63,7 +64,8 @@ def export_bundle(adapter: Adapter, folder: Path, card: str | None = None) -> No
     write_json(folder / "models" / "adapter.json", record)
     write_json(folder / "configs" / "metadata.json", _metadata(adapter, about["id"]))
     write_json(folder / "configs" / "inference.json", INFERENCE | MASKS if adapter.task.output == "maps" else INFERENCE)
-    own = card.replace(adapter.record["backbone"]["id"], about["id"]) if card else model_card(record, None)
+    made = adapter.record["backbone"]["id"]
+    own = card.replace(made, about["id"]) if card else model_card(record, None, adapter.backbone.domain)
     write_text(folder / "docs" / "README.md", own + RUNNING)
 
 

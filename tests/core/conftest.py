@@ -96,7 +96,7 @@ def tiny_backbone(*, norm=True, dropout=0.2, seed=0, contract=None):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_backbone():
     return tiny_backbone
 

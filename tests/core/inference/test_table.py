@@ -6,6 +6,7 @@ import pytest
 
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import UnreadableError
+from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.example import File
 from graftwork.core.inference import table as subject
 from graftwork.core.inference.table import predict_table
@@ -15,8 +16,8 @@ from graftwork.core.training.finetuning import finetune
 
 @pytest.fixture
 def group(backbone, examples, recipe):
-    adapter = finetune(backbone, examples, strategy="probe", recipe=recipe).adapter
-    return group_grafts(adapter.backbone, start_runtime(recipe), [("run", adapter.graft, {}, adapter.decisions)])
+    graft = finetune(backbone, examples, strategy="probe", recipe=recipe).adapter.graft
+    return group_grafts(graft.backbone, start_runtime(recipe), [("run", graft, {}, Decisions())])
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import torch
 
 from graftwork.core.data.examples import read_examples
 from graftwork.core.errors import AdapterError, SettingsError
-from graftwork.core.inference.adapter import load_adapter, model_card
+from graftwork.core.inference.adapter import load_adapter
+from graftwork.core.inference.model_card import model_card
 from graftwork.core.inference.predict import predict_examples
 from graftwork.core.model.heads import Head
 from graftwork.core.model.neighbour_head import NeighbourHead
@@ -136,7 +137,7 @@ def test_a_loaded_adapter_reads_the_same_stages(load_backbone, examples, recipe,
     np.testing.assert_array_equal(
         predict_examples(loaded, examples, device="cpu"), predict_examples(run.adapter, examples, device="cpu")
     )
-    assert "| features | " in model_card(loaded.record, None)
+    assert "| features | " in model_card(loaded.record, None, loaded.backbone.domain)
 
 
 def test_adapters_of_different_stages_predict_together_what_they_do_alone(load_backbone, manifest, recipe, tmp_path):

@@ -1,0 +1,77 @@
+"""The header of the model card, as the Hugging Face hub reads it."""
+
+import numpy as np
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from graftwork.core.domain import Domain
+from graftwork.core.evaluation.evaluation import evaluate_predictions
+from graftwork.core.inference.model_card import hub_id, model_card
+
+DOMAIN = Domain("imaging", "scan", (), pipeline_tags={"single-label": "image-classification"})
+STRANGE = 'a: "b" # <script>\n---\nlicense: mit'
+
+
+def record(backbone="hf:facebook/dinov2-small", target="label"):
+    return {
+        "backbone": {"id": backbone, "frozen_digest": "0" * 64}, "strategy": "partial:1", "target": target,
+        "task": "single-label", "classes": ["x", STRANGE], "parameters": {"all": 10, "trained": 2},
+        "training": {"rows": 20, "groups": None}, "input": {"size": 1},
+        "made_with": {"graftwork": "0.1.0", "torch": "2"},
+    }  # fmt: skip
+
+
+def evaluated(rows=60):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, rows)
+    predictions = rng.dirichlet([1, 1], rows)
+    return evaluate_predictions("single-label", ("x", "y"), truth, predictions)
+
+
+def header(card):
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_the_hub_reads_the_evaluation():
+    evaluation = evaluated()
+    data = ModelCard(model_card(record(), evaluation, DOMAIN)).data
+    assert (data.library_name, data.base_model, data.pipeline_tag) == ("graftwork", "facebook/dinov2-small",
+                                                                       "image-classification")  # fmt: skip
+    assert {"imaging", "single-label", "partial", "transfer-learning"} == set(data.tags)
+    assert "license" not in data.to_dict()
+    found = {one.metric_type: one.metric_value for one in data.eval_results}
+    assert found["roc_auc"] == evaluation.metrics["auroc"].value
+    assert found["accuracy"] == evaluation.metrics["accuracy"].value
+    assert data.eval_results[0].task_type == "image-classification"
+    assert data.eval_results[0].dataset_name == "60 rows"
+
+
+def test_without_evaluation_or_kind_of_task_these_are_left_out():
+    found = header(model_card(record("tiny:cnn2d"), None, Domain("own", "example", ())))
+    assert found.keys() == {"library_name", "tags"}
+
+
+def test_an_undefined_metric_is_left_out():
+    evaluation = evaluate_predictions("single-label", ("x", "y"), np.zeros(9, int), np.full((9, 2), 0.5))
+    (index,) = header(model_card(record(), evaluation, DOMAIN))["model-index"]
+    names = [metric["name"] for metric in index["results"][0]["metrics"]]
+    assert "auroc" not in names
+    assert "brier" in names
+
+
+def test_no_name_can_add_a_field():
+    found = header(model_card(record(target=STRANGE), evaluated(), DOMAIN))
+    assert "license" not in found
+    assert found["model-index"][0]["name"].startswith(STRANGE)
+
+
+@pytest.mark.parametrize(("backbone", "name"), [
+    ("hf:facebook/wav2vec2-base", "facebook/wav2vec2-base"), ("hf:o/n@main", "o/n"), ("timm:hf-hub:o/n", "o/n"),
+    ("slices:timm:hf-hub:o/n@1", "o/n"), ("timm:mobilenetv2_100", None), ("hf:folder", None), ("tiny:cnn2d", None),
+    ("hf:here/model", None), ("hf:/abs/o/n", None),
+])  # fmt: skip
+def test_the_base_model_is_named_where_the_hub_has_it(backbone, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here" / "model").mkdir(parents=True)
+    assert hub_id(backbone) == name
