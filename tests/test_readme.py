@@ -1,5 +1,6 @@
 """The README's commands and snippets, run as they stand, on generated files and with a stand-in for the hub's cache."""
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from graftwork import audio
 from tests.options_table import options_table, written
 
 README = Path(__file__).parent.parent / "README.md"
+FORKED = Path(__file__).parent / "forked_commands.py"
 SPEECH = {
     "model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
     "intermediate_size": 16, "conv_dim": [8, 8], "conv_kernel": [40, 10], "conv_stride": [40, 8],
@@ -98,20 +100,23 @@ def fill_cache(hub: Path) -> None:
     audio.save_backbone(audio.new_backbone(SPEECH), clips / "snapshots" / ("0" * 40))
 
 
-def run(command: list[str] | str, folder: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    settings = {**os.environ, "PATH": path, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        command, cwd=folder, env=settings, shell=isinstance(command, str), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+def run(texts: list[str], folder: Path) -> list[str]:
+    """What each of these lines or snippets prints, run in that folder in this order."""
+    settings = {**os.environ, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, str(FORKED)], cwd=folder, env=settings, input=json.dumps(texts),
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for text, left in zip(texts, found, strict=True):
+        assert left["code"] == 0, f"{text}\n{left['out']}\n{left['err']}"
+    return [left["out"] for left in found]
 
 
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
 def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
-    shown = {line: run(line, place) for block in blocks("sh") for line in block.splitlines() if line}
-    assert len(shown) == 26
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line]
+    shown = dict(zip(lines, run(lines, place), strict=True))
+    assert len(shown) == 30
     evaluated = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
     measures = {"text": "wer", "mask": "dice"}
     for line, out in evaluated.items():
@@ -127,12 +132,11 @@ def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> No
     assert "runs/tumour/report.html" in shown["graftwork-imaging report runs/tumour"]
 
 
-@pytest.mark.slow(reason="loads every package, in a process of its own")
-@pytest.mark.parametrize("number", range(5))
-def test_the_snippets_run(number: int, place: Path) -> None:
-    shown = ("probability_tumour", "auroc is the mean over folds", "0.", "probability", "['")[number]
-    assert shown in run([sys.executable, "-c", blocks("python")[number]], place)
-    assert len(blocks("python")) == 5
+@pytest.mark.slow(reason="runs whole programs, each in a process of its own")
+def test_the_snippets_run(place: Path) -> None:
+    expected = ("probability_tumour", "auroc is the mean over folds", "0.", "probability", "['")
+    for shown, printed in zip(expected, run(blocks("python"), place), strict=True):
+        assert shown in printed
 
 
 def test_the_strategies_named_are_the_ones_there_are() -> None:

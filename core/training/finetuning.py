@@ -6,13 +6,9 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from graftwork.core.activation_cache.activations import cached_inputs, run_frozen_stages, same_on_all_processes, vectors
+from graftwork.core.activation_cache.activations import cached_inputs, run_frozen_stages, same_on_all_processes
 from graftwork.core.activation_cache.compiled_stages import UNCOMPILED
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
@@ -21,23 +17,20 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.patches import fixed_patches, in_patches, whole, with_batch_size
 from graftwork.core.data.views import all_views
 from graftwork.core.data.windows import cut_windows
-from graftwork.core.errors import SettingsError, TrainingError
+from graftwork.core.errors import SettingsError
 from graftwork.core.inference.adapter import Adapter, make_adapter
 from graftwork.core.model.backbone import Backbone, named_tensors, refuse_non_finite, suited
 from graftwork.core.model.freezing_proof import FreezingProof, prove_frozen
 from graftwork.core.model.graft import Graft, make_graft, plan_run
-from graftwork.core.model.heads import Head
-from graftwork.core.model.neighbour_head import NeighbourHead
 from graftwork.core.model.plan import Plan
-from graftwork.core.model.stage_outputs import FeatureChoice, with_every_stage, with_features
+from graftwork.core.model.stage_outputs import with_every_stage
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import EXECUTION_FIELDS, Recipe
 from graftwork.core.training.checkpoint import remove_checkpoint
-from graftwork.core.training.feature_choice import check_features, choose_features, reads_stages
+from graftwork.core.training.feature_choice import reads_stages
 from graftwork.core.training.history import HistoryRow
-from graftwork.core.training.linear_probe import fit_probe, probe_scores
 from graftwork.core.training.loop import Checkpoints, OnEpoch, train
-from graftwork.core.training.neighbours import fit_neighbours
+from graftwork.core.training.solved_heads import solve_head, start_head_at_probe, with_chosen_features
 from graftwork.core.types import Augment
 
 log = logging.getLogger(__name__)
@@ -86,9 +79,8 @@ def finetune(
 
     val_rows: choose the best epoch and stop the run early; without them the last epoch is kept. A probe
     needs none. augment: the random change used where the recipe turns augmentation on, by default that of the
-    backbone's domain. checkpoints: a folder
-    where the unfinished run is kept; `resume` takes up what is kept there. on_epoch: is told every
-    finished epoch.
+    backbone's domain. checkpoints: a folder where the unfinished run is kept; `resume` takes up what is kept there.
+    on_epoch: is told every finished epoch.
 
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry
     and features that it has not, UnreadableError for files, TrainingError if the loss stops being finite, OutputError
@@ -107,7 +99,7 @@ def finetune(
     augment = (augment or backbone.domain.augment) if augmented(plan, recipe) else None
     features = None
     if reads_stages(plan, recipe.features):
-        backbone, rows, features = _with_chosen_features(backbone, rows, plan, recipe, runtime, augment)
+        backbone, rows, features = with_chosen_features(backbone, rows, plan, recipe, runtime, augment)
     graft = new_graft(backbone, rows.manifest, asked, recipe)
     chosen = None if val is None or graft.plan.solver != "gradient" else val.manifest
     before = graft.frozen_digests()
@@ -121,14 +113,14 @@ def finetune(
         if recipe.head_start != "auto":
             log.warning("--head-start %s is not used: %s has no training that could start there", recipe.head_start,
                         graft.plan.strategy)  # fmt: skip
-        _solve(graft, rows, recipe, runtime, augment)
+        solve_head(graft, rows, recipe, runtime, augment)
     else:
         kept = None
         if checkpoints is not None:
             settings = run_settings(backbone, rows, val, asked, recipe, augment)
             kept = Checkpoints(checkpoints, settings, checkpoint_seconds, resume)
         if graft.plan.head_start == "probe" and (kept is None or not resume):  # a resumed run has its head already
-            _start_head(graft, backbone, rows, recipe, runtime)
+            start_head_at_probe(graft, backbone, rows, recipe, runtime)
         if graft.plan.frontier > 0:
             rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val)
         rows = cached_inputs(backbone, rows, runtime, recipe)
@@ -204,73 +196,6 @@ def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Stra
         return examples if found is None else found
     found = run_frozen_stages(graft.backbone, examples, graft.plan.frontier, start_runtime(recipe), recipe)
     return examples if found is None else found
-
-
-def _solve(graft: Graft, rows: Examples, recipe: Recipe, runtime: Runtime, augment: Augment | None) -> None:
-    ready = run_frozen_stages(graft.backbone, rows, len(graft.backbone.stages), runtime, recipe, augment)
-    if ready is None:
-        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
-    found = vectors(ready)
-    if isinstance(graft.head, NeighbourHead):
-        neighbours = fit_neighbours(graft.head, found, all_views(ready).manifest, seed=recipe.seed)
-        log.info("%d neighbours predict held-out rows best", neighbours.count)
-        return
-    head = cast(Head, graft.head)  # a decoder is never solved
-    _fit(head, found, all_views(ready).manifest, recipe, runtime)
-    # The solver works in the target's own unit.
-    head.get_buffer("shift").zero_()
-    head.get_buffer("scale").fill_(1.0)
-
-
-def _with_chosen_features(
-    backbone: Backbone, rows: Examples, plan: Plan, recipe: Recipe, runtime: Runtime, augment: Augment | None
-) -> tuple[Backbone, Examples, FeatureChoice]:
-    """The backbone that gives the vectors chosen on these rows, the rows after all its stages, and the choice."""
-    every, outputs = with_every_stage(backbone)
-    check_features(outputs, recipe.features)
-    ready = run_frozen_stages(every, rows, len(every.stages), runtime, recipe, augment)
-    if ready is None:
-        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
-    manifest = all_views(ready).manifest
-
-    def scores(found: NDArray[np.float32]) -> NDArray[np.float64]:
-        if plan.solver == "neighbours" and manifest.task.vote is not None:
-            head = NeighbourHead(found.shape[1], manifest.task.output_count(manifest.classes), manifest.task.vote,
-                                 len(found))  # fmt: skip
-            return fit_neighbours(head, found, manifest, seed=recipe.seed).scores
-        return probe_scores(found, manifest, balanced=recipe.class_weights == "balanced", seed=recipe.seed,
-                           device=str(runtime.device))  # fmt: skip
-
-    choice = choose_features(vectors(ready), outputs, recipe.features, scores)
-    return with_features(backbone, choice), ready, choice
-
-
-def _start_head(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe, runtime: Runtime) -> None:
-    """Sets the head to the probe's solution, as Kumar et al. 2022 (LP-FT) begin fine-tuning.
-
-    It is solved on the vectors of the rows, unchanged, from the network as it is before the first update: the given
-    backbone's, of which the cache may have them, unless what was inserted changes them at once.
-    """
-    network = graft.backbone if graft.plan.strategy.record.changed_at_start else backbone
-    ready = run_frozen_stages(network, rows, len(network.stages), runtime, recipe)
-    if ready is None:
-        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
-    head = cast(Head, graft.head)  # a plan starts no other at the probe
-    _fit(head, vectors(ready), ready.manifest, recipe, runtime)
-    if rows.manifest.task.target_scale is None:
-        return
-    # The loss is in units of the target's deviation, from its mean: so is what the layer gives.
-    layer, shift, scale = head.layers[-1], head.get_buffer("shift"), head.get_buffer("scale")
-    with torch.no_grad():
-        layer.get_parameter("weight").div_(scale[:, None])
-        layer.get_parameter("bias").sub_(shift).div_(scale)
-
-
-def _fit(head: Head, found: NDArray[np.float32], manifest: Manifest, recipe: Recipe, runtime: Runtime) -> None:
-    """Solves the head's layer in the target's own unit."""
-    fit = fit_probe(head, found, manifest, balanced=recipe.class_weights == "balanced", seed=recipe.seed,
-                    device=str(runtime.device))  # fmt: skip
-    log.info("probe solved on %d rows with C=%s", len(found), ", ".join(f"{c:g}" for c in fit.strengths))
 
 
 def _beyond_frontier(

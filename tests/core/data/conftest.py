@@ -1,7 +1,12 @@
 """Small tables for the tests of manifests."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.errors import ManifestError
 
@@ -40,3 +45,32 @@ def table_of(tmp_path, header, cells):
     lines = [f"path\t{header}", *(f"{number}.npy\t{cell}" for number, cell in enumerate(cells))]
     (tmp_path / "table.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return tmp_path / "table.tsv"
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A manifest of files with these contents, rows from 2 on."""
+
+    def rows(contents, **changes):
+        paths = []
+        for place, content in enumerate(contents):
+            (tmp_path / f"{place}.npy").write_bytes(content.encode())
+            paths.append(str(tmp_path / f"{place}.npy"))
+        values = np.arange(len(paths)) % 2
+        numbers = tuple(range(2, len(paths) + 2))
+        return Manifest("t.csv", tuple(paths), "single-label", "y", ("x", "y"), values, rows=numbers, **changes)
+
+    return rows
+
+
+@pytest.fixture
+def alike(domain):
+    """A domain in which files are alike whose contents begin with the same letter; it notes what it was asked for."""
+    asked = []
+
+    def pairs(examples):
+        asked.append(len(examples))
+        letters = [Path(str(example).split("#")[0]).read_text()[0] for example in examples]
+        return [(a, b) for b in range(len(letters)) for a in range(b) if letters[a] == letters[b]]
+
+    return replace(domain, near_duplicates=pairs), asked

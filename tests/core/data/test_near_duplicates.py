@@ -1,46 +1,10 @@
 """Rows that hold nearly the same are found, said, and on one side of every split."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-import pytest
-
-from graftwork.core.data.leaks import find_leaks, refuse_leaks
-from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.near_duplicates import with_near_duplicates
 from graftwork.core.data.windows import in_windows
-from graftwork.core.errors import ManifestError
 from graftwork.core.example import File, span_of
-
-
-@pytest.fixture
-def rows(tmp_path):
-    """A manifest of files with these contents, rows from 2 on."""
-
-    def rows(contents, **changes):
-        paths = []
-        for place, content in enumerate(contents):
-            (tmp_path / f"{place}.npy").write_bytes(content.encode())
-            paths.append(str(tmp_path / f"{place}.npy"))
-        values = np.arange(len(paths)) % 2
-        numbers = tuple(range(2, len(paths) + 2))
-        return Manifest("t.csv", tuple(paths), "single-label", "y", ("x", "y"), values, rows=numbers, **changes)
-
-    return rows
-
-
-@pytest.fixture
-def alike(domain):
-    """A domain in which files are alike whose contents begin with the same letter; it notes what it was asked for."""
-    asked = []
-
-    def pairs(examples):
-        asked.append(len(examples))
-        letters = [Path(str(example).split("#")[0]).read_text()[0] for example in examples]
-        return [(a, b) for b in range(len(letters)) for a in range(b) if letters[a] == letters[b]]
-
-    return replace(domain, near_duplicates=pairs), asked
 
 
 def test_near_duplicates_and_copies_are_sets_that_no_split_separates(rows, alike):
@@ -79,23 +43,3 @@ def test_windows_belong_to_what_their_recordings_are_like(rows, alike):
     assert found.copies[0] == found.copies[1] == found.copies[4] == found.copies[5]
     assert found.copies[2] == found.copies[3] != found.copies[0]
     assert (said.rows, said.sets) == (4, ((whole.paths[0], whole.paths[2]),))
-
-
-def test_what_leaks_through_a_split_column_is_an_error_that_names_it(rows, alike):
-    parts = ("train", "train", "test", "test", "val", "test")
-    groups = ("p", "q", "p", "r", "s", "t")
-    manifest = rows(["a1", "b1", "c1", "b1", "a2", "d"], parts=parts, groups=groups)
-    found = find_leaks(with_near_duplicates(alike[0], manifest, "together")[0])
-    assert (found.groups, found.identical, found.alike) == (("p",), ((1, 3),), ((0, 4),))
-    assert find_leaks(manifest).alike == ()
-    with pytest.raises(ManifestError) as caught:
-        refuse_leaks(manifest, found)
-    text = str(caught.value)
-    for said in ("group 'p' is in several parts", "row 3: ", "holds the same as", "row 2: ",
-                 "holds nearly the same as", "1 group in several, 1 pair of rows with the same content, ",
-                 "1 pair with nearly the same", "--allow-leaks"):  # fmt: skip
-        assert said in text
-    clean = find_leaks(rows(["a", "b"], parts=("train", "test"), groups=("p", "q")))
-    assert not clean
-    refuse_leaks(manifest, clean)
-    assert not find_leaks(rows(["a", "a"], groups=("p", "p")))

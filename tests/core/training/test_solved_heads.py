@@ -15,7 +15,7 @@ from graftwork.core.model.graft import plan_run
 from graftwork.core.model.heads import Head
 from graftwork.core.model.plan import make_plan
 from graftwork.core.model.strategies import STRATEGIES, parse_strategy
-from graftwork.core.training import finetuning
+from graftwork.core.training import finetuning, solved_heads
 from graftwork.core.training.finetuning import finetune
 from graftwork.core.training.linear_probe import fit_probe
 from graftwork.core.types import Features
@@ -127,7 +127,7 @@ def test_a_resumed_run_takes_its_head_from_the_checkpoint(backbone, examples, re
 
     with pytest.raises(PowerCutError):
         finetune(backbone, rows, val, checkpoints=tmp_path, on_epoch=stop, **options)
-    monkeypatch.setattr(finetuning, "fit_probe", None)  # not solved again
+    monkeypatch.setattr(solved_heads, "fit_probe", None)  # not solved again
     resumed = finetune(backbone, rows, val, checkpoints=tmp_path, resume=True, **options).adapter.graft.learnt()
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
