@@ -38,8 +38,8 @@ class Recipe:
 
     epochs: int = _setting(
         30,
-        "Passes over the training rows at most. With --folds the final adapter is trained for the median of "
-        "the folds' best epochs.",
+        "Passes over the training rows at most; 0 keeps a head that starts at the probe as it is. With --folds the "
+        "final adapter is trained for the median of the folds' best epochs.",
     )
     batch_size: int | None = _setting(None, "Rows per forward pass; by default 16, and 2 for masks of volumes.")
     batch_seconds: float | None = _setting(
@@ -129,7 +129,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         rules = {
-            "epochs": (self.epochs >= 1, "at least 1"),
+            "epochs": (self.epochs >= 0, "at least 0"),
             "batch_size": (self.batch_size is None or self.batch_size >= 1, "at least 1"),
             "batch_seconds": (self.batch_seconds is None or self.batch_seconds > 0, "above 0"),
             "accumulate": (self.accumulate >= 1, "at least 1"),

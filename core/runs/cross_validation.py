@@ -156,7 +156,7 @@ def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) ->
     trained = [epoch for epoch in best_epochs if epoch is not None]
     if not trained:
         return recipe
-    epochs = max(1, round(float(np.median(trained))))
+    epochs = round(float(np.median(trained)))
     log.info("training on all rows for %d epochs, the median of the folds' best", epochs)
     return replace(recipe, epochs=epochs)
 

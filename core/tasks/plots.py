@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from graftwork.core.metrics.calibration import reliability
 from graftwork.core.metrics.intervals import Interval, intervals
+from graftwork.core.metrics.operating_point import decision_curve
 from graftwork.core.metrics.scores import ranking
 
 if TYPE_CHECKING:
@@ -165,16 +166,26 @@ def ranking_panels(onehot: Floats, predictions: Floats, classes: Sequence[str], 
 
 
 def reliability_panel(hits: Floats, confidence: Floats) -> Panel:
-    """Hit rate over confidence, the area of a point showing its number of rows."""
+    """Hit rate over confidence, the area of a point showing its number of rows, with Wilson's 95 % interval of each."""
 
     def draw(axes: Axes) -> None:
+        from scipy.stats import binomtest
+
         mean, rate, count = reliability(hits, confidence)
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+        # Wilson's (1927) interval of the share in every bin
+        ends = [binomtest(round(share * rows), int(rows)).proportion_ci(method="wilson")
+                for share, rows in zip(rate.tolist(), count.tolist(), strict=True)]  # fmt: skip
+        axes.fill_between(mean, *np.transpose(ends), alpha=0.15, linewidth=0)
         axes.plot(mean, rate, linewidth=0.8)
         axes.scatter(mean, rate, s=10 + 190 * count / count.max())
         axes.set(xlabel="confidence", ylabel="hit rate", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
 
-    return Panel("reliability", draw, says="share of right predictions over their confidence")
+    return Panel(
+        "reliability",
+        draw,
+        says="share of right predictions over their confidence, with 95 % bands that count rows",
+    )
 
 
 def net_benefit_panel(positive: Floats, probability: Floats, name: str) -> Panel:
@@ -182,9 +193,11 @@ def net_benefit_panel(positive: Floats, probability: Floats, name: str) -> Panel
     odds of the threshold, beside treating all and treating none."""
 
     def draw(axes: Axes) -> None:
-        thresholds = np.linspace(0.01, 0.99, 99)
-        axes.plot(thresholds, net_benefit(positive, probability, thresholds), label="this model")
-        everybody = net_benefit(positive, np.ones(len(positive)), thresholds)
+        curve = decision_curve(probability, positive > 0.5)
+        thresholds, worth, everybody = (
+            [one[name] for one in curve] for name in ("threshold", "net_benefit", "treat_all")
+        )
+        axes.plot(thresholds, worth, label="this model")
         axes.plot(thresholds, everybody, color="grey", linewidth=1, linestyle="--", label="act on all")
         axes.axhline(0, color="grey", linewidth=1, linestyle=":", label="act on none")
         top = max(float(positive.mean()), 0.05)
@@ -193,15 +206,6 @@ def net_benefit_panel(positive: Floats, probability: Floats, name: str) -> Panel
         axes.legend()
 
     return Panel("decision curve", draw, says="net benefit of acting on the prediction, over the threshold probability")
-
-
-def net_benefit(positive: Floats, probability: Floats, thresholds: Floats) -> Floats:
-    """True positives less false positives times threshold / (1 - threshold), per row, (thresholds,). positive and
-    probability (rows,); who lies at the threshold is acted on."""
-    acted = probability[None, :] >= thresholds[:, None]
-    true, false = (acted * positive).mean(1), (acted * (1 - positive)).mean(1)
-    benefit: Floats = true - false * thresholds / (1 - thresholds)
-    return benefit
 
 
 def confusion_panel(matrix: NDArray[np.int64], classes: Sequence[str]) -> Panel:

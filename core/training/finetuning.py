@@ -43,7 +43,8 @@ CHECKPOINT_SECONDS = 300.0
 class Run:
     """A finished training run: what was learnt, its history, and the proof that the rest did not move.
 
-    best_epoch: counted from 1; None for a probe, which has no epochs. rows: what it learnt from; val: what its epoch
+    best_epoch: counted from 1, 0 for a head that was solved and that no epoch has bettered; None for a probe, which has
+    no epochs. rows: what it learnt from; val: what its epoch
     was chosen by, if anything.
     """
 
@@ -56,7 +57,8 @@ class Run:
 
     def __repr__(self) -> str:
         learnt = f"{len(self.rows)} rows, solved" if self.best_epoch is None else (
-            f"{len(self.rows)} rows, best epoch {self.best_epoch} of {len(self.history)}"
+            f"{len(self.rows)} rows, best epoch {self.best_epoch} of {int(self.history[-1]['epoch'] or 0)}"
+            if self.history else f"{len(self.rows)} rows, no epoch"
         )  # fmt: skip
         return f"Run({learnt}; {self.adapter!r})"
 
@@ -96,6 +98,9 @@ def finetune(
         None if val_rows is None or not len(val_rows) else same_on_all_processes(_examples(val_rows, backbone), runtime)
     )
     plan = plan_run(backbone, asked, recipe, rows.manifest)
+    if not recipe.epochs and plan.solver == "gradient" and plan.head_start != "probe":
+        raise SettingsError(f"--epochs 0: {plan.strategy} learns nothing without epochs unless its head starts at the "
+                            "probe")  # fmt: skip
     augment = (augment or backbone.domain.augment) if augmented(plan, recipe) else None
     features = None
     if reads_stages(plan, recipe.features):

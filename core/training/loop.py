@@ -65,13 +65,13 @@ def train(
 ) -> tuple[tuple[HistoryRow, ...], int]:
     """Trains the graft in place and leaves it with its best weights; returns the history and the best epoch (from 1).
 
-    rows, val: examples, or activations of stages below the graft's frontier. Without `val` the last epoch is
-    the best. Raises TrainingError if the loss is not finite or a tensor that should learn gets no gradient,
-    OutputError if a checkpoint does not belong here, SettingsError where BatchNorm learns from batches of fewer rows
-    than there are processes.
+    rows, val: examples, or activations of stages below the graft's frontier. Without `val` the last epoch is the best.
+    A graft whose head starts at the probe is one to choose from as it is: epoch 0. Raises TrainingError if the loss is
+    not finite or a tensor that should learn gets no gradient, OutputError if a checkpoint does not belong here,
+    SettingsError where BatchNorm learns from batches of fewer rows than there are processes.
     """
     batches = [epoch_batches(rows, recipe, epoch) for epoch in range(recipe.epochs)]
-    fewest = min(len(batch) for one in batches for batch in one)
+    fewest = min((len(batch) for one in batches for batch in one), default=runtime.processes)
     if fewest < runtime.processes and graft.batch_norm_stages:
         # A process without rows would leave the others waiting for its part of the statistics.
         raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows, and BatchNorm needs all of "
@@ -90,6 +90,10 @@ def train(
         state, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
         log.info("resuming in epoch %d at batch %d", state.epoch + 1, state.batch + 1)
 
+    elif val is not None and graft.plan.head_start == "probe":
+        state = _before_any_update(context, state, val, best)
+        on_epoch(state.history[0])
+
     def keep(now: TrainingState) -> None:
         if checkpoints is not None and runtime.rank == 0:
             save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
@@ -106,8 +110,7 @@ def train(
         if val is not None:
             key = _validate(context, val, row)
         if key > state.best_key:
-            best.clear()  # so that never more than one copy takes the device's memory
-            best |= {name: value.detach().clone() for name, value in graft.learnt().items()}
+            _remember(graft, best)
             state = replace(state, best_epoch=state.epoch, best_key=key, stale=0)
         else:
             state = replace(state, stale=state.stale + 1)
@@ -116,8 +119,26 @@ def train(
         on_epoch(row)
         keep(state)
     context.proof.close()
-    graft.restore(best)
+    if best:  # without an epoch the graft is as it was
+        graft.restore(best)
     return state.history, state.best_epoch + 1
+
+
+def _before_any_update(
+    context: LoopContext, state: TrainingState, val: Examples, best: dict[str, Tensor]
+) -> TrainingState:
+    """The state after the validation of what training begins with, which is remembered as the best so far."""
+    row: HistoryRow = {"epoch": 0, "learning_rate": 0.0, "train_loss": None}
+    context.graft.train(False)
+    key = _validate(context, val, row)
+    _remember(context.graft, best)
+    return replace(state, best_key=key, history=(row,))
+
+
+def _remember(graft: Graft, best: dict[str, Tensor]) -> None:
+    """Puts a copy of what the graft has learnt in place of the best so far."""
+    best.clear()  # so that never more than one copy takes the device's memory
+    best |= {name: value.detach().clone() for name, value in graft.learnt().items()}
 
 
 def _epoch(

@@ -130,9 +130,9 @@ def one_run(
     began = time.perf_counter()
     run = core.finetune(backbone, train, val, strategy=strategy, recipe=recipe, augment=augment,
                         on_epoch=lambda row: ends.append(time.perf_counter() - began))  # fmt: skip
-    best = run.best_epoch or 1
-    curve = tuple(round(float(row["val_auroc"] or np.nan), 4) for row in run.history)
-    return Result(len(train), strategy, recipe.head_start, recipe.seed, curve, best, round(ends[best - 1], 2),
+    best, epochs = run.best_epoch or 0, [row["epoch"] for row in run.history]
+    curve = tuple(round(float(row["val_auroc"] or np.nan), 4) for row in run.history if row["epoch"])
+    return Result(len(train), strategy, recipe.head_start, recipe.seed, curve, best, round(ends[epochs.index(best)], 2),
                   auroc(run, test))  # fmt: skip
 
 

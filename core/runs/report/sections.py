@@ -255,9 +255,16 @@ def groups(run: RunFolder) -> list[Block]:
     return found
 
 
+DRAWN = ("decision_curve",)
+"""What the plots show already."""
+
+
 def generic(run: RunFolder, key: str) -> list[Block]:
-    """A key of `metrics.json`, at the top, of a part or of what is said about one, as tables."""
-    found = tables_of(run.metrics[key]) if run.metrics.get(key) else []
+    """A key of `metrics.json`, at the top, of a part or of what is said about one, as tables; not what is drawn."""
+    given = run.metrics.get(key)
+    if isinstance(given, dict):
+        given = {name: value for name, value in given.items() if name not in DRAWN}
+    found = tables_of(given) if given else []
     for part, values in run.parts.items():
         for own in (values, values["about"]):
             if own.get(key):

@@ -79,6 +79,7 @@ def test_all_rows_are_learnt_for_the_median_of_the_folds_best_epochs(make_setup,
     assert found.best_epochs == tuple(best)
     assert with_epochs_of_folds(recipe, found.best_epochs).epochs == round(float(np.median(best)))
     assert with_epochs_of_folds(recipe, (None, None)) == recipe
+    assert with_epochs_of_folds(recipe, (0, 0, 3)).epochs == 0  # the probe that most folds kept
 
 
 def relabelled(manifest):

@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from graftwork.core.evaluation.evaluation import evaluate_predictions
 from graftwork.core.tasks import SINGLE_LABEL
-from graftwork.core.tasks.plots import draw_side_by_side, net_benefit, panel_svg, short_name
+from graftwork.core.tasks.plots import draw_side_by_side, panel_svg, short_name
 from graftwork.core.tasks.task import Drawn
 
 
@@ -94,16 +94,6 @@ def test_the_confusion_matrix_says_counts_and_shares_where_there_are_any():
     expected = {f"{count}\n{share:.0%}" for count, share in zip(own.confusion.ravel(), shares.ravel(), strict=True)
                 if count}  # fmt: skip
     assert {text.get_text() for text in axes.texts} == expected
-
-
-def test_net_benefit_is_what_vickers_and_elkin_define():
-    positive = np.array([1, 1, 0, 0, 0, 1, 0, 0, 0, 0.0])
-    chance = np.array([0.9, 0.4, 0.6, 0.1, 0.2, 0.7, 0.3, 0.2, 0.1, 0.5])
-    for threshold in (0.15, 0.5, 0.65):
-        acted = chance >= threshold
-        true, false = (acted & (positive == 1)).sum(), (acted & (positive == 0)).sum()
-        expected = true / 10 - false / 10 * threshold / (1 - threshold)
-        assert net_benefit(positive, chance, np.array([threshold]))[0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["$\\frac{$ {}", "_hidden {}", "a & <b> {}", "x" * 60 + "{}"])

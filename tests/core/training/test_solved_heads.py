@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from graftwork.core.errors import SettingsError
-from graftwork.core.inference.predict import predict_examples
+from graftwork.core.inference.predict import evaluate_part, predict_examples
 from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.model.graft import plan_run
 from graftwork.core.model.heads import Head
@@ -110,6 +110,41 @@ def test_lpft_is_full_that_begins_at_the_probe_and_full_begins_at_random(backbon
     for one, other in (("lpft", "probe"), ("auto", "random")):
         assert all(torch.equal(value, learnt[other][name]) for name, value in learnt[one].items())
     assert not torch.equal(learnt["lpft"]["head.centre"], learnt["random"]["head.centre"])
+
+
+@pytest.mark.parametrize("strategy", ["lpft", "lora", "partial:1"])
+def test_the_probe_is_kept_where_no_epoch_is_better_on_the_validation_part(backbone, examples, recipe, strategy):
+    rows, val = examples.subset(range(45)), examples.subset(range(45, 60))
+    wild = replace(recipe, head_start="auto" if strategy == "lpft" else "probe", learning_rate=30.0, epochs=2)
+    run = finetune(backbone, rows, val, strategy=strategy, recipe=wild)
+    probe = finetune(backbone, rows, strategy="probe", recipe=recipe).adapter
+    first, *epochs = run.history
+    expected = evaluate_part("val", val.manifest, predict_examples(probe, val)).evaluation.metrics["auroc"].value
+    assert (first["epoch"], first["train_loss"], first["val_auroc"]) == (0, None, pytest.approx(expected))
+    assert all(row["val_auroc"] <= expected for row in epochs)
+    assert run.best_epoch == 0
+    np.testing.assert_allclose(predict_examples(run.adapter, val), predict_examples(probe, val), atol=1e-5)
+
+
+def test_a_better_epoch_is_taken_and_without_a_validation_part_the_last(backbone, examples, recipe):
+    rows, val = examples.subset(range(45)), examples.subset(range(45, 60))
+    run = finetune(backbone, rows, val, strategy="lpft", recipe=replace(recipe, epochs=3))
+    found = [row["val_auroc"] for row in run.history]
+    assert len(found) == 4
+    assert found[run.best_epoch] == max(found)
+    alone = finetune(backbone, rows, strategy="lpft", recipe=replace(recipe, epochs=2))
+    assert ([row["epoch"] for row in alone.history], alone.best_epoch) == ([1, 2], 2)
+
+
+def test_no_epoch_at_all_is_the_probe_and_refused_where_nothing_is_solved(backbone, examples, recipe):
+    none = replace(recipe, epochs=0)
+    run = finetune(backbone, examples, strategy="lpft", recipe=none)
+    probe = finetune(backbone, examples, strategy="probe", recipe=recipe).adapter
+    assert (run.history, run.best_epoch) == ((), 0)
+    assert "no epoch" in repr(run)
+    np.testing.assert_allclose(predict_examples(run.adapter, examples), predict_examples(probe, examples), atol=1e-5)
+    with pytest.raises(SettingsError, match="--epochs 0: full learns nothing"):
+        finetune(backbone, examples, strategy="full", recipe=replace(none, head_start="random"))
 
 
 class PowerCutError(Exception):
