@@ -9,6 +9,15 @@ Advance = Callable[[int, str], None]
 """`advance(steps, note)` moves the bar on and shows a note such as the loss beside it."""
 
 
+_silenced = False
+
+
+def silence() -> None:
+    """No bar is shown from here on, as for `--quiet`."""
+    global _silenced
+    _silenced = True
+
+
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Advance]:
     """A bar of `total` steps that disappears when the block ends; nothing where stderr is not a terminal."""
@@ -16,7 +25,7 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
+    if _silenced or not (console.is_terminal or console.is_jupyter):
         yield lambda steps, note: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),

@@ -134,5 +134,6 @@ COMMANDS = CommandLine(
     list_backbones=_list_backbones,
     parameters=PARAMETERS,
     mask_settings=("mask_order", "other_values"),
+    omitted=frozenset({"vocabulary", "batch_seconds", "timeline"}),
     verbs=(explain_command, export_command),
 )

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 import uuid
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -52,6 +53,28 @@ def parse_size(text: str) -> int:
 def store_bytes(cache: Path) -> dict[Path, int]:
     """Every store folder in the cache with its size in bytes. Other folders are none of ours."""
     return {folder: _size(folder) for folder in _folders(cache) if last_use(folder) is not None}
+
+
+@dataclass(frozen=True)
+class CacheStore:
+    """A folder of stored outputs, its size, and when it was last opened or written, in seconds since the epoch."""
+
+    path: Path
+    bytes: int
+    last_used: float
+
+
+def stores(cache: Path) -> list[CacheStore]:
+    """Every store in the cache, the last used first."""
+    found = [CacheStore(folder, size, last_use(folder) or 0.0) for folder, size in store_bytes(cache).items()]
+    return sorted(found, key=lambda one: -one.last_used)
+
+
+def clear(cache: Path) -> int:
+    """Removes every store that is not in use; returns how many bytes that has freed."""
+    _remove_leftovers(cache)
+    unused = [one for one in stores(cache) if time.time() - one.last_used > IN_USE_SECONDS]
+    return sum(one.bytes for one in unused if _remove(one.path, one.bytes))
 
 
 def make_room(cache: Path, needed: int, limit: int, keep: Path) -> bool:
@@ -111,7 +134,7 @@ def _remove(folder: Path, size: int) -> bool:
     except OSError as error:
         log.warning("%s: cannot be removed (%s)", folder, error)
         return False
-    log.info("cache: removed %s (%.0f MB), not used for longest", folder, size / 1e6)
+    log.info("cache: removed %s (%.0f MB)", folder, size / 1e6)
     return True
 
 

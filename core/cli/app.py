@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from graftwork.core.cli.cache_command import cache_command
 from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import accept_all_text
 from graftwork.core.cli.inspection_commands import rank_command, stages_command
@@ -17,10 +18,13 @@ from graftwork.core.cli.report_command import report_command
 from graftwork.core.cli.run_commands import evaluate_command, predict_command
 from graftwork.core.cli.training_commands import compare_command, train_command
 from graftwork.core.errors import GraftworkError
+from graftwork.core.progress import silence
 from graftwork.core.versions import version_of
 
 USER_ERROR = 2
 """Exit status for what the user can mend; faults of the program exit with 1."""
+
+QUIET = ("-q", "--quiet")
 
 INTERRUPTED = "interrupted; train, compare and pretrain go on from the last checkpoint with --resume"
 
@@ -31,17 +35,18 @@ def build_app(commands: CommandLine) -> typer.Typer:
     app = typer.Typer(
         name=f"graftwork-{domain.name}",
         help=f"Graft a small trained part onto a frozen pretrained backbone, for {domain.name}. "
-        "Begin with `check`, then `train`, `evaluate` and `predict`. `--debug` shows where an error came from.",
+        "Begin with `check`, then `train`, `evaluate` and `predict`. `--debug` shows where an error came from, "
+        "`--quiet` (`-q`) nothing but warnings and results.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     shared = (backbones_command, check_command, stages_command, rank_command, train_command, compare_command,
-              evaluate_command, report_command, predict_command)  # fmt: skip
+              evaluate_command, report_command, predict_command, cache_command)  # fmt: skip
     for verb in (*shared, *commands.verbs):
         name, command, text = verb(commands)
-        app.command(name, help=text, no_args_is_help=name != "backbones")(command)
+        app.command(name, help=text, no_args_is_help=name not in ("backbones", "cache"))(command)
     app.callback()(_main)
     return app
 
@@ -62,14 +67,17 @@ def _main(
 
 def run_app(commands: CommandLine) -> None:
     """Runs the command line and exits: 0 done, 2 for what the user can mend, 1 for a fault of the program."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("--debug", *QUIET)]
+    debug, quiet = "--debug" in sys.argv[1:], any(word in sys.argv[1:] for word in QUIET)
+    if quiet:
+        silence()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("graftwork")
     log.addHandler(handler)
     first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
-    log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else logging.INFO)
+    level = logging.WARNING if quiet else logging.INFO
+    log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else level)
     accept_all_text()
     try:
         with interruptible(INTERRUPTED):

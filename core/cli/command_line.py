@@ -27,6 +27,7 @@ class CommandLine:
     list_backbones: rows for ids that contain a text (all for "").
     parameters: the domain's own options of `train`, as Typer reads them from a signature.
     mask_settings: those of `parameters` that `check` has too, where masks are the target.
+    omitted: names of shared options that say nothing here, as seconds of sound of images.
     load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own; None where
     checkpoints have none.
     verbs: its own commands, each as a function that gives a `Verb`.
@@ -38,6 +39,7 @@ class CommandLine:
     list_backbones: Callable[[str], list[BackboneEntry]]
     parameters: tuple[inspect.Parameter, ...] = ()
     mask_settings: tuple[str, ...] = ()
+    omitted: frozenset[str] = frozenset()
     load_frame_head: Callable[..., FrameHead] | None = None
     verbs: tuple[Callable[[CommandLine], Verb], ...] = ()
 

@@ -36,7 +36,7 @@ def read_inputs(commands: CommandLine, options: Options, seed: int) -> tuple[Bac
 
     Raises ManifestError, SettingsError for options that do not go together, and what `load_backbone` raises.
     """
-    vocabulary = options["vocabulary"]
+    vocabulary = options.get("vocabulary")
     check_vocabulary(vocabulary, options["target"], options["task"])
     frame_head = None
     if vocabulary == CHECKPOINT:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from inspect import Parameter, Signature
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -13,6 +13,9 @@ from graftwork.core.model.head_records import HEADS
 from graftwork.core.model.strategies import HEAD_START, STRATEGIES
 from graftwork.core.recipe import Recipe
 from graftwork.core.types import NearDuplicatesMode, TaskName
+
+if TYPE_CHECKING:
+    from graftwork.core.cli.command_line import CommandLine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -114,6 +117,14 @@ FROM_TABLES = {
     f"{HEAD_START}, but for {', '.join(one.name for one in STRATEGIES.values() if one.head_start == 'probe')}.",
 }
 """Help of fields whose choices are records of a table, which says what each means."""
+
+
+TIMELINE = option("timeline", str | None, None, "CSV file for every window of recordings that the run cuts.")
+
+
+def told(commands: CommandLine, parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Those of the options that say something in the domain."""
+    return [parameter for parameter in parameters if parameter.name not in commands.omitted]
 
 
 def recipe_options() -> tuple[Parameter, ...]:

@@ -94,7 +94,8 @@ def predict_command(commands: CommandLine) -> Verb:
         from graftwork.core.inference.inputs import find_inputs
         from graftwork.core.runs.predict import learnt_masks, predict, segment
 
-        run, out, as_json, timeline = (options.pop(name) for name in ("run", "out", "json", "timeline"))
+        run, out, as_json = (options.pop(name) for name in ("run", "out", "json"))
+        timeline = options.pop("timeline", None)
         named = options.pop("inputs")
         runs = [run, *(name for name in named if os.path.isfile(os.path.join(name, RECORD)))]
         inputs = find_inputs([name for name in named if name not in runs], domain)
@@ -136,7 +137,7 @@ def predict_command(commands: CommandLine) -> Verb:
                 None,
                 "CSV file to write, by default the table goes to stdout; of masks the folder that they go into.",
             ),
-            o.option("timeline", str | None, None, "CSV file for every window of recordings that the run cuts."),
+            *o.told(commands, [o.TIMELINE]),
             o.ABSTAIN,
             *(() if domain.monitor is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,

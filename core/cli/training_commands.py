@@ -7,6 +7,7 @@ from typing import Any
 
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb, command_words
+from graftwork.core.cli.config import config_option
 from graftwork.core.cli.console import print_table
 from graftwork.core.cli.printed import print_decisions, print_subgroups
 from graftwork.core.model.strategies import STRATEGIES
@@ -58,13 +59,14 @@ def train_command(commands: CommandLine) -> Verb:
                 "probe",
                 "What may change: " + "; ".join(f"{one.label}: {one.meaning}" for one in STRATEGIES.values()),
             ),
-            *o.DATA,
+            *o.told(commands, o.DATA),
             o.BY,
             *o.DECISIONS,
             *commands.parameters,
-            *o.recipe_options(),
+            *o.told(commands, o.recipe_options()),
             o.option("resume", bool, False, "Go on with the unfinished run in --out."),
             o.JSON,
+            config_option(),
         ),
         "Adapt a backbone to the examples of a manifest and evaluate the result, with intervals.\n\n"
         "The manifest is a CSV, TSV or Parquet table with a column `path` and a target, or a folder per class. "
@@ -109,11 +111,12 @@ def compare_command(commands: CommandLine) -> Verb:
             o.option("tie_margin", float, 0.02, "How much less of the metric counts as good as the best."),
             _backbone(commands),
             o.WEIGHTS,
-            *o.DATA,
+            *o.told(commands, o.DATA),
             *commands.parameters,
-            *o.recipe_options(),
+            *o.told(commands, o.recipe_options()),
             o.option("resume", bool, False, "Go on in --out: finished strategies are kept, an unfinished one goes on."),
             o.JSON,
+            config_option(),
         ),
         "Train several strategies on the same rows and say which is best, what is left of that on rows that did not "
         "choose it, which is as good for less, and what each costs.\n\n"

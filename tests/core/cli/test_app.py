@@ -10,7 +10,7 @@ from graftwork.core.recipe import Recipe
 
 OF_THE_COMMAND_LINE = {
     "manifest", "backbone", "weights", "target", "group", "group_from", "task", "order", "vocabulary", "json", "inputs",
-    "run", "out", "by",
+    "run", "out", "by", "config",
     *Recipe.__dataclass_fields__,
 }  # fmt: skip
 """Options that become a manifest, a backbone or a recipe, say where files are, or what is printed."""
@@ -31,5 +31,5 @@ def test_the_options_of_a_verb_are_arguments_of_its_function_with_the_same_defau
 
 
 def test_every_verb_has_a_function(commands):
-    verbs = {one.name for one in build_app(commands).registered_commands} - {"backbones"}
+    verbs = {one.name for one in build_app(commands).registered_commands} - {"backbones", "cache"}
     assert verbs <= set(core.__all__)
