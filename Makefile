@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test gpu lint types clean
+.PHONY: install demo docs test gpu lint types clean
 
 install: $(READY)
 
@@ -17,6 +17,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py --out demo-output
+
+# The documentation as HTML in docs/_build; a warning is an error.
+docs: $(READY)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
 
 test: lint types
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
@@ -37,4 +41,4 @@ types: $(READY)
 	MYPYPATH=$(VENV)/types $(BIN)/python -m mypy
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output docs/_build

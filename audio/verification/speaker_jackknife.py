@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Measure = Callable[[Counts], float]
 
 LEAST_SPEAKERS = 10
-"""Below so many no interval was found that covers (`docs/intervals.md`)."""
+"""Below so many no interval was found that covers (`docs/explained/intervals.md`)."""
 
 WILSON = "Wilson with as many rows as speakers"
 """The method where nothing varies."""

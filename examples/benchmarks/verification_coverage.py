@@ -4,8 +4,8 @@
 
 Speakers are directions in 24 dimensions, clips lie about them with noise that differs between speakers, scores are
 cosines of all pairs of clips. The truth is that of 40 sets of 120 speakers; for identification, which depends on how
-many are enrolled, that of 300 sets of the same size. Rows are written as in `docs/intervals.md`: the share of intervals
-that held the truth, in per cent, and in brackets how many of 100 sets had an interval at all.
+many are enrolled, that of 300 sets of the same size. Rows are written as in `docs/explained/intervals.md`: the share of
+intervals that held the truth, in per cent, and in brackets how many of 100 sets had an interval at all.
 """
 
 from __future__ import annotations
