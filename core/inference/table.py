@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 BLOCK = 128
 """Files that are held in memory at once."""
 
+MANY = 64
+"""Files from which on it pays to make the backbone faster before."""
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -58,6 +61,7 @@ def predict_table(
         windows = _windows(examples, group)
         asked = list(dict.fromkeys(window for own in windows for window in own))
         all_windows += asked
+        group = group.for_many() if len(asked) >= MANY else group
         named_windows = [[str(window) for window in own] for own in windows]
         failed: dict[str, str] = {}
         for start in range(0, len(asked), BLOCK):

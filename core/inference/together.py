@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,11 @@ class GraftGroup:
     summaries: tuple[dict[str, Any], ...]
     decisions: tuple[Decisions, ...]
 
+    def for_many(self) -> GraftGroup:
+        """The same, to predict many examples: the backbone is made faster, which costs a few passes of an example."""
+        deepest = max(shared_stages(self.backbone, graft) for graft in self.grafts)
+        return replace(self, backbone=folded(self.backbone, deepest))
+
     def monitor(self, outside: OutsideMode, *, named: bool) -> InputMonitor | None:
         """What compares new examples with those of the training; None where that is not known. named: whether reasons
         begin with the graft's name."""
@@ -56,8 +61,7 @@ def group_grafts(
     """The group of grafts, each with its name, the summary of its training examples and its decisions, over this
     backbone, which none of them changed."""
     names, grafts, summaries, decisions = zip(*members, strict=True)
-    deepest = max(shared_stages(backbone, graft) for graft in grafts)
-    return GraftGroup(folded(backbone, deepest), runtime, names, grafts, summaries, decisions)
+    return GraftGroup(backbone, runtime, names, grafts, summaries, decisions)
 
 
 def predict_together(group: GraftGroup, examples: Examples, recipe: Recipe) -> list[NDArray[np.float64]]:

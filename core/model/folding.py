@@ -21,7 +21,6 @@ TOLERANCE = 1e-4
 """Largest difference that folding may make to the output for noise, relative to the output's largest value."""
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def folded(backbone: Backbone, stop: int) -> Backbone:
     """The backbone as it is to run its first `stop` stages for inference, in evaluation mode: a BatchNorm2d that works
     on the output of a convolution is part of it. Other parameters are those of the backbone that is given.

@@ -70,7 +70,7 @@ class Graft(nn.Module):
         if frontier > start:
             with torch.no_grad():
                 frozen = min(frontier, self.plan.frontier)  # what lies above waits for its turn to learn
-                features = self._for_inference().run(features, start, frozen) if frozen > start else features
+                features = self.frozen_part().run(features, start, frozen) if frozen > start else features
                 features = self.backbone.run(features, max(start, frozen), frontier)
         if self.recompute and self.training and torch.is_grad_enabled():
             for stage in self.backbone.stages[frontier:]:
@@ -85,8 +85,9 @@ class Graft(nn.Module):
             return Features(self.head(features), masks=masks)
         return Features(cast(Tensor, self.head(features.values)), features.lengths)
 
-    def _for_inference(self) -> Backbone:
-        """The stages that no phase trains, as they run fastest; made when they run for the first time."""
+    def frozen_part(self) -> Backbone:
+        """The stages that no phase trains, as they run fastest; made when they run for the first time. Not to be made
+        while the computation is traced: whoever compiles it asks for them before."""
         if self._folded is None:
             self._folded = folded(self.backbone, self.plan.frontier)
         return self._folded

@@ -80,6 +80,8 @@ def train(
     # What each process has solved for itself may differ in the last digits.
     runtime.copy_from_first([value.detach() for value in graft.learnt().values()])
     optimiser = build_optimiser(graft, recipe)
+    if recipe.compile == "on":
+        graft.frozen_part()
     model: Any = torch.compile(graft.outputs) if recipe.compile == "on" else graft.outputs
     targets = rows.manifest.task.loss_targets(rows.manifest.values)
     context = LoopContext(graft, model, optimiser, rows, batches,
