@@ -22,7 +22,7 @@ BACKBONE_RATE = 0.1
 """Learning rate relative to the new head's where pretrained filters and matrices move. What is new, and the few
 scales and biases that `norm` and `bias` move, learns at the head's rate."""
 
-HEAD_START: Literal["probe", "random"] = "random"
+HEAD_START: Literal["probe", "random"] = "probe"
 """Where heads start that may start at either, unless the recipe says."""
 
 GRADUAL_SHARE = 0.5

@@ -73,16 +73,23 @@ def with_chosen_features(
     return with_features(backbone, choice), ready, choice
 
 
-def start_head_at_probe(graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe, runtime: Runtime) -> None:
+def start_head_at_probe(
+    graft: Graft, backbone: Backbone, rows: Examples, recipe: Recipe, runtime: Runtime
+) -> None:  # fmt: skip
     """Sets the head to the probe's solution, as Kumar et al. 2022 (LP-FT) begin fine-tuning.
 
     It is solved on the vectors of the rows, unchanged, from the network as it is before the first update: the given
-    backbone's, of which the cache may have them, unless what was inserted changes them at once.
+    backbone's, of which the cache may have them, unless what was inserted changes them at once. Where the vectors
+    cannot be kept, the head stays as it is, which is said; TrainingError where somebody asked for this start.
     """
     network = graft.backbone if graft.plan.strategy.record.changed_at_start else backbone
     ready = run_frozen_stages(network, rows, len(network.stages), runtime, recipe)
     if ready is None:
-        raise TrainingError(f"the vectors of {len(rows)} examples cannot be kept")
+        cause = f"the vectors of {len(rows)} examples cannot be kept"
+        if "probe" in (recipe.head_start, graft.plan.strategy.record.head_start):
+            raise TrainingError(cause)
+        log.warning("the head starts at random: %s", cause)
+        return
     head = cast(Head, graft.head)  # a plan starts no other at the probe
     _fit(head, vectors(ready), ready.manifest, recipe, runtime)
     if rows.manifest.task.target_scale is None:

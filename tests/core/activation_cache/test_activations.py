@@ -24,6 +24,12 @@ from tests.core.conftest import ArrayContract, examples_in, tiny_backbone
 
 
 @pytest.fixture
+def recipe(recipe):
+    """Heads start at random: what is looked at here is what updates do."""
+    return replace(recipe, head_start="random")
+
+
+@pytest.fixture
 def cached(recipe, tmp_path):
     return replace(recipe, cache=str(tmp_path / "cache"))
 

@@ -1,6 +1,6 @@
 """What frozen means: no gradient, no drift, no chance, whatever mode is asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -15,6 +15,12 @@ from graftwork.core.model.plan import make_plan
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.tasks import SINGLE_LABEL
 from graftwork.core.types import Features
+
+
+@pytest.fixture
+def recipe(recipe):
+    """Heads start at random: what is looked at here is what updates do."""
+    return replace(recipe, head_start="random")
 
 
 class StochasticDepth(nn.Module):
@@ -168,7 +174,7 @@ def test_training_mode_reaches_the_training_stages_and_the_head_only(make_graft)
 @pytest.mark.parametrize(("strategy", "frontier"), [("probe", 4), ("partial:1", 2), ("full", 0)])
 def test_no_graph_is_kept_below_the_frontier(make_graft, strategy, frontier):
     graft = make_graft(strategy).train()
-    frozen, seen = graft._for_inference().network, []
+    frozen, seen = graft.frozen_part().network, []
     for stage, name in enumerate(("stem", "layer1", "layer10")):
         module = getattr(frozen if stage < frontier else graft.network, name)
         module.register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))

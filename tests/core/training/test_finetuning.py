@@ -18,6 +18,12 @@ from graftwork.core.training.finetuning import finetune, frozen_features, new_gr
 from tests.core.conftest import ArrayContract, examples_in
 
 
+@pytest.fixture
+def recipe(recipe):
+    """Heads start at random: what is looked at here is what updates do."""
+    return replace(recipe, head_start="random")
+
+
 def learnt(run):
     return {name: value.detach() for name, value in run.adapter.graft.learnt().items()}
 

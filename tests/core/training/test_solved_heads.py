@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from graftwork.core.errors import SettingsError
+from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.inference.predict import evaluate_part, predict_examples
 from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.model.graft import plan_run
@@ -100,14 +100,14 @@ def test_layers_begin_at_the_probe_on_the_mean_of_the_normalised_layers(examples
         torch.testing.assert_close(begun.adapter.graft.head.state_dict()[name], value, atol=2e-4, rtol=1e-3)
 
 
-def test_lpft_is_full_that_begins_at_the_probe_and_full_begins_at_random(backbone, examples, recipe):
+def test_lpft_is_full_that_begins_at_the_probe_as_full_does_unless_told_otherwise(backbone, examples, recipe):
     rows, val = examples.subset(range(45)), examples.subset(range(45, 60))
     learnt = {}
     for name, strategy, start in (("lpft", "lpft", "auto"), ("probe", "full", "probe"), ("auto", "full", "auto"),
                                   ("random", "full", "random")):  # fmt: skip
         run = finetune(backbone, rows, val, strategy=strategy, recipe=replace(recipe, head_start=start))
         learnt[name] = run.adapter.graft.learnt()
-    for one, other in (("lpft", "probe"), ("auto", "random")):
+    for one, other in (("lpft", "probe"), ("auto", "probe")):
         assert all(torch.equal(value, learnt[other][name]) for name, value in learnt[one].items())
     assert not torch.equal(learnt["lpft"]["head.centre"], learnt["random"]["head.centre"])
 
@@ -145,6 +145,21 @@ def test_no_epoch_at_all_is_the_probe_and_refused_where_nothing_is_solved(backbo
     np.testing.assert_allclose(predict_examples(run.adapter, examples), predict_examples(probe, examples), atol=1e-5)
     with pytest.raises(SettingsError, match="--epochs 0: full learns nothing"):
         finetune(backbone, examples, strategy="full", recipe=replace(none, head_start="random"))
+
+
+def test_where_vectors_cannot_be_kept_the_head_starts_at_random_unless_somebody_asked(
+    backbone, examples, recipe, monkeypatch, caplog
+):
+    rows, val = examples.subset(range(45)), examples.subset(range(45, 60))
+    random = finetune(backbone, rows, val, strategy="full", recipe=replace(recipe, head_start="random"))
+    monkeypatch.setattr(solved_heads, "run_frozen_stages", lambda *positional, **named: None)
+    run = finetune(backbone, rows, val, strategy="full", recipe=recipe)
+    assert "the head starts at random" in caplog.text
+    learnt = random.adapter.graft.learnt()
+    assert all(torch.equal(value, learnt[name]) for name, value in run.adapter.graft.learnt().items())
+    for strategy, start in (("lpft", "auto"), ("full", "probe")):
+        with pytest.raises(TrainingError, match="cannot be kept"):
+            finetune(backbone, rows, val, strategy=strategy, recipe=replace(recipe, head_start=start))
 
 
 class PowerCutError(Exception):
