@@ -40,6 +40,10 @@ def test_what_is_written_of_predictions_is_read_again(task):
     if not task.in_files:
         np.testing.assert_allclose(found, values)
     np.testing.assert_allclose(again, predictions, rtol=1e-8)
+    if task.name == "multi-label":
+        partly = np.where(np.eye(3, 2) > 0, np.nan, values)
+        table = pd.DataFrame(task.target_columns(task.cells(partly, classes), classes)).to_csv(index=False)
+        assert table.splitlines()[1:] == [",1.0", "1.0,", "0.0,0.0"]
     first, second = (task.measures(*one, classes)(np.ones((1, 3))) for one in ((values, predictions), (found, again)))
     for name, value in first.items():
         np.testing.assert_allclose(second[name], value, rtol=1e-6, err_msg=name)
