@@ -13,6 +13,7 @@ from graftwork.core.errors import UnreadableError
 from graftwork.core.example import Example, File
 from graftwork.imaging.formats.pixels import BYTE, opened
 from graftwork.imaging.formats.scan_files import read_scan
+from graftwork.imaging.formats.tiff import page_count
 from graftwork.imaging.scan import PICTURES, Scan
 
 LOSSY = ("JPEG", "MPO", "JPEG2000")
@@ -49,9 +50,9 @@ def read_mask_file(example: Example) -> MaskFile:
     if not isinstance(example, File) or not example.path.lower().endswith(PICTURES):
         return MaskFile(read_scan(example), False, {})
     path = example.path
-    with opened(path) as picture:
+    with opened(path, stacks=True) as picture:
         lossy = picture.format in LOSSY or picture.info.get("compression") in LOSSY_TIFF
-        if picture.mode in ("P", "PA"):
+        if picture.mode in ("P", "PA") and page_count(picture) == 1:
             numbers = np.asarray(picture)
             numbers = numbers[..., 0] if picture.mode == "PA" else numbers
             palette = picture.getpalette("RGB") or []
