@@ -60,7 +60,8 @@ def asked_manifest(commands: CommandLine, options: Options, frame_head: FrameHea
         shared_groups="allow" if options.get("allow_leaks") else "refuse", columns=further_columns(options),
         **source_options(options),
     )  # fmt: skip
-    return with_mask_classes(domain, manifest, options.get("mask_values"), options.get("other_values"))
+    return with_mask_classes(domain, manifest, options.get("mask_values"), options.get("other_values"),
+                             options.get("ignore_value"))  # fmt: skip
 
 
 def source_options(options: Options) -> dict[str, Any]:

@@ -24,6 +24,9 @@ MEASURES = ("dice", "hd95_mm", "surface_distance_mm")
 
 SMOOTHING = 1e-5
 
+IGNORED = -1
+"""The class of a voxel that counts in no loss and no measure."""
+
 
 def summed_mask_loss(outputs: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
     """Sum over examples of weight (batch,) times `mask_losses`."""
@@ -33,14 +36,16 @@ def summed_mask_loss(outputs: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
 def mask_losses(outputs: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy + 1 - Dice (batch,), the loss of nnU-Net (Isensee et al. 2021).
 
-    outputs (batch, classes, *spatial) logits, masks (batch, *spatial) int64. Dice is soft (Milletari et al. 2016), the
-    mean over all classes but the background of 2 * overlap / (prediction + truth).
+    outputs (batch, classes, *spatial) logits, masks (batch, *spatial) int64, `IGNORED` where none counts. Dice is
+    soft (Milletari et al. 2016), the mean over all classes but the background of 2 * overlap / (prediction + truth).
     """
     from torch.nn import functional as F
 
     outputs = outputs.float()
-    entropy = F.cross_entropy(outputs, masks, reduction="none").flatten(1).mean(1)
-    chances = outputs.softmax(1).flatten(2)
+    known = (masks != IGNORED).flatten(1)
+    entropy = F.cross_entropy(outputs, masks, reduction="none", ignore_index=IGNORED).flatten(1)
+    entropy = entropy.sum(1) / known.sum(1).clamp(min=1)
+    chances = outputs.softmax(1).flatten(2) * known[:, None]
     truth = _one_hot(masks, outputs.shape[1])
     overlap = 2 * (chances * truth).sum(2) + SMOOTHING
     dice = overlap / (chances.sum(2) + truth.sum(2) + SMOOTHING)
@@ -51,7 +56,7 @@ def patch_dice(outputs: Tensor, masks: Tensor) -> Tensor:
     """Dice (batch, classes) of the likeliest class of every voxel; NaN where a class is neither there nor predicted."""
     import torch
 
-    guess = _one_hot(outputs.argmax(1), outputs.shape[1])
+    guess = _one_hot(outputs.argmax(1), outputs.shape[1]) * (masks != IGNORED).flatten(1)[:, None]
     truth = _one_hot(masks, outputs.shape[1])
     both = guess.sum(2) + truth.sum(2)
     return torch.where(both > 0, 2 * (guess * truth).sum(2) / both.clamp(min=1), torch.nan)

@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from graftwork.core.tasks.masks import IGNORED
+
 
 def measure_masks(
     truth: NDArray[np.int64], guess: NDArray[np.int64], classes: int, spacing_mm: Sequence[float] | None
 ) -> NDArray[np.float64]:
     """Dice, HD95 and mean surface distance (classes - 1, 3) of every class but the background, which is 0.
 
-    truth, guess: (*spatial) class numbers. spacing_mm: between voxels along each axis, None where it is not known:
-    distances are then not defined.
+    truth, guess: (*spatial) class numbers; where the truth is `IGNORED`, both count as background. spacing_mm: between
+    voxels along each axis, None where it is not known: distances are then not defined.
 
     Dice is 2 * overlap / (truth + guess). HD95 is the larger of the two 95 % quantiles of the distances from one
     surface to the other (Taha and Hanbury 2015), the surface distance the mean over the voxels of both surfaces; by
@@ -25,6 +27,8 @@ def measure_masks(
     both, has a Dice of 0 and no distances.
     """
     found = np.full((classes - 1, 3), np.nan)
+    if (truth == IGNORED).any():
+        guess = np.where(truth == IGNORED, 0, guess)
     for number in range(1, classes):
         true, own = truth == number, guess == number
         both = int(true.sum()) + int(own.sum())

@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
+from graftwork.core.tasks.masks import IGNORED
 from graftwork.imaging.segmentation.surface_metrics import measure_masks
 
 
@@ -54,3 +55,12 @@ def test_equal_masks_are_perfect_and_have_no_distances_without_a_spacing():
     without = measure_masks(truth, truth, 2, None)[0]
     assert without[0] == 1.0
     assert np.isnan(without[1:]).all()
+
+
+def test_what_is_ignored_is_background_of_both():
+    truth, guess = ball((20, 22), (9, 10), 5), ball((20, 22), (9, 12), 5)
+    known = np.arange(22) < 13
+    told = np.where(known, truth, IGNORED)
+    np.testing.assert_array_equal(
+        measure_masks(told, guess, 2, (0.5, 0.5)), measure_masks(truth * known, guess * known, 2, (0.5, 0.5))
+    )
