@@ -132,11 +132,17 @@ class TableRows:
         return [key if (key := name_key(cell)) in several else cell for cell in cells]
 
     def examples(
-        self, name: str, what: str, kinds: Kinds = ON_DISK, seconds: Sequence[Seconds | None] | None = None
+        self,
+        name: str,
+        what: str,
+        kinds: Kinds = ON_DISK,
+        seconds: Sequence[Seconds | None] | None = None,
+        empty: Example | None = None,
     ) -> list[Example]:
         """What the cells of a column name, files absolute. What cannot be read where only these kinds can, is not there
-        or, unless it is a text, is listed twice is reported. seconds: that rows mean of the recordings they name."""
-        cells = self.column(name, what)
+        or, unless it is a text, is listed twice is reported. seconds: that rows mean of the recordings they name.
+        empty: what an empty cell stands for, None where that is an error."""
+        cells = self.column(name, what, "empty" if empty is None else None)
         if cells is None:
             return []
         # As they are written: a file's name need not be in normal form C.
@@ -144,7 +150,7 @@ class TableRows:
         found: list[Example] = []
         first: dict[Example, int] = {}
         for index, cell in enumerate(written):
-            example: Example = File(cell)
+            example: Example = File(cell) if cell or empty is None else empty
             if cell:
                 try:
                     example = self._parsed(cell, kinds)

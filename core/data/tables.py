@@ -24,7 +24,7 @@ from graftwork.core.data.target_guess import MASK_COLUMN, SENTENCE_COLUMNS, gues
 from graftwork.core.data.uncertain_labels import Blank, Uncertain, UnsureLabels, settled
 from graftwork.core.domain import CorpusReader
 from graftwork.core.errors import ManifestError, Problem, SettingsError
-from graftwork.core.example import ON_DISK, Example, Kinds, Text, WithMask
+from graftwork.core.example import NO_MASK, ON_DISK, Example, Kinds, Text, WithMask
 from graftwork.core.names import composed, name_key
 from graftwork.core.tasks import MULTI_LABEL, ORDINAL, SINGLE_LABEL, Task, find_task
 from graftwork.core.tasks.transcripts import normalise_text
@@ -87,7 +87,8 @@ def read_manifest(
     columns: further columns to keep, as of sites or scanners, whose cells may be empty.
     root: the folder that paths of a table are seen from, by default its own. path_column: where it names its examples.
     files: a pattern for the files of a folder, as `*_T1w.nii.gz`. missing_labels: "drop" leaves out rows without a
-    target, which are errors otherwise; of several labels with unsure cells only rows without any.
+    target, which are errors otherwise, and of masks cases without a finding; of several labels with unsure cells only
+    rows without any.
     uncertain: what -1 is in columns of labels, as CheXpert has it: "ignore" (in no loss and no metric), "zero" or
     "one". blank: what an empty cell is there, "zero" where uncertain is given, or "ignore". They make the target
     several labels, also of one column.
@@ -244,7 +245,8 @@ def _validated(
         raise ManifestError(str(rows.source), [Problem("there are no rows")])
     names = target_names(target)
     what = "target (choose another with --target)"
-    empty = None if unsure.asked else MISSING_HINT + ("" if len(names) == 1 else BLANK_HINT)
+    of_masks = (task or task_by_name(names) or SINGLE_LABEL).in_files
+    empty = None if unsure.asked or of_masks else MISSING_HINT + ("" if len(names) == 1 else BLANK_HINT)
     columns = [rows.column(name, what, empty) for name in names]
     groups, somebody_named = read_groups(rows, names, examples, group, in_paths)
     parts = split_parts(rows, split) if split is not None and rows.find(split) is not None else None
@@ -257,7 +259,11 @@ def _validated(
         rows.stop_if_wrong()
     task = task or task_by_name(names) or guessed_task(rows, names, known)
     if task.in_files:
-        masks = rows.examples(names[0], "target", kinds)
+        masks = rows.examples(names[0], "target", kinds, empty=NO_MASK)
+        without = sum(mask == NO_MASK for mask in masks)
+        if without:
+            rows.warn(f"{without} of {len(masks)} rows have an empty cell in {names[0]!r} and are taken for cases "
+                      "without a finding; --missing-labels drop leaves them out")  # fmt: skip
         examples = [WithMask(image, mask) for image, mask in zip(examples, masks, strict=True)]
     if unsure.asked:
         known = settled(rows, names, known, unsure)

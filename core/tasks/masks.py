@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
     from graftwork.core.types import Features
 
-MEASURES = ("dice", "hd95_mm", "surface_distance_mm")
-"""What is measured of every class of every case, in this order."""
+MEASURES = ("dice", "hd95_mm", "surface_distance_mm", "false_positive")
+"""What is measured of every class of every case, in this order; the last is whether a class that is not there was
+predicted, 1 or 0, and its mean the share of such cases."""
+
+DRAWN = 3
+"""Measures that have a plot."""
 
 SMOOTHING = 1e-5
 
@@ -119,8 +123,9 @@ def _dice(outputs: Tensor) -> Floats:
 
 def _columns(predictions: Floats, classes: Sequence[str]) -> dict[str, Any]:
     """Every measure of every class, empty where it is not defined."""
+    measures = list(enumerate(MEASURES[: predictions.shape[2]]))
     return {f"{measure}_{name}": predictions[:, place, number]
-            for number, measure in enumerate(MEASURES) for place, name in enumerate(classes[1:])}  # fmt: skip
+            for number, measure in measures for place, name in enumerate(classes[1:])}  # fmt: skip
 
 
 def _measures(truth: Values, scores: Floats, classes: Sequence[str]) -> Metrics:
@@ -138,7 +143,9 @@ def _measures(truth: Values, scores: Floats, classes: Sequence[str]) -> Metrics:
 
 
 def _read_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[Values, Floats]:
-    found = [read_numbers(columns, [f"{measure}_{name}" for name in classes[1:]]) for measure in MEASURES]
+    # Tables that were written before there was the last measure have no column of it.
+    found = [read_numbers(columns, [f"{measure}_{name}" for name in classes[1:]]) for measure in MEASURES
+             if f"{measure}_{classes[1]}" in columns]  # fmt: skip
     return np.zeros(len(found[0])), np.stack(found, axis=2)
 
 
@@ -153,7 +160,7 @@ def _case_errors(truth: Values, scores: Floats, classes: Sequence[str]) -> Float
 def _panels(drawn: Drawn) -> list[Panel]:
     """Every measure of every case; without a spacing there are no distances."""
     scores = drawn.predictions
-    shown = [place for place in range(len(MEASURES)) if place == 0 or not np.isnan(scores[:, :, place]).all()]
+    shown = [place for place in range(DRAWN) if place == 0 or not np.isnan(scores[:, :, place]).all()]
     return [cases_panel(scores[:, :, place], drawn.classes[1:], MEASURES[place]) for place in shown]
 
 

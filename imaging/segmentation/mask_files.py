@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
-from graftwork.core.example import Example, Named, WithMask, as_example, as_examples
+from graftwork.core.example import NO_MASK, Example, Named, WithMask, as_example, as_examples
 from graftwork.core.progress import progress
 from graftwork.core.tasks.masks import IGNORED
 from graftwork.imaging.formats.scan_files import read_scan
@@ -39,8 +39,9 @@ OtherValues = Literal["refuse", "background", "nearest"]
 def mask_values(
     masks: Sequence[Named], order: MaskOrder = "place", other_values: OtherValues = "refuse"
 ) -> list[tuple[int, ...]]:
-    """The values, ascending, that every mask holds; one that is given with its image is compared with it.
-    order: see `on_scan`. other_values: "nearest" lets values pass that compression and smoothing make up.
+    """The values, ascending, that every mask holds, none where there is no mask; one that is given with its image is
+    compared with it. order: see `on_scan`. other_values: "nearest" lets values pass that compression and smoothing make
+    up.
 
     Raises UnreadableError that lists all that cannot be read, have another shape or geometry than their image, or hold
     values that lossy compression made up; and where the values of all together are those of images or smoothed masks.
@@ -75,6 +76,8 @@ def read_mask(
     values that are no whole numbers.
     """
     path = as_example(named)
+    if path == NO_MASK:
+        return np.zeros(scan.spatial_shape, dtype=np.int64)
     mask, lossy, _ = read_mask_file(path)
     if lossy and other_values != "nearest":
         check_lossless(np.unique(_whole_numbers(mask)), str(path))
@@ -127,6 +130,8 @@ def _mask(example: Example) -> Example:
 
 def _held(example: Example, order: MaskOrder, gradients: Gradients | None, palettes: Palettes) -> tuple[int, ...]:
     """The values in a mask, or in that of an image with its mask once it has been compared with the image."""
+    if _mask(example) == NO_MASK:
+        return ()
     mask = str(_mask(example))
     scan, lossy, colours = read_mask_file(_mask(example))
     palettes.add(colours, mask)

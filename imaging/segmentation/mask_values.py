@@ -79,8 +79,8 @@ def _joined(masks: Sequence[MaskFile], path: str) -> MaskFile:
     for own, mask in zip(whole.values[1:], masks[1:], strict=True):
         both = (own != 0) & (joined != 0) & (own != joined)
         if both.any():
-            raise UnreadableError(f"{path}: of the voxels that both mark {mask.scan.path} has another value than the "
-                                  f"files before it at {int(both.sum())}: which class is meant is not known")  # fmt: skip
+            raise UnreadableError(f"{path}: of the voxels both mark, {mask.scan.path} has another value than those "
+                                  f"before it at {int(both.sum())}: which class is meant is not known")  # fmt: skip
         joined = np.where(joined == 0, own, joined)
     colours = {number: colour for mask in masks for number, colour in mask.colours.items()}
     return MaskFile(replace(whole, values=joined[None]), any(mask.lossy for mask in masks), colours)

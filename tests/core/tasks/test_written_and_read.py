@@ -24,7 +24,7 @@ ROWS = {
     "ordinal": (np.array([0, 2, 1]), chances(3, 3), ("low", "mid", "high")),
     "multi-label": (np.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]), RNG.uniform(size=(3, 2)), ("p", "q")),
     "regression": (np.array([1.5, -2.0, 3.0]), np.array([1.0, 5.0, 3.0]), ()),
-    "mask": (np.zeros(3), np.where(np.arange(18).reshape(3, 2, 3) == 4, np.nan, RNG.uniform(size=(3, 2, 3))),
+    "mask": (np.zeros(3), np.where(np.arange(24).reshape(3, 2, 4) == 5, np.nan, RNG.uniform(size=(3, 2, 4))),
              ("rest", "a", "b")),
     "text": (encode(TEXTS, CHARACTERS), encode(["onetwo", "thre", "four"], CHARACTERS).astype(np.float64), CHARACTERS),
 }  # fmt: skip

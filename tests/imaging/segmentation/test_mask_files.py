@@ -10,8 +10,9 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
+from graftwork.core.example import NO_MASK, File, WithMask, parse_example
 from graftwork.core.tasks.masks import IGNORED
-from graftwork.imaging import ImageContract, MaskContract, read_scan
+from graftwork.imaging import ImageContract, MaskContract, read_manifest, read_scan
 from graftwork.imaging.formats.output_names import mask_names, output_names
 from graftwork.imaging.segmentation.mask_files import mask_values, read_mask, write_mask
 
@@ -245,7 +246,7 @@ def test_several_masks_of_one_image_are_joined(tmp_path):
     joined = f"{tmp_path / 'a_mask.png'}|{tmp_path / 'a_mask_1.png'}"
     np.testing.assert_array_equal(read_mask(joined, scan, (0, 255)), (one | two) > 0)
     assert mask_values([joined]) == [(0, 255)]
-    with pytest.raises(UnreadableError, match=r"other\.png has another value than the files before it at 1:"):
+    with pytest.raises(UnreadableError, match=r"other\.png has another value than those before it at 1:"):
         mask_values([f"{tmp_path / 'a_mask.png'}|{tmp_path / 'other.png'}"])
 
 
@@ -254,3 +255,26 @@ def test_a_contract_remembers_what_is_merged_and_ignored():
     own = MaskContract(image, (0, 1), merged=((0,), (1, 2)), ignore_value=255)
     assert MaskContract.from_json(json.loads(json.dumps(own.to_json()))) == own
     assert not {"merged", "ignore_value"} & set(MaskContract(image, (0, 1)).to_json())
+
+
+def test_without_a_mask_there_is_background_everywhere(volume, stored):
+    image = volume(stored + 0.5, "image.nii.gz")
+    example = parse_example(f"{image}#mask=")
+    assert example == WithMask(File(image), NO_MASK)
+    assert str(example) == f"{image}#mask="
+    assert (read_mask(NO_MASK, read_scan(image), (4, 17)) == 0).all()
+    assert mask_values([example, volume(stored, "mask.nii.gz")]) == [(), (0, 1, 2)]
+
+
+def test_an_empty_cell_is_a_case_without_a_finding_which_is_said(volume, stored, tmp_path, caplog):
+    for name in ("a", "b", "c"):
+        volume(stored + ord(name), f"{name}.nii.gz")
+    volume(stored, "m.nii.gz")
+    volume(stored, "n.nii.gz")
+    (tmp_path / "t.csv").write_text("path,mask\na.nii.gz,m.nii.gz\nb.nii.gz,\nc.nii.gz,n.nii.gz\n")
+    with caplog.at_level("WARNING"):
+        found = read_manifest(tmp_path / "t.csv")
+    assert found.masks[1] == NO_MASK
+    assert found.classes == ("0", "1", "2")
+    assert "1 of 3 rows have an empty cell in 'mask' and are taken for cases without a finding" in caplog.text
+    assert len(read_manifest(tmp_path / "t.csv", missing_labels="drop")) == 2
