@@ -12,10 +12,12 @@ from graftwork.core.types import Corruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy as np
     from torch import Tensor
 
+    from graftwork.core.domain import CorpusTable
     from graftwork.core.example import Example
     from graftwork.core.types import InputContract
 
@@ -35,6 +37,18 @@ def _preview(example: Example) -> bytes:
 def _hub_model(backbone: str) -> str | None:
     source, _, name = backbone.partition(":")
     return hub_name(name) if source == "hf" else None
+
+
+def _read_common_voice(source: Path, suffixes: Sequence[str], pattern: str | None) -> CorpusTable | None:
+    from graftwork.audio.corpora.common_voice import read_common_voice
+
+    return read_common_voice(source, pattern)
+
+
+def _read_kaldi(source: Path, suffixes: Sequence[str], pattern: str | None) -> CorpusTable | None:
+    from graftwork.audio.corpora.kaldi import read_kaldi
+
+    return read_kaldi(source, pattern)
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
@@ -85,4 +99,6 @@ DOMAIN = Domain(
         "text": "automatic-speech-recognition",
     },
     kinds=(File, Span),
+    path_columns=("file_name", "audio", "filename", "file", "audio_filepath", "wav"),
+    corpora=(_read_common_voice, _read_kaldi),
 )

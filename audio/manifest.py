@@ -11,6 +11,8 @@ from graftwork.audio.backbones.loading import load_backbone
 from graftwork.audio.domain import DOMAIN
 from graftwork.core.data import people
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.missing_labels import MissingLabels
+from graftwork.core.data.uncertain_labels import Blank, Uncertain
 from graftwork.core.inference import adapter
 from graftwork.core.inference.adapter import Adapter
 from graftwork.core.tasks import Task
@@ -30,10 +32,18 @@ def read_manifest(
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
     columns: Sequence[str] = (),
+    root: str | os.PathLike[str] | None = None,
+    path_column: str | None = None,
+    files: str | None = None,
+    missing_labels: MissingLabels = "refuse",
+    uncertain: Uncertain | None = None,
+    blank: Blank | None = None,
 ) -> Manifest:
     """A validated manifest of clips; see `graftwork.core.read_manifest`."""
     return people.read_domain_manifest(DOMAIN, source, target=target, group=group, group_from=group_from, split=split,
-                                       task=task, order=order, classes=classes, columns=columns)  # fmt: skip
+                                       task=task, order=order, classes=classes, columns=columns, root=root,
+                                       path_column=path_column, files=files,
+                                       missing_labels=missing_labels, uncertain=uncertain, blank=blank)  # fmt: skip
 
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:

@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from graftwork.core.example import ON_DISK, Example, Kinds
 from graftwork.core.types import Augment, Corruption, InputContract, InputMonitor, OutsideMode, TaskName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class CorpusTable:
+    """What a folder that somebody publishes says of its examples, as one table.
+
+    table: texts, with a column `path`; its index counts from 0. root: the folder that paths are seen from. places: the
+    file that every row stands in, and its number there. told: what was assumed, one sentence; "" where nothing was.
+    """
+
+    table: pd.DataFrame
+    root: Path
+    places: tuple[tuple[str, int], ...]
+    told: str
+
+
+CorpusReader: TypeAlias = Callable[[Path, Sequence[str], str | None], CorpusTable | None]
+"""Reads a folder, or a table in it, that is laid out in one known way; None for any other. It is given the file endings
+that are read, and a pattern that names of files must match, or None. Raises ManifestError."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +57,8 @@ class Domain:
     name: "imaging" or "audio". example: what one row is called, "scan" or "clip".
     suffixes: file endings, lower case with the dot, that a folder per class is searched for. kinds: of examples that it
     reads; others are refused when a manifest is read. An image with its mask is made of two columns, and is none of
-    them. column: of a table, where its examples are named.
+    them. column: of a table, where its examples are named. path_columns: where they are named if it has no `path`.
+    corpora: readers of folders that are laid out in a known way, the first that knows one reads it.
     augment: the random change used when augmentation is on; None where there is none.
     windows: the windows of every example, as the contract asks for them; None where examples are never cut.
     monitor: makes what measures examples while they are read, so that those unlike the training's are found; None where
@@ -77,3 +101,5 @@ class Domain:
     pipeline_tags: Mapping[TaskName, str] = field(default_factory=dict)
     kinds: Kinds = ON_DISK
     column: str = "path"
+    path_columns: tuple[str, ...] = ("file_name", "filename", "file")
+    corpora: tuple[CorpusReader, ...] = ()

@@ -89,7 +89,7 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class WithMask:
-    """An image with what is to be drawn on it: `image.png#mask=mask.png`."""
+    """An image with what is to be drawn on it: `image.png#mask=mask.png`; nothing is with `image.png#mask=`."""
 
     image: Example
     mask: Example
@@ -107,6 +107,9 @@ class Text:
     def __str__(self) -> str:
         return self.text
 
+
+NO_MASK = Text("")
+"""In place of a mask, of an image on which there is nothing to be drawn."""
 
 Example: TypeAlias = File | ArchiveRow | Span | Series | Channels | WithMask | Text
 
@@ -138,9 +141,9 @@ def parse_example(text: str, kinds: Kinds = ON_DISK, folder: str | os.PathLike[s
     """
     if Text in kinds:
         return Text(text)
-    image, _, mask = text.partition(_MASK)
-    if image and mask:
-        return WithMask(parse_example(image, folder=folder), parse_example(mask, folder=folder))
+    image, mark, mask = text.partition(_MASK)
+    if image and mark:
+        return WithMask(parse_example(image, folder=folder), parse_example(mask, folder=folder) if mask else NO_MASK)
     parts = [part.strip() for part in text.split(_CHANNEL)]
     if len(parts) > 1 and all(parts) and not _is_there(text, folder):
         return Channels(tuple(parse_example(part, folder=folder) for part in parts))

@@ -82,7 +82,8 @@ SLICE_POOLING = Annotated[
 MASK_VALUES = Annotated[
     str | None,
     typer.Option("--mask-values", help="For masks: their values, separated by commas, the background first, with names "
-                 "where you like, as 0,1:liver,2:tumour; by default all that occur.", rich_help_panel="Masks"),
+                 "where you like, as 0,1:liver,2+3:tumour, + for values of one class; by default all that "
+                 "occur.", rich_help_panel="Masks"),
 ]  # fmt: skip
 OTHER_VALUES = Annotated[
     Literal["refuse", "background", "nearest"] | None,
@@ -107,6 +108,11 @@ MASK_ORDER = Annotated[
                  "lies: place, as by default, refuses such pairs; stored takes voxels in the order in which both "
                  "files hold them.", rich_help_panel="Masks"),
 ]  # fmt: skip
+IGNORE_VALUE = Annotated[
+    int | None,
+    typer.Option("--ignore-value", help="For masks: value of pixels or voxels that count in no loss and no measure, as "
+                 "255.", rich_help_panel="Masks"),
+]  # fmt: skip
 LARGEST = Annotated[
     bool | None,
     typer.Option("--largest-component", help="For masks: keep only the largest connected piece of every class.",
@@ -125,6 +131,7 @@ PARAMETERS = (
     Parameter("overlap", Parameter.KEYWORD_ONLY, default=None, annotation=OVERLAP),
     Parameter("largest_component", Parameter.KEYWORD_ONLY, default=None, annotation=LARGEST),
     Parameter("mask_order", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_ORDER),
+    Parameter("ignore_value", Parameter.KEYWORD_ONLY, default=None, annotation=IGNORE_VALUE),
 )
 
 COMMANDS = CommandLine(

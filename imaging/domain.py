@@ -12,10 +12,12 @@ from graftwork.imaging.scan import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy as np
     from torch import Tensor
 
+    from graftwork.core.domain import CorpusTable
     from graftwork.core.example import Example
     from graftwork.core.types import InputContract, InputMonitor, OutsideMode
     from graftwork.imaging.preprocessing.contract import ImageContract
@@ -77,6 +79,12 @@ def _file_groups(examples: Sequence[Example]) -> list[str | None]:
     return patient_hashes(examples)
 
 
+def _read_bids(source: Path, suffixes: Sequence[str], pattern: str | None) -> CorpusTable | None:
+    from graftwork.imaging.formats.bids import read_bids
+
+    return read_bids(source, suffixes, pattern)
+
+
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.imaging.preprocessing.augmentation import augment
 
@@ -131,4 +139,6 @@ DOMAIN = Domain(
         "mask": "image-segmentation",
     },
     kinds=(File, ArchiveRow, Series, Channels),
+    path_columns=("file_name", "image", "filename", "file"),
+    corpora=(_read_bids,),
 )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from graftwork.core.data import mask_classes, people
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.missing_labels import MissingLabels
+from graftwork.core.data.uncertain_labels import Blank, Uncertain
 from graftwork.core.inference import adapter
 from graftwork.core.inference.adapter import Adapter
 from graftwork.core.tasks import Task
@@ -30,17 +32,26 @@ def read_manifest(
     order: Sequence[object] | None = None,
     classes: Sequence[str] | None = None,
     columns: Sequence[str] = (),
+    root: str | os.PathLike[str] | None = None,
+    path_column: str | None = None,
+    files: str | None = None,
+    missing_labels: MissingLabels = "refuse",
+    uncertain: Uncertain | None = None,
+    blank: Blank | None = None,
     mask_values: str | None = None,
+    ignore_value: int | None = None,
 ) -> Manifest:
     """A validated manifest of scans; see `graftwork.core.read_manifest`.
 
     Where no column or `group_from` says who is on them, DICOM files are grouped by a hash of their PatientID.
-    Where masks are the target, its classes are the values that occur in them, or those that `mask_values` names, which
-    `load_backbone` should be given too.
+    Where masks are the target, its classes are the values that occur in them, or those that `mask_values` names;
+    `load_backbone` should be given it too, and `ignore_value`.
     """
     found = people.read_domain_manifest(DOMAIN, source, target=target, group=group, group_from=group_from, split=split,
-                                        task=task, order=order, classes=classes, columns=columns)  # fmt: skip
-    return mask_classes.with_mask_classes(DOMAIN, found, mask_values)
+                                        task=task, order=order, classes=classes, columns=columns, root=root,
+                                        path_column=path_column, files=files,
+                                        missing_labels=missing_labels, uncertain=uncertain, blank=blank)  # fmt: skip
+    return mask_classes.with_mask_classes(DOMAIN, found, mask_values, ignore_value=ignore_value)
 
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:

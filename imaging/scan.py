@@ -13,7 +13,13 @@ from graftwork.core.errors import UnreadableError
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".dicom")
-SUFFIXES = (*PICTURES, *NIFTI, *DICOM)
+FREESURFER = (".mgz", ".mgh")
+PAIRS = (".hdr", ".img")
+"""Header and data of Analyze and of NIfTI in two files; either names both."""
+ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
+VOLUMES = (*NIFTI, *FREESURFER, *PAIRS, *ITK)
+"""Files of one volume each that are no DICOM."""
+SUFFIXES = (*PICTURES, *NIFTI, *DICOM, *FREESURFER, ".hdr", *ITK)
 """File endings, lower case, that a folder of scans is searched for; rows of an .npz are named one by one instead."""
 
 

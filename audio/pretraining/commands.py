@@ -163,18 +163,19 @@ def _start(options: dict[str, Any]) -> "Backbone":
 def _clips(sources: Sequence[str], speaker: str | None) -> "Manifest":
     """The recordings; labelled by speaker where that is asked for, and with their rows where all are of one table."""
     from graftwork.core.data.class_folders import files_below
+    from graftwork.core.data.table_files import TABLES
     from graftwork.core.data.tables import read_manifest, read_unlabelled
-    from graftwork.core.inference.inputs import TABLES, find_inputs
+    from graftwork.core.inference.inputs import find_inputs
     from graftwork.core.tasks import SINGLE_LABEL
 
     if speaker is not None:
         if len(sources) != 1:
             raise SettingsError(f"--speaker needs one table, found {len(sources)} sources")
         return read_manifest(sources[0], target=speaker, task=SINGLE_LABEL, split=None, suffixes=DOMAIN.suffixes,
-                             kinds=DOMAIN.kinds)  # fmt: skip
+                             kinds=DOMAIN.kinds, path_columns=DOMAIN.path_columns, corpora=DOMAIN.corpora)  # fmt: skip
     first = Path(sources[0]).expanduser()
     if len(sources) == 1 and first.suffix.lower() in TABLES and first.is_file():
-        numbered = read_unlabelled(first, DOMAIN.kinds)
+        numbered = read_unlabelled(first, DOMAIN.kinds, path_columns=DOMAIN.path_columns)
         return _unlabelled(str(first), [clip for clip, _ in numbered], [row for _, row in numbered])
     files: list[str] = []
     for source in sources:

@@ -28,9 +28,9 @@ from graftwork.audio.verification.trials import (
 )
 from graftwork.audio.verification.verifier import Embedder, Vectors, cosine_scores, embed, normalise_scores, unit
 from graftwork.core.data.examples import Unreadable, read_examples
+from graftwork.core.data.table_files import TABLES
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.files import atomic_write, write_json
-from graftwork.core.inference.inputs import TABLES
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.run_folder import claim_folder
 from graftwork.core.tasks import SINGLE_LABEL

@@ -127,6 +127,7 @@ def _shared(commands: CommandLine, out: str) -> tuple[Parameter, ...]:
         o.TARGET,
         o.GROUP,
         o.GROUP_FROM,
+        *o.SOURCE,
         o.NEAR_DUPLICATES,
         o.TASK,
         o.ORDER,

@@ -41,6 +41,7 @@ def check_command(commands: CommandLine) -> Verb:
     """Name, function and help of `check`."""
 
     def check(**options: Any) -> None:
+        from graftwork.core.cli.inputs import source_options
         from graftwork.core.data.mask_classes import check_one_way, held_values
         from graftwork.core.data.near_duplicates import with_near_duplicates
         from graftwork.core.data.people import read_domain_manifest
@@ -50,7 +51,7 @@ def check_command(commands: CommandLine) -> Verb:
         settings = {name: options[name] for name in commands.mask_settings}
         manifest = read_domain_manifest(domain, options["manifest"], target=options["target"], group=options["group"],
                                         group_from=options["group_from"], task=options["task"],
-                                        order=split_order(options["order"]))  # fmt: skip
+                                        order=split_order(options["order"]), **source_options(options))  # fmt: skip
         held = held_values(domain, manifest, manifest.examples, settings) if manifest.task.in_files else None
         if held is not None:
             check_one_way(manifest, held)
@@ -66,7 +67,17 @@ def check_command(commands: CommandLine) -> Verb:
     return (
         "check",
         o.with_parameters(
-            check, o.MANIFEST, o.TARGET, o.GROUP, o.GROUP_FROM, o.TASK, o.ORDER, o.NEAR_DUPLICATES, *own, o.JSON
+            check,
+            o.MANIFEST,
+            o.TARGET,
+            o.GROUP,
+            o.GROUP_FROM,
+            *o.SOURCE,
+            o.TASK,
+            o.ORDER,
+            o.NEAR_DUPLICATES,
+            *own,
+            o.JSON,
         ),
         "Validate a manifest: every problem at once, or counts, balance of classes and groups, and files with the "
         f"same content.\n\nExample: `graftwork-{domain.name} check {domain.example}s.csv --target label`",

@@ -33,7 +33,8 @@ def argument(name: str, kind: Any, help: str) -> Parameter:
     return Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[kind, typer.Argument(help=help)])
 
 
-MANIFEST = argument("manifest", str, "CSV, TSV or Parquet table, folder per class, or MedMNIST .npz.")
+MANIFEST = argument("manifest", str, "CSV, TSV, JSON lines or Parquet table, folder per class or of a known layout, or "
+                    "MedMNIST .npz.")  # fmt: skip
 TASK = option("task", TaskName | None, None,
               "What the target is. By default several columns are several labels, a column of numbers that are "
               "not all whole is a number (many different whole ones must be named), one called mask names files, "
@@ -48,6 +49,18 @@ GROUP = option("group", str | None, None, "Column of the patient or speaker, by 
 ID = argument("id", str, "Backbone id, as `backbones` lists them.")
 GROUP_FROM = option("group_from", str | None, None, "Regular expression whose first group names, in every path, the "
                     "patient or speaker, as '(sub-[^_/]+)', where no column does.")  # fmt: skip
+ROOT = option("root", str | None, None, "Folder that the paths of a table are seen from, by default the table's own.")
+PATH_COLUMN = option("path_column", str | None, None, "Column of a table that names the files, by default 'path', or "
+                     "where there is none one such as 'file_name'.")  # fmt: skip
+FILES = option("files", str | None, None, "Of a folder, only files whose name or path is like this, as '*_T1w.nii.gz'.")
+MISSING_LABELS = option("missing_labels", Literal["refuse", "drop"], "refuse", "Rows without a label: drop leaves them "
+                        "out, and says how many; refuse stops there.")  # fmt: skip
+UNCERTAIN = option("uncertain", Literal["ignore", "zero", "one"] | None, None, "What -1 is in columns of labels, as "
+                   "CheXpert has it: ignore counts it in no loss and no metric.")  # fmt: skip
+BLANK = option("blank", Literal["zero", "ignore"] | None, None, "What an empty cell is in columns of labels; with "
+               "--uncertain zero, as it is not mentioned.")  # fmt: skip
+SOURCE = (ROOT, PATH_COLUMN, FILES, MISSING_LABELS, UNCERTAIN, BLANK)
+"""How a manifest is read, wherever one is."""
 WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
 JSON = option("json", bool, False, "Print the result as JSON.")
 DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")
@@ -66,6 +79,7 @@ DATA = (
     TARGET,
     GROUP,
     GROUP_FROM,
+    *SOURCE,
     TASK,
     ORDER,
     option("vocabulary", str | None, None, "For text: a vocab.json, or 'checkpoint' for the characters of "

@@ -17,7 +17,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
     """Name, function and help of `evaluate`."""
 
     def evaluate(**options: Any) -> None:
-        from graftwork.core.cli.inputs import names_in
+        from graftwork.core.cli.inputs import names_in, source_options
         from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.inference.adapter import load_adapter
         from graftwork.core.inference.adapter_record import read_record
@@ -32,6 +32,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
             domain, options["manifest"], target=options["target"] or record["target"], group=options["group"],
             group_from=options["group_from"], task=record["task"], classes=record["classes"],
             split=None if part is None else "split", columns=names_in(options["by"]),
+            **source_options(options),
         )  # fmt: skip
         rows = rows if part is None else rows.part(part)
         found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,
@@ -59,6 +60,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
             o.option("target", str | None, None, "Column of the truth; by default the one it was trained on."),
             o.GROUP,
             o.GROUP_FROM,
+            *o.SOURCE,
             o.BY,
             o.option(
                 "corruptions",
@@ -98,7 +100,8 @@ def predict_command(commands: CommandLine) -> Verb:
         timeline = options.pop("timeline", None)
         named = options.pop("inputs")
         runs = [run, *(name for name in named if os.path.isfile(os.path.join(name, RECORD)))]
-        inputs = find_inputs([name for name in named if name not in runs], domain)
+        inputs = find_inputs([name for name in named if name not in runs], domain, root=options.pop("root"),
+                             path_column=options.pop("path_column"))  # fmt: skip
         if not inputs:
             raise SettingsError("nothing to predict: name files behind the runs")
         if learnt_masks(run) and len(runs) == 1:
@@ -130,6 +133,8 @@ def predict_command(commands: CommandLine) -> Verb:
                 "Files, patterns such as 'new/*.png', or tables with a column `path`; further runs among them predict "
                 "the same files.",
             ),
+            o.ROOT,
+            o.PATH_COLUMN,
             o.WEIGHTS,
             o.option(
                 "out",

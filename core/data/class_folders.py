@@ -6,6 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,12 @@ DICOM_PLACE, DICOM_MARK = 128, b"DICM"
 """PS3.10, 7.1: what a DICOM file begins with, whatever its name."""
 
 
-def read_class_folders(folder: Path, suffixes: Sequence[str]) -> pd.DataFrame:
+def read_class_folders(folder: Path, suffixes: Sequence[str], pattern: str | None = None) -> pd.DataFrame:
     """A table of paths as seen from `folder`, with `label`, and where they are known `group` and `split`.
 
     The classes are the folders in it, or in its folders `train`, `val` and `test`. Files ending in `suffixes` are
     examples, and DICOM files under any name where these can be read; hidden files and masks beside their scans are not.
-    Raises ManifestError.
+    pattern: that the names of files, or their paths below `folder`, must match. Raises ManifestError.
     """
     import pandas as pd
 
@@ -51,6 +52,9 @@ def read_class_folders(folder: Path, suffixes: Sequence[str]) -> pd.DataFrame:
         for label in _folders(part):
             files, others = _examples(label, suffixes)
             passed_over += others
+            kept = [file for file in files if pattern is None or matches(file, folder, pattern)]
+            passed_over[f"not called {pattern}"] += len(files) - len(kept)
+            files = kept
             if not files:
                 log.warning("%s: holds no file that can be read: it is no class", label)
             found += [(str(file.relative_to(folder)), composed(label.name), _patient(file, label), part.name)
@@ -63,13 +67,20 @@ def read_class_folders(folder: Path, suffixes: Sequence[str]) -> pd.DataFrame:
             passed_over[f"in {child.name}, which is no part"] += sum(file.is_file() for file in child.rglob("*"))
     if not found:
         endings = ", ".join(suffixes)
-        raise ManifestError(str(folder), [Problem(f"expected one folder per class with files ending in {endings}")])
+        called = "" if pattern is None else f" and called {pattern}"
+        raise ManifestError(str(folder), [Problem(
+            f"expected one folder per class with files ending in {endings}{called}")])  # fmt: skip
     table = pd.DataFrame(found, columns=["path", "label", "group", "split"])
     _refuse_masks(folder, table)
     _say_left_out(folder, len(table), passed_over)
     if not in_parts:
         table = table.drop(columns="split")
     return _with_groups(folder, table)
+
+
+def matches(file: Path, folder: Path, pattern: str) -> bool:
+    """Whether the name of a file, or its path below the folder, is like a pattern such as `*_T1w.nii.gz`."""
+    return fnmatchcase(file.name, pattern) or fnmatchcase(file.relative_to(folder).as_posix(), pattern)
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from graftwork.core.data.companions import companions
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.core.example import ArchiveRow, Channels, Example, File, Series, Span, Text, WithMask
@@ -65,9 +66,11 @@ def _digest_of_folder(folder: str, series: str | None) -> str:
 
 
 def _digest_of_file(path: str) -> str:
+    """That of its bytes; of a header and its data, which lie in two files, of both."""
     try:
-        state = os.stat(path)
-        return _digest_of_state(path, state.st_mtime_ns, state.st_size)
+        digests = [_digest_of_state(one, (state := os.stat(one)).st_mtime_ns, state.st_size)
+                   for one in (path, *companions(path))]  # fmt: skip
+        return digests[0] if len(digests) == 1 else _digest_of_texts(*sorted(digests))
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be read ({error.strerror or error})") from error
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graftwork.core.data.table_encoding import read_text
 from graftwork.core.errors import ManifestError, Problem
 from graftwork.core.example import ending
 from graftwork.core.names import composed
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES = 1 << 30
 """A larger file is no table of examples."""
+
+PATH_NAMES = ("path", "file_name", "filename", "file", "image", "audio", "wav")
+"""Columns that hold paths, whose endings are alike."""
 
 Rows = list[list[str]]
 
@@ -57,16 +61,7 @@ def read_delimited(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     refuse_irregular(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManifestError(
-            str(path), [Problem(f"is not UTF-8 text ({error}); a CSV or TSV table is expected")]
-        ) from error
-    except OSError as error:
-        raise ManifestError(str(path), [Problem(f"cannot be read as a table: {error.strerror}")]) from error
-    if "\0" in text:
-        raise ManifestError(str(path), [Problem("is not UTF-8 text (it holds zero bytes); a table is expected")])
+    text = read_text(path)
     text = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
     if not text.strip():
         raise ManifestError(str(path), [Problem("cannot be read as a table: it is empty")])
@@ -140,7 +135,7 @@ def _swallowed(quoted: _Quoted, plain: Rows) -> int | None:
     """The first row that holds lines which are rows themselves: as wide as the header, with a path that ends like the
     others."""
     names = [name.strip().strip('"').lower() for name in plain[0]]
-    place = names.index("path") if "path" in names else 0
+    place = next((names.index(name) for name in PATH_NAMES if name in names), 0)
     ends = [*quoted.first_lines[1:], len(plain) if quoted.broken is None else None]
     spans = list(zip(quoted.rows, quoted.first_lines, ends, strict=False))[1:]
     sure = [row for row, start, end in spans if end == start + 1]

@@ -39,6 +39,7 @@ class Manifest:
     copies: number of the set of near-duplicates that a row belongs to, a row that is like no other being a set; None
     where nobody has looked.
     digests: of what is in files, by which those that hold the same are known; None for those of their bytes.
+    dropped_rows: how many rows of the source had no target and were left out.
     columns: further columns of the source by name, as sites or scanners, one cell a row; empty where it says nothing.
     """
 
@@ -57,6 +58,7 @@ class Manifest:
     copies: tuple[int, ...] | None = None
     digests: Callable[[Sequence[Example]], list[str]] | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dropped_rows: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", find_task(self.task))

@@ -16,10 +16,14 @@ log = logging.getLogger(__name__)
 
 
 def with_mask_classes(
-    domain: Domain, manifest: Manifest, mask_values: str | None = None, other_values: str | None = None
+    domain: Domain,
+    manifest: Manifest,
+    mask_values: str | None = None,
+    other_values: str | None = None,
+    ignore_value: int | None = None,
 ) -> Manifest:
     """The manifest with the classes of its masks, where masks are the target: those that `mask_values` names, as
-    `parse_mask_values` reads them, or all values that occur.
+    `parse_mask_values` reads them, or all values that occur but the one that is ignored.
 
     Raises SettingsError for a domain without masks, values that cannot be read or that no mask holds, `other_values`
     without `mask_values`, and masks of one value only; UnreadableError for masks that cannot be read, where nobody
@@ -30,6 +34,8 @@ def with_mask_classes(
     masks = manifest.masks
     if mask_values is not None:
         values, names = parse_mask_values(mask_values)
+        if any(ignore_value in own for own in values):
+            raise SettingsError(f"--ignore-value {ignore_value}: --mask-values names it as a class")
         if other_values == "nearest":  # what masks hold are not their classes
             return replace(manifest, classes=names)
         try:
@@ -40,6 +46,7 @@ def with_mask_classes(
     if other_values is not None:
         raise SettingsError("--other-values: name with --mask-values those that are classes of their own")
     held = held_values(domain, manifest, masks)
+    held = [tuple(value for value in own if value != ignore_value) for own in held]
     found = sorted(set().union(*held))
     if len(found) < 2:
         raise SettingsError(f"{manifest.source}: masks have the value {', '.join(map(str, found))} only: there is "
@@ -58,14 +65,15 @@ def check_one_way(manifest: Manifest, held: Sequence[tuple[int, ...]]) -> None:
                             f"{','.join(map(str, found))}")  # fmt: skip
 
 
-def _check_held(values: Sequence[int], held: Sequence[tuple[int, ...]]) -> None:
+def _check_held(values: Sequence[tuple[int, ...]], held: Sequence[tuple[int, ...]]) -> None:
+    """values: those of every class."""
     found = sorted(set().union(*held))
-    absent = [str(value) for value in values[1:] if value not in found]
+    absent = ["+".join(map(str, own)) for own in values[1:] if not set(own) & set(found)]
     if absent:
         raise SettingsError(f"--mask-values: no mask holds {' or '.join(absent)}; masks hold "
                             f"{', '.join(map(str, found))}")  # fmt: skip
-    if 0 in values[1:]:
-        log.warning("--mask-values: %d comes first and is taken for the background, 0 for a class", values[0])
+    if any(0 in own for own in values[1:]):
+        log.warning("--mask-values: %d comes first and is taken for the background, 0 for a class", values[0][0])
 
 
 def held_values(
@@ -81,19 +89,21 @@ def held_values(
     return domain.mask_values(masks, **(settings or {}))
 
 
-def parse_mask_values(text: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """`0,1:liver,2` as values (0, 1, 2) and names ("0", "liver", "2").
+def parse_mask_values(text: str) -> tuple[tuple[tuple[int, ...], ...], tuple[str, ...]]:
+    """`0,1:liver,2+3` as the values of every class ((0,), (1,), (2, 3)) and their names ("0", "liver", "2+3").
 
     Raises SettingsError for anything but two or more different whole numbers of at least 0, and names that are empty or
     not different.
     """
     pairs = [part.partition(":") for part in text.split(",")]
-    numbers = [number.strip() for number, _, _ in pairs]
+    numbers = [[number.strip() for number in own.split("+")] for own, _, _ in pairs]
+    every = [number for own in numbers for number in own]
     names = [name.strip() if mark else number.strip() for number, mark, name in pairs]
-    if not all(number.isdecimal() for number in numbers) or len({int(number) for number in numbers}) < len(numbers):
-        raise SettingsError(f"--mask-values: expected different whole numbers, as 0,1,2 or 0,1:liver, found {text!r}")
+    if not all(number.isdecimal() for number in every) or len(set(map(int, every))) < len(every):
+        raise SettingsError("--mask-values: expected different whole numbers, as 0,1,2 or 0,1:liver or 0,1+2:tumour, "
+                            f"found {text!r}")  # fmt: skip
     if len(numbers) < 2:
         raise SettingsError(f"--mask-values: expected at least two values, the background first, found {text!r}")
     if not all(names) or len(set(names)) < len(names):
         raise SettingsError(f"--mask-values: expected a name of its own for every class, found {text!r}")
-    return tuple(map(int, numbers)), tuple(names)
+    return tuple(tuple(map(int, own)) for own in numbers), tuple(names)

@@ -33,7 +33,8 @@ NAME_PATTERNS = (
 def read_domain_manifest(domain: Domain, source: str | os.PathLike[str] | pd.DataFrame, **options: Any) -> Manifest:
     """`read_manifest` with what the domain knows: which examples it reads, what two files share, and, where no column
     says so, who is on them. Raises ManifestError."""
-    found = read_manifest(source, suffixes=domain.suffixes, kinds=domain.kinds, column=domain.column, **options)
+    found = read_manifest(source, suffixes=domain.suffixes, kinds=domain.kinds, column=domain.column,
+                          path_columns=domain.path_columns, corpora=domain.corpora, **options)  # fmt: skip
     return with_own_groups(domain, replace(found, digests=domain.decoded_digests))
 
 

@@ -1,4 +1,4 @@
-"""Tables and archives as files hold them, every cell a text: CSV, TSV, Parquet, a DataFrame, a MedMNIST archive.
+"""Tables and archives as files hold them, every cell a text: CSV, TSV, JSON, Parquet, a DataFrame, a MedMNIST archive.
 
 What their columns mean is decided in `tables`.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graftwork.core.data.delimited import read_delimited, refuse_doubled, refuse_irregular
+from graftwork.core.data.json_tables import JSON_ENDINGS, JSON_LINES, read_json_table
 from graftwork.core.data.manifest import PARTS
 from graftwork.core.errors import ManifestError, MissingPackageError, Problem
 from graftwork.core.example import ArchiveRow
@@ -21,15 +22,21 @@ from graftwork.core.names import composed
 if TYPE_CHECKING:
     import pandas as pd
 
+TABLES = (".csv", ".tsv", ".parquet", *JSON_LINES)
+"""Endings that name a table wherever files are named; a `.json` is one where a manifest is asked for."""
+
 MOST_CELLS = 200_000_000
 """A Parquet file or an archive that claims more is no table of examples, however small it is."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The rows of a .csv, .tsv or .parquet file that hold anything. Raises ManifestError, and MissingPackageError for
-    Parquet without pyarrow."""
+    """The rows of a .csv, .tsv, .jsonl, .json or .parquet file that hold anything. Raises ManifestError, and
+    MissingPackageError for Parquet without pyarrow."""
     refuse_irregular(path)
-    return without_empty_rows(_parquet_table(path) if path.suffix.lower() == ".parquet" else read_delimited(path))
+    kind = path.suffix.lower()
+    if kind == ".parquet":
+        return without_empty_rows(_parquet_table(path))
+    return without_empty_rows(read_json_table(path) if kind in JSON_ENDINGS else read_delimited(path))
 
 
 def without_empty_rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from graftwork.core.errors import ManifestError, Problem, UnreadableError
 from graftwork.core.example import (
@@ -13,6 +15,7 @@ from graftwork.core.example import (
     Example,
     File,
     Kinds,
+    Span,
     Text,
     WithMask,
     absolute,
@@ -34,15 +37,34 @@ HEADER_ROWS = 2
 
 SHOWN = 5
 
+Seconds: TypeAlias = tuple[str, str]
+"""Start and end of what is meant of a recording, as they are written."""
+
+PLACEHOLDER = re.compile(r"(?:\{[A-Za-z_]+\}|\$[A-Za-z_]+|\$\{[A-Za-z_]+\})[/\\]")
+"""What some manifests write for the folder of their files, as `{data_root}/a.wav`."""
+
 
 class TableRows:
-    """A table of text and the problems found in it so far."""
+    """A table of text and the problems found in it so far.
 
-    def __init__(self, source: Path, table: pd.DataFrame) -> None:
+    source: for people. root: the folder that relative paths are seen from, by default the source's own. places: where
+    every row of the whole table stands, by its index, where that is not a row of `source`.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        table: pd.DataFrame,
+        root: Path | None = None,
+        places: Sequence[tuple[str, int]] | None = None,
+    ) -> None:
         self.source = source
         self.table = table
         self.numbers = [int(row) + HEADER_ROWS for row in table.index]
+        self._root = root if root is not None else source if source.is_dir() else source.parent
+        self._places = places
         self._problems: dict[Problem, None] = {}
+        self._said: set[str] = set()
 
     @property
     def problems(self) -> list[Problem]:
@@ -51,7 +73,11 @@ class TableRows:
 
     def note(self, message: str, index: int | None = None, column: str | None = None) -> None:
         """Adds a problem of the table, or of the row at `index`."""
-        self._problems.setdefault(Problem(message, None if index is None else self.numbers[index], column))
+        row = None if index is None else self.numbers[index]
+        if row is not None and self._places is not None:
+            file, line = self._places[row - HEADER_ROWS]
+            message, row = f"{message} ({file}, row {line})", None
+        self._problems.setdefault(Problem(message, row, column))
 
     def warn(self, message: str) -> None:
         """Says what was assumed of the table."""
@@ -69,16 +95,17 @@ class TableRows:
         """The first of these columns that is there."""
         return next((found for found in map(self.find, names) if found is not None), None)
 
-    def column(self, name: str, what: str) -> list[str] | None:
-        """The cells of a column in Unicode's normal form C, reported where it or a cell of it is missing."""
+    def column(self, name: str, what: str, empty: str | None = "empty") -> list[str] | None:
+        """The cells of a column in Unicode's normal form C, reported where it or a cell of it is missing. empty: what
+        is said of a cell that is, None where it may be."""
         found = self.find(name)
         if found is None:
             self.note(f"no column {name!r} for the {what}; there are {', '.join(map(repr, self.table.columns))}")
             return None
         cells = [composed(str(cell).strip()) for cell in self.table[found]]
         for index, cell in enumerate(cells):
-            if not cell:
-                self.note("empty", index, name)
+            if not cell and empty is not None:
+                self.note(empty, index, name)
         return cells
 
     def optional_cells(self, name: str) -> tuple[str, ...] | None:
@@ -104,10 +131,18 @@ class TableRows:
                       f"{sum(sum(counts.values()) for counts in several.values())} rows: {shown}{more}")  # fmt: skip
         return [key if (key := name_key(cell)) in several else cell for cell in cells]
 
-    def examples(self, name: str, what: str, kinds: Kinds = ON_DISK) -> list[Example]:
+    def examples(
+        self,
+        name: str,
+        what: str,
+        kinds: Kinds = ON_DISK,
+        seconds: Sequence[Seconds | None] | None = None,
+        empty: Example | None = None,
+    ) -> list[Example]:
         """What the cells of a column name, files absolute. What cannot be read where only these kinds can, is not there
-        or, unless it is a text, is listed twice is reported."""
-        cells = self.column(name, what)
+        or, unless it is a text, is listed twice is reported. seconds: that rows mean of the recordings they name.
+        empty: what an empty cell stands for, None where that is an error."""
+        cells = self.column(name, what, "empty" if empty is None else None)
         if cells is None:
             return []
         # As they are written: a file's name need not be in normal form C.
@@ -115,11 +150,18 @@ class TableRows:
         found: list[Example] = []
         first: dict[Example, int] = {}
         for index, cell in enumerate(written):
-            example: Example = File(cell)
+            example: Example = File(cell) if cell or empty is None else empty
             if cell:
                 try:
                     example = self._parsed(cell, kinds)
-                    wrong = self._wrong(cells[index], example, kinds, first)
+                    shown = cells[index]
+                    if seconds is not None and (own := seconds[index]) is not None:
+                        if not isinstance(example, File):
+                            raise UnreadableError(f"{shown!r}: other columns name the seconds that are meant: "
+                                                  "expected a whole file")  # fmt: skip
+                        example = Span(example.path, *own)
+                        shown = f"{shown}#t={','.join(own)}"
+                    wrong = self._wrong(shown, example, kinds, first)
                 except UnreadableError as error:
                     wrong = str(error)
                 if wrong is not None:
@@ -135,15 +177,31 @@ class TableRows:
             self.note("names files: if they are masks, add --task mask; if these are labels, --task single-label", None,
                       name)  # fmt: skip
 
-    @property
-    def _root(self) -> Path:
-        return self.source if self.source.is_dir() else self.source.parent
-
     def _parsed(self, cell: str, kinds: Kinds) -> Example:
-        return existing(absolute(parse_example(cell, kinds, self._root), self._root))
+        if Text in kinds:
+            return parse_example(cell, kinds)
+        return existing(absolute(parse_example(self._path(cell), kinds, self._root), self._root))
 
     def _file(self, cell: str) -> str:
-        return str(existing(absolute(File(cell), self._root)))
+        return str(existing(absolute(File(self._path(cell)), self._root)))
+
+    def _path(self, cell: str) -> str:
+        """The path as it is meant here: without a placeholder for the root, and with this system's separators."""
+        if ("\\" not in cell and not PLACEHOLDER.match(cell)) or os.path.lexists(os.path.join(self._root, cell)):
+            return cell
+        path = cell
+        if (found := PLACEHOLDER.match(path)) is not None:
+            self._say_once(f"{found[0][:-1]!r} in paths stands for {self._root} (--root names another folder)")
+            path = path[found.end() :]
+        if "\\" in path and os.sep == "/":
+            self._say_once("backslashes in paths are taken for separators of folders")
+            path = path.replace("\\", "/")
+        return path
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self.warn(message)
 
     def _wrong(self, cell: str, example: Example, kinds: Kinds, first: dict[Example, int]) -> str | None:
         """What is wrong with an example; None where nothing is. first: the rows of those that came before."""

@@ -152,6 +152,8 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float 
                 raise RuntimeError(f"{part.strategy} and {parts[0].strategy} were evaluated on other {name}")
     task, groups = find_task(about["task"]), about["groups"]
     truth, folds = np.asarray(about["values"]), about.get("folds")
+    if truth.dtype == object:  # a label that is not known is written as null
+        truth = truth.astype(np.float64)
     folds = None if folds is None else np.asarray(folds)
     predictions: dict[str, NDArray[np.float64]] = {
         part.strategy: np.asarray(part.evaluated["predictions"], dtype=np.float64) for part in parts

@@ -20,7 +20,8 @@ def logme(features: NDArray[Any], targets: NDArray[Any], task: Task | str) -> fl
     """Largest log evidence per row of a Bayesian linear model; higher is better.
 
     features: (rows, dim). targets: (rows,) class indices, (rows, labels) 0 or 1, or (rows,) numbers. Of labels it is
-    the mean over the classes that have rows (one-hot) or over the label columns that vary; NaN where none does.
+    the mean over the classes that have rows (one-hot) or over the label columns that vary, each over the rows where it
+    is not NaN; NaN where none does.
 
     With weights ~ N(0, I / alpha), no intercept, and noise ~ N(0, 1 / beta), targets are N(0, F F^T / alpha +
     I / beta); the log of that density, maximised over alpha and beta and divided by the number of rows, is LogME
@@ -29,6 +30,15 @@ def logme(features: NDArray[Any], targets: NDArray[Any], task: Task | str) -> fl
     columns = _columns(np.asarray(targets), find_task(task))
     if not columns.shape[1]:
         return float("nan")
+    if np.isnan(columns).any():
+        known = [~np.isnan(column) for column in columns.T]
+        return float(np.mean([_per_row(np.asarray(features)[own], column[own, None])
+                              for own, column in zip(known, columns.T, strict=True)]))  # fmt: skip
+    return _per_row(features, columns)
+
+
+def _per_row(features: NDArray[Any], columns: Floats) -> float:
+    """Mean over the columns (rows, problems) of the log evidence, per row."""
     left, singular, _ = np.linalg.svd(np.asarray(features, dtype=np.float64), full_matrices=False)
     projected = (left.T @ columns) ** 2
     rest = np.maximum((columns**2).sum(0) - projected.sum(0), 0.0)
@@ -43,7 +53,8 @@ def _columns(targets: NDArray[Any], task: Task) -> Floats:
         targets = targets[:, None] == np.unique(targets)
         return np.asarray(targets, dtype=np.float64)
     columns: Floats = targets.reshape(len(targets), -1).astype(np.float64)
-    return columns[:, columns.max(0) > columns.min(0)]
+    some = columns[:, ~np.isnan(columns).all(0)]
+    return some[:, np.nanmax(some, axis=0) > np.nanmin(some, axis=0)]
 
 
 def _evidence(eigenvalues: Floats, projected: Floats, rest: float, rows: int) -> float:

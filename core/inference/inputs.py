@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.table_files import TABLES
 from graftwork.core.data.tables import read_unlabelled
 from graftwork.core.domain import Domain
 from graftwork.core.errors import UnreadableError
@@ -17,25 +18,30 @@ from graftwork.core.names import existing_path, other_forms
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = (".csv", ".tsv", ".parquet")
-
 Inputs: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Example] | Manifest | pd.DataFrame"
 """A path or several, patterns of files, tables with the domain's column, examples; a manifest; a DataFrame."""
 
 
-def find_inputs(inputs: Inputs, domain: Domain) -> list[Example]:
+def find_inputs(
+    inputs: Inputs, domain: Domain, *, root: str | os.PathLike[str] | None = None, path_column: str | None = None
+) -> list[Example]:
     """What the user named, absolute and each once: examples that the domain reads, files that match a pattern, the rows
-    of tables and DataFrames by the domain's column, those of a manifest without their masks.
+    of tables and DataFrames by the domain's column, those of a manifest without their masks. root: the folder that
+    paths in tables are seen from, by default the table's own. path_column: where tables name their files.
 
     Raises UnreadableError that lists what was not found, or cannot be read there, ManifestError for a table that cannot
     be read.
     """
     import pandas as pd
 
+    def rows_of(table: str | pd.DataFrame) -> list[tuple[Example, int]]:
+        return read_unlabelled(table, domain.kinds, domain.column, root=root, path_column=path_column,
+                               path_columns=domain.path_columns)  # fmt: skip
+
     if isinstance(inputs, Manifest):
         return list(dict.fromkeys(inputs.inputs))
     if isinstance(inputs, pd.DataFrame):
-        return list(dict.fromkeys(example for example, _ in read_unlabelled(inputs, domain.kinds, domain.column)))
+        return list(dict.fromkeys(example for example, _ in rows_of(inputs)))
     if isinstance(inputs, (str, os.PathLike)):
         inputs = [inputs]
     found: list[Example] = []
@@ -47,7 +53,7 @@ def find_inputs(inputs: Inputs, domain: Domain) -> list[Example]:
         name = os.fspath(given)
         file = existing_path(os.path.expanduser(name))
         if file.lower().endswith(TABLES) and os.path.isfile(file):
-            found += [example for example, _ in read_unlabelled(file, domain.kinds, domain.column)]
+            found += [example for example, _ in rows_of(file)]
             continue
         example = existing(absolute(parse_example(name, domain.kinds)))
         if example_exists(example):

@@ -194,13 +194,13 @@ def _with_repeats(variance: float, freedom: float, between: Between, name: str) 
 
 def kinds_of_blocks(block: NDArray[np.int64], truth: NDArray[Any]) -> NDArray[np.int64]:
     """A number for each set of classes that the rows of a block have, (blocks,). truth: class of every row (rows,)."""
-    found: NDArray[np.int64] = np.unique(_has(block, truth, np.unique(truth)), axis=0, return_inverse=True)[1].ravel()
+    found: NDArray[np.int64] = np.unique(_has(block, truth, _classes(truth)), axis=0, return_inverse=True)[1].ravel()
     return found
 
 
 def fewest_of_a_class(unit: NDArray[np.int64], truth: NDArray[Any], *others: NDArray[Any]) -> int:
     """Units of the rarest class that occurs in the truth (rows,), there or in `others`, as among the predictions."""
-    present = np.unique(truth)
+    present = _classes(truth)
     return min(int(_has(unit, codes, present).sum(0).min()) for codes in (truth, *others))
 
 
@@ -209,9 +209,15 @@ def _fewest_in_a_fold(unit: NDArray[np.int64], folds: NDArray[np.int64], truth: 
     found = []
     for fold in np.unique(folds):
         own = folds == fold
-        if len(np.unique(truth[own])) > 1:
+        if len(_classes(truth[own])) > 1:
             found.append(fewest_of_a_class(unit[own], truth[own]))
     return min(found, default=0)
+
+
+def _classes(truth: NDArray[Any]) -> NDArray[Any]:
+    """The classes that rows (rows,) have; NaN is none."""
+    found = np.unique(truth)
+    return found[~np.isnan(found)] if found.dtype.kind == "f" else found
 
 
 def _has(unit: NDArray[np.int64], codes: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.bool_]:

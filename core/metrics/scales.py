@@ -134,7 +134,7 @@ SCALES = {
     "accuracy": SHARE, "balanced_accuracy": MEAN_OF_SHARES, "f1": MEAN_OF_SHARES,
     "brier": POSITIVE, "ece": FROM_ZERO, "quadratic_kappa": AGREEMENT,
     "mae": POSITIVE, "rmse": POSITIVE, "r2": BELOW_ONE,
-    "dice": PROPORTION, "hd95_mm": POSITIVE, "surface_distance_mm": POSITIVE,
+    "dice": PROPORTION, "false_positive": PROPORTION, "hd95_mm": POSITIVE, "surface_distance_mm": POSITIVE,
     "wer": POSITIVE, "cer": POSITIVE, "word_accuracy": BELOW_ONE,
 }  # fmt: skip
 """Scale of every metric by its name; a metric of one label or class has that name and an underscore before it."""

@@ -50,12 +50,15 @@ class Overview:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "manifest"}
         fields["near_duplicates"] = None if self.near_duplicates is None else self.near_duplicates.to_json()
         fields["leaks"] = self.leaks.to_json()
-        return {"source": self.manifest.source, "rows": len(self.manifest), "task": self.manifest.task.name,
+        return {"source": self.manifest.source, "rows": len(self.manifest),
+                "rows_without_label": self.manifest.dropped_rows, "task": self.manifest.task.name,
                 "target": self.manifest.target} | fields  # fmt: skip
 
     def __str__(self) -> str:
         manifest = self.manifest
         lines = [f"{manifest.source}: {len(manifest)} rows, {manifest.task} target {manifest.target!r}"]
+        if manifest.dropped_rows:
+            lines.append(f"  {counted(manifest.dropped_rows, 'row')} without a label left out")
         lines += [f"  {line}" for line in manifest.task.summary(manifest.values, manifest.classes)]
         width = max(map(len, self.classes), default=0)
         for name, counts in self.classes.items():
@@ -109,7 +112,7 @@ def check(
     values = np.asarray(manifest.values)
     files, targets = [str(example) for example in manifest.inputs], manifest.targets
     conflicting = tuple({files[row]: str(targets[row]) for row in rows} for rows in sets
-                      if any(not np.array_equal(values[row], values[rows[0]]) for row in rows))  # fmt: skip
+                      if any(not _same(values[row], values[rows[0]]) for row in rows))  # fmt: skip
     groups = per_group = None
     alone: tuple[str, ...] = ()
     few: tuple[str, ...] = ()
@@ -138,6 +141,11 @@ def check(
         alike,
         find_leaks(manifest),
     )
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two targets are equal; labels that are not known are."""
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _memberships(manifest: Manifest, held: Sequence[tuple[int, ...]] | None) -> dict[str, NDArray[np.bool_]]:

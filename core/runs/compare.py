@@ -199,7 +199,7 @@ def _part_to_json(evaluated: EvaluatedPart) -> dict[str, Any]:
         "classes": list(manifest.classes),
         "paths": list(manifest.paths),
         "rows": list(manifest.rows),
-        "values": np.asarray(manifest.values).tolist(),
+        "values": plain_numbers(np.asarray(manifest.values)),
         "folds": None if evaluated.folds is None else evaluated.folds.tolist(),
         "repeats": [
             {"folds": one.folds.tolist(), "predictions": plain_numbers(one.predictions)} for one in evaluated.repeats

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 TRUTH = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
+UNCERTAIN = ("-1", "-1.0")
+"""Cells by which CheXpert says that a label is not sure."""
+
+UNKNOWN = "\0"
+"""A cell of several labels, as no table has it, that counts in no loss and no metric; its value is NaN."""
+
 SHOWN_CLASSES = 20
 
 LEAST_SHARE = 1e-12
@@ -270,8 +276,9 @@ def _read_columns(
     for place, (name, cells) in enumerate(zip(names, columns, strict=True)):
         for index, cell in enumerate(cells):
             truth = TRUTH.get(cell.lower(), TRUTH.get(name_key(cell)))
-            if cell and truth is None:
-                rows.note(f"expected 0 or 1, found {cell!r}", index, name)
+            if cell and cell != UNKNOWN and truth is None:
+                hint = ": if that is an uncertain label, --uncertain says what to do" if cell in UNCERTAIN else ""
+                rows.note(f"expected 0 or 1, found {cell!r}{hint}", index, name)
             table[index, place] = math.nan if truth is None else truth
     if classes is not None and list(map(composed, classes)) != list(names):
         rows.note(f"expected the label columns {', '.join(classes)}, found {', '.join(names)}")
@@ -283,7 +290,14 @@ def _label_columns(cells: Values, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _positive_strata(values: Values) -> Floats:
-    return np.asarray(values, dtype=np.float64)
+    return np.nan_to_num(np.asarray(values, dtype=np.float64))
+
+
+def _unknown_counts(values: Values, classes: Sequence[str]) -> list[str]:
+    """How many cells of every label count nowhere."""
+    unknown = np.isnan(np.asarray(values, dtype=np.float64)).sum(0)
+    named = ", ".join(f"{name} {count}" for name, count in zip(classes, unknown.tolist(), strict=True) if count)
+    return [f"cells that are ignored: {named}"] if named else []
 
 
 def _positive_members(values: Values, classes: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
@@ -291,7 +305,7 @@ def _positive_members(values: Values, classes: Sequence[str]) -> dict[str, NDArr
 
 
 def column_tensor(values: Values) -> Tensor:
-    """float32 (rows, columns)."""
+    """float32 (rows, columns), NaN for a label that is not known."""
     import torch
 
     numbers = np.asarray(values, dtype=np.float32)
@@ -299,17 +313,22 @@ def column_tensor(values: Values) -> Tensor:
 
 
 def _binary_cross_entropy(outputs: Features, targets: Tensor, weights: Tensor, scale: Tensor) -> Tensor:
-    from torch.nn import functional as F
 
     logits = outputs.values.float()  # of features, not of a table
-    return (F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1) * weights).sum()
+    return (_label_losses(logits, targets).mean(1) * weights).sum()
+
+
+def _label_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy (rows, labels), 0 of labels that are not known: every known cell counts alike."""
+    from torch.nn import functional as F
+
+    known = ~targets.isnan()
+    losses = F.binary_cross_entropy_with_logits(logits, targets.nan_to_num(0.0), reduction="none")
+    return losses * known
 
 
 def _mean_binary_cross_entropy(outputs: Tensor, values: Values, found: Mapping[str, float], scale: Tensor) -> float:
-    from torch.nn import functional as F
-
-    losses = F.binary_cross_entropy_with_logits(outputs.float(), column_tensor(values), reduction="none").mean(1)
-    return float(losses.sum()) / len(outputs)
+    return float(_label_losses(outputs.float(), column_tensor(values)).mean(1).sum()) / len(outputs)
 
 
 def _sigmoid(outputs: Tensor) -> Tensor:
@@ -322,7 +341,9 @@ def _label_chances(outputs: Tensor) -> Floats:
 
 
 def _label_problems(values: Values, classes: Sequence[str], balanced: bool) -> list[LinearProblem]:
-    return [LinearProblem(column.astype(np.int64), Logistic(2, balanced)) for column in np.asarray(values).T]
+    columns, known = np.nan_to_num(np.asarray(values, dtype=np.float64)).T, ~np.isnan(np.asarray(values)).T
+    return [LinearProblem(column.astype(np.int64), Logistic(2, balanced), None if own.all() else own)
+            for column, own in zip(columns, known, strict=True)]  # fmt: skip
 
 
 def _label_map(solutions: Sequence[LinearSolution]) -> LinearSolution:
@@ -342,10 +363,8 @@ def log_odds(shares: Tensor) -> Tensor:
 
 
 def binary_likelihood(outputs: Tensor, truth: Tensor) -> float:
-    """Summed log-likelihood of logits (rows, outputs) under 0 and 1."""
-    from torch.nn import functional as F
-
-    return -float(F.binary_cross_entropy_with_logits(outputs, truth, reduction="sum"))
+    """Summed log-likelihood of logits (rows, outputs) under 0 and 1, without NaN."""
+    return -float(_label_losses(outputs, truth).sum())
 
 
 LABEL_METRICS = ("auroc", "average_precision", "accuracy", "balanced_accuracy", "f1")
@@ -353,16 +372,21 @@ LABEL_METRICS = ("auroc", "average_precision", "accuracy", "balanced_accuracy", 
 
 
 def _label_measures(truth: Values, predicted: Floats, classes: Sequence[str]) -> Metrics:
-    """The mean over labels of each label's own metric, and those of every label; accuracy is the share of right
-    cells."""
+    """The mean over labels of each label's own metric, and those of every label, over the rows where it is known; the
+    Brier score is the mean over all known cells."""
     cells = np.asarray(truth, dtype=np.float64)
     labels = range(cells.shape[1])
+    known = ~np.isnan(cells)
+    whole = bool(known.all())
+    rows = [slice(None) if own.all() else np.flatnonzero(own) for own in known.T]
     guess = (predicted >= 0.5).astype(np.int64)
     positive = cells > 0.5
 
     def measure(weights: Floats) -> dict[str, Floats]:
-        matrices = [metrics.confusion(positive[:, k].astype(np.int64), guess[:, k], 2, weights) for k in labels]
-        ranked = [metrics.ranking(positive[:, k], predicted[:, k], weights) for k in labels]
+        counted = [weights[:, own] for own in rows]
+        matrices = [metrics.confusion(positive[rows[k], k].astype(np.int64), guess[rows[k], k], 2, counted[k])
+                    for k in labels]  # fmt: skip
+        ranked = [metrics.ranking(positive[rows[k], k], predicted[rows[k], k], counted[k]) for k in labels]
         own = {
             "auroc": [auroc for auroc, _ in ranked],
             "average_precision": [precision for _, precision in ranked],
@@ -371,8 +395,12 @@ def _label_measures(truth: Values, predicted: Floats, classes: Sequence[str]) ->
             "f1": [metrics.positive_f1(matrix) for matrix in matrices],
         }
         together = {name: metrics.macro(values) for name, values in own.items()} | {
-            "brier": metrics.brier(cells, predicted, weights) / cells.shape[1],
-            "ece": metrics.macro([expected_calibration_error(cells[:, k], predicted[:, k], weights) for k in labels]),
+            "brier": metrics.brier(cells, predicted, weights) / cells.shape[1]
+            if whole
+            else metrics.rate(np.nansum((predicted - cells) ** 2, axis=1), known.sum(1).astype(np.float64), weights),
+            "ece": metrics.macro(
+                [expected_calibration_error(cells[rows[k], k], predicted[rows[k], k], counted[k]) for k in labels]
+            ),
         }
         return together | {f"{name}_{label}": values[k] for k, label in enumerate(classes)
                            for name, values in own.items()}  # fmt: skip
@@ -381,13 +409,17 @@ def _label_measures(truth: Values, predicted: Floats, classes: Sequence[str]) ->
 
 
 def _label_of_rows(truth: Values, predicted: Floats, classes: Sequence[str], metric: str) -> Sequence[NDArray[Any]]:
-    """Of a metric of one label whether the row has it; means over labels depend on all of them."""
+    """Of a metric of one label whether the row has it, NaN where that is not known; means over labels depend on all of
+    them."""
     own = {f"{name}_{label}": (name, place) for place, label in enumerate(classes) for name in LABEL_METRICS}
     if metric not in own:
         return ()
     name, place = own[metric]
-    has = np.asarray(truth, dtype=np.float64)[:, place] > 0.5
-    return (has, predicted[:, place] >= 0.5) if name in OF_THE_PREDICTED else (has,)
+    cells = np.asarray(truth, dtype=np.float64)[:, place]
+    has = (cells > 0.5).astype(np.float64)
+    guess = (predicted[:, place] >= 0.5).astype(np.float64)
+    has[np.isnan(cells)] = guess[np.isnan(cells)] = np.nan
+    return (has, guess) if name in OF_THE_PREDICTED else (has,)
 
 
 def _read_label_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[Values, Floats]:
@@ -396,16 +428,18 @@ def _read_label_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[
 
 
 def _label_errors(truth: Values, predictions: Floats, classes: Sequence[str]) -> Floats:
-    errors: Floats = np.abs(np.asarray(truth, dtype=np.float64) - predictions).max(1)
+    away = np.abs(np.asarray(truth, dtype=np.float64) - predictions)
+    errors: Floats = np.where(np.isnan(away).all(1), np.nan, np.nan_to_num(away).max(1))
     return errors
 
 
 def _label_panels(drawn: Drawn) -> list[Panel]:
     """ROC, precision and recall, reliability."""
     truth = np.asarray(drawn.values, dtype=np.float64)
+    known = ~np.isnan(truth)
     return [
         *ranking_panels(truth, drawn.predictions, drawn.classes, drawn.groups),
-        reliability_panel(truth.ravel(), drawn.predictions.ravel()),
+        reliability_panel(truth[known], drawn.predictions[known]),
     ]
 
 
@@ -417,6 +451,7 @@ MULTI_LABEL = Task(
     target_columns=_label_columns,
     strata=_positive_strata,
     members=_positive_members,
+    summary=_unknown_counts,
     loss_targets=column_tensor,
     summed_loss=_binary_cross_entropy,
     validation_loss=_mean_binary_cross_entropy,

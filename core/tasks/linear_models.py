@@ -60,10 +60,11 @@ class LinearModel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LinearProblem:
-    """A model, and the targets (rows,) it is fitted to."""
+    """A model, and the targets (rows,) it is fitted to. known: the rows (rows,) whose target counts, None for all."""
 
     targets: NDArray[Any]
     model: LinearModel
+    known: NDArray[np.bool_] | None = None
 
 
 def balanced_weights(labels: NDArray[Any], weights: Floats | None = None) -> Floats:

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
     from graftwork.core.types import Features
 
-MEASURES = ("dice", "hd95_mm", "surface_distance_mm")
-"""What is measured of every class of every case, in this order."""
+MEASURES = ("dice", "hd95_mm", "surface_distance_mm", "false_positive")
+"""What is measured of every class of every case, in this order; the last is whether a class that is not there was
+predicted, 1 or 0, and its mean the share of such cases."""
+
+DRAWN = 3
+"""Measures that have a plot."""
 
 SMOOTHING = 1e-5
+
+IGNORED = -1
+"""The class of a voxel that counts in no loss and no measure."""
 
 
 def summed_mask_loss(outputs: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
@@ -33,14 +40,16 @@ def summed_mask_loss(outputs: Tensor, masks: Tensor, weights: Tensor) -> Tensor:
 def mask_losses(outputs: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy + 1 - Dice (batch,), the loss of nnU-Net (Isensee et al. 2021).
 
-    outputs (batch, classes, *spatial) logits, masks (batch, *spatial) int64. Dice is soft (Milletari et al. 2016), the
-    mean over all classes but the background of 2 * overlap / (prediction + truth).
+    outputs (batch, classes, *spatial) logits, masks (batch, *spatial) int64, `IGNORED` where none counts. Dice is
+    soft (Milletari et al. 2016), the mean over all classes but the background of 2 * overlap / (prediction + truth).
     """
     from torch.nn import functional as F
 
     outputs = outputs.float()
-    entropy = F.cross_entropy(outputs, masks, reduction="none").flatten(1).mean(1)
-    chances = outputs.softmax(1).flatten(2)
+    known = (masks != IGNORED).flatten(1)
+    entropy = F.cross_entropy(outputs, masks, reduction="none", ignore_index=IGNORED).flatten(1)
+    entropy = entropy.sum(1) / known.sum(1).clamp(min=1)
+    chances = outputs.softmax(1).flatten(2) * known[:, None]
     truth = _one_hot(masks, outputs.shape[1])
     overlap = 2 * (chances * truth).sum(2) + SMOOTHING
     dice = overlap / (chances.sum(2) + truth.sum(2) + SMOOTHING)
@@ -51,7 +60,7 @@ def patch_dice(outputs: Tensor, masks: Tensor) -> Tensor:
     """Dice (batch, classes) of the likeliest class of every voxel; NaN where a class is neither there nor predicted."""
     import torch
 
-    guess = _one_hot(outputs.argmax(1), outputs.shape[1])
+    guess = _one_hot(outputs.argmax(1), outputs.shape[1]) * (masks != IGNORED).flatten(1)[:, None]
     truth = _one_hot(masks, outputs.shape[1])
     both = guess.sum(2) + truth.sum(2)
     return torch.where(both > 0, 2 * (guess * truth).sum(2) / both.clamp(min=1), torch.nan)
@@ -114,8 +123,9 @@ def _dice(outputs: Tensor) -> Floats:
 
 def _columns(predictions: Floats, classes: Sequence[str]) -> dict[str, Any]:
     """Every measure of every class, empty where it is not defined."""
+    measures = list(enumerate(MEASURES[: predictions.shape[2]]))
     return {f"{measure}_{name}": predictions[:, place, number]
-            for number, measure in enumerate(MEASURES) for place, name in enumerate(classes[1:])}  # fmt: skip
+            for number, measure in measures for place, name in enumerate(classes[1:])}  # fmt: skip
 
 
 def _measures(truth: Values, scores: Floats, classes: Sequence[str]) -> Metrics:
@@ -133,7 +143,9 @@ def _measures(truth: Values, scores: Floats, classes: Sequence[str]) -> Metrics:
 
 
 def _read_columns(columns: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[Values, Floats]:
-    found = [read_numbers(columns, [f"{measure}_{name}" for name in classes[1:]]) for measure in MEASURES]
+    # Tables that were written before there was the last measure have no column of it.
+    found = [read_numbers(columns, [f"{measure}_{name}" for name in classes[1:]]) for measure in MEASURES
+             if f"{measure}_{classes[1]}" in columns]  # fmt: skip
     return np.zeros(len(found[0])), np.stack(found, axis=2)
 
 
@@ -148,7 +160,7 @@ def _case_errors(truth: Values, scores: Floats, classes: Sequence[str]) -> Float
 def _panels(drawn: Drawn) -> list[Panel]:
     """Every measure of every case; without a spacing there are no distances."""
     scores = drawn.predictions
-    shown = [place for place in range(len(MEASURES)) if place == 0 or not np.isnan(scores[:, :, place]).all()]
+    shown = [place for place in range(DRAWN) if place == 0 or not np.isnan(scores[:, :, place]).all()]
     return [cases_panel(scores[:, :, place], drawn.classes[1:], MEASURES[place]) for place in shown]
 
 

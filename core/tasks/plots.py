@@ -128,11 +128,12 @@ def cases_panel(values: Floats, classes: Sequence[str], name: str) -> Panel:
 
 def ranking_panels(onehot: Floats, predictions: Floats, classes: Sequence[str], groups: Groups = None) -> list[Panel]:
     """ROC, and precision over recall: one curve a class (rows, classes) that has rows of both kinds, with its area and
-    interval. Dotted is what chance gives."""
-    count = onehot.sum(0)
-    shown = [k for k in range(onehot.shape[1]) if 0 < count[k] < len(onehot)][:MAX_CURVES]
+    interval. NaN is a row that does not count. Dotted is what chance gives."""
+    known = ~np.isnan(onehot)
+    count = np.nansum(onehot, axis=0)
+    shown = [k for k in range(onehot.shape[1]) if 0 < count[k] < known[:, k].sum()][:MAX_CURVES]
     positive = onehot > 0.5
-    areas = _areas(positive, predictions, shown, groups)
+    areas = _areas(positive, known, predictions, shown, groups)
     roc, precision = ({k: f"{short_name(classes[k])}: {_area(areas[f'{name}_{k}'])}" for k in shown}
                       for name in ("auroc", "average_precision"))  # fmt: skip
 
@@ -141,7 +142,7 @@ def ranking_panels(onehot: Floats, predictions: Floats, classes: Sequence[str], 
 
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
         for k, label in roc.items():
-            false_rate, true_rate, _ = roc_curve(positive[:, k], predictions[:, k])
+            false_rate, true_rate, _ = roc_curve(positive[known[:, k], k], predictions[known[:, k], k])
             axes.plot(false_rate, true_rate, label=label)
         axes.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
         _legend(axes, len(roc), "AUROC with 95 % interval")
@@ -150,10 +151,11 @@ def ranking_panels(onehot: Floats, predictions: Floats, classes: Sequence[str], 
         from sklearn.metrics import precision_recall_curve
 
         for k, label in precision.items():
-            share, recall, _ = precision_recall_curve(positive[:, k], predictions[:, k], drop_intermediate=True)
+            own = known[:, k]
+            share, recall, _ = precision_recall_curve(positive[own, k], predictions[own, k], drop_intermediate=True)
             (line,) = axes.plot(recall, share, label=label, drawstyle="steps-post")
             if len(precision) <= 3:
-                axes.axhline(positive[:, k].mean(), color=line.get_color(), linewidth=0.8, linestyle=":")
+                axes.axhline(positive[own, k].mean(), color=line.get_color(), linewidth=0.8, linestyle=":")
         axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
         _legend(axes, len(precision), "average precision with 95 % interval")
 
@@ -255,7 +257,11 @@ def rates_panel(rates: Mapping[str, Floats]) -> Panel:
 
 
 def _areas(
-    positive: NDArray[np.bool_], predictions: Floats, shown: Sequence[int], groups: Groups
+    positive: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    predictions: Floats,
+    shown: Sequence[int],
+    groups: Groups,
 ) -> dict[str, Interval]:
     """`auroc_K` and `average_precision_K` of every shown class K against the rest, (rows, classes) each; without
     intervals where these would take longer than the evaluation."""
@@ -263,12 +269,14 @@ def _areas(
     def measure(weights: Floats) -> dict[str, Floats]:
         found = {}
         for k in shown:
-            areas = ranking(positive[:, k], predictions[:, k], weights)
+            own = known[:, k]
+            areas = ranking(positive[own, k], predictions[own, k], weights[:, own])
             found[f"auroc_{k}"], found[f"average_precision_{k}"] = areas
         return found
 
-    def classes_of(name: str) -> tuple[NDArray[np.int64]]:
-        return (positive[:, int(name.rpartition("_")[2])].astype(np.int64),)
+    def classes_of(name: str) -> tuple[Floats]:
+        k = int(name.rpartition("_")[2])
+        return (np.where(known[:, k], positive[:, k], np.nan),)
 
     if len(shown) * len(positive) > MOST_CELLS:
         return {name: Interval(float(value[0]), math.nan, math.nan)

@@ -154,8 +154,9 @@ def _best(data: Data, problem: LinearProblem, folds: NDArray[np.int64], weights:
     score has fallen in every fold, or twice on average: weaker ones overfit more and take longest.
     """
     model: LinearModel = problem.model
-    compared = data if isinstance(data, Tensor) else data.astype(model.comparison_dtype, copy=False)
-    parts = [part for part in _parts(compared, problem.targets, folds, weights) if model.learnable(part.inside[1])]
+    own = _of_known_rows(data, problem, folds, weights)
+    compared = own.data if isinstance(own.data, Tensor) else own.data.astype(model.comparison_dtype, copy=False)
+    parts = [part for part in _parts(compared, own.targets, own.folds, own.weights) if model.learnable(part.inside[1])]
 
     def try_one(part: _Part, strength: float, start: LinearSolution | None) -> tuple[LinearSolution, float]:
         linear = model.fit(*part.inside, strength, start, weights=part.weights[0])
@@ -178,10 +179,30 @@ def _best(data: Data, problem: LinearProblem, folds: NDArray[np.int64], weights:
 
 
 def _solution(data: Data, problem: LinearProblem, strength: float, weights: Floats | None) -> LinearSolution:
-    """The solution on all rows."""
+    """The solution on all rows whose target counts."""
+    own = _of_known_rows(data, problem, np.zeros(len(problem.targets), dtype=np.int64), weights)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="lbfgs failed to converge")
-        return problem.model.solve(data, problem.targets, strength, weights=weights)
+        return problem.model.solve(own.data, own.targets, strength, weights=own.weights)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows that a problem is solved on: their data, targets, folds, and weights, None for none."""
+
+    data: Data
+    targets: NDArray[Any]
+    folds: NDArray[np.int64]
+    weights: Floats | None
+
+
+def _of_known_rows(data: Data, problem: LinearProblem, folds: NDArray[np.int64], weights: Floats | None) -> _Rows:
+    """Only the rows whose target counts; folds without any are left out."""
+    if problem.known is None:
+        return _Rows(data, problem.targets, folds, weights)
+    places = np.flatnonzero(problem.known)
+    numbers = np.unique(folds[places], return_inverse=True)[1].astype(np.int64)
+    return _Rows(data[places], problem.targets[places], numbers, None if weights is None else weights[places])
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.splits import fold_numbers
 from graftwork.core.errors import SettingsError, TrainingError
-from graftwork.core.model.neighbour_head import NeighbourHead
+from graftwork.core.model.neighbour_head import UNKNOWN, NeighbourHead
 
 COUNTS = (1, 3, 5, 9, 15, 25, 51)
 """Numbers of neighbours that are tried."""
@@ -72,5 +72,6 @@ def _keep(head: NeighbourHead, vectors: Tensor, values: Tensor) -> None:
     head.get_buffer("centre").copy_(centre)
     # Of several views of an example there are more rows than the head was made for.
     head.register_buffer("vectors", functional.normalize(vectors - centre, dim=1))
-    head.register_buffer("values", values)
-    head.get_buffer("prior").copy_(values.mean(0))
+    head.register_buffer("values", values.nan_to_num(UNKNOWN))
+    # Of an output that no row votes on, both answers are as probable.
+    head.get_buffer("prior").copy_(values.nanmean(0).nan_to_num(0.5))

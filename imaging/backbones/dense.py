@@ -116,7 +116,7 @@ def _as_they_are(network: nn.Module, features: Features) -> Features:
 
 def for_masks(
     backbone: Backbone, mask_values: str, other_values: OtherValues, patch_size: str | None, overlap: float | None,
-    largest_component: bool, mask_order: MaskOrder = "place",
+    largest_component: bool, mask_order: MaskOrder = "place", ignore_value: int | None = None,
 ) -> Backbone:  # fmt: skip
     """A backbone of this package for masks with these values, as `load_backbone` takes them.
 
@@ -126,8 +126,9 @@ def for_masks(
     if patch_size is not None:
         image = replace(image, size=_patch_size(patch_size, image.spatial_dims))
     values, names = parse_mask_values(mask_values)
-    contract = MaskContract(image, values, OVERLAP if overlap is None else overlap, largest_component, names,
-                            other_values, mask_order)  # fmt: skip
+    merged = values if any(len(own) > 1 for own in values) else ()
+    contract = MaskContract(image, tuple(own[0] for own in values), OVERLAP if overlap is None else overlap,
+                            largest_component, names, other_values, mask_order, merged, ignore_value)  # fmt: skip
     return dense(backbone, contract)
 
 

@@ -39,6 +39,7 @@ def load_backbone(
     overlap: float | None = None,
     largest_component: bool | None = None,
     mask_order: MaskOrder | None = None,
+    ignore_value: int | None = None,
 ) -> Backbone:
     """A pretrained image network by its id, on the CPU, in evaluation mode.
 
@@ -57,15 +58,16 @@ def load_backbone(
         centre to the size; by default they are stretched to the size, whatever their spacing.
     slice_pooling: of `slices:`, how a volume's vector is made of its slices': "mean", or "attention", which is learnt.
     mask_values: the values of masks, separated by commas, the background first, with names where you like, as
-        "0,1:liver"; the backbone then gives maps for them, and reads scans in patches. other_values, patch_size,
-        overlap, largest_component, mask_order: only then, see `MaskContract`; the size as "48,64,48" (depth, height,
-        width), by default the image size along each axis.
+        "0,1:liver" or "0,1+2:tumour"; the backbone then gives maps for them, and reads scans in patches. other_values,
+        patch_size, overlap, largest_component, mask_order, ignore_value: only then, see `MaskContract`; the size as
+        "48,64,48" (depth, height, width), by default the image size along each axis.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError where weights cannot be
     fetched, UnreadableError for a damaged weights file, SettingsError for options that cannot work.
     """
     given = {"mask_values": mask_values, "other_values": other_values, "patch_size": patch_size, "overlap": overlap,
-             "largest_component": largest_component, "mask_order": mask_order}  # fmt: skip
+             "largest_component": largest_component, "mask_order": mask_order,
+             "ignore_value": ignore_value}  # fmt: skip
     asked = {option: value for option, value in given.items() if value is not None}
     if asked and mask_values is None:
         flag = next(iter(asked)).replace("_", "-")
@@ -79,7 +81,7 @@ def load_backbone(
     from graftwork.imaging.backbones.dense import for_masks
 
     made = for_masks(found, mask_values, other_values or "refuse", patch_size, overlap, bool(largest_component),
-                     mask_order or "place")  # fmt: skip
+                     mask_order or "place", ignore_value)  # fmt: skip
     return replace(made, options=made.options | asked)
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.data.companions import companions
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.formats.memory import check_room
 from graftwork.imaging.formats.orientation import plane_of, turned
-from graftwork.imaging.scan import Scan
+from graftwork.imaging.scan import PAIRS, Scan
 
 _BLOCK_BYTES = 1 << 20
 
@@ -31,7 +32,8 @@ UNITS_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
 
 
 def read_nifti(path: str) -> Scan:
-    """A .nii or .nii.gz file as (channels, depth, height, width), or (channels, height, width) if it has two axes.
+    """A .nii or .nii.gz file, or a pair of .hdr and .img, as (channels, depth, height, width), or (channels, height,
+    width) if it has two axes.
 
     Where the header gives an orientation, voxels are put in RAS order: width runs to the patient's right,
     height to anterior, depth to superior; a file of two axes is turned as `plane_of` says. Where it gives none (both
@@ -43,15 +45,15 @@ def read_nifti(path: str) -> Scan:
     import nibabel
 
     with decoding(path, "cannot be read as NIfTI"):
-        _check_offset(path)
+        _check_offset(_header_file(path))
         image = nibabel.load(path)
         check_room([int(length) for length in image.shape], path)
         length = int(image.dataobj.offset) + math.prod(image.shape) * image.header["bitpix"].item() // 8
         if path.lower().endswith(".gz"):
             image = _whole(image, path, length)
-        elif length > os.path.getsize(path):
+        elif length > (held := os.path.getsize(image.file_map["image"].filename)):
             raise UnreadableError(f"{path}: cannot be read as NIfTI: its header claims {length} bytes, and it has "
-                                  f"{os.path.getsize(path)}: is it cut short?")  # fmt: skip
+                                  f"{held}: is it cut short?")  # fmt: skip
         unit_mm = _unit_mm(image.header)
         affine = _affine_mm(image, unit_mm, path) if has_orientation(image.header) else None
         zooms = tuple(float(zoom) * unit_mm for zoom in image.header.get_zooms()[: min(image.ndim, 3)])
@@ -62,6 +64,17 @@ def read_nifti(path: str) -> Scan:
         return turned(scan, affine) if values.ndim > 2 else plane_of(turned(Scan(scan.values[:, None], path), affine))
     known = all(np.isfinite(zoom) and zoom > 0 for zoom in zooms)
     return replace(scan, values=np.ascontiguousarray(scan.values), spacing_mm=tuple(reversed(zooms)) if known else None)
+
+
+def _header_file(path: str) -> str:
+    """The file with the header, which of a pair may not be the one that is named. Raises UnreadableError for half a
+    pair."""
+    if not path.lower().endswith(PAIRS):
+        return path
+    other = companions(path)
+    if not other:
+        raise UnreadableError(f"{path}: is half of a pair of .hdr and .img, and the other half is not beside it")
+    return path if path.lower().endswith(PAIRS[0]) else other[0]
 
 
 def _unit_mm(header: Any) -> float:

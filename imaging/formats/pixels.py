@@ -30,24 +30,33 @@ def read_picture(path: str) -> Scan:
 
     It is turned upright as its EXIF orientation says. Transparency is laid over black, so that a transparent
     border does not light up. Black-and-white pictures become 0 and 255; palettes and other colour models
-    become red, green, blue. Pillow reads a 16-bit colour PNG with 8 bits a channel; grey keeps all 16. Bright is high,
-    also where a TIFF stores white as zero. Raises UnreadableError for a damaged file, a TIFF of several pages or with
-    values that Pillow does not read, and one that does not fit in memory.
+    become red, green, blue. A TIFF of several pages is a volume, (channels, pages, height, width), in their order.
+    Pillow reads a 16-bit colour PNG with 8 bits a channel; grey keeps all 16. Bright is high,
+    also where a TIFF stores white as zero. Raises UnreadableError for a damaged file, a TIFF whose pages are
+    no slices or with values that Pillow does not read, and one that does not fit in memory.
     """
-    with opened(path) as picture:
+    with opened(path, stacks=True) as picture:
+        if tiff.page_count(picture) > 1:
+            slices = [_page_values(page, path) for page in tiff.pages(picture, path)]
+            stack = np.stack([values for values, _ in slices], axis=1)
+            return Scan(stack, path, full_range=slices[0][1], rgb=len(stack) == 3)
         # Pillow gave 16-bit grey PNGs as 32-bit before version 11: the format still knows.
         word = picture.format == "PNG" and picture.mode == "I"
-        if picture.format == "TIFF" and picture.mode in GREY:
-            grey, full_range = tiff.grey_values(picture, path)
-            values = grey[None]
-        else:
-            values, full_range = _values(picture)
+        values, full_range = _page_values(picture, path)
     return Scan(values, path, full_range=WORD if word else full_range, rgb=values.shape[0] == 3)
 
 
+def _page_values(picture: Image, path: str) -> tuple[NDArray[np.float32], tuple[float, float] | None]:
+    if picture.format == "TIFF" and picture.mode in GREY:
+        grey, full_range = tiff.grey_values(picture, path)
+        return grey[None], full_range
+    return _values(picture)
+
+
 @contextmanager
-def opened(path: str) -> Iterator[Image]:
-    """The picture, decoded and upright. Raises UnreadableError as `read_picture` does, for what fails inside too."""
+def opened(path: str, *, stacks: bool = False) -> Iterator[Image]:
+    """The picture, decoded and upright; of a stack the first page. Raises UnreadableError as `read_picture` does, for
+    what fails inside too, and unless `stacks` for a TIFF of several pages."""
     from PIL import ImageOps, UnidentifiedImageError
 
     with decoding(path, "cannot be decoded"):
@@ -60,8 +69,12 @@ def opened(path: str) -> Iterator[Image]:
             raise UnreadableError(f"{path}: is {kind}, which Pillow does not read; save it as grey or colour of 8 or "
                                   "16 bits, or grey of 32-bit floating point, without JPEG 2000") from None  # fmt: skip
         with picture:
-            check_room((len(picture.getbands()), picture.height, picture.width), path, "pixels")
+            pages = tiff.page_count(picture)
+            size = (len(picture.getbands()), picture.height, picture.width)
+            check_room(size if pages == 1 else (pages, *size), path, "pixels")
             if picture.format == "TIFF":
+                if not stacks:
+                    tiff.check_one_page(picture, path)
                 tiff.check_channels(picture, path)
                 # By its name Pillow would map the file into memory, and those that lie on their side wrongly.
                 picture.filename = ""  # type: ignore[attr-defined]

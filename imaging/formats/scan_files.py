@@ -7,17 +7,20 @@ from pathlib import Path
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.core.example import ArchiveRow, Channels, Example, File, Named, Series, as_example, refusal
-from graftwork.imaging.scan import DICOM, NIFTI, PICTURES, SUFFIXES, Scan, stacked
+from graftwork.imaging.formats.dicom.opening import is_dicom
+from graftwork.imaging.scan import DICOM, FREESURFER, ITK, NIFTI, PAIRS, PICTURES, SUFFIXES, Scan, stacked
 
 
 def read_scan(named: Named) -> Scan:
-    """The scan in a file: PNG, JPEG, BMP, TIFF, NIfTI, DICOM, or `FILE.npz#SPLIT/ROW` for a row of MedMNIST's layout.
+    """The scan in a file: PNG, JPEG, BMP, TIFF, NIfTI, Analyze, FreeSurfer's, MetaImage, NRRD, DICOM, or
+    `FILE.npz#SPLIT/ROW` for a row of MedMNIST's layout.
 
     A folder, or `FOLDER#series=UID`, is the volume of a DICOM series. Several files with `|` between them, as
     `t1.nii.gz|t2.nii.gz`, are channels of one scan.
 
     The format follows the ending; a file with another ending, or with none as hospital exports often have,
-    is read as DICOM if it carries the DICOM mark. Raises UnreadableError where the file is missing, damaged
+    is read as DICOM if it carries the DICOM mark, or begins as a data set without it does. Raises UnreadableError where
+    the file is missing, damaged
     or of another format, or where channels do not lie on each other, and MissingPackageError where a package is needed
     to decompress it.
     """
@@ -60,11 +63,19 @@ def _read_file(path: str) -> Scan:
         from graftwork.imaging.formats.pixels import read_picture
 
         return read_picture(path)
-    if name.endswith(NIFTI):
+    if name.endswith((*NIFTI, *PAIRS)):
         from graftwork.imaging.formats.nifti import read_nifti
 
         return read_nifti(path)
-    if name.endswith(DICOM) or _has_dicom_mark(place):
+    if name.endswith(FREESURFER):
+        from graftwork.imaging.formats.freesurfer import read_freesurfer
+
+        return read_freesurfer(path)
+    if name.endswith(ITK):
+        from graftwork.imaging.formats.itk import read_itk
+
+        return read_itk(path)
+    if name.endswith(DICOM) or is_dicom(place):
         from graftwork.imaging.formats.dicom.image import read_dicom
 
         return read_dicom(path)
@@ -74,9 +85,3 @@ def _read_file(path: str) -> Scan:
         f"{path}: unknown format; readable are {', '.join(SUFFIXES)}, DICOM files of any name, and rows of an "
         ".npz as FILE.npz#SPLIT/ROW"
     )
-
-
-def _has_dicom_mark(place: Path) -> bool:
-    """Whether the four letters stand where part 10 of the DICOM standard puts them, after 128 free bytes."""
-    with place.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"

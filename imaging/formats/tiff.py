@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,10 @@ from graftwork.core.errors import UnreadableError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+DESCRIPTION = 270
+HYPERSTACK = re.compile(r"\b(channels|frames)=([0-9]+)")
+"""How ImageJ writes that pages are more than slices."""
+
 BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT = 258, 259, 262, 277, 339
 WHITE_IS_ZERO = 0
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -21,15 +27,44 @@ FORMATS = {UNSIGNED: "unsigned", SIGNED: "signed", FLOAT: "floating-point", 5: "
 
 
 def check_channels(picture: Image, path: str) -> None:
-    """Raises UnreadableError for a TIFF of several pages, or with more channels than Pillow reads."""
-    pages = getattr(picture, "n_frames", 1)
-    if pages > 1:
-        raise UnreadableError(f"{path}: has {pages} pages, and one picture a file is expected; save the pages one by "
-                              "one, or as one NIfTI volume")  # fmt: skip
+    """Raises UnreadableError for a TIFF with more channels than Pillow reads."""
     samples, bands = int(_tags(picture).get(SAMPLES, 1)), len(picture.getbands())
     if samples > bands:
         raise UnreadableError(f"{path}: has {samples} channels, of which {bands} would be read; save every channel "
                               "as a file, and name them with | between them")  # fmt: skip
+
+
+def check_one_page(picture: Image, path: str) -> None:
+    """Raises UnreadableError for a TIFF of several pages."""
+    pages = page_count(picture)
+    if pages > 1:
+        raise UnreadableError(f"{path}: has {pages} pages, and one picture a file is expected; save the pages one by "
+                              "one, or as one NIfTI volume")  # fmt: skip
+
+
+def page_count(picture: Image) -> int:
+    """Pages of a TIFF, 1 of other pictures."""
+    return int(getattr(picture, "n_frames", 1)) if picture.format == "TIFF" else 1
+
+
+def pages(picture: Image, path: str) -> Iterator[Image]:
+    """The pages of a stack in turn, each decoded. Raises UnreadableError where they are not slices of one size and
+    kind, as where a smaller copy lies behind a picture, and where a stack has channels or times as well."""
+    described = str(_tags(picture).get(DESCRIPTION, ""))
+    several = [f"{count} {what}" for what, count in HYPERSTACK.findall(described) if int(count) > 1]
+    if described.startswith("ImageJ") and several:
+        raise UnreadableError(f"{path}: is a stack of {' and '.join(several)}: save every one as a stack of its own, "
+                              "and name them with | between them")  # fmt: skip
+    first = (picture.size, picture.mode)
+    for number in range(page_count(picture)):
+        picture.seek(number)
+        if (picture.size, picture.mode) != first:
+            raise UnreadableError(f"{path}: its pages differ: {first[0][0]} x {first[0][1]} pixels ({first[1]}) and "
+                                  f"{picture.size[0]} x {picture.size[1]} ({picture.mode}) on page {number + 1}; save "
+                                  "those that are slices of one volume")  # fmt: skip
+        check_channels(picture, path)
+        picture.load()
+        yield picture
 
 
 def grey_values(picture: Image, path: str) -> tuple[NDArray[np.float32], tuple[float, float] | None]:

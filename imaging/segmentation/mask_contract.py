@@ -19,6 +19,7 @@ from torch.nn import functional
 from graftwork.core.compute.overlap import stacked
 from graftwork.core.errors import SettingsError
 from graftwork.core.example import Named, WithMask, as_example, without_mask
+from graftwork.core.tasks.masks import IGNORED
 from graftwork.core.types import Features
 from graftwork.imaging.preprocessing.contract import ImageContract, resize, size_at
 from graftwork.imaging.scan import Scan
@@ -38,7 +39,8 @@ class MaskContract:
     largest connected piece of every class but the background. names: of the classes, by default their values.
     other_values: what a mask's further values are: refused, background, or the nearer of the only two named.
     mask_order: what pairs voxels where only one of mask and image says where it lies: nothing, or the order in which
-    their files hold them.
+    their files hold them. merged: of every class all values that stand for it, the one in `values` first, where some
+    class has several. ignore_value: of voxels that count in no loss and no measure.
 
     Volumes are resampled to the image contract's spacing, or keep their own voxels where it has none; pictures without
     a spacing are stretched to the patch. Scans smaller than a patch are padded about their centre with their lowest
@@ -52,6 +54,8 @@ class MaskContract:
     names: tuple[str, ...] = ()
     other_values: OtherValues = "refuse"
     mask_order: MaskOrder = "place"
+    merged: tuple[tuple[int, ...], ...] = ()
+    ignore_value: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.values) < 2 or len(set(self.values)) < len(self.values) or min(self.values) < 0:
@@ -106,7 +110,8 @@ class MaskContract:
 
     def truth(self, mask: Named, scan: Scan) -> NDArray[np.int64]:
         """The class (*spatial) of every voxel of the scan by its mask. Raises as `read` does."""
-        return read_mask(mask, scan, self.values, self.other_values, self.mask_order)
+        return read_mask(mask, scan, self.values, self.other_values, self.mask_order, merged=self.merged,
+                         ignore_value=self.ignore_value)  # fmt: skip
 
     def prepared(self, scan: Scan) -> Tensor:
         """The image as the network takes it, (channels, *spatial), not yet padded."""
@@ -144,15 +149,18 @@ class MaskContract:
         plain = {"image": self.image.to_json(), "values": list(self.values), "overlap": self.overlap,
                  "largest_component": self.largest_component, "names": list(self.names),
                  "other_values": self.other_values}  # fmt: skip
-        # Adapters that were saved before there was an order have none, and load as long as it is the usual one.
-        return plain if self.mask_order == "place" else plain | {"mask_order": self.mask_order}
+        # Adapters that were saved before there were these have none, and load as long as they are the usual ones.
+        plain |= {"mask_order": self.mask_order} if self.mask_order != "place" else {}
+        plain |= {"merged": [list(own) for own in self.merged]} if self.merged else {}
+        return plain | ({"ignore_value": self.ignore_value} if self.ignore_value is not None else {})
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> MaskContract:
         """The contract that `to_json` described. Raises SettingsError where fields are missing or unknown."""
         try:
             own = {"image": ImageContract.from_json(plain["image"]), "values": tuple(plain["values"]),
-                   "names": tuple(plain.get("names", ()))}  # fmt: skip
+                   "names": tuple(plain.get("names", ())),
+                   "merged": tuple(map(tuple, plain.get("merged", ())))}  # fmt: skip
             return cls(**plain | own)
         except (TypeError, KeyError) as error:
             raise SettingsError(f"not a contract of masks: {error}") from None
@@ -186,7 +194,9 @@ def _drawn_voxel(mask: Tensor, generator: np.random.Generator) -> list[int]:
     step = math.ceil((mask.numel() / LOOKED_AT) ** (1 / mask.dim()))
     starts = [int(generator.integers(min(step, length))) for length in mask.shape]
     thinned = mask[tuple(slice(start, None, step) for start in starts)]
-    present = torch.bincount(thinned.flatten().long()).nonzero().flatten()  # torch.unique sorts all voxels
+    counts = torch.bincount(thinned.flatten().long() - IGNORED)  # torch.unique sorts all voxels
+    present = counts.nonzero().flatten() + IGNORED
+    present = present[present != IGNORED] if len(present) > 1 else present
     voxels = (thinned == present[int(generator.integers(len(present)))]).nonzero()
     chosen = voxels[int(generator.integers(len(voxels)))].tolist()
     return [start + step * place for start, place in zip(starts, chosen, strict=True)]
@@ -202,4 +212,6 @@ def _resized_mask(mask: Tensor, size: Sequence[int], classes: int) -> Tensor:
         share = resize((mask == number).float()[None], size)[0]
         found[share > best] = number
         best = torch.maximum(best, share)
+    if bool((mask == IGNORED).any()):
+        found[resize((mask == IGNORED).float()[None], size)[0] > best] = IGNORED
     return found

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
-from graftwork.core.example import Example, Named, WithMask, as_example, as_examples
+from graftwork.core.example import NO_MASK, Example, Named, WithMask, as_example, as_examples
 from graftwork.core.progress import progress
+from graftwork.core.tasks.masks import IGNORED
 from graftwork.imaging.formats.scan_files import read_scan
 from graftwork.imaging.scan import Scan
 from graftwork.imaging.segmentation.mask_placement import MaskOrder, on_scan
@@ -38,8 +39,9 @@ OtherValues = Literal["refuse", "background", "nearest"]
 def mask_values(
     masks: Sequence[Named], order: MaskOrder = "place", other_values: OtherValues = "refuse"
 ) -> list[tuple[int, ...]]:
-    """The values, ascending, that every mask holds; one that is given with its image is compared with it.
-    order: see `on_scan`. other_values: "nearest" lets values pass that compression and smoothing make up.
+    """The values, ascending, that every mask holds, none where there is no mask; one that is given with its image is
+    compared with it. order: see `on_scan`. other_values: "nearest" lets values pass that compression and smoothing make
+    up.
 
     Raises UnreadableError that lists all that cannot be read, have another shape or geometry than their image, or hold
     values that lossy compression made up; and where the values of all together are those of images or smoothed masks.
@@ -63,23 +65,30 @@ def mask_values(
 
 
 def read_mask(
-    named: Named, scan: Scan, values: Sequence[int], other_values: OtherValues = "refuse", order: MaskOrder = "place"
+    named: Named, scan: Scan, values: Sequence[int], other_values: OtherValues = "refuse", order: MaskOrder = "place",
+    *, merged: Sequence[Sequence[int]] = (), ignore_value: int | None = None,
 ) -> NDArray[np.int64]:  # fmt: skip
     """The class (*spatial) of every voxel of the scan: the place of the mask's value among `values`; what is not among
-    them is refused, background (the first), or the nearest of them. order: see `on_scan`.
+    them is refused, background (the first), or the nearest of them. order: see `on_scan`. merged: values that are one
+    class, which is the first of them. ignore_value: of voxels that become `IGNORED`.
 
     Raises ContractError for another shape or geometry than the scan's, or values that are refused; UnreadableError for
     values that are no whole numbers.
     """
     path = as_example(named)
+    if path == NO_MASK:
+        return np.zeros(scan.spatial_shape, dtype=np.int64)
     mask, lossy, _ = read_mask_file(path)
     if lossy and other_values != "nearest":
         check_lossless(np.unique(_whole_numbers(mask)), str(path))
     stored = _fitting(mask, scan, order)
+    ignored = np.zeros(stored.shape, dtype=bool) if ignore_value is None else stored == ignore_value
+    for one, *others in merged:
+        stored[np.isin(stored, others)] = one
     ranks = np.argsort(values)
     known = np.asarray(values)[ranks]
     places = np.minimum(np.searchsorted(known, stored), len(known) - 1)
-    wrong = known[places] != stored
+    wrong = (known[places] != stored) & ~ignored
     found: NDArray[np.int64] = ranks[places]
     if other_values == "background":
         found[wrong] = 0
@@ -91,6 +100,7 @@ def read_mask(
         raise ContractError(f"{path}: holds the values {', '.join(map(str, strange[:10]))}, and masks here have "
                             f"{', '.join(map(str, values))} (--mask-values); --other-values background takes others "
                             "for background")  # fmt: skip
+    found[ignored] = IGNORED
     return found
 
 
@@ -120,6 +130,8 @@ def _mask(example: Example) -> Example:
 
 def _held(example: Example, order: MaskOrder, gradients: Gradients | None, palettes: Palettes) -> tuple[int, ...]:
     """The values in a mask, or in that of an image with its mask once it has been compared with the image."""
+    if _mask(example) == NO_MASK:
+        return ()
     mask = str(_mask(example))
     scan, lossy, colours = read_mask_file(_mask(example))
     palettes.add(colours, mask)

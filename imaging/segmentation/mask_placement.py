@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from graftwork.core.errors import ContractError
 from graftwork.imaging.formats.orientation import from_stored_order, in_stored_order, plane_of, volume_of
 from graftwork.imaging.formats.pixels import UPRIGHT, turned_by
-from graftwork.imaging.scan import NIFTI, PICTURES, SAME_MM, Scan, corners_apart_mm, times
+from graftwork.imaging.scan import PICTURES, SAME_MM, VOLUMES, Scan, corners_apart_mm, times
 
 MaskOrder = Literal["place", "stored"]
 """What pairs voxels where only one of mask and image says where it lies: nothing, or the order in their files."""
@@ -131,5 +131,5 @@ def _picture_of_slice(picture: Scan, scan: Scan) -> bool:
         picture.affine is None
         and picture.path.lower().endswith(PICTURES)
         and len(scan.spatial_shape) == 2
-        and not scan.file.lower().endswith(NIFTI)
+        and not scan.file.lower().endswith(VOLUMES)
     )

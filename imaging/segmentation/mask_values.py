@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.core.errors import UnreadableError
-from graftwork.core.example import Example, File
+from graftwork.core.example import Channels, Example, File
 from graftwork.imaging.formats.pixels import BYTE, opened
 from graftwork.imaging.formats.scan_files import read_scan
-from graftwork.imaging.scan import PICTURES, Scan
+from graftwork.imaging.formats.tiff import page_count
+from graftwork.imaging.scan import PICTURES, Scan, stacked
 
 LOSSY = ("JPEG", "MPO", "JPEG2000")
 """Pillow's names of formats that change values; so do TIFFs that are compressed as one of the first."""
@@ -45,19 +46,44 @@ class MaskFile(NamedTuple):
 
 
 def read_mask_file(example: Example) -> MaskFile:
-    """What `read_scan` gives, but the numbers of the colours of a picture with a palette. Raises as it does."""
+    """What `read_scan` gives, but the numbers of the colours of a picture with a palette, and several files joined to
+    one. Raises as it does, and for files that have different values at one voxel."""
+    if isinstance(example, Channels):
+        return _joined([read_mask_file(part) for part in example.parts], str(example))
     if not isinstance(example, File) or not example.path.lower().endswith(PICTURES):
         return MaskFile(read_scan(example), False, {})
     path = example.path
-    with opened(path) as picture:
+    with opened(path, stacks=True) as picture:
         lossy = picture.format in LOSSY or picture.info.get("compression") in LOSSY_TIFF
-        if picture.mode in ("P", "PA"):
+        if picture.mode in ("P", "PA") and page_count(picture) == 1:
             numbers = np.asarray(picture)
             numbers = numbers[..., 0] if picture.mode == "PA" else numbers
             palette = picture.getpalette("RGB") or []
             colours = {value: tuple(palette[3 * value : 3 * value + 3]) for value in np.unique(numbers).tolist()}
             return MaskFile(Scan(numbers[None].astype(np.float32), path, full_range=BYTE), lossy, colours)
     return MaskFile(read_scan(example), lossy, {})
+
+
+def _joined(masks: Sequence[MaskFile], path: str) -> MaskFile:
+    """Several masks of one image, as one a lesion, as one: the value at a voxel is that of the file that has one there.
+
+    Raises UnreadableError where two have different ones, and where one does not lie on the first.
+    """
+    palettes = Palettes()
+    for mask in masks:
+        if mask.scan.channels > 1 and (mask.scan.values != mask.scan.values[:1]).any():
+            raise UnreadableError(f"{mask.scan.path}: has {mask.scan.channels} channels; a mask has one")
+        palettes.add(mask.colours, mask.scan.path)
+    whole = stacked([replace(mask.scan, values=mask.scan.values[:1]) for mask in masks], path)
+    joined = whole.values[0].copy()
+    for own, mask in zip(whole.values[1:], masks[1:], strict=True):
+        both = (own != 0) & (joined != 0) & (own != joined)
+        if both.any():
+            raise UnreadableError(f"{path}: of the voxels both mark, {mask.scan.path} has another value than those "
+                                  f"before it at {int(both.sum())}: which class is meant is not known")  # fmt: skip
+        joined = np.where(joined == 0, own, joined)
+    colours = {number: colour for mask in masks for number, colour in mask.colours.items()}
+    return MaskFile(replace(whole, values=joined[None]), any(mask.lossy for mask in masks), colours)
 
 
 def check_lossless(values: NDArray[np.int64], path: str) -> None:

@@ -94,7 +94,7 @@ class PatchSegmenter:
         drawn = []
         for title, named in cases:
             scan, truth = self._with_truth(named)
-            drawn.append((title, scan, truth, self.predict(scan, run, device)))
+            drawn.append((title, scan, np.maximum(truth, 0), self.predict(scan, run, device)))
         draw_masks(temporary, drawn, self.contract.labels)
 
     def names(self, examples: Sequence[Named]) -> list[str]:

@@ -12,6 +12,7 @@ from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.imaging.formats.dicom.geometry import placed_frames, placed_slice
 from graftwork.imaging.formats.dicom.header import number
+from graftwork.imaging.formats.dicom.opening import read_dataset
 from graftwork.imaging.formats.dicom.values import padding_filled, values_of
 from graftwork.imaging.formats.memory import check_room
 from graftwork.imaging.formats.pixels import BYTE
@@ -49,16 +50,11 @@ def decode(path: str) -> tuple[Scan, Any]:
 
     Raises UnreadableError and MissingPackageError as `read_dicom` does, but for geometry.
     """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
     from pydicom.pixels import pixel_array
 
     with decoding(path, "cannot be read as DICOM"):
         _check_deflated(path)
-        try:
-            dataset = pydicom.dcmread(path)
-        except InvalidDicomError:
-            raise UnreadableError(f"{path}: is not a DICOM file: the mark DICM is missing") from None
+        dataset = read_dataset(path)
     held = [name for name in PIXELS if name in dataset]
     if not held:
         raise UnreadableError(f"{path}: holds no image (no PixelData); is it a report or a structure set?")

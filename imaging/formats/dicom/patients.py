@@ -6,13 +6,13 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
 from graftwork.core.example import Channels, Example, File, Series
+from graftwork.imaging.formats.dicom.opening import read_dataset
 from graftwork.imaging.formats.dicom.series import list_series
-from graftwork.imaging.scan import NIFTI, PICTURES
+from graftwork.imaging.scan import PICTURES, VOLUMES
 
 LENGTH = 12
 """Hexadecimal digits of a hash that are kept: two of a million patients share them in one of 500 data sets."""
@@ -28,7 +28,7 @@ def _patient_hash(example: Example) -> str | None:
     match example:
         case Channels(parts):
             return _patient_hash(parts[0])
-        case File(path) if path.lower().endswith((*PICTURES, *NIFTI)):
+        case File(path) if path.lower().endswith((*PICTURES, *VOLUMES)):
             return None
         case File(path):
             return _hash_in(path, None)
@@ -39,14 +39,12 @@ def _patient_hash(example: Example) -> str | None:
 
 @lru_cache(maxsize=1 << 16)
 def _hash_in(path: str, uid: str | None) -> str | None:
-    import pydicom
-
     try:
         if os.path.isdir(path):
             series = list_series(path)
             path = series[uid or next(iter(series))][0]
         with decoding(path, "cannot be read as DICOM"):
-            header = pydicom.dcmread(Path(path), stop_before_pixels=True, specific_tags=["PatientID"])
+            header = read_dataset(path, stop_before_pixels=True, specific_tags=["PatientID"])
             patient = str(header.get("PatientID") or "").strip()
     except (UnreadableError, StopIteration, KeyError, OSError):
         return None  # reading the example says what is wrong with it

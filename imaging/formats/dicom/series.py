@@ -18,10 +18,11 @@ from graftwork.core.example import Series
 from graftwork.imaging.formats.dicom.geometry import frame_plane, say_once
 from graftwork.imaging.formats.dicom.header import hint, number
 from graftwork.imaging.formats.dicom.image import decode, read_dicom
+from graftwork.imaging.formats.dicom.opening import is_dicom, read_dataset
 from graftwork.imaging.formats.dicom.slice_geometry import Plane, stack
 from graftwork.imaging.formats.dicom.values import padding_filled
 from graftwork.imaging.formats.orientation import turned
-from graftwork.imaging.scan import Scan
+from graftwork.imaging.scan import DICOM, Scan
 
 ASKED = ("SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient",
          "PixelSpacing", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "InstanceNumber",
@@ -82,20 +83,14 @@ def read_series(folder: str, uid: str | None = None) -> Scan:
 
 def _headers(folder: str) -> list[tuple[str, Any]]:
     """Every DICOM image directly in the folder, by name, with the elements that place it; nothing else is read."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
     found, without = [], []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if not entry.is_file() or entry.name.startswith(".") or entry.stat().st_size == 0:
             continue
         with decoding(entry.path, "cannot be read as DICOM"):
-            try:
-                header = pydicom.dcmread(entry.path, stop_before_pixels=True, specific_tags=list(ASKED))
-            except InvalidDicomError:
-                if Path(entry.path).suffix.lower() not in (".dcm", ".dicom"):
-                    continue
-                raise UnreadableError(f"{entry.path}: is not a DICOM file: the mark DICM is missing") from None
+            if Path(entry.path).suffix.lower() not in DICOM and not is_dicom(Path(entry.path)):
+                continue
+            header = read_dataset(entry.path, stop_before_pixels=True, specific_tags=list(ASKED))
         if "Rows" in header:
             found.append((entry.path, header))
         else:

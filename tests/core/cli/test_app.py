@@ -6,11 +6,12 @@ import pytest
 
 from graftwork import core
 from graftwork.core.cli.app import build_app
+from graftwork.core.cli.options import SOURCE
 from graftwork.core.recipe import Recipe
 
 OF_THE_COMMAND_LINE = {
     "manifest", "backbone", "weights", "target", "group", "group_from", "task", "order", "vocabulary", "json", "inputs",
-    "run", "out", "by", "config",
+    "run", "out", "by", "config", *(one.name for one in SOURCE),
     *Recipe.__dataclass_fields__,
 }  # fmt: skip
 """Options that become a manifest, a backbone or a recipe, say where files are, or what is printed."""

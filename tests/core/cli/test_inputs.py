@@ -3,6 +3,7 @@
 import pytest
 
 from graftwork.core.cli.inputs import asked_backbone, asked_manifest, asked_recipe, read_inputs
+from graftwork.core.cli.options import SOURCE
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
 
@@ -12,7 +13,7 @@ def options(table):
     """As `train` gets them where nothing but a table is named."""
     return {"manifest": str(table), "backbone": "tiny:net", "weights": None, "target": None, "group": None,
             "group_from": None, "task": None, "order": None, "vocabulary": None, "folds": None,
-            "device": "cpu"}  # fmt: skip
+            "device": "cpu", **{one.name: one.default for one in SOURCE}}  # fmt: skip
 
 
 def test_a_recipe_has_what_was_asked_for_and_its_defaults_otherwise():

@@ -11,7 +11,9 @@ from tests.core.data.conftest import problems
 def test_blank_lines_hold_no_example_and_do_not_shift_the_rows_numbers(write):
     text = "path,label\n\na.png,x\n,\nb.png,y\n\n\n"
     assert read_manifest(write(text)).rows == (3, 5)
-    assert problems(write(text + "c.png,\n")) == ["row 8, column 'label': empty"]
+    assert problems(write(text + "c.png,\n")) == [
+        "row 8, column 'label': empty; --missing-labels drop leaves out rows without a label"
+    ]
 
 
 def test_the_message_shows_fifty_problems_and_counts_the_rest():

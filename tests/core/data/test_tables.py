@@ -112,7 +112,7 @@ def test_everything_that_is_wrong_is_reported_at_once(write):
         "label 'z' has no row for training",
         f"row 3, column 'path': no such file: 'missing.png' (looked for {folder / 'missing.png'})",
         "row 4, column 'path': empty",
-        "row 5, column 'label': empty",
+        "row 5, column 'label': empty; --missing-labels drop leaves out rows without a label",
         "row 6, column 'path': 'a.png' is listed twice, first in row 2",
         "row 7, column 'split': expected train, val or test, found 'half'",
         "row 10, column 'group': empty",
@@ -128,7 +128,7 @@ def test_everything_that_is_wrong_is_reported_at_once(write):
         ("path,label\na.png,x\nb.png,y,2\n", "cannot be read as a table: .*line 3"),
         ("path,label\n", "there are no rows"),
         ("", "cannot be read as a table"),
-        ("file,label\na.png,x\n", "no column 'path' for the files; there are 'file', 'label'"),
+        ("scan,label\na.png,x\n", "no column 'path' for the files; there are 'scan', 'label'"),
         ("path,class\na.png,x\n", r"no column 'label' for the target .* there are 'path', 'class'"),
         ("path,label\na.png,x\nb.png,x\n", "column 'label': every row has the label 'x'"),
         ("path,label,split\na.png,x,test\nb.png,y,test\n", "the split column names no row for training"),
@@ -140,11 +140,9 @@ def test_a_table_that_cannot_be_used_says_why(write, text, message):
 
 
 def test_a_short_row_is_reported_as_an_empty_cell(write):
-    assert problems(write("path,label\na.png,x\nb.png,y\nc.png\n")) == ["row 4, column 'label': empty"]
-
-
-def test_text_that_is_not_utf8_is_named_as_such(write):
-    assert "is not UTF-8 text" in problems(write("path,label\na.png,é\n", encoding="latin-1"))[0]
+    assert problems(write("path,label\na.png,x\nb.png,y\nc.png\n")) == [
+        "row 4, column 'label': empty; --missing-labels drop leaves out rows without a label"
+    ]
 
 
 def test_cells_that_are_no_numbers_or_truths_are_named(write):

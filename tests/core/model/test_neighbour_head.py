@@ -23,9 +23,9 @@ def test_the_nearest_are_those_with_the_largest_cosine_after_centring_the_neares
 
 def test_equal_neighbours_count_as_many_and_a_far_one_hardly():
     values = torch.tensor([[[1.0], [0.0], [0.0], [1.0]]])
-    votes, voters = mean_vote(values, torch.full((1, 4), 0.3))
+    votes, voters = mean_vote(values, torch.full((1, 4), 0.3), torch.ones_like(values))
     assert (float(votes), float(voters)) == pytest.approx((0.5, 4.0))
-    votes, voters = mean_vote(values[:, :2], torch.tensor([[0.9, 0.9 - TEMPERATURE * 20]]))
+    votes, voters = mean_vote(values[:, :2], torch.tensor([[0.9, 0.9 - TEMPERATURE * 20]]), torch.ones(1, 2, 1))
     assert (float(votes), float(voters)) == pytest.approx((1.0, 1.0), abs=1e-6)
 
 

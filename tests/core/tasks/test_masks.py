@@ -7,7 +7,7 @@ from monai.losses import DiceLoss
 from torch.nn import functional as F
 
 from graftwork.core.evaluation.evaluation import evaluate_predictions
-from graftwork.core.tasks.masks import patch_dice, summed_mask_loss
+from graftwork.core.tasks.masks import IGNORED, patch_dice, summed_mask_loss
 
 
 @pytest.fixture
@@ -26,6 +26,20 @@ def test_the_loss_is_cross_entropy_and_the_dice_loss_of_monai_row_by_row(pair):
         own = dice(outputs[row : row + 1], masks[row : row + 1, None]).mean()
         expected += weights[row] * (own + F.cross_entropy(outputs[row : row + 1], masks[row : row + 1]))
     torch.testing.assert_close(summed_mask_loss(outputs, masks, weights), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_ignored_voxels_count_neither_in_the_loss_nor_in_the_dice(pair):
+    """What is left is as if the others had been cut out of the patch."""
+    outputs, masks = (one[:1, ..., :4] for one in pair)
+    wide, told = (one[:1].clone() for one in pair)
+    told[..., 4:] = IGNORED
+    ones = torch.ones(1)
+    torch.testing.assert_close(summed_mask_loss(wide, told, ones), summed_mask_loss(outputs, masks, ones))
+    torch.testing.assert_close(patch_dice(wide, told), patch_dice(outputs, masks))
+    wide.requires_grad_()
+    summed_mask_loss(wide, told, ones).backward()
+    assert (wide.grad[..., 4:] == 0).all()
+    assert torch.isfinite(summed_mask_loss(wide, torch.full_like(told, IGNORED), ones))
 
 
 def test_the_dice_of_a_patch_counts_voxels():

@@ -24,7 +24,7 @@ ROWS = {
     "ordinal": (np.array([0, 2, 1]), chances(3, 3), ("low", "mid", "high")),
     "multi-label": (np.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]), RNG.uniform(size=(3, 2)), ("p", "q")),
     "regression": (np.array([1.5, -2.0, 3.0]), np.array([1.0, 5.0, 3.0]), ()),
-    "mask": (np.zeros(3), np.where(np.arange(18).reshape(3, 2, 3) == 4, np.nan, RNG.uniform(size=(3, 2, 3))),
+    "mask": (np.zeros(3), np.where(np.arange(24).reshape(3, 2, 4) == 5, np.nan, RNG.uniform(size=(3, 2, 4))),
              ("rest", "a", "b")),
     "text": (encode(TEXTS, CHARACTERS), encode(["onetwo", "thre", "four"], CHARACTERS).astype(np.float64), CHARACTERS),
 }  # fmt: skip
@@ -40,6 +40,10 @@ def test_what_is_written_of_predictions_is_read_again(task):
     if not task.in_files:
         np.testing.assert_allclose(found, values)
     np.testing.assert_allclose(again, predictions, rtol=1e-8)
+    if task.name == "multi-label":
+        partly = np.where(np.eye(3, 2) > 0, np.nan, values)
+        table = pd.DataFrame(task.target_columns(task.cells(partly, classes), classes)).to_csv(index=False)
+        assert table.splitlines()[1:] == [",1.0", "1.0,", "0.0,0.0"]
     first, second = (task.measures(*one, classes)(np.ones((1, 3))) for one in ((values, predictions), (found, again)))
     for name, value in first.items():
         np.testing.assert_allclose(second[name], value, rtol=1e-6, err_msg=name)

@@ -69,12 +69,6 @@ def test_exif_orientation_turns_the_picture_upright(tmp_path):
     assert values[0, 5, 3] == 255
 
 
-def test_a_tiff_of_several_pages_is_refused(tmp_path):
-    Image.new("L", (3, 3)).save(tmp_path / "two.tif", save_all=True, append_images=[Image.new("L", (3, 3))])
-    with pytest.raises(UnreadableError, match=r"two\.tif: has 2 pages"):
-        read_scan(str(tmp_path / "two.tif"))
-
-
 @pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.tif", "cut.nii.gz", "cut.nii"])
 def test_truncated_files_are_named_with_the_cause(tmp_path, rng, name):
     whole = tmp_path / f"whole{name[3:]}"

@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 
 from graftwork.core.errors import UnreadableError
@@ -99,3 +100,36 @@ def test_a_picture_that_does_not_fit_in_memory_is_refused_before_it_is_decoded(t
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 900})())
     with pytest.raises(UnreadableError, match=r"large\.png: its header claims 1 x 30 x 30 pixels.*make it smaller"):
         read_scan(str(tmp_path / "large.png"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_stack_of_pages_is_the_volume_that_simpleitk_reads(tmp_path, dtype):
+    values = np.random.default_rng(0).integers(0, 250, (4, 5, 6)).astype(dtype)
+    pages = [Image.fromarray(page) for page in values]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    found = read_scan(str(tmp_path / "stack.tif"))
+    expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "stack.tif")))
+    np.testing.assert_array_equal(found.values[0], expected)
+    np.testing.assert_array_equal(found.values[0], values)
+    assert found.full_range == {np.uint8: (0, 255), np.uint16: (0, 65535), np.float32: None}[dtype]
+    assert (found.spacing_mm, found.affine) == (None, None)
+
+
+def test_a_stack_in_colour_has_three_channels(tmp_path):
+    values = np.random.default_rng(0).integers(0, 250, (2, 5, 6, 3)).astype(np.uint8)
+    pages = [Image.fromarray(page) for page in values]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    found = read_scan(str(tmp_path / "stack.tif"))
+    np.testing.assert_array_equal(found.values, values.transpose(3, 0, 1, 2))
+    assert found.rgb
+
+
+def test_pages_that_are_no_slices_of_one_volume_are_refused(tmp_path):
+    large, small = Image.new("L", (8, 6)), Image.new("L", (4, 3))
+    large.save(tmp_path / "pyramid.tif", save_all=True, append_images=[small])
+    with pytest.raises(UnreadableError, match=r"pyramid\.tif: its pages differ: 8 x 6 pixels \(L\) and 4 x 3"):
+        read_scan(str(tmp_path / "pyramid.tif"))
+    large.save(tmp_path / "hyper.tif", save_all=True, append_images=[large],
+               description="ImageJ=1.53\nimages=2\nchannels=2\nhyperstack=true")  # fmt: skip
+    with pytest.raises(UnreadableError, match=r"hyper\.tif: is a stack of 2 channels"):
+        read_scan(str(tmp_path / "hyper.tif"))

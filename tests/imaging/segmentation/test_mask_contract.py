@@ -11,7 +11,7 @@ from PIL import Image
 
 from graftwork.core.errors import ContractError, SettingsError
 from graftwork.imaging import MaskContract
-from graftwork.imaging.segmentation.mask_contract import _drawn_voxel
+from graftwork.imaging.segmentation.mask_contract import _drawn_voxel, _resized_mask
 from tests.imaging.segmentation.conftest import contract
 
 
@@ -158,3 +158,20 @@ def test_pictures_without_a_spacing_are_stretched_to_the_patch_and_their_masks_b
     expected[:4], expected[4:, 4:] = 1, 2
     assert found.shape == (2, 8, 8)
     assert torch.equal(found[1], expected)
+
+
+def test_a_patch_is_drawn_about_a_class_and_not_about_what_is_ignored():
+    mask = torch.full((6, 6), -1.0)
+    mask[1, 2], mask[4, 4] = 0.0, 2.0
+    found = {tuple(_drawn_voxel(mask, np.random.default_rng(seed))) for seed in range(20)}
+    assert found == {(1, 2), (4, 4)}
+    assert len(_drawn_voxel(torch.full((6, 6), -1.0), np.random.default_rng(0))) == 2
+
+
+def test_what_is_ignored_stays_so_at_another_size():
+    mask = torch.zeros(8, 8)
+    mask[:4], mask[4:, :4] = -1, 1
+    found = _resized_mask(mask, (4, 4), 2)
+    assert (found[:2] == -1).all()
+    assert (found[2:, :2] == 1).all()
+    assert (found[2:, 2:] == 0).all()

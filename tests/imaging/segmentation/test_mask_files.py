@@ -1,6 +1,7 @@
 """Masks in files: what is read, what is refused with a word, and where a written one lies."""
 
 import gzip
+import json
 
 import nibabel
 import numpy as np
@@ -9,7 +10,9 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 from graftwork.core.errors import ContractError, SettingsError, UnreadableError
-from graftwork.imaging import ImageContract, MaskContract, read_scan
+from graftwork.core.example import NO_MASK, File, WithMask, parse_example
+from graftwork.core.tasks.masks import IGNORED
+from graftwork.imaging import ImageContract, MaskContract, read_manifest, read_scan
 from graftwork.imaging.formats.output_names import mask_names, output_names
 from graftwork.imaging.segmentation.mask_files import mask_values, read_mask, write_mask
 
@@ -191,6 +194,9 @@ def test_classes_have_a_name_of_their_own_each():
 
 def test_names_of_many_files_that_are_called_alike_are_found_at_once():
     names = output_names([f"{number}/image.nii.gz" for number in range(20_000)])
+    assert names[:3] == ["0_image", "1_image", "2_image"]
+    assert len(set(names)) == 20_000
+    names = output_names([f"{number}/a/image.nii.gz" for number in range(20_000)])
     assert names[:3] == ["image", "image-2", "image-3"]
     assert len(set(names)) == 20_000
     assert output_names(["a-2.png", "x/a.png", "y/a.png", "z/a.png"]) == ["a-2", "a", "a-3", "a-4"]
@@ -208,3 +214,67 @@ def test_a_camera_that_was_held_another_way_turns_image_and_mask_or_neither(tmp_
     else:
         with pytest.raises(ContractError, match=f"EXIF orientation is {mask}, that of its image .* is {image}"):
             read_mask(str(tmp_path / "mask.png"), scan, (0, 1))
+
+
+def test_masks_of_cases_that_are_called_alike_have_the_names_of_their_cases():
+    assert mask_names(["x/case1/scan.nii.gz", "x/case2/scan.nii.gz"]) == [
+        "case1_scan_mask.nii.gz", "case2_scan_mask.nii.gz"
+    ]  # fmt: skip
+    assert output_names(["case1/scan.png"]) == ["scan"]
+
+
+def test_several_values_are_one_class_and_an_ignored_one_is_none(volume, tmp_path):
+    values = np.arange(24).reshape(2, 3, 4) % 6
+    scan = read_scan(volume(values.astype(np.float32), "image.nii.gz"))
+    mask = volume(values.astype(np.uint8), "mask.nii.gz")
+    found = read_mask(mask, scan, (0, 1, 4), merged=((0,), (1, 2, 3), (4,)), ignore_value=5)
+    expected = np.array([0, 1, 1, 1, 2, IGNORED])[values].T
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ContractError, match="holds the values 5, and masks here have 0, 1, 4"):
+        read_mask(mask, scan, (0, 1, 4), merged=((0,), (1, 2, 3), (4,)))
+    other = read_mask(mask, scan, (0, 4), "background", ignore_value=5)
+    np.testing.assert_array_equal(other, np.array([0, 0, 0, 0, 1, IGNORED])[values].T)
+
+
+def test_several_masks_of_one_image_are_joined(tmp_path):
+    """As the lesions of BUSI's pictures, one a file."""
+    one, two = np.zeros((6, 8), np.uint8), np.zeros((6, 8), np.uint8)
+    one[1:3, 1:4], two[2:5, 3:7] = 255, 255
+    for name, values in (("a", one), ("a_mask", one), ("a_mask_1", two), ("other", two // 255 * 7)):
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    scan = read_scan(str(tmp_path / "a.png"))
+    joined = f"{tmp_path / 'a_mask.png'}|{tmp_path / 'a_mask_1.png'}"
+    np.testing.assert_array_equal(read_mask(joined, scan, (0, 255)), (one | two) > 0)
+    assert mask_values([joined]) == [(0, 255)]
+    with pytest.raises(UnreadableError, match=r"other\.png has another value than those before it at 1:"):
+        mask_values([f"{tmp_path / 'a_mask.png'}|{tmp_path / 'other.png'}"])
+
+
+def test_a_contract_remembers_what_is_merged_and_ignored():
+    image = ImageContract(2, 1, (4, 4), "window:0:1", (0.0,), (1.0,))
+    own = MaskContract(image, (0, 1), merged=((0,), (1, 2)), ignore_value=255)
+    assert MaskContract.from_json(json.loads(json.dumps(own.to_json()))) == own
+    assert not {"merged", "ignore_value"} & set(MaskContract(image, (0, 1)).to_json())
+
+
+def test_without_a_mask_there_is_background_everywhere(volume, stored):
+    image = volume(stored + 0.5, "image.nii.gz")
+    example = parse_example(f"{image}#mask=")
+    assert example == WithMask(File(image), NO_MASK)
+    assert str(example) == f"{image}#mask="
+    assert (read_mask(NO_MASK, read_scan(image), (4, 17)) == 0).all()
+    assert mask_values([example, volume(stored, "mask.nii.gz")]) == [(), (0, 1, 2)]
+
+
+def test_an_empty_cell_is_a_case_without_a_finding_which_is_said(volume, stored, tmp_path, caplog):
+    for name in ("a", "b", "c"):
+        volume(stored + ord(name), f"{name}.nii.gz")
+    volume(stored, "m.nii.gz")
+    volume(stored, "n.nii.gz")
+    (tmp_path / "t.csv").write_text("path,mask\na.nii.gz,m.nii.gz\nb.nii.gz,\nc.nii.gz,n.nii.gz\n")
+    with caplog.at_level("WARNING"):
+        found = read_manifest(tmp_path / "t.csv")
+    assert found.masks[1] == NO_MASK
+    assert found.classes == ("0", "1", "2")
+    assert "1 of 3 rows have an empty cell in 'mask' and are taken for cases without a finding" in caplog.text
+    assert len(read_manifest(tmp_path / "t.csv", missing_labels="drop")) == 2

@@ -1,0 +1,1 @@
+"""Corpora of speech in the layouts that people publish, as tables."""
