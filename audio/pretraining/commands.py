@@ -38,6 +38,7 @@ SETTINGS = {
     "seed": (int, 0, "Of weights, order and masks."),
     "device": (str, "auto", "auto, cpu, cuda, cuda:1, …"),
     "precision": (str, "auto", "auto: bf16 on GPUs that have it, fp32 on a CPU."),
+    "checkpoint_minutes": (float, 5.0, "Minutes after which the unfinished run is kept again; 0: after every update."),
 }
 """Type, default and help of the settings that have an option of the same name."""
 
@@ -103,7 +104,7 @@ def run_pretraining(options: dict[str, Any], settings: dict[str, Any]) -> None:
     record = {"backbone": {"id": backbone.id, "digest": backbone.digest(), "weights": backbone.weights},
               "rows": len(examples), "examples": examples.manifest.fingerprints(), "input": backbone.contract.to_json(),
               "recipe": {name: value for name, value in dataclasses.asdict(asked).items()
-                         if name not in ("device", "checkpoint_seconds")}}  # fmt: skip
+                         if name not in ("device", "checkpoint_minutes")}}  # fmt: skip
     record = json.loads(json.dumps(record))
     if options["resume"]:
         check_same_run(out, record)

@@ -25,7 +25,7 @@ from graftwork.core.model.plan import Plan
 from graftwork.core.model.stage_outputs import stage_outputs
 from graftwork.core.model.strategies import Strategy
 from graftwork.core.recipe import Recipe
-from graftwork.core.training.checkpoint import NAME
+from graftwork.core.training.checkpoint import has_checkpoint
 from graftwork.core.training.feature_choice import check_features, reads_stages
 from graftwork.core.training.finetuning import Run, augmented, finetune, frozen_features
 from graftwork.core.training.history import write_history
@@ -132,7 +132,7 @@ def without_groups(examples: Examples) -> Examples:
 def run_setup(setup: Setup, rows: Examples, val: Examples | None) -> Run:
     """One training run; its history is written where the setup has a folder."""
     folder = setup.folder
-    resume = setup.resume and folder is not None and (folder / NAME).exists()
+    resume = setup.resume and folder is not None and has_checkpoint(folder)
     run = finetune(setup.backbone, rows, val, strategy=setup.strategy, recipe=setup.recipe, checkpoints=folder,
                    resume=resume)  # fmt: skip
     if folder is not None and is_first():

@@ -25,13 +25,14 @@ from graftwork.core.inference.outputs import graft_outputs
 from graftwork.core.model.graft import Graft
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from graftwork.core.training.checkpoint import CheckpointClock, TrainingState, load_checkpoint, save_checkpoint
 from graftwork.core.training.gradient_check import GradientCheck
 from graftwork.core.training.gradients import LoopContext, add_gradients
 from graftwork.core.training.history import HistoryRow
 from graftwork.core.training.optimiser import (
     active_parameters,
     build_optimiser,
+    head_rate,
     row_weights,
     set_rates,
 )
@@ -44,7 +45,7 @@ OnEpoch = Callable[[HistoryRow], None]
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where an unfinished run is kept and how often within an epoch; settings tell one run from another."""
+    """Where an unfinished run is kept and how often; settings tell one run from another."""
 
     folder: Path
     settings: dict[str, Any]
@@ -90,16 +91,21 @@ def train(
         state, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
         log.info("resuming in epoch %d at batch %d", state.epoch + 1, state.batch + 1)
 
+    clock = CheckpointClock(checkpoints.every_seconds if checkpoints else math.inf)
+
     def keep(now: TrainingState) -> None:
         if checkpoints is not None and runtime.rank == 0:
+            began = time.monotonic()
             save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
+            clock.saved(began)
 
     while state.epoch < recipe.epochs and state.stale < recipe.patience:
-        state = _epoch(context, state, keep, checkpoints.every_seconds if checkpoints else math.inf)
+        state = _epoch(context, state, keep, clock)
         runtime.copy_from_first(graft.moving_buffers())
         row: HistoryRow = {
             "epoch": state.epoch + 1,
-            "learning_rate": optimiser.param_groups[0]["lr"],
+            # Of the last update, which a resumed run may not have made itself.
+            "learning_rate": head_rate(optimiser, recipe, state.update - 1, context.updates),
             "train_loss": state.loss_sum / state.loss_weight,
         }
         key = (0.0, float(state.epoch))
@@ -114,14 +120,15 @@ def train(
         state = replace(state, epoch=state.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
                            history=(*state.history, row))  # fmt: skip
         on_epoch(row)
-        keep(state)
+        if clock.due(epoch_ends=True):
+            keep(state)
     context.proof.close()
     graft.restore(best)
     return state.history, state.best_epoch + 1
 
 
 def _epoch(
-    context: LoopContext, state: TrainingState, keep: Callable[[TrainingState], None], every_seconds: float
+    context: LoopContext, state: TrainingState, keep: Callable[[TrainingState], None], clock: CheckpointClock
 ) -> TrainingState:
     """One epoch from the state's batch on; the result's loss sums are the whole epoch's."""
     recipe, runtime = context.recipe, context.runtime
@@ -133,7 +140,6 @@ def _epoch(
     loaded = load_batches(context.rows, filled, augment=augment, seed=recipe.seed, epoch=state.epoch,
                           workers=runtime.workers, pin=runtime.pins)  # fmt: skip
     pending: deque[tuple[int, Callable[[], float]]] = deque()
-    saved = time.monotonic()
     phase = context.graft.plan.phase_at(state.update / updates)
     context.graft.enter(phase)
     context.graft.train(True)
@@ -169,10 +175,9 @@ def _epoch(
             # The loss of the batch before is looked at while the device works on this one.
             state = _add_known_losses(context, state, pending, batches, leave=1)
             advance(1, f"loss {state.loss_sum / max(state.loss_weight, 1e-9):.3f}")
-            if last and time.monotonic() - saved >= every_seconds:
+            if last and clock.due():
                 state = _add_known_losses(context, state, pending, batches, leave=0)
                 keep(state)
-                saved = time.monotonic()
     return _add_known_losses(context, state, pending, batches, leave=0)
 
 

@@ -49,7 +49,7 @@ def test_every_family_can_be_pretrained_and_saved(name: str, clips: Examples, tm
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     clips: Examples, base_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(QUICK, units=("cepstra", "layer2"), updates=4, checkpoint_seconds=0.0)
+    settings = dataclasses.replace(QUICK, units=("cepstra", "layer2"), updates=4, checkpoint_minutes=0.0)
     whole, course = pretrain(base_backbone, clips, settings, tmp_path / "whole", speakers=False, resume=False)
     real, calls = subject._update, [0]
 
@@ -97,11 +97,11 @@ def test_a_resumed_run_without_a_checkpoint_says_that_it_begins_again(
             pretrain(base_backbone, clips, QUICK, tmp_path / "run", speakers=False, resume=False)
     assert "begins again" not in caplog.text
     pretrain(base_backbone, clips, QUICK, tmp_path / "run", speakers=False, resume=True)
-    assert caplog.text.count("no checkpoint of round 1 was kept before the run ended (one is every 300 s)") == 1
+    assert caplog.text.count("no checkpoint of round 1 was kept before the run ended (one is every 5 minutes)") == 1
 
 
 def test_a_run_is_not_resumed_with_other_settings(clips: Examples, base_backbone: Backbone, tmp_path: Path) -> None:
-    settings = dataclasses.replace(QUICK, checkpoint_seconds=0.0)
+    settings = dataclasses.replace(QUICK, checkpoint_minutes=0.0)
     (tmp_path / "run" / "round1").mkdir(parents=True)
     pretrain(base_backbone, clips, settings, tmp_path / "run", speakers=False, resume=False)
     with pytest.raises(SettingsError, match="--units: expected mfcc, cepstra or one of"):

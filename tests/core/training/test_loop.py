@@ -214,7 +214,7 @@ def test_a_run_resumed_within_an_epoch_ends_with_the_same_bytes(
 
     monkeypatch.setattr(training, "save_checkpoint", save_and_stop)
     with pytest.raises(PowerCutError):
-        finetune(backbone, rows, val, checkpoints=tmp_path, checkpoint_seconds=0.0, **options)
+        finetune(backbone, rows, val, checkpoints=tmp_path, **options)
     assert saved[-1].batch % changes.get("accumulate", 1) == 0
     monkeypatch.setattr(training, "save_checkpoint", save)
     resumed = finetune(backbone, rows, val, checkpoints=tmp_path, resume=True, **options)
@@ -337,7 +337,7 @@ def test_in_fp16_updates_that_overflow_are_passed_over_and_a_resumed_run_goes_on
     with pytest.raises(PowerCutError):
         finetune(backbone, examples, checkpoints=tmp_path, on_epoch=interrupt(3), **options)
     resumed = finetune(backbone, examples, checkpoints=tmp_path, resume=True, **options)
-    assert scales == of_whole[: 3 * 8] + of_whole[2 * 8 :]
+    assert scales == of_whole  # kept after the last update of the third epoch
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert whole.history[-1]["train_loss"] < whole.history[0]["train_loss"]
 
