@@ -22,7 +22,8 @@ from graftwork.core.versions import version_of
 USER_ERROR = 2
 """Exit status for what the user can mend; faults of the program exit with 1."""
 
-INTERRUPTED = "interrupted; train, compare and pretrain go on from the last checkpoint with --resume"
+INTERRUPTED = "interrupted; the same train, compare or pretrain goes on from its last checkpoint"
+PREEMPTED = "asked to end; the same train, compare or pretrain goes on from where it stands (exit status 75)"
 
 
 def build_app(commands: CommandLine) -> typer.Typer:
@@ -61,7 +62,8 @@ def _main(
 
 
 def run_app(commands: CommandLine) -> None:
-    """Runs the command line and exits: 0 done, 2 for what the user can mend, 1 for a fault of the program."""
+    """Runs the command line and exits: 0 done, 2 for what the user can mend, 1 for a fault of the program, 75 asked to
+    end by SIGTERM or SIGUSR1, 130 interrupted."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     handler = logging.StreamHandler()
@@ -72,7 +74,7 @@ def run_app(commands: CommandLine) -> None:
     log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else logging.INFO)
     accept_all_text()
     try:
-        with interruptible(INTERRUPTED):
+        with interruptible(INTERRUPTED, PREEMPTED):
             build_app(commands)(arguments)
     except GraftworkError as error:
         if debug:

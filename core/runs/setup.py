@@ -41,7 +41,8 @@ MIXED = "random_split"
 class Setup:
     """How models are trained: a strategy on a backbone by a recipe.
 
-    folder: where checkpoints and histories go; None for nowhere. resume: go on with what is kept there. random_split:
+    folder: where checkpoints and histories go; None for nowhere. resume: go on with what is kept there.
+    restart: remove what is kept there. random_split:
     whether the model is also evaluated with groups on both sides; "auto" is where solving it again costs little.
     """
 
@@ -50,6 +51,7 @@ class Setup:
     recipe: Recipe
     folder: Path | None = None
     resume: bool = False
+    restart: bool = False
     random_split: RandomSplit = "off"
 
     def below(self, *names: str) -> Setup:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork.core.compute.preemption import PreemptedError, asked_to_end, leaving_by_itself
 from graftwork.core.compute.runtime import Runtime
 from graftwork.core.data.batches import epoch_batches
 from graftwork.core.data.examples import Examples, epoch_augment, load_batches
@@ -93,42 +94,52 @@ def train(
 
     clock = CheckpointClock(checkpoints.every_seconds if checkpoints else math.inf)
 
+    def due(epoch_ends: bool = False) -> bool:
+        return clock.due(epoch_ends=epoch_ends) or asked_to_end()
+
     def keep(now: TrainingState) -> None:
-        if checkpoints is not None and runtime.rank == 0:
+        """Keeps the run, and leaves where somebody wants the process to end. The first one leaves for all: another
+        would leave it waiting for gradients."""
+        if runtime.rank > 0:
+            return
+        if checkpoints is not None:
             began = time.monotonic()
             save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
             clock.saved(began)
+        if asked_to_end():
+            raise PreemptedError
 
-    while state.epoch < recipe.epochs and state.stale < recipe.patience:
-        state = _epoch(context, state, keep, clock)
-        runtime.copy_from_first(graft.moving_buffers())
-        row: HistoryRow = {
-            "epoch": state.epoch + 1,
-            # Of the last update, which a resumed run may not have made itself.
-            "learning_rate": head_rate(optimiser, recipe, state.update - 1, context.updates),
-            "train_loss": state.loss_sum / state.loss_weight,
-        }
-        key = (0.0, float(state.epoch))
-        if val is not None:
-            key = _validate(context, val, row)
-        if key > state.best_key:
-            best.clear()  # so that never more than one copy takes the device's memory
-            best |= {name: value.detach().clone() for name, value in graft.learnt().items()}
-            state = replace(state, best_epoch=state.epoch, best_key=key, stale=0)
-        else:
-            state = replace(state, stale=state.stale + 1)
-        state = replace(state, epoch=state.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
-                           history=(*state.history, row))  # fmt: skip
-        on_epoch(row)
-        if clock.due(epoch_ends=True):
-            keep(state)
+    with leaving_by_itself():
+        while state.epoch < recipe.epochs and state.stale < recipe.patience:
+            state = _epoch(context, state, due, keep)
+            runtime.copy_from_first(graft.moving_buffers())
+            row: HistoryRow = {
+                "epoch": state.epoch + 1,
+                # Of the last update, which a resumed run may not have made itself.
+                "learning_rate": head_rate(optimiser, recipe, state.update - 1, context.updates),
+                "train_loss": state.loss_sum / state.loss_weight,
+            }
+            key = (0.0, float(state.epoch))
+            if val is not None:
+                key = _validate(context, val, row)
+            if key > state.best_key:
+                best.clear()  # so that never more than one copy takes the device's memory
+                best |= {name: value.detach().clone() for name, value in graft.learnt().items()}
+                state = replace(state, best_epoch=state.epoch, best_key=key, stale=0)
+            else:
+                state = replace(state, stale=state.stale + 1)
+            state = replace(state, epoch=state.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
+                               history=(*state.history, row))  # fmt: skip
+            on_epoch(row)
+            if due(epoch_ends=True):
+                keep(state)
     context.proof.close()
     graft.restore(best)
     return state.history, state.best_epoch + 1
 
 
 def _epoch(
-    context: LoopContext, state: TrainingState, keep: Callable[[TrainingState], None], clock: CheckpointClock
+    context: LoopContext, state: TrainingState, due: Callable[[], bool], keep: Callable[[TrainingState], None]
 ) -> TrainingState:
     """One epoch from the state's batch on; the result's loss sums are the whole epoch's."""
     recipe, runtime = context.recipe, context.runtime
@@ -175,7 +186,7 @@ def _epoch(
             # The loss of the batch before is looked at while the device works on this one.
             state = _add_known_losses(context, state, pending, batches, leave=1)
             advance(1, f"loss {state.loss_sum / max(state.loss_weight, 1e-9):.3f}")
-            if last and clock.due():
+            if last and due():
                 state = _add_known_losses(context, state, pending, batches, leave=0)
                 keep(state)
     return _add_known_losses(context, state, pending, batches, leave=0)
