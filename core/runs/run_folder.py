@@ -13,11 +13,15 @@ from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.files import OURS, atomic_write, locked, remove_leftovers, write_json
 from graftwork.core.recipe import EXECUTION_FIELDS
+from graftwork.core.versions import advice_on_schema
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RUN = "run.json"
+SCHEMA = 1
+"""Of the record; earlier ones have none, and are read alike."""
+
 FINISHED, UNFINISHED = "finished", "unfinished"
 
 STRATEGIES = "strategies"
@@ -112,7 +116,7 @@ def remove_run(folder: Path) -> None:
 
 def mark(folder: Path, record: dict[str, Any], state: str) -> None:
     """Writes the run's record with its state."""
-    write_json(folder / RUN, {**record, "state": state})
+    write_json(folder / RUN, {**record, "schema": SCHEMA, "state": state})
 
 
 def write_evaluated(folder: Path, parts: Sequence[EvaluatedPart], extra: dict[str, Any]) -> None:
@@ -167,7 +171,7 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
     flat = dict(record)
     for name in INNER:
         flat |= record.get(name, {})
-    return {name: value for name, value in flat.items() if name not in ("state", *INNER, *EXECUTION_FIELDS)}
+    return {name: value for name, value in flat.items() if name not in ("schema", "state", *INNER, *EXECUTION_FIELDS)}
 
 
 def run_state(folder: Path) -> str | None:
@@ -182,6 +186,10 @@ def run_record(folder: Path) -> dict[str, Any] | None:
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
         if not isinstance(record, dict):
             raise ValueError("expected an object")
+        schema = record.get("schema", SCHEMA)
+        if schema != SCHEMA:
+            advice = advice_on_schema(schema, SCHEMA, "name another --out")
+            raise OutputError(f"{folder / RUN}: expected schema {SCHEMA}, found {schema!r}: {advice}")
         wrong = [name for name in INNER if not isinstance(record.get(name, {}), dict)]
         if wrong:
             raise ValueError(f"expected an object in {', '.join(wrong)}")

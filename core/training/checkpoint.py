@@ -19,6 +19,7 @@ from graftwork.core.compute.runtime import is_first
 from graftwork.core.errors import OutputError
 from graftwork.core.files import DamagedFileError
 from graftwork.core.tensor_files import read_tensors, write_tensors
+from graftwork.core.versions import advice_on_schema
 
 log = logging.getLogger(__name__)
 
@@ -171,10 +172,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise DamagedFileError("it does not say where the run stood")
     schema = state.get("schema")
     if schema != SCHEMA:
-        newer = isinstance(schema, int) and schema > SCHEMA
         raise OutputError(f"{path}: schema {schema!r}, this version reads {SCHEMA}; "
-                          + ("upgrade graftwork, or " if newer else "")
-                          + "delete it to begin this training anew")  # fmt: skip
+                          + advice_on_schema(schema, SCHEMA, "delete it to begin this training anew"))  # fmt: skip
     whole = all(isinstance(state.get(name), dict) for name in ("settings", "position", "scaler"))
     if not whole or state["position"].keys() != TrainingState.__dataclass_fields__.keys():
         raise DamagedFileError("it does not say where the run stood")

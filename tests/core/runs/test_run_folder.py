@@ -1,5 +1,7 @@
 """Whose folder it is, and what is written into it."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation.evaluation import EvaluatedPart, evaluate_predictions
 from graftwork.core.runs.run_folder import (
     FINISHED,
+    SCHEMA,
     UNFINISHED,
     check_same_run,
     claim_folder,
@@ -93,7 +96,7 @@ def test_a_run_that_is_begun_anew_removes_what_runs_write_and_nothing_else(tmp_p
     with writing_run(tmp_path, {"a": 2}, resume=False, restart=True):
         left = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".graftwork")}
         assert left == {"run.json", "folds-of-mine.txt"}
-        assert run_record(tmp_path) == {"a": 2, "state": UNFINISHED}
+        assert run_record(tmp_path) == {"a": 2, "schema": SCHEMA, "state": UNFINISHED}
 
 
 @pytest.mark.parametrize("content", ['{"recipe": [1]}', '{"data": null}', "[" * 100_000, "[]", '{"a'])
@@ -101,6 +104,21 @@ def test_a_damaged_record_is_named(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(OutputError, match=r"run\.json: cannot be read .*name another --out"):
         check_same_run(tmp_path, {"recipe": {}})
+
+
+def test_a_record_without_a_schema_as_earlier_versions_wrote_it_goes_on(tmp_path):
+    record = {"recipe": {"seed": 0}, "data": {"folds": 3}, "rows": 9}
+    (tmp_path / "run.json").write_text(json.dumps(record | {"state": UNFINISHED}))
+    check_same_run(tmp_path, record)
+    assert goes_on(tmp_path, resume=False, restart=False)
+    with writing_run(tmp_path, record, resume=True):
+        assert json.loads((tmp_path / "run.json").read_text())["schema"] == SCHEMA
+
+
+def test_a_record_of_a_newer_version_says_to_upgrade(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"schema": SCHEMA + 1, "state": FINISHED}))
+    with pytest.raises(OutputError, match=rf"expected schema {SCHEMA}, found {SCHEMA + 1}: .*upgrade graftwork"):
+        run_record(tmp_path)
 
 
 def test_a_run_asked_for_otherwise_is_not_gone_on_with(tmp_path):

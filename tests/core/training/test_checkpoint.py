@@ -104,7 +104,7 @@ def test_what_is_refused_is_left_as_it_was(kept, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in other.learnt().items())
 
 
-@pytest.mark.parametrize(("schema", "advice"), [(SCHEMA + 1, "upgrade graftwork, or delete it"), (1, "delete it")])
+@pytest.mark.parametrize(("schema", "advice"), [(SCHEMA + 1, "a newer .*upgrade graftwork"), (1, "delete it")])
 def test_a_checkpoint_of_another_version_is_named_with_both(kept, tmp_path, schema, advice):
     tensors, state = read_tensors(tmp_path / NAME)
     write_tensors(tmp_path / NAME, tensors, state | {"schema": schema})
