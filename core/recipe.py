@@ -20,7 +20,7 @@ StoreType = Literal["float32", "float16", "bfloat16"]
 ROWS_TOGETHER = 16
 """Rows per forward pass where nobody says how many, and they are no masks of volumes."""
 
-EXECUTION_FIELDS = ("device", "workers", "cache", "cache_limit")
+EXECUTION_FIELDS = ("device", "workers", "cache", "cache_limit", "checkpoint_minutes")
 """Fields of a recipe that say where a run is computed, not what: a resumed run may change them."""
 
 
@@ -108,6 +108,11 @@ class Recipe:
         "ones where it repays.",
     )
     workers: int = _setting(2, "Processes that read files that do not fit in memory.")
+    checkpoint_minutes: float = _setting(
+        5.0,
+        "Minutes after which an unfinished run is kept again, within epochs too; at the end of an epoch also sooner "
+        "where that takes less than a fiftieth of the time. 0: after every update.",
+    )
     cache: str | None = _setting(
         None,
         "Folder for the outputs of frozen stages, which are computed once; by default the user's cache folder.",
@@ -144,6 +149,7 @@ class Recipe:
             "recompute": _one_of(self.recompute, Switch),
             "seed": (self.seed >= 0, "at least 0"),
             "workers": (self.workers >= 0, "at least 0"),
+            "checkpoint_minutes": (self.checkpoint_minutes >= 0, "at least 0"),
             "class_weights": _one_of(self.class_weights, ClassWeights),
             "head_start": _one_of(self.head_start, HeadStart),
             "precision": _one_of(self.precision, Precision),

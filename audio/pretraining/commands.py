@@ -38,6 +38,7 @@ SETTINGS = {
     "seed": (int, 0, "Of weights, order and masks."),
     "device": (str, "auto", "auto, cpu, cuda, cuda:1, …"),
     "precision": (str, "auto", "auto: bf16 on GPUs that have it, fp32 on a CPU."),
+    "checkpoint_minutes": (float, 5.0, "Minutes after which the unfinished run is kept again; 0: after every update."),
 }
 """Type, default and help of the settings that have an option of the same name."""
 
@@ -72,7 +73,7 @@ def pretrain_command(commands: CommandLine) -> Verb:
             o.option("speaker_weight", float, 0.2, "Weight of the speakers' loss."),
             *(o.option(name, kind, default, help) for name, (kind, default, help) in SETTINGS.items()),
             o.SKIP_UNREADABLE,
-            o.option("resume", bool, False, "Go on with the unfinished run in --out."),
+            *o.AGAIN,
         ),
         "Pretrain a backbone, or go on pretraining one, on recordings without transcripts: it learns to name the unit "
         "(a cluster of frames) of what it cannot see, as HuBERT does.\n\n"
@@ -90,11 +91,11 @@ def run_pretraining(options: dict[str, Any], settings: dict[str, Any]) -> None:
     from graftwork.core.data.examples import read_examples
     from graftwork.core.files import write_text
     from graftwork.core.recipe import Recipe
-    from graftwork.core.runs.run_folder import FINISHED, check_same_run, claim_folder, mark, writing_run
+    from graftwork.core.runs.run_folder import FINISHED, check_same_run, goes_on, mark, writing_run
     from graftwork.core.training.history import write_history
 
     asked, out = Pretraining(**settings), Path(options["out"])
-    claim_folder(out, options["resume"])
+    resume = goes_on(out, resume=options["resume"], restart=options["restart"])
     clips = _clips(options["sources"], options["speaker"])
     seed_everything(asked.seed)
     backbone = _start(options)
@@ -103,15 +104,15 @@ def run_pretraining(options: dict[str, Any], settings: dict[str, Any]) -> None:
     record = {"backbone": {"id": backbone.id, "digest": backbone.digest(), "weights": backbone.weights},
               "rows": len(examples), "examples": examples.manifest.fingerprints(), "input": backbone.contract.to_json(),
               "recipe": {name: value for name, value in dataclasses.asdict(asked).items()
-                         if name not in ("device", "checkpoint_seconds")}}  # fmt: skip
+                         if name not in ("device", "checkpoint_minutes")}}  # fmt: skip
     record = json.loads(json.dumps(record))
-    if options["resume"]:
+    if resume:
         check_same_run(out, record)
     runtime = start_runtime(Recipe(device=asked.device))
     runtime.wait()  # every process has looked at the folder before the first one writes into it
-    with writing_run(out, record, options["resume"]) if runtime.rank == 0 else nullcontext():
+    with writing_run(out, record, resume, options["restart"]) if runtime.rank == 0 else nullcontext():
         made, history = pretrain(backbone, examples, asked, out, speakers=options["speaker"] is not None,
-                                 resume=options["resume"])  # fmt: skip
+                                 resume=resume)  # fmt: skip
         if runtime.rank > 0:
             return
         write_history(out, history)

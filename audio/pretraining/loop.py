@@ -37,13 +37,20 @@ from graftwork.audio.pretraining.masked_crops import (
 from graftwork.audio.pretraining.network import Pretrainer
 from graftwork.audio.pretraining.units import SPECTRAL, units_of_round
 from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.compute.preemption import PreemptedError, asked_to_end, leaving_by_itself
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
 from graftwork.core.data.examples import Examples
 from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.training.checkpoint import NAME, TrainingState, load_checkpoint, save_checkpoint
+from graftwork.core.training.checkpoint import (
+    CheckpointClock,
+    TrainingState,
+    has_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from graftwork.core.training.history import HistoryRow
 from graftwork.core.training.optimiser import rate_factor
 
@@ -67,7 +74,7 @@ class Pretraining:
     speaker_weight: of the speakers' loss, where they are known. spectrum_weight: of the squared error of MFCC told from
     the frames in front of the Transformer and from the last layer, which a small network's front end needs.
     channels: "on" passes every crop through a random channel, which units and MFCC do not know of.
-    checkpoint_seconds: how often the state is kept.
+    checkpoint_minutes: how often the state is kept; 0 after every update.
     """
 
     units: tuple[str, ...] = ("mfcc",)
@@ -87,7 +94,7 @@ class Pretraining:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
-    checkpoint_seconds: float = 300.0
+    checkpoint_minutes: float = 5.0
 
     def __post_init__(self) -> None:
         rules = {
@@ -102,6 +109,7 @@ class Pretraining:
             "seen_weight": (self.seen_weight >= 0, "at least 0"),
             "speaker_weight": (self.speaker_weight >= 0, "at least 0"),
             "spectrum_weight": (self.spectrum_weight >= 0, "at least 0"),
+            "checkpoint_minutes": (self.checkpoint_minutes >= 0, "at least 0"),
             "channels": (self.channels in ("on", "off"), "on or off"),
         }
         wrong = [f"{name}: expected {expected}, found {getattr(self, name)!r}"
@@ -180,18 +188,18 @@ def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bo
     settings, model, runtime = task.settings, task.model, task.runtime
     optimiser = _optimiser(model, settings)
     about = dataclasses.asdict(settings) | {"round": task.round, "clips": task.clips.manifest.fingerprints()}
-    about = {name: value for name, value in about.items() if name not in ("device", "checkpoint_seconds")}
+    about = {name: value for name, value in about.items() if name not in ("device", "checkpoint_minutes")}
     position = TrainingState(history=history)
-    if resume and (place / NAME).exists():
+    if resume and has_checkpoint(place):
         position, _ = load_checkpoint(place, about, model, optimiser, runtime.scaler)
         log.info("resuming in round %d at update %d", task.round + 1, position.update)
     elif resume:
-        log.warning("no checkpoint of round %d was kept before the run ended (one is every %g s): it begins again at "
-                    "update 1", task.round + 1, settings.checkpoint_seconds)  # fmt: skip
+        log.warning("no checkpoint of round %d was kept before the run ended (one is every %g minutes): it begins "
+                    "again at update 1", task.round + 1, settings.checkpoint_minutes)  # fmt: skip
     every = max(1, settings.updates // REPORTS)
-    saved = time.monotonic()
+    clock = CheckpointClock(60 * settings.checkpoint_minutes)
     ahead = ((update, _crops(task, update)) for update in range(position.update, settings.updates))
-    with progress(f"round {task.round + 1} of {len(settings.units)}", settings.updates) as advance:
+    with leaving_by_itself(), progress(f"round {task.round + 1} of {len(settings.units)}", settings.updates) as advance:
         advance(position.update, "")
         for update, crops, batch in _loaded(task, ahead):
             loss, weight = _update(task, optimiser, update, crops, batch)
@@ -208,10 +216,12 @@ def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bo
                 log.info("update %d: train loss %.3f, held-out loss %.3f, masked units right %.3f", update + 1,
                          row["train_loss"], row["val_loss"], row["val_unit_accuracy"])  # fmt: skip
                 position = replace(position, history=(*position.history, row), loss_sum=0.0, loss_weight=0.0)
-            due = time.monotonic() - saved >= settings.checkpoint_seconds or update + 1 == settings.updates
-            if due and runtime.rank == 0:
+            if runtime.rank == 0 and (clock.due() or asked_to_end() or update + 1 == settings.updates):
+                began = time.monotonic()
                 save_checkpoint(place, about, position, model, {}, optimiser, runtime.scaler)
-                saved = time.monotonic()
+                clock.saved(began)
+                if asked_to_end():
+                    raise PreemptedError
     return position.history
 
 

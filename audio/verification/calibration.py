@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.versions import advice_on_schema
+
 Floats = NDArray[np.float64]
 
 FOLDS = 5
 
+SCHEMA = 1
+"""Of the file; earlier ones have none, and are read alike."""
 
 NEARLY_ONE = 1 - 1e-5
 
@@ -83,11 +87,15 @@ class Calibration:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return {"schema": SCHEMA} | asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Calibration:
         """Raises KeyError, TypeError, ValueError for something else."""
+        schema = values.get("schema", SCHEMA)
+        if schema != SCHEMA:
+            advice = advice_on_schema(schema, SCHEMA, "make it anew with `trials --out`")
+            raise ValueError(f"expected schema {SCHEMA}, found {schema!r}: {advice}")
         lines = tuple(Line(int(one["clips"]), *(float(one[name]) for name in ("scale", "offset", "highest")))
                       for one in values["lines"])  # fmt: skip
         if not lines or [one.clips for one in lines] != sorted({max(one.clips, 1) for one in lines}):

@@ -18,6 +18,7 @@ from graftwork.audio.verification.open_set import COUNTS, profile_trials
 from graftwork.audio.verification.verifier import Embedder, Vectors, unit
 from graftwork.core.errors import AdapterError, OutputError
 from graftwork.core.files import atomic_write
+from graftwork.core.versions import advice_on_schema
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,10 @@ def load_profiles(path: str | Path) -> Profiles:
         with safe_open(path, framework="pt") as file:
             about = _migrated(file.metadata() or {}, path)
             if about.get("schema") != SCHEMA:
-                raise OutputError(f"{path}: holds no speaker profiles of this version; {advice}")
+                raise OutputError(
+                    f"{path}: expected speaker profiles of schema {SCHEMA}, found "
+                    f"{about.get('schema')!r}; {advice_on_schema(about.get('schema'), SCHEMA, advice)}"
+                )
             tensors = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118  # not a mapping
         calibration = None if about["calibration"] is None else Calibration.from_json(about["calibration"])
         profiles = Profiles(tuple(about["speakers"]), tensors["vectors"], tuple(map(int, about["clips"])),

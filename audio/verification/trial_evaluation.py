@@ -113,7 +113,7 @@ def trials(
     0.010 [0.002, 0.061]
     """
     if out is not None:
-        claim_folder(Path(out), resume=False)
+        claim_folder(Path(out))
     asked = read_pairs(trials, speaker, folder)
     check_kinds(asked)
     embedder, recipe = open_source(source, weights, pooling), Recipe(batch_size=batch_size, device=device)

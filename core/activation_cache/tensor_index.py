@@ -16,7 +16,8 @@ from graftwork.core.files import atomic_write
 
 log = logging.getLogger(__name__)
 
-SCHEMA = "graftwork-store-2"
+PREFIX = "graftwork-store-"
+SCHEMA = f"{PREFIX}2"
 RECORD = "store.json"
 
 _ABANDONED_SECONDS = 24 * 3600.0

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from graftwork.core.activation_cache.store_damage import remove_damaged
 from graftwork.core.activation_cache.tensor_index import (
+    PREFIX,
     RECORD,
     SCHEMA,
     are_ragged,
@@ -35,6 +36,7 @@ from graftwork.core.activation_cache.tensor_index import (
 from graftwork.core.data.memory_mapped import MappedTensors
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.recipe import StoreType
+from graftwork.core.versions import advice_on_schema
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def open_store(cache: Path, key: str, about: dict[str, Any], dtype: StoreType) -
         record = None
     found = record.get("schema") if isinstance(record, dict) else None
     if found != SCHEMA:
-        raise OutputError(f"{folder}: expected a store of schema {SCHEMA}, found {found!r}; {_ELSEWHERE}")
+        raise OutputError(f"{folder}: expected a store of schema {SCHEMA}, found {found!r}; {_advice(found)}")
     if record.get("dtype") != dtype:
         raise OutputError(f"{folder}: holds {record.get('dtype')}, not {dtype}; {_ELSEWHERE}")
     # Written anew each time: this sets its time, and tells a folder or a disk that takes no more at once.
@@ -98,6 +100,13 @@ def open_store(cache: Path, key: str, about: dict[str, Any], dtype: StoreType) -
     return Store(folder, dtype, are_ragged(folder, _torch_dtype(dtype)))
 
 
+def _advice(schema: Any) -> str:
+    """What to do about a store of this schema."""
+    found, known = (int(number) if (number := str(one).removeprefix(PREFIX)).isdecimal() else 0
+                    for one in (schema, SCHEMA))  # fmt: skip
+    return advice_on_schema(found, known, _ELSEWHERE) + (f", or {_ELSEWHERE}" if found > known else "")
+
+
 def last_use(folder: Path) -> float | None:
     """When a store was last opened or written, in seconds since the epoch; None for a folder that is no store."""
     try:
@@ -106,7 +115,7 @@ def last_use(folder: Path) -> float | None:
     except (OSError, ValueError):
         return None
     # Older and newer formats are stores too; a store.json of another program is not.
-    ours = isinstance(record, dict) and str(record.get("schema")).startswith("graftwork-store-")
+    ours = isinstance(record, dict) and str(record.get("schema")).startswith(PREFIX)
     return used if ours else None
 
 

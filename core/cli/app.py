@@ -26,7 +26,8 @@ USER_ERROR = 2
 
 QUIET = ("-q", "--quiet")
 
-INTERRUPTED = "interrupted; train, compare and pretrain go on from the last checkpoint with --resume"
+INTERRUPTED = "interrupted; the same train, compare or pretrain goes on from its last checkpoint"
+PREEMPTED = "asked to end; the same train, compare or pretrain goes on from where it stands (exit status 75)"
 
 
 def build_app(commands: CommandLine) -> typer.Typer:
@@ -66,7 +67,8 @@ def _main(
 
 
 def run_app(commands: CommandLine) -> None:
-    """Runs the command line and exits: 0 done, 2 for what the user can mend, 1 for a fault of the program."""
+    """Runs the command line and exits: 0 done, 2 for what the user can mend, 1 for a fault of the program, 75 asked to
+    end by SIGTERM or SIGUSR1, 130 interrupted."""
     arguments = [argument for argument in sys.argv[1:] if argument not in ("--debug", *QUIET)]
     debug, quiet = "--debug" in sys.argv[1:], any(word in sys.argv[1:] for word in QUIET)
     if quiet:
@@ -80,7 +82,7 @@ def run_app(commands: CommandLine) -> None:
     log.setLevel(logging.ERROR if not first else logging.DEBUG if debug else level)
     accept_all_text()
     try:
-        with interruptible(INTERRUPTED):
+        with interruptible(INTERRUPTED, PREEMPTED):
             build_app(commands)(arguments)
     except GraftworkError as error:
         if debug:

@@ -145,7 +145,7 @@ def _claim(options: dict[str, Any]) -> None:
     from graftwork.core.runs.run_folder import claim_folder
 
     if options["out"] is not None:
-        claim_folder(Path(options["out"]), resume=False)
+        claim_folder(Path(options["out"]))
 
 
 def _with_weights(id: str, weights: str | None) -> str:

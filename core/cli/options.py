@@ -120,6 +120,12 @@ DECISIONS = (
 ABSTAIN = option("abstain", float | None, None, "Decide only where a set of classes that misses the true one in at "
                  "most this share of the cases, as 0.1, holds a single class.")  # fmt: skip
 
+AGAIN = (
+    option("resume", bool, False, "Go on with the unfinished run in --out, which must be there. Without it, too, the "
+           "same command goes on; a finished comparison it extends by strategies."),
+    option("restart", bool, False, "Remove the unfinished run in --out, and begin anew."),
+)  # fmt: skip
+
 PARTS = ("folds", "leave_out", "repeats", "val_fraction", "test_fraction", "random_split", "near_duplicates",
          "allow_leaks", "skip_unreadable")  # fmt: skip
 """Those of DATA that `train` and `compare` take beside the manifest, as their Python functions do."""

@@ -27,7 +27,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
         run, part, out = options["run"], options["part"], options["out"]
         record = read_record(Path(run))
         if out is not None:
-            claim_folder(Path(out), resume=False)
+            claim_folder(Path(out))
         rows = read_domain_manifest(
             domain, options["manifest"], target=options["target"] or record["target"], group=options["group"],
             group_from=options["group_from"], task=record["task"], classes=record["classes"],

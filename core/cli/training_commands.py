@@ -19,14 +19,15 @@ def train_command(commands: CommandLine) -> Verb:
     def train(**options: Any) -> None:
         from graftwork.core.cli.inputs import asked_recipe, names_in, read_inputs
         from graftwork.core.compute.runtime import is_first
-        from graftwork.core.runs.run_folder import claim_folder
+        from graftwork.core.runs.run_folder import goes_on
         from graftwork.core.runs.train import train
 
         recipe, out = asked_recipe(options), Path(options["out"])
-        claim_folder(out, options["resume"])
+        goes_on(out, resume=options["resume"], restart=options["restart"])
         backbone, manifest = read_inputs(commands, options, recipe.seed)
         result = train(backbone, manifest, strategy=options["strategy"], recipe=recipe, out=out,
-                       resume=options["resume"], by=names_in(options["by"]), command=command_words(domain.name),
+                       resume=options["resume"], restart=options["restart"], by=names_in(options["by"]),
+                       command=command_words(domain.name),
                        **{name: options[name] for name in (*o.PARTS, *(one.name for one in o.DECISIONS))})  # fmt: skip
         if not is_first():
             return
@@ -64,7 +65,7 @@ def train_command(commands: CommandLine) -> Verb:
             *o.DECISIONS,
             *commands.parameters,
             *o.told(commands, o.recipe_options()),
-            o.option("resume", bool, False, "Go on with the unfinished run in --out."),
+            *o.AGAIN,
             o.JSON,
             config_option(),
         ),
@@ -84,10 +85,11 @@ def compare_command(commands: CommandLine) -> Verb:
         from graftwork.core.runs.compare import COMPARISON, claim_comparison, compare
 
         recipe, out = asked_recipe(options), Path(options["out"])
-        claim_comparison(out, options["resume"])
+        claim_comparison(out, resume=options["resume"], restart=options["restart"])
         backbone, manifest = read_inputs(commands, options, recipe.seed)
         comparison = compare(backbone, manifest, options["strategies"].split(","), tie_margin=options["tie_margin"],
-                             recipe=recipe, out=out, resume=options["resume"], command=command_words(domain.name),
+                             recipe=recipe, out=out, resume=options["resume"], restart=options["restart"],
+                             command=command_words(domain.name),
                              **{name: options[name] for name in o.PARTS})  # fmt: skip
         if comparison is None:
             return
@@ -114,7 +116,7 @@ def compare_command(commands: CommandLine) -> Verb:
             *o.told(commands, o.DATA),
             *commands.parameters,
             *o.told(commands, o.recipe_options()),
-            o.option("resume", bool, False, "Go on in --out: finished strategies are kept, an unfinished one goes on."),
+            *o.AGAIN,
             o.JSON,
             config_option(),
         ),

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from graftwork.core.compute.overlap import made_ahead, page_locked
+from graftwork.core.compute.preemption import ignore_requests
 from graftwork.core.compute.runtime import processes_here
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.memory_mapped import MappedTensors
@@ -306,10 +307,13 @@ def load_batches(
         collate_fn=collate,
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
     )
     yield from loader
 
 
-def _one_thread(_: int) -> None:
+def _begin_worker(_: int) -> None:
+    """One thread; and a request to end, which clusters send to all processes, is for the one that learns: it ends its
+    workers when it has kept where it stands."""
     torch.set_num_threads(1)
+    ignore_requests()

@@ -11,6 +11,7 @@ from typing import Any
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import TASKS
+from graftwork.core.versions import advice_on_schema
 
 SCHEMA = 1
 RECORD = "adapter.json"
@@ -27,7 +28,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise AdapterError(f"{folder / RECORD}: cannot be read ({error})") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else None
-        raise AdapterError(f"{folder / RECORD}: expected schema {SCHEMA}, found {found!r}: train it anew")
+        raise AdapterError(f"{folder / RECORD}: expected schema {SCHEMA}, found {found!r}: "
+                           + advice_on_schema(found, SCHEMA, "train it anew"))  # fmt: skip
     missing = sorted(FIELDS.keys() - record.keys())
     if missing:
         raise AdapterError(f"{folder / RECORD}: incomplete, there is no {', '.join(missing)}: train it anew")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from graftwork.core.errors import OutputError, SettingsError, TrainingError
 from graftwork.core.evaluation.comparison import MARGIN, Comparison, Part, compare_parts
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.evaluation.plots import draw_comparison
-from graftwork.core.files import OURS, locked, plain_numbers, read_checked_json, write_checked_json, write_json
+from graftwork.core.files import locked, plain_numbers, read_checked_json, write_checked_json, write_json
 from graftwork.core.inference.adapter import Adapter, attach_adapter
 from graftwork.core.inference.adapter_record import read_record
 from graftwork.core.model.backbone import Backbone
@@ -31,7 +32,18 @@ from graftwork.core.recipe import Recipe
 from graftwork.core.runs.provenance import provenance, write_costs
 from graftwork.core.runs.report.document import report_on_finished
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
-from graftwork.core.runs.run_folder import FINISHED, RUN, UNFINISHED, mark, run_record, run_state, strategy_folder
+from graftwork.core.runs.run_folder import (
+    FINISHED,
+    RUN,
+    UNFINISHED,
+    claim_folder,
+    mark,
+    remove_run,
+    run_record,
+    run_state,
+    strategy_folder,
+)
+from graftwork.core.runs.run_folder import STRATEGIES as STRATEGIES_FIELD
 from graftwork.core.runs.setup import RandomSplit, Setup
 from graftwork.core.runs.train import Parts, prepared, run_settings_record, start_run, train_on
 from graftwork.core.types import NearDuplicatesMode
@@ -50,15 +62,16 @@ def compare(
     val_fraction: float = 0.2, test_fraction: float = 0.2, random_split: RandomSplit = "auto",
     near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
     skip_unreadable: bool = False, out: str | Path | None = None, resume: bool = False,
-    command: Sequence[str] | None = None,
+    restart: bool = False, command: Sequence[str] | None = None,
 ) -> Comparison | None:  # fmt: skip
     """Trains every strategy on the same rows as `train` would, and says which is best, what is left of that on rows
     that did not choose it, which is as good for less, and what each costs.
 
     A strategy that the backbone cannot carry, or whose training breaks off, is left out with its reason. tie_margin:
     how much less of the metric counts as good as the best. out: folder for a run per strategy, `comparison.json`,
-    `comparison.png` and the report; by default nothing is kept. Other arguments as of `train`. None in all processes
-    but the first.
+    `comparison.png` and the report; by default nothing is kept; an unfinished comparison that is there goes on. resume:
+    there must be one, or a finished one, which is extended. restart: it is removed, and begun anew. Other arguments as
+    of `train`. None in all processes but the first.
 
     Raises SettingsError for an unknown strategy, for one that is named twice, and where none can run; OutputError for
     a folder that holds something else; UnreadableError and ReportError as `train` does.
@@ -73,19 +86,23 @@ def compare(
     if twice:
         raise SettingsError(f"--strategies: {', '.join(twice)} is there more than once")
     parts, recipe = Parts(folds, val_fraction, test_fraction, random_split, leave_out, repeats), recipe or Recipe()
-    if out is not None:
-        claim_comparison(Path(out), resume)
+    resume = out is not None and claim_comparison(Path(out), resume=resume, restart=restart)
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
     options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
     rows = read_rows(backbone, manifest, runtime, options)
     with tempfile.TemporaryDirectory(prefix="graftwork-") if out is None else nullcontext(out) as folder:
         place = Path(folder)
-        setup = Setup(backbone, Strategy(names[0]), recipe, place, resume, random_split)
+        setup = Setup(backbone, Strategy(names[0]), recipe, place, resume, random_split=random_split)
         with locked(place) if is_first() else nullcontext():
+            if restart and is_first():
+                _remove_comparison(place)
+            runtime.wait()  # every process has looked at the folder before the first one writes into it
+            if is_first():
+                mark(place, {STRATEGIES_FIELD: names, "manifest": manifest.source}, UNFINISHED)
             comparison = _compare(setup, place, rows, parts, names, tie_margin)
         if comparison is not None and out is not None:
-            asked = {"strategies": names, "manifest": manifest.source, "best": comparison.best}
+            asked = {STRATEGIES_FIELD: names, "manifest": manifest.source, "best": comparison.best}
             known = provenance("compare", command, rows.examples.manifest.fingerprints())
             mark(place, asked | known, FINISHED)
             write_costs(place, started)
@@ -110,6 +127,8 @@ def _compare(
             log.warning("%s: left out: %s", name, error)
             refused[name] = error
     if len(refused) == len(names):
+        if is_first() and not list(out.glob(f"*/{RUN}")):
+            (out / RUN).unlink()  # nothing has begun
         raise refused[names[0]]
     if not is_first():
         return None
@@ -132,18 +151,40 @@ def _best_adapter(out: Path, best: str | None, backbone: Backbone) -> Adapter | 
     return attach_adapter(folder, read_record(folder), backbone.copy())
 
 
-def claim_comparison(out: Path, resume: bool) -> None:
-    """Checks that a comparison may write here; makes nothing."""
+def claim_comparison(out: Path, *, resume: bool, restart: bool) -> bool:
+    """Whether a comparison that is asked for goes on with one here; makes nothing. Arguments and errors as of
+    `goes_on`; with `resume` a finished one goes on too."""
+    if resume and restart:
+        raise SettingsError("--resume goes on with a comparison, --restart begins it anew: give one of them")
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: --out must be a folder, this is a file")
-    if out.exists() and any(not path.name.startswith(OURS) for path in out.iterdir()):
-        if not resume:
-            raise OutputError(f"{out}: is not empty; go on with the comparison in it with --resume, or name another "
-                              "--out")  # fmt: skip
-        if not list(out.glob(f"*/{RUN}")):
+    record = run_record(out) or {}
+    state = record.get("state") if STRATEGIES_FIELD in record else None
+    if resume:
+        # One that an earlier version began has no record of its own.
+        if state is None and (record or not list(out.glob(f"*/{RUN}"))):
             raise OutputError(f"{out}: --resume goes on with a comparison, found none")
-    elif resume:
-        raise OutputError(f"{out}: --resume goes on with a comparison, found none")
+        return True
+    if state == UNFINISHED:
+        return not restart
+    if state == FINISHED:
+        raise OutputError(f"{out}: holds a finished comparison; name another --out, or extend it with --resume")
+    claim_folder(out)
+    return False
+
+
+def _remove_comparison(out: Path) -> None:
+    """Removes an unfinished comparison with its runs; nothing where there is none."""
+    if run_state(out) != UNFINISHED:
+        return
+    for record in list(out.glob(f"*/{RUN}")):
+        remove_run(record.parent)
+        with suppress(OSError):  # somebody has a file of their own in it
+            record.parent.rmdir()
+    shutil.rmtree(out / PARTS, ignore_errors=True)
+    for name in (COMPARISON, PLOT):
+        (out / name).unlink(missing_ok=True)
+    remove_run(out)
 
 
 def _settings(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any]:
@@ -161,12 +202,15 @@ def _known(out: Path, strategy: str, settings: dict[str, Any]) -> Part | None:
     if run_state(folder) != FINISHED:
         return None
     if not _part_path(out, strategy).exists():
-        raise OutputError(f"{folder}: finished, but what it cost was not written down; delete this folder and resume")
+        raise OutputError(
+            f"{folder}: finished, but what it cost was not written down; delete this folder and give the command again"
+        )
     part = _read_part(out, strategy)
     changed = sorted(name for name in settings.keys() | part.settings.keys()
                      if settings.get(name) != part.settings.get(name))  # fmt: skip
     if changed:
-        raise OutputError(f"{folder}: the finished run had another {', '.join(changed)}; resume with the same")
+        raise OutputError(f"{folder}: the finished run had another {', '.join(changed)}; ask for the same, name "
+                          "another --out, or begin anew with --restart")  # fmt: skip
     return part
 
 
@@ -219,7 +263,7 @@ def _read_part(out: Path, strategy: str) -> Part:
         return Part(**read_checked_json(path))
     except (OSError, ValueError, TypeError) as error:
         folder = strategy_folder(out, strategy)
-        raise OutputError(f"{path}: cannot be read ({error}); delete {folder} and resume") from error
+        raise OutputError(f"{path}: cannot be read ({error}); delete {folder} and give the command again") from error
 
 
 def _check_same_start(out: Path, parts: Sequence[Part]) -> None:
@@ -231,4 +275,4 @@ def _check_same_start(out: Path, parts: Sequence[Part]) -> None:
                    if record.get(name) != first.get(name)]  # fmt: skip
         if changed:
             raise OutputError(f"{folder}: was run with another {', '.join(changed)} than {folders[0]}; delete one of "
-                              "them and resume")  # fmt: skip
+                              "them and give the command again")  # fmt: skip

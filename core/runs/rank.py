@@ -123,7 +123,7 @@ def rank(
     """
     recipe, place = recipe or Recipe(), None if out is None else Path(out)
     if place is not None:
-        claim_folder(place, resume=False)
+        claim_folder(place)
     if not backbones:
         raise SettingsError("no backbone to rank")
     start_run(recipe)

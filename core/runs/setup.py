@@ -25,7 +25,7 @@ from graftwork.core.model.plan import Plan
 from graftwork.core.model.stage_outputs import stage_outputs
 from graftwork.core.model.strategies import Strategy
 from graftwork.core.recipe import Recipe
-from graftwork.core.training.checkpoint import NAME
+from graftwork.core.training.checkpoint import has_checkpoint
 from graftwork.core.training.feature_choice import check_features, reads_stages
 from graftwork.core.training.finetuning import Run, augmented, finetune, frozen_features
 from graftwork.core.training.history import write_history
@@ -41,7 +41,8 @@ MIXED = "random_split"
 class Setup:
     """How models are trained: a strategy on a backbone by a recipe.
 
-    folder: where checkpoints and histories go; None for nowhere. resume: go on with what is kept there. random_split:
+    folder: where checkpoints and histories go; None for nowhere. resume: go on with what is kept there.
+    restart: remove what is kept there. random_split:
     whether the model is also evaluated with groups on both sides; "auto" is where solving it again costs little.
     """
 
@@ -50,6 +51,7 @@ class Setup:
     recipe: Recipe
     folder: Path | None = None
     resume: bool = False
+    restart: bool = False
     random_split: RandomSplit = "off"
 
     def below(self, *names: str) -> Setup:
@@ -132,7 +134,7 @@ def without_groups(examples: Examples) -> Examples:
 def run_setup(setup: Setup, rows: Examples, val: Examples | None) -> Run:
     """One training run; its history is written where the setup has a folder."""
     folder = setup.folder
-    resume = setup.resume and folder is not None and (folder / NAME).exists()
+    resume = setup.resume and folder is not None and has_checkpoint(folder)
     run = finetune(setup.backbone, rows, val, strategy=setup.strategy, recipe=setup.recipe, checkpoints=folder,
                    resume=resume)  # fmt: skip
     if folder is not None and is_first():

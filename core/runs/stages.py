@@ -81,7 +81,7 @@ def stages(
     """
     recipe, place = recipe or Recipe(), None if out is None else Path(out)
     if place is not None:
-        claim_folder(place, resume=False)
+        claim_folder(place)
     start_run(recipe)
     manifest, number = in_folds(manifest, folds, recipe.seed, backbone.domain, near_duplicates)
     examples = read_for_probes(backbone, manifest, skip_unreadable=skip_unreadable)

@@ -37,7 +37,7 @@ from graftwork.core.runs.learnt_rows import DIGEST, write_learnt_rows
 from graftwork.core.runs.provenance import provenance, write_costs
 from graftwork.core.runs.report.document import report_on_finished
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
-from graftwork.core.runs.run_folder import FINISHED, check_same_run, claim_folder, mark, write_evaluated, writing_run
+from graftwork.core.runs.run_folder import FINISHED, check_same_run, goes_on, mark, write_evaluated, writing_run
 from graftwork.core.runs.setup import RandomSplit, Setup, check_setup, run_setup
 from graftwork.core.training.finetuning import Run
 from graftwork.core.types import NearDuplicatesMode
@@ -107,7 +107,7 @@ def train(
     skip_unreadable: bool = False, by: Sequence[str] = (), sensitivity: float | None = None,
     specificity: float | None = None, youden: bool = False, positive: str | None = None,
     recalibrate: Recalibrate = "off", out: str | Path | None = None, resume: bool = False,
-    command: Sequence[str] | None = None,
+    restart: bool = False, command: Sequence[str] | None = None,
 ) -> TrainResult:  # fmt: skip
     """Adapts the backbone to the manifest's rows and evaluates the result, with intervals.
 
@@ -119,8 +119,9 @@ def train(
     time with rows of a group on both sides; "auto" where that costs little. near_duplicates, allow_leaks,
     skip_unreadable: as of `RowOptions`. by: columns that the manifest was read with, of whose values each is evaluated.
     sensitivity, specificity, youden, positive, recalibrate: as of `DecisionOptions`. out: folder for adapter, metrics,
-    predictions, plots and the report; by default nothing is written. resume: go on with the unfinished run in `out`.
-    command: words of the command line that asks for this, for the record.
+    predictions, plots and the report; by default nothing is written. An unfinished run of the same settings that is
+    there goes on. resume: there must be one. restart: it is removed, and begun anew. command: words of the command line
+    that asks for this, for the record.
 
     Nothing is written before everything has been read and checked. Raises SettingsError for what cannot work,
     OutputError for a folder that holds something else, UnreadableError that lists the files that cannot be read, and
@@ -131,15 +132,14 @@ def train(
         Parts(folds, val_fraction, test_fraction, random_split, leave_out, repeats),
     )
     recipe, options = recipe or Recipe(), DecisionOptions(sensitivity, specificity, youden, positive, recalibrate)
-    if place is not None:
-        claim_folder(place, resume)
+    resume = place is not None and goes_on(place, resume=resume, restart=restart)
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
     check_decisions(options, manifest)
     row_options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
     rows = read_rows(backbone, manifest, runtime, row_options)
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
-    setup = Setup(backbone, asked, recipe, place, resume, random_split)
+    setup = Setup(backbone, asked, recipe, place, resume, restart, random_split)
     result = train_on(setup, rows, parts, by, options, command)
     if place is not None and runtime.rank == 0:
         report_on_finished(place, result.adapter)
@@ -183,7 +183,7 @@ def train_on(
     runtime.wait()  # every process has looked at the folder before the first one writes into it
     writes = out is not None and runtime.rank == 0
     record |= provenance("train", command, record["examples"])
-    with writing_run(out, record, setup.resume) if out is not None and writes else nullcontext():
+    with writing_run(out, record, setup.resume, setup.restart) if out is not None and writes else nullcontext():
         learnt_rows = None
         if drawn is not None:
             found = cross_validate_setup(setup, examples, drawn, parts.val_fraction)

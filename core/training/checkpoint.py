@@ -1,8 +1,12 @@
-"""The state of an unfinished run in one file without pickle: weights, best weights, optimiser, and where it stands."""
+"""The state of an unfinished run in a file without pickle: weights, best weights, optimiser, and where it stands. The
+last two are kept."""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +15,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from graftwork.core.compute.runtime import is_first
 from graftwork.core.errors import OutputError
 from graftwork.core.files import DamagedFileError
 from graftwork.core.tensor_files import read_tensors, write_tensors
+from graftwork.core.versions import advice_on_schema
+
+log = logging.getLogger(__name__)
 
 
 class Learner(Protocol):
@@ -25,7 +33,12 @@ class Learner(Protocol):
 
 
 NAME = "checkpoint.safetensors"
+BEFORE = "checkpoint-before.safetensors"
+"""The one before, which is used where the newest is damaged or was never finished."""
+
 SCHEMA = 2
+COST = 0.02
+"""Share of the time that checkpoints at the ends of epochs may take."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,8 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> None:
-    """Replaces the folder's checkpoint. settings: what the run depends on; a resume must be given the same."""
+    """Writes the folder's newest checkpoint; the newest so far becomes the one before. settings: what the run depends
+    on; a resume must be given the same."""
     tensors = {f"now.{name}": value.detach() for name, value in graft.learnt().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for name, parameter in _optimised(optimiser).items():
@@ -67,7 +81,31 @@ def save_checkpoint(
             tensors[f"optimiser.{key}.{name}"] = torch.as_tensor(value)
     state = {"schema": SCHEMA, "settings": settings, "position": _state_json(progress),
              "scaler": scaler.state_dict()}  # fmt: skip
+    if (folder / NAME).exists():
+        os.replace(folder / NAME, folder / BEFORE)
     write_tensors(folder / NAME, tensors, state, access="private")
+
+
+class CheckpointClock:
+    """When the next checkpoint is due: so many seconds after the last one, at any update; at the end of an epoch also
+    sooner, as soon as the last one, as long as it took, is no more than `COST` of the time."""
+
+    def __init__(self, every_seconds: float) -> None:
+        self._every, self._last, self._took = every_seconds, time.monotonic(), 0.0
+
+    def due(self, *, epoch_ends: bool = False) -> bool:
+        passed = time.monotonic() - self._last
+        return passed >= self._every or (epoch_ends and passed * COST >= self._took)
+
+    def saved(self, began: float) -> None:
+        """A checkpoint that was begun at this `time.monotonic()` is written."""
+        self._last = time.monotonic()
+        self._took = self._last - began
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether an unfinished run is kept in this folder."""
+    return (folder / NAME).exists() or (folder / BEFORE).exists()
 
 
 def load_checkpoint(
@@ -79,28 +117,16 @@ def load_checkpoint(
 ) -> tuple[TrainingState, dict[str, Tensor]]:
     """Puts graft, optimiser and scaler back; returns where the run stood and the best weights so far.
 
-    Raises OutputError if there is no checkpoint, if it is damaged, or if it belongs to a run with other settings.
+    A damaged newest checkpoint is removed with a message, and the one before is used. Raises OutputError if there is no
+    checkpoint, if all are damaged, or if it belongs to a run with other settings or to another version.
     """
-    path = folder / NAME
-    try:
-        tensors, state = read_tensors(path)
-    except FileNotFoundError as error:
-        raise OutputError(f"{folder}: nothing to resume, there is no {NAME}") from error
-    except (DamagedFileError, OSError) as error:
-        raise OutputError(f"{path}: cannot be read ({error}); delete it to begin this training anew") from error
-    whole = isinstance(state, dict) and all(isinstance(state.get(name), dict) for name in ("settings", "position"))
-    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
-        found = state.get("schema") if isinstance(state, dict) else None
-        raise OutputError(
-            f"{path}: schema {found!r}, this version reads {SCHEMA}; delete it to begin this training anew"
-        )
-    if not whole or state["position"].keys() != TrainingState.__dataclass_fields__.keys():
-        raise OutputError(f"{path}: does not say where the run stood; delete it to begin this training anew")
+    path, tensors, state = _newest(folder)
     wanted = json.loads(json.dumps(settings))
     changed = sorted(key for key in wanted.keys() | state["settings"].keys()
                      if wanted.get(key) != state["settings"].get(key))  # fmt: skip
     if changed:
-        raise OutputError(f"{path}: the interrupted run had another {', '.join(changed)}; resume with the same")
+        raise OutputError(f"{path}: the interrupted run had another {', '.join(changed)}; resume with the same, or "
+                          "begin anew with --restart")  # fmt: skip
     graft.restore(_under(tensors, "now."))
     slots = _under(tensors, "optimiser.")
     for name, parameter in _optimised(optimiser).items():
@@ -118,7 +144,40 @@ def load_checkpoint(
 
 def remove_checkpoint(folder: Path) -> None:
     """The run is finished; what it learnt is in its adapter."""
-    (folder / NAME).unlink(missing_ok=True)
+    for name in (NAME, BEFORE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _newest(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+    """Path, tensors and state of the newest checkpoint that is as it was written."""
+    paths = [folder / name for name in (NAME, BEFORE) if (folder / name).exists()]
+    if not paths:
+        raise OutputError(f"{folder}: nothing to resume, there is no {NAME}")
+    for path in paths:
+        try:
+            return path, *_read(path)
+        except (DamagedFileError, OSError) as error:
+            if path == paths[-1]:
+                raise OutputError(f"{path}: cannot be read ({error}); delete it to begin this training anew") from error
+            if is_first():
+                log.warning("%s: cannot be read (%s); the checkpoint before it is used", path, error)
+                path.unlink(missing_ok=True)  # lest it take the place of the one that is whole
+    raise AssertionError
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Raises DamagedFileError, and OutputError for another version's."""
+    tensors, state = read_tensors(path)
+    if not isinstance(state, dict):
+        raise DamagedFileError("it does not say where the run stood")
+    schema = state.get("schema")
+    if schema != SCHEMA:
+        raise OutputError(f"{path}: schema {schema!r}, this version reads {SCHEMA}; "
+                          + advice_on_schema(schema, SCHEMA, "delete it to begin this training anew"))  # fmt: skip
+    whole = all(isinstance(state.get(name), dict) for name in ("settings", "position", "scaler"))
+    if not whole or state["position"].keys() != TrainingState.__dataclass_fields__.keys():
+        raise DamagedFileError("it does not say where the run stood")
+    return tensors, state
 
 
 def _optimised(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

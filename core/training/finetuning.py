@@ -35,9 +35,6 @@ from graftwork.core.types import Augment
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_SECONDS = 300.0
-"""Within long epochs the run is kept this often; at the end of each epoch always."""
-
 
 @dataclass(frozen=True, repr=False)
 class Run:
@@ -74,7 +71,6 @@ def finetune(
     augment: Augment | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_epoch: OnEpoch | None = None,
 ) -> Run:
     """Adapts a copy of the backbone to the training rows; the backbone itself is left as it is.
@@ -123,7 +119,7 @@ def finetune(
         kept = None
         if checkpoints is not None:
             settings = run_settings(backbone, rows, val, asked, recipe, augment)
-            kept = Checkpoints(checkpoints, settings, checkpoint_seconds, resume)
+            kept = Checkpoints(checkpoints, settings, 60 * recipe.checkpoint_minutes, resume)
         if graft.plan.head_start == "probe" and (kept is None or not resume):  # a resumed run has its head already
             start_head_at_probe(graft, backbone, rows, recipe, runtime)
         if graft.plan.frontier > 0:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork.core.compute.preemption import PreemptedError, asked_to_end, leaving_by_itself
 from graftwork.core.compute.runtime import Runtime
 from graftwork.core.data.batches import epoch_batches
 from graftwork.core.data.examples import Examples, epoch_augment, load_batches
@@ -25,13 +26,14 @@ from graftwork.core.inference.outputs import graft_outputs
 from graftwork.core.model.graft import Graft
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
-from graftwork.core.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from graftwork.core.training.checkpoint import CheckpointClock, TrainingState, load_checkpoint, save_checkpoint
 from graftwork.core.training.gradient_check import GradientCheck
 from graftwork.core.training.gradients import LoopContext, add_gradients
 from graftwork.core.training.history import HistoryRow
 from graftwork.core.training.optimiser import (
     active_parameters,
     build_optimiser,
+    head_rate,
     row_weights,
     set_rates,
 )
@@ -44,7 +46,7 @@ OnEpoch = Callable[[HistoryRow], None]
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where an unfinished run is kept and how often within an epoch; settings tell one run from another."""
+    """Where an unfinished run is kept and how often; settings tell one run from another."""
 
     folder: Path
     settings: dict[str, Any]
@@ -96,30 +98,46 @@ def train(
         state = _before_any_update(context, state, val, best)
         on_epoch(state.history[0])
 
-    def keep(now: TrainingState) -> None:
-        if checkpoints is not None and runtime.rank == 0:
-            save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
+    clock = CheckpointClock(checkpoints.every_seconds if checkpoints else math.inf)
 
-    while state.epoch < recipe.epochs and state.stale < recipe.patience:
-        state = _epoch(context, state, keep, checkpoints.every_seconds if checkpoints else math.inf)
-        runtime.copy_from_first(graft.moving_buffers())
-        row: HistoryRow = {
-            "epoch": state.epoch + 1,
-            "learning_rate": optimiser.param_groups[0]["lr"],
-            "train_loss": state.loss_sum / state.loss_weight,
-        }
-        key = (0.0, float(state.epoch))
-        if val is not None:
-            key = _validate(context, val, row)
-        if key > state.best_key:
-            _remember(graft, best)
-            state = replace(state, best_epoch=state.epoch, best_key=key, stale=0)
-        else:
-            state = replace(state, stale=state.stale + 1)
-        state = replace(state, epoch=state.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
-                           history=(*state.history, row))  # fmt: skip
-        on_epoch(row)
-        keep(state)
+    def due(epoch_ends: bool = False) -> bool:
+        return clock.due(epoch_ends=epoch_ends) or asked_to_end()
+
+    def keep(now: TrainingState) -> None:
+        """Keeps the run, and leaves where somebody wants the process to end. The first one leaves for all: another
+        would leave it waiting for gradients."""
+        if runtime.rank > 0:
+            return
+        if checkpoints is not None:
+            began = time.monotonic()
+            save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
+            clock.saved(began)
+        if asked_to_end():
+            raise PreemptedError
+
+    with leaving_by_itself():
+        while state.epoch < recipe.epochs and state.stale < recipe.patience:
+            state = _epoch(context, state, due, keep)
+            runtime.copy_from_first(graft.moving_buffers())
+            row: HistoryRow = {
+                "epoch": state.epoch + 1,
+                # Of the last update, which a resumed run may not have made itself.
+                "learning_rate": head_rate(optimiser, recipe, state.update - 1, context.updates),
+                "train_loss": state.loss_sum / state.loss_weight,
+            }
+            key = (0.0, float(state.epoch))
+            if val is not None:
+                key = _validate(context, val, row)
+            if key > state.best_key:
+                _remember(graft, best)
+                state = replace(state, best_epoch=state.epoch, best_key=key, stale=0)
+            else:
+                state = replace(state, stale=state.stale + 1)
+            state = replace(state, epoch=state.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
+                               history=(*state.history, row))  # fmt: skip
+            on_epoch(row)
+            if due(epoch_ends=True):
+                keep(state)
     context.proof.close()
     if best:  # without an epoch the graft is as it was
         graft.restore(best)
@@ -144,7 +162,7 @@ def _remember(graft: Graft, best: dict[str, Tensor]) -> None:
 
 
 def _epoch(
-    context: LoopContext, state: TrainingState, keep: Callable[[TrainingState], None], every_seconds: float
+    context: LoopContext, state: TrainingState, due: Callable[[], bool], keep: Callable[[TrainingState], None]
 ) -> TrainingState:
     """One epoch from the state's batch on; the result's loss sums are the whole epoch's."""
     recipe, runtime = context.recipe, context.runtime
@@ -156,7 +174,6 @@ def _epoch(
     loaded = load_batches(context.rows, filled, augment=augment, seed=recipe.seed, epoch=state.epoch,
                           workers=runtime.workers, pin=runtime.pins)  # fmt: skip
     pending: deque[tuple[int, Callable[[], float]]] = deque()
-    saved = time.monotonic()
     phase = context.graft.plan.phase_at(state.update / updates)
     context.graft.enter(phase)
     context.graft.train(True)
@@ -192,10 +209,9 @@ def _epoch(
             # The loss of the batch before is looked at while the device works on this one.
             state = _add_known_losses(context, state, pending, batches, leave=1)
             advance(1, f"loss {state.loss_sum / max(state.loss_weight, 1e-9):.3f}")
-            if last and time.monotonic() - saved >= every_seconds:
+            if last and due():
                 state = _add_known_losses(context, state, pending, batches, leave=0)
                 keep(state)
-                saved = time.monotonic()
     return _add_known_losses(context, state, pending, batches, leave=0)
 
 

@@ -46,6 +46,14 @@ def set_rates(optimiser: torch.optim.Optimizer, phase: Phase, recipe: Recipe, up
     return rate
 
 
+def head_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, update: int, updates: int) -> float:
+    """The rate of the first group, the head's, at update number `update` of `updates`, as `set_rates` sets it."""
+    rate: float = (
+        recipe.learning_rate * rate_factor(update, updates, recipe.warmup) * optimiser.param_groups[0]["scale"]
+    )
+    return rate
+
+
 def active_parameters(optimiser: torch.optim.Optimizer, phase: Phase) -> list[tuple[str, nn.Parameter]]:
     """Names and tensors that learn in this phase, in the order of the groups."""
     return [

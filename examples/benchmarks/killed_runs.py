@@ -1,8 +1,9 @@
-"""Runs that are killed (SIGKILL) again and again at random moments and resumed, against the same run left alone.
+"""Runs that are ended again and again at random moments and begun again by the same command, against the same run left
+alone. Signals are drawn from KILL, which nothing hears, and TERM and USR1, as clusters send them.
 
     python examples/benchmarks/killed_runs.py imaging scans.csv --kills 30 --strategies full,lora --options "--epochs 4"
 
-For each strategy: trains once undisturbed, then kills and resumes until so many kills were made and the last run has
+For each strategy: trains once undisturbed, then ends and begins again until that was done so often and the last run has
 finished, in processes that are forked with everything imported. Compares adapter, metrics and predictions byte by byte.
 """
 
@@ -20,6 +21,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+PREEMPTED = 75
+"""Exit status of a run that was asked to end."""
 
 COMPARED = ("adapter.safetensors", "adapter.json", "metrics.json", "predictions.csv", "history.csv")
 
@@ -67,6 +71,7 @@ def main() -> None:
     parser.add_argument("manifest")
     parser.add_argument("--strategies", default="probe,partial:1,lora,gradual,full")
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--signals", default="KILL,TERM,USR1")
     parser.add_argument("--options", default="", help="further options of train")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -93,22 +98,22 @@ def main() -> None:
                     state = json.loads(record.read_text())["state"] if record.exists() else None
                     if state == "finished":  # it was killed between its last file and its end
                         break
-                    resume = [] if state is None else ["--resume"]
-                    number = start(asked.domain, [*command, "--out", str(out), *resume], log)
+                    number = start(asked.domain, [*command, "--out", str(out)], log)
                     if kills < asked.kills:
                         wait(number, generator.uniform(0, seconds))
-                        os.kill(number, signal.SIGKILL)
+                        os.kill(number, signal.Signals[f"SIG{generator.choice(asked.signals.split(','))}"])
                     ended = finish(number)
-                    kills += ended == -signal.SIGKILL
+                    killed = ended == PREEMPTED or ended < 0  # in its first moments no signal is heard yet
+                    kills += killed
                     if ended == 0:
                         break
-                    if ended > 0:
+                    if not killed:
                         sys.exit(log.read_text()[-3000:])
                 runs += 1
                 differing |= set(same(place / "whole", out))
             wrong += bool(differing)
             found = f"DIFFERENT: {', '.join(sorted(differing))}" if differing else "equal bytes"
-            print(f"{strategy}: {kills} kills in {runs} runs of {seconds:.1f} s: {found}", flush=True)
+            print(f"{strategy}: {kills} ends in {runs} runs of {seconds:.1f} s: {found}", flush=True)
     sys.exit(wrong > 0)
 
 

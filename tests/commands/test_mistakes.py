@@ -144,7 +144,7 @@ def test_folds_whose_training_part_would_hold_one_class(bench):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--stratgy", "probe"), "No such option: --stratgy (Possible options: --stage-decay, --strategy)"),
+        (("--stratgy", "probe"), "No such option: --stratgy (Possible options: --restart, --stage-decay, --strategy)"),
         (("--epochs", "many"), "Invalid value for '--epochs'"),
         (("--head", "mpl"), "'mpl' is not one of 'linear', 'mlp'"),
         (("--task", "guess"), "'guess' is not one of 'single-label', 'multi-label', 'ordinal'"),

@@ -201,7 +201,7 @@ def test_a_finished_run_is_not_resumed_and_an_unfinished_one_is(bench):
     unfinished = json.loads(record.read_text()) | {"state": "unfinished"}
     record.write_text(json.dumps(unfinished))
     (bench.folder / "run" / "folds" / "2" / "fold.json").unlink()
-    assert "unfinished run; go on with --resume" in bench.train("--strategy", "partial:1").err
+    assert "the interrupted run had another epochs, folds; ask" in bench.train("--strategy", "partial:1").err
     assert bench.train("--strategy", "partial:1", "--epochs", 1, "--folds", 2, "--resume").code == 0
     assert contents(bench.folder / "run") == finished
 

@@ -169,8 +169,8 @@ def make_examples(make_manifest):
 
 @pytest.fixture
 def recipe():
-    """Two short epochs on the CPU."""
-    return Recipe(epochs=2, batch_size=8, device="cpu", workers=0, memory_format="contiguous")
+    """Two short epochs on the CPU, kept after every update."""
+    return Recipe(epochs=2, batch_size=8, device="cpu", workers=0, memory_format="contiguous", checkpoint_minutes=0)
 
 
 def on_a_small_device(backbone, most, tried, *, learning=False):

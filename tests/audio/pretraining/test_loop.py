@@ -12,6 +12,7 @@ import torch
 from graftwork.audio import load_backbone, new_backbone, save_backbone
 from graftwork.audio.pretraining import loop as subject
 from graftwork.audio.pretraining.loop import Pretraining, pretrain
+from graftwork.core.compute.preemption import EndRequest, PreemptedError, listening_to
 from graftwork.core.data.examples import Examples
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.model.backbone import Backbone
@@ -49,7 +50,7 @@ def test_every_family_can_be_pretrained_and_saved(name: str, clips: Examples, tm
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     clips: Examples, base_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(QUICK, units=("cepstra", "layer2"), updates=4, checkpoint_seconds=0.0)
+    settings = dataclasses.replace(QUICK, units=("cepstra", "layer2"), updates=4, checkpoint_minutes=0.0)
     whole, course = pretrain(base_backbone, clips, settings, tmp_path / "whole", speakers=False, resume=False)
     real, calls = subject._update, [0]
 
@@ -65,6 +66,33 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     made, again = pretrain(base_backbone, clips, settings, tmp_path / "parts", speakers=False, resume=True)
     assert calls[0] == 9
     assert same(made, whole)
+    assert again == course
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_run_that_is_asked_to_end_keeps_the_update_under_way(
+    clips: Examples, base_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """In fp16 with the scale of the loss, which overflows at first: on a CPU, which no run would be let to."""
+    monkeypatch.setattr("graftwork.core.compute.runtime.choose_precision", lambda name, device: precision)
+    monkeypatch.setattr("graftwork.core.compute.runtime.FIRST_SCALE", 2.0**40)
+    settings = dataclasses.replace(QUICK, updates=40 if precision == "fp16" else 6)
+    whole, course = pretrain(base_backbone, clips, settings, tmp_path / "whole", speakers=False, resume=False)
+    real, request, calls = subject._update, EndRequest(), [0]
+
+    def ask(*arguments: object) -> tuple[float, float]:
+        calls[0] += 1
+        if calls[0] == settings.updates - 2:
+            request.asked.set()
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(subject, "_update", ask)
+    with listening_to(request), pytest.raises(PreemptedError):
+        pretrain(base_backbone, clips, settings, tmp_path / "parts", speakers=False, resume=False)
+    made, again = pretrain(base_backbone, clips, settings, tmp_path / "parts", speakers=False, resume=True)
+    assert calls[0] == settings.updates
+    assert same(made, whole)
+    assert not same(made, base_backbone)
     assert again == course
 
 
@@ -97,11 +125,11 @@ def test_a_resumed_run_without_a_checkpoint_says_that_it_begins_again(
             pretrain(base_backbone, clips, QUICK, tmp_path / "run", speakers=False, resume=False)
     assert "begins again" not in caplog.text
     pretrain(base_backbone, clips, QUICK, tmp_path / "run", speakers=False, resume=True)
-    assert caplog.text.count("no checkpoint of round 1 was kept before the run ended (one is every 300 s)") == 1
+    assert caplog.text.count("no checkpoint of round 1 was kept before the run ended (one is every 5 minutes)") == 1
 
 
 def test_a_run_is_not_resumed_with_other_settings(clips: Examples, base_backbone: Backbone, tmp_path: Path) -> None:
-    settings = dataclasses.replace(QUICK, checkpoint_seconds=0.0)
+    settings = dataclasses.replace(QUICK, checkpoint_minutes=0.0)
     (tmp_path / "run" / "round1").mkdir(parents=True)
     pretrain(base_backbone, clips, settings, tmp_path / "run", speakers=False, resume=False)
     with pytest.raises(SettingsError, match="--units: expected mfcc, cepstra or one of"):

@@ -79,6 +79,14 @@ def test_a_calibration_is_read_as_it_was_written() -> None:
         assert Calibration.from_json(json.loads(json.dumps(calibration.to_json()))) == calibration
 
 
+def test_a_calibration_without_a_schema_is_read_and_a_newer_one_says_to_upgrade() -> None:
+    written = Calibration(LINES, 12, "abc").to_json()
+    old = {name: value for name, value in written.items() if name != "schema"}
+    assert Calibration.from_json(old) == Calibration(LINES, 12, "abc")
+    with pytest.raises(ValueError, match="expected schema 1, found 2: a newer graftwork wrote it: upgrade graftwork"):
+        Calibration.from_json(written | {"schema": 2})
+
+
 def test_every_trial_is_calibrated_by_trials_of_neither_of_its_speakers() -> None:
     trials, scores = trials_of(speakers=11, clips=3)
     found = cross_calibrated(scores, trials.targets, trials.sides())

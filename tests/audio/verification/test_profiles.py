@@ -61,3 +61,10 @@ def test_a_file_of_schema_1_is_read_without_its_calibration(tmp_path: Path, capl
     np.testing.assert_array_equal(found.vectors, np.eye(2))
     np.testing.assert_array_equal(found.centre, np.ones(2))
     assert "enroll anew" in caplog.text
+
+
+def test_profiles_of_a_newer_version_say_to_upgrade(tmp_path: Path) -> None:
+    save_file({"vectors": torch.ones(1, 4)}, tmp_path / "p.safetensors",
+              metadata={"profiles": json.dumps(ABOUT | {"schema": SCHEMA + 1})})  # fmt: skip
+    with pytest.raises(OutputError, match=f"of schema {SCHEMA}, found {SCHEMA + 1}; .*upgrade graftwork"):
+        load_profiles(tmp_path / "p.safetensors")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.core.activation_cache import tensor_store
-from graftwork.core.activation_cache.tensor_store import RECORD, names, open_store, read, writer
+from graftwork.core.activation_cache.tensor_store import PREFIX, RECORD, names, open_store, read, writer
 from graftwork.core.errors import OutputError, SettingsError
 
 TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -234,6 +234,20 @@ def test_a_store_of_another_schema_is_refused_with_its_folder_and_a_way_out(stor
     with pytest.raises(OutputError, match="delete it or name another --cache") as raised:
         open_store(store.folder.parent, "key", {}, "float32")
     assert str(store.folder) in str(raised.value)
+
+
+def test_a_store_of_a_newer_version_says_to_upgrade(store):
+    newer = json.dumps({"schema": f"{PREFIX}{int(tensor_store.SCHEMA.removeprefix(PREFIX)) + 1}"})
+    (store.folder / RECORD).write_text(newer)
+    with pytest.raises(OutputError, match="upgrade graftwork, or delete it or name another --cache"):
+        open_store(store.folder.parent, "key", {}, "float32")
+
+
+def test_a_store_of_the_first_layout_is_opened_and_read(store):
+    """As every version since has written it: the record has no more than these fields."""
+    assert json.loads((store.folder / RECORD).read_text()).keys() == {"schema", "about", "dtype"}
+    (store.folder / RECORD).write_text('{"schema": "graftwork-store-2", "about": {}, "dtype": "float32"}')
+    assert names(open_store(store.folder.parent, "key", {}, "float32")) == names(store)
 
 
 def test_a_store_of_another_dtype_is_refused(store):

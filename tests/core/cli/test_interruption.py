@@ -1,4 +1,4 @@
-"""Ctrl-C is answered at once, whatever the process is doing."""
+"""Ctrl-C and requests to end are answered at once, whatever the process is doing; a loop may first leave by itself."""
 
 import signal
 import subprocess
@@ -23,7 +23,7 @@ def click():
         print("in", flush=True)
         time.sleep(60)
     app([])
-with interruptible("interrupted; go on with --resume"):
+with interruptible("interrupted; go on", "asked to end"):
 """
 BUSY = {
     "waiting": "    print('in', flush=True); wait()",
@@ -45,14 +45,67 @@ def test_one_sentence_and_the_end(busy):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
         assert time.monotonic() - began < 5  # half a second on a machine that does nothing else
-    assert (process.returncode, said) == (130, "interrupted; go on with --resume\n")
+    assert (process.returncode, said) == (130, "interrupted; go on\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("busy", ["waiting", "in threads that do not end", "with a worker process"])
+def test_a_request_to_end_ends_what_keeps_nothing_with_its_own_status(busy, number):
+    with subprocess.Popen([sys.executable, "-c", HEAD + BUSY[busy]], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        began = time.monotonic()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+        assert time.monotonic() - began < 5
+    assert (process.returncode, said) == (75, "asked to end\n")
+
+
+LOOP = """
+    from graftwork.core.compute.preemption import PreemptedError, asked_to_end, leaving_by_itself
+    with leaving_by_itself():
+        print('in', flush=True)
+        while not asked_to_end():
+            pass
+        time.sleep(1)
+        {last}
+"""
+
+
+@pytest.mark.parametrize(("last", "said"), [
+    ("print('kept'); raise PreemptedError", ""),
+    ("print('kept')", ""),  # the end of the block is the end
+    ("print('kept'); raise OSError('gone')", "left with OSError: gone\n"),
+])  # fmt: skip
+def test_a_loop_that_keeps_where_it_stands_is_waited_for(last, said):
+    code = HEAD + LOOP.format(last=last) + "\n    print('went on')"
+    with subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        process.send_signal(signal.SIGUSR1)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (75, "kept\n", "asked to end\n" + said)
+
+
+def test_a_child_that_is_ended_ends_nobody_else():
+    code = HEAD + (
+        "    import os, signal\n"
+        "    one = multiprocessing.get_context('fork').Process(target=wait); one.start()\n"
+        "    time.sleep(0.2); one.terminate(); one.join(); time.sleep(0.7)\n"
+        "    print(one.exitcode == -signal.SIGTERM)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
 
 
 def test_afterwards_an_interrupt_is_what_it_was():
-    before = signal.getsignal(signal.SIGINT)
+    heard = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in heard]
     with interruptible(""):
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
+        assert all(signal.getsignal(number) is not one for number, one in zip(heard, before, strict=True))
+    assert [signal.getsignal(number) for number in heard] == before
     assert signal.set_wakeup_fd(-1) == -1
 
 

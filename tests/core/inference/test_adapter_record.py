@@ -4,10 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from graftwork.core.errors import AdapterError
 from graftwork.core.inference.adapter import load_adapter
-from graftwork.core.inference.adapter_record import read_record
+from graftwork.core.inference.adapter_record import FIELDS, SCHEMA, read_record
 from graftwork.core.training.finetuning import finetune
 
 
@@ -64,3 +65,20 @@ def test_a_recipe_that_this_version_does_not_know_is_an_error_of_the_adapter(sav
     (tmp_path / "adapter.json").write_text(json.dumps(record))
     with pytest.raises(AdapterError, match="its recipe is not one of this version"):
         load_adapter(tmp_path, load_backbone)
+
+
+def test_an_adapter_as_the_first_versions_wrote_it_predicts_the_same(save, load_backbone, examples, tmp_path):
+    """Without a digest, and without what is asked of no record."""
+    made = save("partial:1")
+    record = json.loads((tmp_path / "adapter.json").read_text())
+    old = {name: value for name, value in record.items() if name in {"schema", *FIELDS}}
+    assert old.keys() < record.keys()
+    (tmp_path / "adapter.json").write_text(json.dumps(old))
+    found = load_adapter(tmp_path, load_backbone)
+    torch.testing.assert_close(*(one.graft.learnt() for one in (found, made)))
+
+
+def test_a_record_of_a_newer_version_says_to_upgrade(tmp_path):
+    (tmp_path / "adapter.json").write_text(json.dumps({"schema": SCHEMA + 1}))
+    with pytest.raises(AdapterError, match=f"expected schema {SCHEMA}, found {SCHEMA + 1}: .*upgrade graftwork"):
+        read_record(tmp_path)

@@ -26,12 +26,13 @@ class Asked:
     data: dict
     recipe: Recipe
     resume: bool
+    restart: bool = False
 
     def run(self, strategies):
         own = dict(self.data)
         manifest = read_manifest(self.manifest, target=own.pop("target", None))
         return compare(self.backbone, manifest, strategies, recipe=self.recipe, out=self.out, resume=self.resume,
-                       **{"random_split": "off"} | own)  # fmt: skip
+                       restart=self.restart, **{"random_split": "off"} | own)  # fmt: skip
 
 
 @pytest.fixture
@@ -141,17 +142,36 @@ def test_a_resumed_comparison_keeps_what_has_finished(make_run, monkeypatch):
     with pytest.raises(PowerCutError):
         make_run().run(["knn", "probe"])
     out = make_run().out
-    with pytest.raises(OutputError, match="go on with the comparison in it with --resume"):
-        make_run().run(["knn", "probe"])
-    with pytest.raises(OutputError, match="the finished run had another seed; resume with the same"):
-        make_run(resume=True, seed=3).run(["knn", "probe"])
+    with pytest.raises(OutputError, match="the finished run had another seed; ask for the same"):
+        make_run(seed=3).run(["knn", "probe"])
     before = (out / "parts" / "knn.json").read_bytes()
-    found = make_run(resume=True).run(["knn", "probe"])
+    found = make_run().run(["knn", "probe"])
+    with pytest.raises(OutputError, match="holds a finished comparison; name another --out, or extend it"):
+        make_run().run(["knn", "probe"])
     assert ran == [("knn", False), ("probe", False), ("probe", False)]
     assert (out / "parts" / "knn.json").read_bytes() == before
     assert [one.strategy for one in found.results] == ["knn", "probe"]
     assert make_run(resume=True).run(["knn", "probe"]) == found
     assert len(ran) == 3
+
+
+def test_a_comparison_that_is_begun_anew_keeps_nothing_of_the_unfinished_one(make_run, monkeypatch):
+    train_on = compared_runs.train_on
+
+    def run(setup, rows, parts):
+        train_on(setup, rows, parts)
+        raise PowerCutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compared_runs, "train_on", run)
+        with pytest.raises(PowerCutError):
+            make_run().run(["partial:1", "knn"])
+    study = make_run(seed=3)
+    (study.out / "mine.txt").write_text("")
+    dataclasses.replace(study, restart=True).run(["knn"])
+    kept = {path.name for path in study.out.iterdir()}
+    assert kept == {"knn", "mine.txt", "parts", "comparison.json", "comparison.png", "run.json", "costs.json",
+                    "report.html"}  # fmt: skip
 
 
 def test_a_finished_run_over_a_table_that_changed_is_not_compared_again(make_run, table, tmp_path):
@@ -161,7 +181,7 @@ def test_a_finished_run_over_a_table_that_changed_is_not_compared_again(make_run
     study = make_run(data={"folds": 2})
     dataclasses.replace(study, manifest=str(copy)).run(["knn", "probe"])
     copy.write_text(copy.read_text().replace("04.npy,b", "04.npy,c"))
-    with pytest.raises(OutputError, match="the finished run had another targets; resume with the same"):
+    with pytest.raises(OutputError, match="the finished run had another targets; ask for the same"):
         dataclasses.replace(study, manifest=str(copy), resume=True).run(["knn", "probe"])
 
 

@@ -1,6 +1,7 @@
 """Where a run stands, kept in a file: it comes back to the last bit, or is refused with a way out."""
 
 import os
+import shutil
 import stat
 from dataclasses import replace
 
@@ -10,9 +11,12 @@ import torch
 from graftwork.core.errors import OutputError
 from graftwork.core.tensor_files import read_tensors, write_tensors
 from graftwork.core.training.checkpoint import (
+    BEFORE,
     NAME,
     SCHEMA,
+    CheckpointClock,
     TrainingState,
+    has_checkpoint,
     load_checkpoint,
     remove_checkpoint,
     save_checkpoint,
@@ -100,18 +104,63 @@ def test_what_is_refused_is_left_as_it_was(kept, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in other.learnt().items())
 
 
-def test_a_checkpoint_of_another_version_is_named_with_both(kept, tmp_path):
+@pytest.mark.parametrize(("schema", "advice"), [(SCHEMA + 1, "a newer .*upgrade graftwork"), (1, "delete it")])
+def test_a_checkpoint_of_another_version_is_named_with_both(kept, tmp_path, schema, advice):
     tensors, state = read_tensors(tmp_path / NAME)
-    write_tensors(tmp_path / NAME, tensors, state | {"schema": SCHEMA + 1})
+    write_tensors(tmp_path / NAME, tensors, state | {"schema": schema})
     other = Two(seed=1)
-    with pytest.raises(OutputError, match=f"schema {SCHEMA + 1}, this version reads {SCHEMA}; delete it"):
+    with pytest.raises(OutputError, match=f"schema {schema}, this version reads {SCHEMA}; {advice}"):
         load_checkpoint(tmp_path, {"seed": 0, "order": (1, 2)}, other, other.optimiser(), SCALER)
 
 
 def test_a_finished_run_leaves_no_checkpoint(kept, tmp_path):
+    shutil.copy(tmp_path / NAME, tmp_path / BEFORE)
+    assert has_checkpoint(tmp_path)
     remove_checkpoint(tmp_path)
     remove_checkpoint(tmp_path)
+    assert not has_checkpoint(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_last_two_are_kept_and_a_damaged_newest_one_is_passed_over_with_a_message(kept, tmp_path, caplog):
+    learner, optimiser, position, best = kept
+    settings = {"seed": 0, "order": (1, 2)}
+    for update in (3, 4):
+        learner.step(optimiser)
+        save_checkpoint(tmp_path, settings, replace(position, update=update), learner, best, optimiser, SCALER)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEFORE, NAME]
+    whole = (tmp_path / BEFORE).read_bytes()
+    (tmp_path / NAME).write_bytes((tmp_path / NAME).read_bytes()[:-9])
+    other = Two(seed=1)
+    begun = other.optimiser()
+    found, _ = load_checkpoint(tmp_path, settings, other, begun, SCALER)
+    assert found.update == 3
+    assert "checkpoint.safetensors: cannot be read" in caplog.text
+    assert "the checkpoint before it is used" in caplog.text
+    other.step(begun)
+    assert all(torch.equal(value, other.learnt()[name]) for name, value in learner.learnt().items())
+    # Killed before the next one is written, it would stand there again.
+    assert (tmp_path / BEFORE).read_bytes() == whole
     assert not (tmp_path / NAME).exists()
+    assert load_checkpoint(tmp_path, settings, other, begun, SCALER)[0].update == 3
+
+
+def test_a_checkpoint_is_due_after_its_time_and_at_ends_of_epochs_where_it_costs_a_fiftieth(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("graftwork.core.training.checkpoint.time.monotonic", lambda: now[0])
+    clock = CheckpointClock(every_seconds=300.0)
+    assert not clock.due()
+    assert clock.due(epoch_ends=True)  # nobody knows yet what it costs
+    now[0] = 104.0
+    clock.saved(began=102.0)
+    now[0] = 203.0
+    assert not clock.due(epoch_ends=True)
+    now[0] = 204.0
+    assert clock.due(epoch_ends=True)
+    assert not clock.due()
+    now[0] = 404.0
+    assert clock.due()
+    assert CheckpointClock(0.0).due()
 
 
 @pytest.mark.parametrize("field", ["settings", "position", "stale"])
@@ -121,11 +170,12 @@ def test_a_checkpoint_that_lacks_a_field_is_refused(backbone, examples, recipe, 
 
     with pytest.raises(PowerCutError):
         go(on_epoch=interrupt(2))
+    (tmp_path / BEFORE).unlink()
     tensors, state = read_tensors(tmp_path / NAME)
     state.pop(field, None)
     state.get("position", {}).pop(field, None)
     write_tensors(tmp_path / NAME, tensors, state)
-    with pytest.raises(OutputError, match="does not say where the run stood; delete it"):
+    with pytest.raises(OutputError, match=r"does not say where the run stood.*delete it"):
         go(resume=True)
 
 
@@ -137,6 +187,7 @@ def test_a_damaged_checkpoint_is_refused_with_a_way_out(backbone, examples, reci
     with pytest.raises(PowerCutError):
         go(on_epoch=interrupt(2))
     path = tmp_path / NAME
+    (tmp_path / BEFORE).unlink()
     content = bytearray(path.read_bytes())
     for place in [0.05, 0.3, 0.7, 0.99]:
         flipped = bytearray(content)

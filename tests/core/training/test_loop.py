@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from graftwork.core.compute.determinism import Determinism
+from graftwork.core.compute.preemption import EndRequest, PreemptedError, listening_to
 from graftwork.core.compute.runtime import Runtime, start_runtime
 from graftwork.core.data.batches import epoch_batches
 from graftwork.core.data.examples import read_examples
@@ -221,13 +222,44 @@ def test_a_run_resumed_within_an_epoch_ends_with_the_same_bytes(
 
     monkeypatch.setattr(training, "save_checkpoint", save_and_stop)
     with pytest.raises(PowerCutError):
-        finetune(backbone, rows, val, checkpoints=tmp_path, checkpoint_seconds=0.0, **options)
+        finetune(backbone, rows, val, checkpoints=tmp_path, **options)
     assert saved[-1].batch % changes.get("accumulate", 1) == 0
     monkeypatch.setattr(training, "save_checkpoint", save)
     resumed = finetune(backbone, rows, val, checkpoints=tmp_path, resume=True, **options)
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert whole.history == resumed.history
     assert [list(row) for row in whole.history] == [list(row) for row in resumed.history]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("last", [False, True])
+def test_a_run_that_is_asked_to_end_keeps_the_update_under_way(
+    backbone, examples, recipe, no_change, tmp_path, monkeypatch, case, last
+):
+    """Also behind the last update of an epoch, before it is evaluated."""
+    strategy, changes = CASES[case]
+    often = replace(recipe, epochs=3, checkpoint_minutes=1e6, **changes)
+    options = {"strategy": strategy, "recipe": often, "augment": no_change}
+    rows, val = examples.subset(range(45)), examples.subset(range(45, 60))
+    whole = finetune(backbone, rows, val, **options)
+    request, step, steps = EndRequest(), Runtime.step, []
+    an_epoch = 6 // changes.get("accumulate", 1)
+
+    def ask(runtime, *arguments):
+        step(runtime, *arguments)
+        steps.append(1)
+        if len(steps) == an_epoch + (an_epoch if last else 1):
+            request.asked.set()
+
+    monkeypatch.setattr(Runtime, "step", ask)
+    with listening_to(request), pytest.raises(PreemptedError):
+        finetune(backbone, rows, val, checkpoints=tmp_path, **options)
+    assert len(steps) == an_epoch + (an_epoch if last else 1)
+    monkeypatch.setattr(Runtime, "step", lambda *arguments: steps.append(1) or step(*arguments))
+    resumed = finetune(backbone, rows, val, checkpoints=tmp_path, resume=True, **options)
+    assert len(steps) == 3 * an_epoch  # no update was made twice
+    assert equal_bytes(learnt(whole), learnt(resumed))
+    assert whole.history == resumed.history
 
 
 class VolumeNet(nn.Module):
@@ -344,7 +376,7 @@ def test_in_fp16_updates_that_overflow_are_passed_over_and_a_resumed_run_goes_on
     with pytest.raises(PowerCutError):
         finetune(backbone, examples, checkpoints=tmp_path, on_epoch=interrupt(3), **options)
     resumed = finetune(backbone, examples, checkpoints=tmp_path, resume=True, **options)
-    assert scales == of_whole[: 3 * 8] + of_whole[2 * 8 :]
+    assert scales == of_whole  # kept after the last update of the third epoch
     assert equal_bytes(learnt(whole), learnt(resumed))
     assert whole.history[-1]["train_loss"] < whole.history[0]["train_loss"]
 
