@@ -58,8 +58,8 @@ def read_waveform(
     wrong = span_problem(example)
     if wrong is not None:
         raise UnreadableError(f"{example}: {wrong}")
-    path, span = _parts(example)
-    samples, rate = _decode(path, max_seconds, span)
+    path, span = parts(example)
+    samples, rate = decode(path, max_seconds, span)
     mono = samples.mean(dim=1)
     if not bool(torch.isfinite(mono).all()):
         bad = int((~torch.isfinite(mono)).sum())
@@ -79,7 +79,7 @@ def read_waveform(
     return resample(mono, rate, sample_rate_hz)
 
 
-def _parts(example: Example) -> tuple[Path, Span | None]:
+def parts(example: Example) -> tuple[Path, Span | None]:
     """The file to decode, and the seconds of it that are meant, None for all. Raises UnreadableError for others."""
     match example:
         case File(path):
@@ -121,7 +121,7 @@ def duration_of(path: str | Path) -> float | None:
         return None
 
 
-def _decode(path: Path, max_seconds: float | None, span: Span | None) -> tuple[Tensor, int]:
+def decode(path: Path, max_seconds: float | None, span: Span | None) -> tuple[Tensor, int]:
     """Samples (frames, channels), float32, and the file's own sample rate."""
     if not os.path.isfile(path):
         raise UnreadableError(
