@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from graftwork.core.domain import CorpusTable
     from graftwork.core.example import Example
-    from graftwork.core.types import InputContract
+    from graftwork.core.types import Description, InputContract
 
 
 def _near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
@@ -49,6 +49,12 @@ def _read_kaldi(source: Path, suffixes: Sequence[str], pattern: str | None) -> C
     from graftwork.audio.corpora.kaldi import read_kaldi
 
     return read_kaldi(source, pattern)
+
+
+def _describe(example: Example) -> Description:
+    from graftwork.audio.sound.description import describe_sound
+
+    return describe_sound(example)
 
 
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
@@ -89,6 +95,7 @@ DOMAIN = Domain(
     augment=_augment,
     windows=_windows,
     near_duplicates=_near_duplicates,
+    describe=_describe,
     corruptions=CORRUPTIONS,
     preview=_preview,
     hub_model=_hub_model,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from graftwork.core.example import ON_DISK, Example, Kinds
-from graftwork.core.types import Augment, Corruption, InputContract, InputMonitor, OutsideMode, TaskName
+from graftwork.core.types import Augment, Corruption, Description, InputContract, InputMonitor, OutsideMode, TaskName
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +70,8 @@ class Domain:
     recording that was saved anew. None where nothing is compared, as with texts.
     file_groups: a name for the patient that every file names itself, the same for the same one and no part of what is
     written there; None for a file that names none, and where files name nobody.
+    describe: what an example is once it has been opened. Raises UnreadableError and MissingPackageError for what cannot
+    be. None where there is nothing to open, as of texts.
     corruptions: ways in which its examples become worse.
     preview: a small PNG of an example, for people; None where there is nothing to see, as of texts. Raises
     UnreadableError for what cannot be read.
@@ -93,6 +95,7 @@ class Domain:
     decoded_digests: Callable[[Sequence[Example]], list[str]] | None = None
     near_duplicates: Callable[[Sequence[Example]], list[tuple[int, int]]] | None = None
     file_groups: Callable[[Sequence[Example]], list[str | None]] | None = None
+    describe: Callable[[Example], Description] | None = None
     corruptions: tuple[Corruption, ...] = ()
     preview: Callable[[Example], bytes] | None = None
     explain: Callable[[Any, Example], bytes] | None = None

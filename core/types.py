@@ -3,7 +3,7 @@ of options. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -179,3 +179,12 @@ class InputMonitor(InputContract, Protocol):
 
     def summary(self, examples: Iterable[Example]) -> dict[str, Any]:
         """What these examples are like together, as plain values; {} where there are too few to speak of them all."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What one example is, for people who look over many: numbers and words by name, and what looks wrong."""
+
+    numbers: Mapping[str, float]
+    words: Mapping[str, str]
+    faults: tuple[str, ...] = ()

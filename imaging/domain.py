@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from graftwork.core.domain import CorpusTable
     from graftwork.core.example import Example
-    from graftwork.core.types import InputContract, InputMonitor, OutsideMode
+    from graftwork.core.types import Description, InputContract, InputMonitor, OutsideMode
     from graftwork.imaging.preprocessing.contract import ImageContract
     from graftwork.imaging.segmentation.mask_files import OtherValues
     from graftwork.imaging.segmentation.mask_placement import MaskOrder
@@ -85,6 +85,12 @@ def _read_bids(source: Path, suffixes: Sequence[str], pattern: str | None) -> Co
     return read_bids(source, suffixes, pattern)
 
 
+def _describe(example: Example) -> Description:
+    from graftwork.imaging.formats.description import describe_scan
+
+    return describe_scan(example)
+
+
 def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     from graftwork.imaging.preprocessing.augmentation import augment
 
@@ -127,6 +133,7 @@ DOMAIN = Domain(
     decoded_digests=_decoded_digests,
     near_duplicates=_near_duplicates,
     file_groups=_file_groups,
+    describe=_describe,
     corruptions=CORRUPTIONS,
     preview=_preview,
     explain=_explain,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graftwork.audio.sound.container import described
 from graftwork.core.errors import MissingPackageError, UnreadableError
 
 TOLERANCE_S = 0.2
@@ -98,7 +99,7 @@ def _decoder(path: Path) -> Any:
         import torchcodec.decoders
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            f"{path}: {path.suffix} needs torchcodec and FFmpeg: pip install 'graftwork[m4a]', and {_INSTALL}; "
+            f"{path}: {described(path)} needs torchcodec and FFmpeg: pip install 'graftwork[m4a]', and {_INSTALL}; "
             f"{_conversion(path)}"
         ) from error
     except (ImportError, OSError, RuntimeError) as error:
@@ -116,7 +117,7 @@ def _decoder(path: Path) -> Any:
 
 def _no_libraries(path: Path) -> str:
     return (
-        f"{path}: {path.suffix} needs FFmpeg: torchcodec is there (graftwork[m4a]), but cannot load FFmpeg's "
+        f"{path}: {described(path)} needs FFmpeg: torchcodec is there (graftwork[m4a]), but cannot load FFmpeg's "
         f"libraries, or was made for another torch than {torch.__version__}; {_INSTALL}; {_conversion(path)}"
     )
 

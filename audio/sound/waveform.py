@@ -16,9 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from graftwork.audio.sound.container import needs_ffmpeg
 from graftwork.audio.sound.ffmpeg import TOLERANCE_S, open_sound
 from graftwork.audio.sound.files import open_sound_file, read_frames
-from graftwork.audio.sound.formats import FFMPEG_SUFFIXES
 from graftwork.audio.sound.memory import refuse_too_long
 from graftwork.audio.sound.resampling import has_large_table, resample_directly
 from graftwork.core.errors import GraftworkError, MissingPackageError, SettingsError, UnreadableError
@@ -58,8 +58,8 @@ def read_waveform(
     wrong = span_problem(example)
     if wrong is not None:
         raise UnreadableError(f"{example}: {wrong}")
-    path, span = _parts(example)
-    samples, rate = _decode(path, max_seconds, span)
+    path, span = parts(example)
+    samples, rate = decode(path, max_seconds, span)
     mono = samples.mean(dim=1)
     if not bool(torch.isfinite(mono).all()):
         bad = int((~torch.isfinite(mono)).sum())
@@ -79,7 +79,7 @@ def read_waveform(
     return resample(mono, rate, sample_rate_hz)
 
 
-def _parts(example: Example) -> tuple[Path, Span | None]:
+def parts(example: Example) -> tuple[Path, Span | None]:
     """The file to decode, and the seconds of it that are meant, None for all. Raises UnreadableError for others."""
     match example:
         case File(path):
@@ -112,7 +112,7 @@ def duration_of(path: str | Path) -> float | None:
     Of files whose header does not say, frames are counted, or they are decoded once.
     """
     try:
-        if Path(path).suffix.lower() in FFMPEG_SUFFIXES:
+        if needs_ffmpeg(Path(path)):
             sound = open_sound(Path(path))
             return sound.frames / sound.rate_hz
         with open_sound_file(Path(path)) as opened:
@@ -121,7 +121,7 @@ def duration_of(path: str | Path) -> float | None:
         return None
 
 
-def _decode(path: Path, max_seconds: float | None, span: Span | None) -> tuple[Tensor, int]:
+def decode(path: Path, max_seconds: float | None, span: Span | None) -> tuple[Tensor, int]:
     """Samples (frames, channels), float32, and the file's own sample rate."""
     if not os.path.isfile(path):
         raise UnreadableError(
@@ -132,7 +132,7 @@ def _decode(path: Path, max_seconds: float | None, span: Span | None) -> tuple[T
         raise UnreadableError(f"{path}: the file is empty (0 bytes); copy it again, or remove its row")
     if not os.access(path, os.R_OK):
         raise UnreadableError(f"{path}: cannot be opened: it may not be read by this user")
-    if path.suffix.lower() in FFMPEG_SUFFIXES:
+    if needs_ffmpeg(path):
         return _decode_by_ffmpeg(path, max_seconds, span)
     return _decode_by_soundfile(path, max_seconds, span)
 

@@ -37,6 +37,10 @@ def backbones_command(commands: CommandLine) -> Verb:
     )
 
 
+OPEN_FILES = o.option("open_files", bool, False, "Decode every file whole, and say how long, at which rate, how large "
+                      "and in which range they are, and which cannot be read or look wrong.")  # fmt: skip
+
+
 def check_command(commands: CommandLine) -> Verb:
     """Name, function and help of `check`."""
 
@@ -46,7 +50,9 @@ def check_command(commands: CommandLine) -> Verb:
         from graftwork.core.data.near_duplicates import with_near_duplicates
         from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.data.tables import split_order
+        from graftwork.core.errors import SettingsError
         from graftwork.core.runs.check import check
+        from graftwork.core.runs.opened_files import open_files
 
         settings = {name: options[name] for name in commands.mask_settings}
         manifest = read_domain_manifest(domain, options["manifest"], target=options["target"], group=options["group"],
@@ -56,7 +62,12 @@ def check_command(commands: CommandLine) -> Verb:
         if held is not None:
             check_one_way(manifest, held)
         manifest, alike = with_near_duplicates(domain, manifest, options["near_duplicates"])
-        found = check(manifest, held, alike)
+        opened = None
+        if options["open_files"]:
+            if domain.describe is None:
+                raise SettingsError(f"--open-files: {domain.example}s are no files")
+            opened = open_files(domain.describe, manifest.inputs)
+        found = check(manifest, held, alike, opened)
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2))
         else:
@@ -76,6 +87,7 @@ def check_command(commands: CommandLine) -> Verb:
             o.TASK,
             o.ORDER,
             o.NEAR_DUPLICATES,
+            OPEN_FILES,
             *own,
             o.JSON,
         ),

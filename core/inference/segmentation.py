@@ -51,7 +51,11 @@ def mask_scores(
     found = torch.empty((len(rows), width), dtype=torch.float64)
     with progress("evaluating masks", len(rows)) as advance:
         for place, row in enumerate(rows):
-            found[place] = torch.from_numpy(segmenter.scores(manifest.examples[row], run, runtime.device)).flatten()
+            own = segmenter.scores(manifest.examples[row], run, runtime.device)
+            # A segmenter of somebody's own may know fewer measures.
+            every = np.full((len(own), len(MEASURES)), np.nan)
+            every[:, : own.shape[1]] = own
+            found[place] = torch.from_numpy(every).flatten()
             advance(1, "")
     gathered: NDArray[np.float64] = runtime.gather(rows, found, len(manifest)).numpy()
     return gathered.reshape(len(manifest), len(manifest.classes) - 1, len(MEASURES))

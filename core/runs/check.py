@@ -14,6 +14,7 @@ from graftwork.core.data.leaks import Leaks, find_leaks
 from graftwork.core.data.manifest import PARTS, Manifest
 from graftwork.core.data.near_duplicates import NearDuplicates
 from graftwork.core.evaluation.evaluation import counted
+from graftwork.core.runs.opened_files import OpenedFiles
 
 FEW_GROUPS = 5
 """Of patients of one diagnosis each there is nothing to say; so few of a diagnosis are these patients, too."""
@@ -30,7 +31,7 @@ class Overview:
     few_group_classes: those that two or a few have, where no group has rows of several classes.
     same_content: sets of rows whose files hold the same; conflicts: those sets whose targets differ; conflicting: their
     files, each with its target. near_duplicates: sets of rows that hold nearly the same, None where nobody has looked.
-    leaks: what lies in different parts of the split column."""
+    leaks: what lies in different parts of the split column. opened: what the files are, None where none was opened."""
 
     manifest: Manifest
     classes: dict[str, dict[str, int]]
@@ -44,12 +45,14 @@ class Overview:
     conflicting: tuple[dict[str, str], ...]
     near_duplicates: NearDuplicates | None
     leaks: Leaks
+    opened: OpenedFiles | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "manifest"}
         fields["near_duplicates"] = None if self.near_duplicates is None else self.near_duplicates.to_json()
         fields["leaks"] = self.leaks.to_json()
+        fields["opened"] = None if self.opened is None else self.opened.to_json()
         return {"source": self.manifest.source, "rows": len(self.manifest),
                 "rows_without_label": self.manifest.dropped_rows, "task": self.manifest.task.name,
                 "target": self.manifest.target} | fields  # fmt: skip
@@ -91,18 +94,24 @@ class Overview:
                 lines.append(f"    … and {self.conflicts - SHOWN} more (--json names all)")
         if self.near_duplicates is not None and self.near_duplicates.sets:
             lines.append(str(self.near_duplicates))
+        if self.opened is not None:
+            lines.append(str(self.opened))
         if self.leaks:
             lines.append(f"{self.leaks}; train stops here without --allow-leaks or --folds")
         return "\n".join(lines)
 
 
 def check(
-    manifest: Manifest, held: Sequence[tuple[int, ...]] | None = None, alike: NearDuplicates | None = None
+    manifest: Manifest,
+    held: Sequence[tuple[int, ...]] | None = None,
+    alike: NearDuplicates | None = None,
+    opened: OpenedFiles | None = None,
 ) -> Overview:
     """An overview of a manifest: rows of every class, groups, files with the same content and what leaks between parts.
 
     Every file is read once, for its content. held: for masks, the values that every row's holds. alike: the
-    near-duplicates that were found, None where nobody has looked. Raises UnreadableError for a file that is not there.
+    near-duplicates that were found, None where nobody has looked; opened: what `open_files` gave, likewise. Raises
+    UnreadableError for a file that is not there.
     """
     digests = manifest.contents()
     same: dict[str, list[int]] = {}
@@ -140,6 +149,7 @@ def check(
         conflicting,
         alike,
         find_leaks(manifest),
+        opened,
     )
 
 
