@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.csv_cells import unescaped
 from graftwork.core.errors import ReportError, UnreadableError
 from graftwork.core.files import read_json
 from graftwork.core.inference.adapter_record import RECORD, read_record
@@ -87,7 +88,7 @@ class RunFolder:
         if task is None or not self.parts or not path.is_file():
             return None
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            table = unescaped(pd.read_csv(path, dtype=str, keep_default_na=False))
             table = table[table["part"] == next(iter(self.parts))]
             columns: dict[str, list[str]] = {str(name): table[name].tolist() for name in table}
             values, predictions = task.read_columns(columns, self.adapter["classes"])
