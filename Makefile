@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo docs test gpu lint types clean
+.PHONY: install demo docs test gpu lint types audit sbom clean
 
 install: $(READY)
 
@@ -39,6 +39,19 @@ types: $(READY)
 	mkdir -p $(VENV)/types/graftwork
 	ln -sfn $(CURDIR)/core $(CURDIR)/imaging $(CURDIR)/audio $(VENV)/types/graftwork/
 	MYPYPATH=$(VENV)/types $(BIN)/python -m mypy
+
+# Known vulnerabilities of what is installed; asks the package index.
+audit: $(READY)
+	@$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || \
+	  { echo "pip-audit is not here: $(BIN)/python -m pip install pip-audit" >&2; exit 1; }
+	$(BIN)/python -m pip_audit --skip-editable || \
+	  { echo "vulnerabilities were found, or the index could not be asked: see above" >&2; exit 1; }
+
+# What is installed, as a CycloneDX bill of materials.
+sbom: $(READY)
+	@$(BIN)/python -m cyclonedx_py --version >/dev/null 2>&1 || \
+	  { echo "cyclonedx-bom is not here: $(BIN)/python -m pip install cyclonedx-bom" >&2; exit 1; }
+	$(BIN)/python -m cyclonedx_py environment $(BIN)/python --output-format JSON --output-file sbom.json
 
 clean:
 	rm -rf $(VENV) demo-output docs/_build

@@ -133,6 +133,7 @@ def read_checked_json(path: Path) -> dict[str, Any]:
     Raises OSError where there is no such file, DamagedFileError, a ValueError, for anything that is not what was
     written.
     """
+    refuse_special(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
@@ -175,9 +176,16 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+def refuse_special(path: Path) -> None:
+    """Raises OSError for what is there and no regular file, as a pipe or a device: reading it might never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises UnreadableError."""
     try:
+        refuse_special(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UnreadableError(f"{path}: not a readable JSON file ({error})") from error

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from graftwork.core.errors import OutputError
-from graftwork.core.files import CHECKSUM, DamagedFileError, atomic_write
+from graftwork.core.files import CHECKSUM, DamagedFileError, atomic_write, refuse_special
 
 ABOUT = "about"
 
@@ -39,6 +39,7 @@ def read_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, Ten
     expected: the digest of the tensors, where somebody has kept it elsewhere. Raises OSError where there is no such
     file, DamagedFileError for one that is not as it was written.
     """
+    refuse_special(path)
     try:
         with safe_open(path, framework="pt") as file:
             kept = file.metadata() or {}

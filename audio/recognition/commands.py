@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb
+from graftwork.core.csv_cells import escaped
 
 
 def transcribe_command(commands: CommandLine) -> Verb:
@@ -23,10 +24,10 @@ def transcribe_command(commands: CommandLine) -> Verb:
             print(table.to_json(orient="records", indent=2, force_ascii=False))
         elif options["out"] is not None:
             with atomic_write(Path(options["out"])) as temporary:
-                table.to_csv(temporary, index=False)
+                escaped(table).to_csv(temporary, index=False)
             print(f"{len(table)} transcripts: {options['out']}")
         else:
-            print(table.to_csv(index=False), end="")
+            print(escaped(table).to_csv(index=False), end="")
 
     return (
         "transcribe",

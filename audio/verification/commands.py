@@ -13,6 +13,7 @@ import typer
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb
 from graftwork.core.cli.console import print_table
+from graftwork.core.csv_cells import escaped
 
 if TYPE_CHECKING:
     from graftwork.audio.verification.decisions import Decision
@@ -133,10 +134,10 @@ def identify_command(commands: CommandLine) -> Verb:
         if options["json"]:
             print(table.to_json(orient="records", indent=2))
         elif options["out"] is None:
-            print(table.to_csv(index=False, float_format="%.6g"), end="")
+            print(escaped(table).to_csv(index=False, float_format="%.6g"), end="")
         else:
             with atomic_write(Path(options["out"])) as temporary:
-                table.to_csv(temporary, index=False, float_format="%.6g")
+                escaped(table).to_csv(temporary, index=False, float_format="%.6g")
             print(f"{said}: {options['out']}")
             return
         print(said, file=sys.stderr)

@@ -27,6 +27,7 @@ from graftwork.audio.verification.trials import (
     without_identical,
 )
 from graftwork.audio.verification.verifier import Embedder, Vectors, cosine_scores, embed, normalise_scores, unit
+from graftwork.core.csv_cells import escaped
 from graftwork.core.data.examples import Unreadable, read_examples
 from graftwork.core.data.table_files import TABLES
 from graftwork.core.data.tables import read_manifest
@@ -206,7 +207,7 @@ def write_trial_evaluation(evaluation: TrialEvaluation, out: Path) -> None:
                "second": [str(trials.clips[row]) for row in trials.second],
                "target": trials.targets.astype(int)}  # fmt: skip
     with atomic_write(out / "scores.csv") as temporary:
-        pd.DataFrame(columns | evaluation.scores).to_csv(temporary, index=False, float_format="%.6g")
+        escaped(pd.DataFrame(columns | evaluation.scores)).to_csv(temporary, index=False, float_format="%.6g")
     write_json(out / "metrics.json", evaluation.to_json())
     write_json(out / "calibration.json", evaluation.calibration.to_json())
     draw_det(out / "det.png", evaluation.scores, trials.targets, next(iter(evaluation.results.values())).cost)

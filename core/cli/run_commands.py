@@ -9,6 +9,7 @@ from typing import Any
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb, command_words
 from graftwork.core.cli.printed import print_corruptions, print_decisions, print_subgroups
+from graftwork.core.csv_cells import escaped
 
 RUN = o.argument("run", str, "Folder that train wrote.")
 
@@ -117,7 +118,7 @@ def predict_command(commands: CommandLine) -> Verb:
         if as_json:
             print(table.to_json(orient="records", indent=2))
         elif out is None:
-            print(table.to_csv(index=False, float_format="%.9g"), end="")
+            print(escaped(table).to_csv(index=False, float_format="%.9g"), end="")
         else:
             print(f"{len(table)} predictions: {out}")
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graftwork.core.csv_cells import unescaped
 from graftwork.core.data.table_encoding import read_text
 from graftwork.core.errors import ManifestError, Problem
 from graftwork.core.example import ending
@@ -56,7 +57,8 @@ def refuse_irregular(path: Path, most_bytes: int | None = MOST_BYTES) -> None:
 def read_delimited(path: Path) -> pd.DataFrame:
     """The cells as text, one row an example, blank lines included, under the names of the header.
 
-    Names of columns lose the spaces around them and are in normal form C. Raises ManifestError.
+    Names of columns lose the spaces around them and are in normal form C. An apostrophe that keeps a text from being a
+    formula is none of the text. Raises ManifestError.
     """
     import pandas as pd
 
@@ -74,7 +76,8 @@ def read_delimited(path: Path) -> pd.DataFrame:
         )])  # fmt: skip
     names = [composed(name.strip()) for name in header]
     refuse_doubled(path, names)
-    return pd.DataFrame([row + [""] * (len(names) - len(row)) for row in rows], columns=names, dtype=object)
+    table = pd.DataFrame([row + [""] * (len(names) - len(row)) for row in rows], columns=names, dtype=object)
+    return unescaped(table)
 
 
 def refuse_doubled(path: Path, names: list[str]) -> None:

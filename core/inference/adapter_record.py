@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any
 
 from graftwork.core.errors import AdapterError, SettingsError
+from graftwork.core.files import refuse_special
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import TASKS
 from graftwork.core.versions import advice_on_schema
@@ -21,6 +22,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The content of `adapter.json`, its digest included. Raises AdapterError if it is missing, incomplete, no JSON or
     of another schema."""
     try:
+        refuse_special(folder / RECORD)
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise AdapterError(f"{folder}: no adapter here, {RECORD} is missing; train writes one into --out") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,17 @@ def model_index(record: dict[str, Any], evaluation: Evaluation, pipeline: str | 
     return [{"name": named, "results": [{"task": task, "dataset": dataset, "metrics": found}]}]
 
 
+def as_text(name: str) -> str:
+    """A name in a line of Markdown, of which nothing is markup or HTML: a class may be called anything."""
+    plain = html.escape(" ".join(name.split()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#|~])", r"\\\1", plain)
+
+
+def as_code(name: str) -> str:
+    """A name as code, also in a cell of a table; as text where it could end the code."""
+    return as_text(name) if "`" in name or "\n" in name else f"`{name}`".replace("|", "\\|")
+
+
 def _tags(record: dict[str, Any], domain: Domain) -> list[str]:
     return ["transfer-learning", domain.name, record["task"], record["strategy"].partition(":")[0]]
 
@@ -63,32 +75,32 @@ def model_card(record: dict[str, Any], evaluation: Evaluation | None, domain: Do
     """A Markdown card: what the adapter is for, what it was made from, its evaluation, under the header that the
     Hugging Face hub reads."""
     about, training = record["backbone"], record["training"]
-    classes = ", ".join(record["classes"]) or "a number"
+    classes = ", ".join(map(as_text, record["classes"])) or "a number"
     parameters, computed = record["parameters"], training.get("computed")  # earlier versions did not say it
     lines = [
         *card_header(record, evaluation, domain),
         "",
-        f"# {record['target']} on {about['id']}",
+        f"# {as_text(record['target'])} on {as_text(about['id'])}",
         "",
-        f"Predicts `{record['target']}` ({record['task']}: {classes}).",
+        f"Predicts {as_code(record['target'])} ({record['task']}: {classes}).",
         "",
         "| | |",
         "|---|---|",
-        f"| backbone | `{about['id']}`, frozen part SHA-256 `{about['frozen_digest'][:16]}…` |",
-        f"| strategy | `{record['strategy']}` |",
-        *([f"| features | {choice_from_json(record['features'])} |"] if record.get("features") else []),
+        f"| backbone | {as_code(about['id'])}, frozen part SHA-256 `{about['frozen_digest'][:16]}…` |",
+        f"| strategy | {as_code(record['strategy'])} |",
+        *([f"| features | {as_text(str(choice_from_json(record['features'])))} |"] if record.get("features") else []),
         f"| trained | {parameters['trained']:,} of {parameters['all']:,} parameters |",
         f"| training rows | {training['rows']}"
         + (f" in {training['groups']} groups |" if training["groups"] else " |"),
-        f"| input | `{json.dumps(record['input'], sort_keys=True)}` |",
-        *([f"| computed on | {computed['device']}, {computed['precision']} |"] if computed else []),
+        f"| input | {as_code(json.dumps(record['input'], sort_keys=True))} |",
+        *([f"| computed on | {as_text(computed['device'])}, {computed['precision']} |"] if computed else []),
         f"| made with | graftwork {record['made_with']['graftwork']}, torch {record['made_with']['torch']} |",
         "",
     ]
     if evaluation is None:
         lines += ["It has not been evaluated.", ""]
     else:
-        lines += ["## Evaluation", "", "```", str(evaluation), "```", ""]
+        lines += ["## Evaluation", "", "```", str(evaluation).replace("```", "'''"), "```", ""]
     lines += [
         "## Limits",
         "",

@@ -15,6 +15,7 @@ from torch import Tensor
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import Runtime, start_runtime
+from graftwork.core.csv_cells import escaped, unescaped
 from graftwork.core.data.examples import EXAMPLE_ERRORS, Unreadable, unreadable_report
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import OutputError, UnreadableError
@@ -136,7 +137,7 @@ def segment_examples(
         )
         table["outside"] = table["path"].map(monitor.outside)
     with atomic_write(out / TABLE) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.9g")
+        escaped(table).to_csv(temporary, index=False, float_format="%.9g")
     if failures and not skip_unreadable:
         rest = f"\nthe others' masks are in {out}" if len(failures) < len(examples) else ""
         raise UnreadableError(unreadable_report(failures) + rest)
@@ -159,7 +160,7 @@ def _check_free(folder: Path, names: Sequence[str]) -> None:
     table, own = folder / TABLE, set[str]()
     try:
         if table.is_file():
-            found = pd.read_csv(table, dtype=str)
+            found = unescaped(pd.read_csv(table, dtype=str))
             if "mask" not in found:
                 raise ValueError(f"expected a column 'mask', found {', '.join(map(repr, found))}")
             own = set(found["mask"].dropna())

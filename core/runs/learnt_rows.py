@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graftwork.core.csv_cells import escaped, unescaped
 from graftwork.core.data.content import content_digests
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import AdapterError
@@ -86,7 +87,7 @@ def write_learnt_rows(folder: Path, learnt: Manifest, chosen: Manifest | None) -
             table["decoded"] = whole.digests(whole.examples)
         tables.append(table)
     with atomic_write(folder / NAME) as temporary:
-        pd.concat(tables, ignore_index=True).to_csv(temporary, index=False)
+        escaped(pd.concat(tables, ignore_index=True)).to_csv(temporary, index=False)
     return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
 
 
@@ -100,7 +101,7 @@ def find_overlap(folder: str | Path, manifest: Manifest) -> Overlap | None:
     try:
         if written is not None and written != hashlib.sha256(place.read_bytes()).hexdigest():
             raise ValueError("it was changed or cut after it was written")
-        known = pd.read_csv(place, dtype=str, keep_default_na=False)
+        known = unescaped(pd.read_csv(place, dtype=str, keep_default_na=False))
         train, val = (known[known["part"] == part] for part in ("train", "val"))
         learnt = _known(train)
         chosen = _known(val) - learnt

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
+from graftwork.core.csv_cells import escaped
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.files import atomic_write
@@ -70,7 +71,7 @@ def predict(
     for path, table in ((timeline, found.windows), (out, found.table)):
         if path is not None:
             with atomic_write(Path(path)) as temporary:
-                table.to_csv(temporary, index=False, float_format="%.9g")
+                escaped(table).to_csv(temporary, index=False, float_format="%.9g")
     return found.table
 
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graftwork.core.csv_cells import escaped
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
-from graftwork.core.files import OURS, atomic_write, locked, remove_leftovers, write_json
+from graftwork.core.files import OURS, atomic_write, locked, refuse_special, remove_leftovers, write_json
 from graftwork.core.recipe import EXECUTION_FIELDS
 from graftwork.core.versions import advice_on_schema
 
@@ -134,7 +135,7 @@ def write_predictions(path: Path, parts: Sequence[EvaluatedPart]) -> None:
     """Writes `prediction_table` as CSV."""
     if parts:
         with atomic_write(path) as temporary:
-            prediction_table(parts).to_csv(temporary, index=False, float_format="%.9g")
+            escaped(prediction_table(parts)).to_csv(temporary, index=False, float_format="%.9g")
 
 
 def prediction_table(parts: Sequence[EvaluatedPart]) -> pd.DataFrame:
@@ -183,6 +184,7 @@ def run_state(folder: Path) -> str | None:
 def run_record(folder: Path) -> dict[str, Any] | None:
     """What `run.json` says, None where there is none. Raises OutputError if it is broken."""
     try:
+        refuse_special(folder / RUN)
         record = json.loads((folder / RUN).read_text(encoding="utf-8"))
         if not isinstance(record, dict):
             raise ValueError("expected an object")

@@ -12,6 +12,7 @@ from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb
 from graftwork.core.cli.run_commands import RUN
 from graftwork.core.compute.global_state import undisturbed
+from graftwork.core.csv_cells import escaped
 from graftwork.imaging.domain import DOMAIN
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def explain_command(commands: CommandLine) -> Verb:
         if as_json:
             print(json.dumps(table.astype(object).where(table.notna(), None).to_dict("records"), indent=2))
         else:
-            print(table.to_csv(index=False, float_format="%.9g"), end="")
+            print(escaped(table).to_csv(index=False, float_format="%.9g"), end="")
 
     return (
         "explain",

@@ -8,16 +8,20 @@ import sys
 
 import pytest
 
-from graftwork.core.errors import OutputError
+from graftwork.core.errors import GraftworkError, OutputError
 from graftwork.core.files import (
     atomic_write,
     locked,
     read_checked_json,
+    read_json,
     remove_leftovers,
     write_checked_json,
     write_json,
     write_text,
 )
+from graftwork.core.inference.adapter_record import read_record
+from graftwork.core.runs.run_folder import run_record
+from graftwork.core.tensor_files import read_tensors
 
 
 def test_a_file_that_could_not_be_finished_leaves_the_old_one_and_nothing_beside_it(tmp_path):
@@ -154,3 +158,12 @@ def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path)
     remove_leftovers(tmp_path)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == [".hidden", "a.json", "folds/1/checkpoint.safetensors"]
+
+
+@pytest.mark.parametrize("read", [read_json, read_checked_json, lambda path: read_record(path.parent), read_tensors,
+                                  lambda path: run_record(path.parent)])  # fmt: skip
+def test_a_pipe_in_the_place_of_a_file_of_our_own_is_not_waited_for(tmp_path, read):
+    for name in ("adapter.json", "run.json"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises((OSError, GraftworkError), match="is no regular file"):
+        read(tmp_path / "adapter.json")

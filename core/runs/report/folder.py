@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.csv_cells import unescaped
 from graftwork.core.errors import ReportError, UnreadableError
 from graftwork.core.files import read_json
 from graftwork.core.inference.adapter_record import RECORD, read_record
@@ -98,7 +99,7 @@ class RunFolder:
         if task is None or not self.parts or not path.is_file():
             return None
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            table = unescaped(pd.read_csv(path, dtype=str, keep_default_na=False))
             table = table[table["part"] == next(iter(self.parts))]
             if "repeat" in table:  # folds that were drawn several times: the plots are of the first
                 table = table[table["repeat"] == "1"]

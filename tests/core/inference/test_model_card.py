@@ -1,12 +1,15 @@
 """The header of the model card, as the Hugging Face hub reads it."""
 
+import re
+
 import numpy as np
+import pytest
 import yaml
 from huggingface_hub import ModelCard
 
 from graftwork.core.domain import Domain
 from graftwork.core.evaluation.evaluation import evaluate_predictions
-from graftwork.core.inference.model_card import model_card
+from graftwork.core.inference.model_card import as_code, as_text, model_card
 
 DOMAIN = Domain("imaging", "scan", (), pipeline_tags={"single-label": "image-classification"},
                 hub_model=lambda backbone: backbone.removeprefix("hf:"))  # fmt: skip
@@ -71,3 +74,18 @@ def test_of_weights_from_a_file_no_base_model_is_named():
     own = record()
     own["backbone"]["weights"] = "mine.safetensors"
     assert "base_model" not in header(model_card(own, None, DOMAIN))
+
+
+@pytest.mark.parametrize("name", [
+    "<script>alert(1)</script>", "[x](javascript:alert(1))", "`x` | y", "a\n# b", "![i](http://x/y.png)", "```\n# z",
+])  # fmt: skip
+def test_no_name_is_markup_in_the_card(name):
+    said = [as_text(name), as_code(name)]
+    assert not any("<script" in one and not one.startswith("`") for one in said)
+    assert not any(re.search(r"(?<!\\\\)\]\(|\n", one.strip("`")) for one in said if not one.startswith("`"))
+    inside = [one for one in said if one.startswith("`")]
+    assert all(one.count("`") == 2 and "\n" not in one for one in inside)
+
+
+def test_plain_names_stay_as_they_are():
+    assert (as_text("tumour grade"), as_code("timm:x_100"), as_text("a_b")) == ("tumour grade", "`timm:x_100`", r"a\_b")
