@@ -34,14 +34,16 @@ class GradientCheck:
         """
         if len(self.proven) == len(learning):
             return
-        waiting = [(name, parameter.grad) for name, parameter in learning if name not in self.proven]
-        counts = [torch.count_nonzero(gradient) for _, gradient in waiting if gradient is not None]
-        found = iter(torch.stack(counts).tolist() if counts else [])  # all at once: the CPU waits for the device once
-        for name, gradient in waiting:
-            if gradient is not None and next(found):
+        counts = [torch.count_nonzero(own.grad) for _, own in learning if own.grad is not None]
+        counted = iter(torch.stack(counts).tolist() if counts else [])  # all at once: the CPU waits for the device once
+        found = {name: own.grad is not None and bool(next(counted)) for name, own in learning}
+        if counts and not any(found.values()):
+            return  # a loss of nothing, as of rows that a solved head tells without doubt, says nothing of the network
+        for name, has in found.items():
+            if has:
                 self.proven.add(name)
                 self.waiting.pop(name, None)
-            else:
+            elif name not in self.proven:
                 self.waiting[name] = self.waiting.get(name, 0) + 1
         self._refuse([name for name, updates in self.waiting.items() if updates >= UPDATES])
 

@@ -98,7 +98,8 @@ def test_every_strategy_trains_in_epochs(bench, strategy):
     assert bench.train("--strategy", strategy, "--epochs", 2).code == 0
     folder = bench.folder / "run"
     assert set(json.loads((folder / "metrics.json").read_text())) >= {"val", "test"}
-    assert len(list(csv.DictReader((folder / "history.csv").open()))) == 2
+    epochs = [row["epoch"] for row in csv.DictReader((folder / "history.csv").open())]
+    assert epochs == (["1", "2"] if strategy == "scratch" else ["0", "1", "2"])  # 0: the solved head
     frozen = json.loads((folder / "run.json").read_text())["frozen"]
     assert (frozen["tensors"] > 0) == (strategy == "partial:1")
     assert bench.run("predict", "run", bench.file(0)).code == 0
@@ -109,8 +110,9 @@ def test_folds_of_a_strategy_with_epochs_end_with_the_median_of_their_best(bench
     assert done.code == 0
     assert "the median of the folds' best" in done.err
     best = [json.loads((bench.folder / f"run/folds/{fold}/fold.json").read_text())["best_epoch"] for fold in (1, 2)]
-    epochs = len(list(csv.DictReader((bench.folder / "run" / "history.csv").open())))
-    assert epochs == max(1, round(sum(best) / 2))
+    history = bench.folder / "run" / "history.csv"
+    epochs = len(list(csv.DictReader(history.open()))) if history.exists() else 0
+    assert epochs == round(sum(best) / 2)
 
 
 @pytest.mark.parametrize("options", [("--folds", "3"), ("--strategy", "partial:1", "--epochs", "1")])

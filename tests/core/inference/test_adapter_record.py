@@ -57,7 +57,7 @@ def test_a_recipe_without_a_seed_is_incomplete(save, load_backbone, tmp_path):
         load_adapter(tmp_path, load_backbone)
 
 
-@pytest.mark.parametrize("changes", [{"unknown": 1}, {"epochs": "many"}, {"epochs": 0}])
+@pytest.mark.parametrize("changes", [{"unknown": 1}, {"epochs": "many"}, {"epochs": -1}])
 def test_a_recipe_that_this_version_does_not_know_is_an_error_of_the_adapter(save, load_backbone, tmp_path, changes):
     save("probe")
     record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))

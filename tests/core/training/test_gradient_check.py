@@ -41,6 +41,13 @@ def test_a_gradient_that_is_zero_at_first_is_enough_later(proof):
     proof.close()
 
 
+def test_a_loss_of_nothing_says_nothing_of_the_network(proof):
+    """As of rows that the solved head at which training starts tells without any doubt."""
+    for _ in range(3 * UPDATES):
+        proof.look(tensors([0.0, 0.0], [0.0, 0.0]))
+    proof.close()
+
+
 def test_tensors_that_learn_from_a_later_phase_on_are_counted_from_there(proof):
     for _ in range(3 * UPDATES):
         proof.look(tensors([1.0, 1.0]))
