@@ -109,6 +109,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _without_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end without their report, which takes as long as a small run, but in tests that are marked `reports`."""
+    if request.node.get_closest_marker("reports") is None:
+        for verb in ("train", "compare", "evaluate"):
+            monkeypatch.setattr(f"graftwork.core.runs.{verb}.report_on_finished", lambda *given, **named: None)
+
+
 @pytest.fixture
 def imaging_bench(scans: Path, tmp_path: Path, monkeypatch, capsys) -> Bench:
     chosen = ("--backbone", "timm:test_resnet", "--weights", "random", "--image-size", "48")

@@ -12,9 +12,9 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "examples" / "benchmarks" / "killed_runs.py"
 
 
-@pytest.mark.slow(reason="five runs are ended on their way, each in a process of its own")
+@pytest.mark.slow(reason="three runs are ended on their way, each in a process of its own")
 @pytest.mark.parametrize(("domain", "strategies", "kills", "folds"), [
-    ("imaging", "partial:1", 3, ("--folds", "2")), ("audio", "lora", 2, ()),
+    ("imaging", "partial:1", 2, ("--folds", "2")), ("audio", "lora", 1, ()),
 ])  # fmt: skip
 def test_killed_and_preempted_runs_end_with_the_bytes_of_one_left_alone(request, domain, strategies, kills, folds):
     bench = request.getfixturevalue(f"{domain}_bench")

@@ -12,6 +12,8 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from graftwork.imaging import cli
 
+pytestmark = pytest.mark.reports
+
 SECRETS = {
     "PatientName": "Zyxwona^Qertypol",
     "PatientID": "QX-99173",

@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+
+pytestmark = pytest.mark.reports
+
 
 def test_a_run_ends_with_a_report_that_can_be_written_again(bench):
     assert bench.train("--folds", 2).code == 0

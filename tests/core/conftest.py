@@ -71,6 +71,14 @@ class TinyNet(nn.Module):
         return self.layer10(self.layer1(self.stem(values))).mean((2, 3))
 
 
+@pytest.fixture(autouse=True)
+def _without_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end without their report, which takes as long as a small run, but in tests that are marked `reports`."""
+    if request.node.get_closest_marker("reports") is None:
+        for verb in ("train", "compare", "evaluate"):
+            monkeypatch.setattr(f"graftwork.core.runs.{verb}.report_on_finished", lambda *given, **named: None)
+
+
 def through(name):
     return Stage(name, lambda network, features: Features(getattr(network, name)(features.values)), (name,))
 

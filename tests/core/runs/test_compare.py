@@ -170,8 +170,7 @@ def test_a_comparison_that_is_begun_anew_keeps_nothing_of_the_unfinished_one(mak
     (study.out / "mine.txt").write_text("")
     dataclasses.replace(study, restart=True).run(["knn"])
     kept = {path.name for path in study.out.iterdir()}
-    assert kept == {"knn", "mine.txt", "parts", "comparison.json", "comparison.png", "run.json", "costs.json",
-                    "report.html"}  # fmt: skip
+    assert kept == {"knn", "mine.txt", "parts", "comparison.json", "comparison.png", "run.json", "costs.json"}
 
 
 def test_a_finished_run_over_a_table_that_changed_is_not_compared_again(make_run, table, tmp_path):

@@ -14,6 +14,8 @@ from graftwork.core.runs.compare import compare
 from graftwork.core.runs.evaluate import evaluate_run
 from graftwork.core.runs.report import document
 
+pytestmark = pytest.mark.reports
+
 CLASSES = ("<script>alert(1)</script>", "a & $b$")
 FILE = "<img src=x onerror=alert(2)>"
 GROUP = '"><svg onload=alert(3)>'
