@@ -14,7 +14,8 @@ def predicted(bench, *more):
     return pd.read_csv(io.StringIO(ran.out), keep_default_na=False)
 
 
-def test_an_operating_point_travels_from_training_into_predictions_and_evaluations(bench):
+def test_an_operating_point_travels_from_training_into_predictions_and_evaluations(imaging_bench):
+    bench = imaging_bench
     ran = bench.run("train", bench.table, *bench.backbone, "--folds", "3", "--sensitivity", "0.9", "--recalibrate",
                     "auto", "--out", "run")  # fmt: skip
     assert ran.code == 0, ran.err
@@ -30,7 +31,8 @@ def test_an_operating_point_travels_from_training_into_predictions_and_evaluatio
     assert again["decision"]["sensitivity"]["value"] == pytest.approx(positive[truth == point["positive"]].mean())
 
 
-def test_abstaining_writes_sets_and_leaves_open_what_is_not_one_class(bench):
+def test_abstaining_writes_sets_and_leaves_open_what_is_not_one_class(audio_bench):
+    bench = audio_bench
     assert bench.run("train", bench.table, *bench.backbone, "--folds", "3", "--out", "run").code == 0
     table = predicted(bench, "--abstain", "0.2")
     single = ~table["prediction_set"].str.contains("|", regex=False) & (table["prediction_set"] != "")
@@ -38,7 +40,8 @@ def test_abstaining_writes_sets_and_leaves_open_what_is_not_one_class(bench):
     assert "decision" not in predicted(bench)
 
 
-def test_a_solved_probe_without_a_validation_part_is_calibrated_in_folds_of_its_training_rows(bench):
+def test_a_solved_probe_without_a_validation_part_is_calibrated_in_folds_of_its_training_rows(imaging_bench):
+    bench = imaging_bench
     ran = bench.run("train", bench.table, *bench.backbone, "--youden", "--out", "run")
     assert ran.code == 0, ran.err
     assert "training rows in" in ran.err
@@ -46,7 +49,8 @@ def test_a_solved_probe_without_a_validation_part_is_calibrated_in_folds_of_its_
     predicted(bench, "--abstain", "0.2")
 
 
-def test_a_validation_part_is_what_gradient_strategies_are_calibrated_on(bench):
+def test_a_validation_part_is_what_gradient_strategies_are_calibrated_on(audio_bench):
+    bench = audio_bench
     ran = bench.run("train", bench.table, *bench.backbone, "--strategy", "partial:1", "--epochs", "1", "--youden",
                     "--out", "run")  # fmt: skip
     assert ran.code == 0, ran.err
@@ -54,7 +58,8 @@ def test_a_validation_part_is_what_gradient_strategies_are_calibrated_on(bench):
     assert "decision" in json.loads((bench.folder / "run" / "metrics.json").read_text())
 
 
-def test_what_cannot_be_decided_is_said(bench):
+def test_what_cannot_be_decided_is_said(imaging_bench):
+    bench = imaging_bench
     ran = bench.run("train", bench.table, *bench.backbone, "--target", "age", "--task", "regression", "--youden",
                     "--out", "run")  # fmt: skip
     assert (ran.code, "take one class a row" in ran.err) == (2, True)
@@ -72,7 +77,8 @@ def test_what_cannot_be_decided_is_said(bench):
     assert (ran.code, "decisions: not what this version writes" in ran.err) == (2, True)
 
 
-def test_corruptions_are_evaluated_beside_the_files_as_they_are(bench):
+def test_corruptions_are_evaluated_beside_the_files_as_they_are(audio_bench):
+    bench = audio_bench
     assert bench.run("train", bench.table, *bench.backbone, "--out", "run").code == 0
     ran = bench.run("evaluate", "run", bench.table, "--corruptions", "--out", "worse")
     assert ran.code == 0, ran.err

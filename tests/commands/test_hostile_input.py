@@ -16,15 +16,17 @@ def program(bench, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def odd_files(bench) -> list[str]:
+def odd_files(imaging_bench) -> list[str]:
     """A pipe that nobody writes to, a link to a device without end, and a link to nowhere."""
+    bench = imaging_bench
     os.mkfifo(bench.folder / f"pipe{bench.suffix}")
     (bench.folder / f"endless{bench.suffix}").symlink_to("/dev/zero")
     (bench.folder / f"nowhere{bench.suffix}").symlink_to("/proc/absent")
     return [f"{name}{bench.suffix}" for name in ("pipe", "endless", "nowhere")]
 
 
-def test_special_files_in_a_table_are_refused_and_links_to_files_are_read(bench, odd_files):
+def test_special_files_in_a_table_are_refused_and_links_to_files_are_read(imaging_bench, odd_files):
+    bench = imaging_bench
     (bench.folder / f"link{bench.suffix}").symlink_to(bench.file(0))
     rows = [*bench.labelled(8)[1:], (f"link{bench.suffix}", "plain")]
     assert program(bench, "check", bench.write_table(rows)).returncode == 0
@@ -33,7 +35,8 @@ def test_special_files_in_a_table_are_refused_and_links_to_files_are_read(bench,
     assert all(f"no such file: '{name}'" in found.stderr for name in odd_files)
 
 
-def test_special_files_that_are_named_to_predict_are_refused(bench, odd_files):
+def test_special_files_that_are_named_to_predict_are_refused(imaging_bench, odd_files):
+    bench = imaging_bench
     assert bench.train("--folds", 2).code == 0
     for name in odd_files:
         found = program(bench, "predict", "run", bench.file(0), name)

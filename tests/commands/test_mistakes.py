@@ -122,7 +122,7 @@ def test_a_part_without_rows(bench):
         (("--test-fraction", "-1"), "--test-fraction: expected at least 0 and below 1, found -1.0"),
         (("--folds", "3", "--val-fraction", "1.5"), "--val-fraction: expected at least 0 and below 1, found 1.5"),
         (("--val-fraction", "0.5", "--test-fraction", "0.5"), "leave rows to train on, found [0.5, 0.5]"),
-        (("--epochs", "0"), "epochs: expected at least 1, found 0"),
+        (("--epochs", "-1"), "epochs: expected at least 0, found -1"),
         (("--batch-size", "0"), "batch_size: expected at least 1, found 0"),
         (("--learning-rate", "nan"), "learning_rate: expected a finite number above 0, found nan"),
         (("--seed", "-1"), "seed: expected at least 0, found -1"),

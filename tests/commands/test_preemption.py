@@ -1,6 +1,6 @@
-"""Runs that are ended at random moments and begun again by the same command, in both domains, byte for byte.
+"""Runs that are ended at random moments and begun again by the same command, byte for byte.
 
-Of the strategies two: `examples/benchmarks/killed_runs.py` ends runs of all of them as often as it is asked to.
+Of domains and strategies one: `examples/benchmarks/killed_runs.py` ends runs of all of them as often as it is asked to.
 """
 
 import subprocess
@@ -12,9 +12,9 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "examples" / "benchmarks" / "killed_runs.py"
 
 
-@pytest.mark.slow(reason="three runs are ended on their way, each in a process of its own")
+@pytest.mark.slow(reason="two runs are ended on their way, each in a process of its own")
 @pytest.mark.parametrize(("domain", "strategies", "kills", "folds"), [
-    ("imaging", "partial:1", 2, ("--folds", "2")), ("audio", "lora", 1, ()),
+    ("imaging", "partial:1", 2, ("--folds", "2")),
 ])  # fmt: skip
 def test_killed_and_preempted_runs_end_with_the_bytes_of_one_left_alone(request, domain, strategies, kills, folds):
     bench = request.getfixturevalue(f"{domain}_bench")

@@ -14,7 +14,8 @@ def with_sites(bench):
     table.to_csv(bench.table, index=False)
 
 
-def test_leaving_out_sites_with_subgroups_of_scanners(bench):
+def test_leaving_out_sites_with_subgroups_of_scanners(imaging_bench):
+    bench = imaging_bench
     with_sites(bench)
     ran = bench.run(
         "train", bench.table, *bench.backbone, "--leave-out", "site", "--by", "scanner, site", "--out", "run"
@@ -32,7 +33,8 @@ def test_leaving_out_sites_with_subgroups_of_scanners(bench):
     assert set(json.loads(again.out)["subgroups"]["scanner"]["groups"]) == {"A", "B", "(blank)"}
 
 
-def test_repeats_in_train_and_compare(bench):
+def test_repeats_in_train_and_compare(audio_bench):
+    bench = audio_bench
     ran = bench.run("train", bench.table, *bench.backbone, "--folds", "2", "--repeats", "2", "--out", "run")
     assert ran.code == 0, ran.err
     assert "2-fold cross-validation repeated 2 times" in ran.out
@@ -45,7 +47,8 @@ def test_repeats_in_train_and_compare(bench):
     assert kept["strategies"][1]["metrics"]["auroc"] == alone
 
 
-def test_groups_in_two_sites_and_columns_that_are_not_there_are_errors(bench):
+def test_groups_in_two_sites_and_columns_that_are_not_there_are_errors(imaging_bench):
+    bench = imaging_bench
     with_sites(bench)
     table = pd.read_csv(bench.table)
     table.loc[0, "site"] = {"north": "south", "south": "north"}[table.loc[0, "site"]]

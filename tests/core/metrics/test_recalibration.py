@@ -6,6 +6,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from graftwork.core.metrics.recalibration import (
+    LEAST,
     Recalibration,
     calibration_line,
     choose_recalibration,
@@ -72,11 +73,12 @@ def test_slope_and_intercept_are_those_of_logistic_regressions(factor):
     logits = generator.normal(size=300)
     positive = generator.random(300) < 1 / (1 + np.exp(-(0.4 + 0.6 * logits)))
     weights = generator.integers(0, 3, size=(2, 300)).astype(float)
-    logits = logits * factor
+    most = np.log(1 / LEAST - 1)  # probabilities nearer to 0 and 1 are not told apart
+    logits = (logits * factor).clip(-most, most)
     found = calibration_line(1 / (1 + np.exp(-logits)), positive)(weights)
     for place, own in enumerate(weights):
-        fitted = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit(logits[:, None], positive, own)
-        assert found["calibration_slope"][place] == pytest.approx(fitted.coef_[0, 0], rel=1e-3)
+        fitted = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit(logits[:, None] / factor, positive, own)
+        assert found["calibration_slope"][place] * factor == pytest.approx(fitted.coef_[0, 0], rel=1e-4)
         moved = found["calibration_intercept"][place]
         mean = np.average(1 / (1 + np.exp(-(logits + moved))), weights=own)
         assert mean == pytest.approx(np.average(positive, weights=own), abs=1e-6)
