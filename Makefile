@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo docs test gpu lint types audit sbom clean
+.PHONY: install demo docs test test-long gpu lint types audit sbom clean
 
 install: $(READY)
 
@@ -23,7 +23,11 @@ docs: $(READY)
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
 
 test: lint types
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not long"
+
+# What takes a minute or so each: the demo, the documentation, runs that are ended and begun again, processes started anew.
+test-long: $(READY)
+	$(BIN)/python -m pytest -q -m long
 
 # Everything that a GPU is for, in one call of a few minutes; without one, a small rehearsal on the CPU.
 gpu: $(READY)

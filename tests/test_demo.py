@@ -11,6 +11,7 @@ DEMO = Path(__file__).parent.parent / "examples" / "demo.py"
 PICTURES = ("imaging/learning_curve.png", "imaging/saliency.png", "audio/learning_curve.png", "audio/det.png")
 
 
+@pytest.mark.long(reason="trains sixteen small networks")
 @pytest.mark.slow(reason="trains twelve small networks")
 def test_the_demo_shows_every_strategy_beside_scratch(tmp_path: Path) -> None:
     result = subprocess.run(

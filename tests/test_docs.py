@@ -40,6 +40,7 @@ def test_the_citation_is_of_this_version():
     assert re.search(r"^version: (\S+)$", text, flags=re.MULTILINE)[1] == version_of("graftwork")
 
 
+@pytest.mark.long(reason="draws every page")
 @pytest.mark.slow(reason="loads every package and draws every page")
 def test_the_documentation_is_built_without_a_warning(tmp_path):
     words = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(tmp_path)]

@@ -313,6 +313,7 @@ def test_a_damaged_mask_among_named_values_is_left_out_on_request(run, tmp_path)
     assert found["test"]["dice_3"]["value"] is not None
 
 
+@pytest.mark.long(reason="starts three interpreters that import everything")
 @pytest.mark.slow(reason="starts three interpreters that import everything")
 def test_two_processes_learn_and_evaluate_the_masks_of_one(run, tmp_path):
     options = [*NETWORK, "--patch-size", "8", "--strategy", "partial:3", "--epochs", "2", "--augment", "off"]

@@ -12,6 +12,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "examples" / "benchmarks" / "killed_runs.py"
 
 
+@pytest.mark.long(reason="ends runs on their way and begins them again")
 @pytest.mark.slow(reason="two runs are ended on their way, each in a process of its own")
 @pytest.mark.parametrize(("domain", "strategies", "kills", "folds"), [
     ("imaging", "partial:1", 2, ("--folds", "2")),

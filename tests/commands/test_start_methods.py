@@ -65,6 +65,7 @@ def start_method(request):
     torch.multiprocessing.set_start_method(before, force=True)
 
 
+@pytest.mark.long(reason="starts interpreters that import everything")
 @pytest.mark.parametrize(
     ("start_method", "domain", "where"),
     [("spawn", "pictures", "memory"), ("spawn", "pictures", "store"), ("spawn", "clips", "files"),

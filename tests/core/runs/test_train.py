@@ -97,6 +97,7 @@ def test_a_run_over_a_table_that_changed_is_not_gone_on_with(make_run, table, tm
     dataclasses.replace(study, resume=True).run()
 
 
+@pytest.mark.reports
 @pytest.mark.parametrize(("strategy", "data", "more"), [
     ("probe", {}, []),
     ("partial:1", {}, COURSE),
