@@ -14,7 +14,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.slow  # a minute: every part computes something
+@pytest.mark.long(reason="every part computes something")
+@pytest.mark.slow  # a minute
 def test_the_script_runs_every_part_and_writes_its_table(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "examples/benchmarks/gpu.py", "--size", "small", "--out", tmp_path / "gpu.json"],
