@@ -28,6 +28,7 @@ from graftwork.core.metrics.recalibration import (
     Recalibration,
     calibration_line,
     choose_recalibration,
+    log_losses,
     recalibration_from_json,
 )
 from graftwork.core.metrics.scales import DIFFERENCE, SHARE
@@ -196,9 +197,11 @@ def apply_decisions(decisions: Decisions, probabilities: Floats) -> Applied:
 
 
 def apply_out_of_fold(options: DecisionOptions, part: EvaluatedPart) -> Applied:
-    """Every fold of a cross-validated part with the decisions that the other folds give."""
+    """Every fold of a cross-validated part with the decisions that the other folds give. Raises ValueError for a part
+    without folds."""
     folds = part.folds
-    assert folds is not None
+    if folds is None:
+        raise ValueError(f"the rows of {part.part} have no folds")
     chances, decided = part.predictions.copy(), np.zeros(len(folds), dtype=np.int64)
     sets = {alpha: np.ones(chances.shape, dtype=bool) for alpha in ALPHAS}
     pointed = options.rule is not None
@@ -274,20 +277,18 @@ def evaluate_decisions(part: EvaluatedPart, applied: Applied, decisions: Decisio
                          scale=DIFFERENCE)  # fmt: skip
     point = {}
     if applied.decided is not None:
-        point = _at_point(applied, truth, groups, positive, decisions.point)
+        point = _at_point(applied.decided == positive, truth == positive, groups, decisions.point)
         curve = decision_curve(applied.probabilities[:, positive], truth == positive)
-    rows = np.arange(len(truth))
-    losses = [float(-np.log(own[rows, truth].clip(1e-7)).mean()) for own in (part.predictions, applied.probabilities)]
+    losses = [float(log_losses(own, truth).mean()) for own in (part.predictions, applied.probabilities)]
     abstention = {alpha: _of_sets(inside, truth, groups, manifest.classes) for alpha, inside in applied.sets.items()}
     return DecisionReport(decisions, manifest.classes, positive, point, abstention, line, (losses[0], losses[1]), curve)
 
 
 def _at_point(
-    applied: Applied, truth: NDArray[np.int64], groups: Sequence[str] | None, positive: int,
-    chosen: OperatingPoint | None,
-) -> dict[str, Interval]:  # fmt: skip
-    assert applied.decided is not None
-    decided, has = applied.decided == positive, truth == positive
+    decided: NDArray[np.bool_], has: NDArray[np.bool_], groups: Sequence[str] | None, chosen: OperatingPoint | None
+) -> dict[str, Interval]:
+    """Shares of rows (rows,) that are decided for the positive class, or have it. chosen: whose threshold is the one of
+    the net benefit."""
     found = {
         "sensitivity": _share(decided, has, groups),
         "specificity": _share(~decided, ~has, groups),
@@ -295,12 +296,12 @@ def _at_point(
         "npv": _share(~has, ~decided, groups),
     }
     level = 0.5 if chosen is None else min(chosen.threshold, 0.99)
-    odds = np.full(len(truth), level / (1 - level))
+    odds = np.full(len(has), level / (1 - level))
 
     def benefit(weights: Floats) -> dict[str, Floats]:
         return {"net_benefit": net_benefit(decided, has, odds, weights)}
 
-    return found | intervals(benefit, len(truth), groups, scale=DIFFERENCE)
+    return found | intervals(benefit, len(has), groups, scale=DIFFERENCE)
 
 
 def _of_sets(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import is_first, start_runtime
 from graftwork.core.data.examples import Examples, Unreadable
-from graftwork.core.data.folds import Folds, asked_folds
+from graftwork.core.data.folds import Folds
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.patches import with_batch_size
 from graftwork.core.data.sentences import apart_in_sentences
@@ -102,7 +102,7 @@ def cross_validate(
     all files that cannot be read unless they are skipped, and what `finetune` raises.
     """
     recipe = recipe or Recipe()
-    drawn = asked_folds(5 if folds is None and leave_out is None else folds, leave_out, repeats)
+    drawn = Folds(5 if folds is None and leave_out is None else folds, leave_out, repeats)
     runtime = start_runtime(recipe)
     given = data if isinstance(data, Manifest) else data.manifest
     backbone = suited(backbone, given.task)
@@ -114,7 +114,6 @@ def cross_validate(
     else:
         examples = replace(data, manifest=replace(given, parts=None))
     setup = Setup(backbone, asked, recipe, random_split=random_split)
-    assert drawn is not None
     return replace(cross_validate_setup(setup, examples, drawn, val_fraction), ready=None)
 
 
