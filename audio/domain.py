@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graftwork.audio.sound.formats import SUFFIXES
-from graftwork.core.domain import Domain
+from graftwork.core.domain import Domain, corruption_in
 from graftwork.core.example import File, Span
 from graftwork.core.names import hub_name
-from graftwork.core.types import Corruption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -63,22 +62,14 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     return augment(example, generator)
 
 
-def _corruption(name: str) -> Callable[[Tensor, int, np.random.Generator], Tensor]:
-    def apply(example: Tensor, strength: int, generator: np.random.Generator) -> Tensor:
-        from graftwork.audio.preprocessing import corruptions
-
-        changed: Tensor = getattr(corruptions, name)(example, strength, generator)
-        return changed
-
-    return apply
-
+WORSE = "graftwork.audio.preprocessing.corruptions"
 
 CORRUPTIONS = (
-    Corruption("noise", _corruption("add_noise")),
-    Corruption("room", _corruption("add_room")),
-    Corruption("codec", _corruption("code")),
-    Corruption("rate", _corruption("lower_rate")),
-    Corruption("band", _corruption("narrow_band")),
+    corruption_in(WORSE, "noise", "add_noise"),
+    corruption_in(WORSE, "room", "add_room"),
+    corruption_in(WORSE, "codec", "code"),
+    corruption_in(WORSE, "rate", "lower_rate"),
+    corruption_in(WORSE, "band", "narrow_band"),
 )
 
 

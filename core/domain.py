@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -11,7 +12,9 @@ from graftwork.core.example import ON_DISK, Example, Kinds
 from graftwork.core.types import Augment, Corruption, Description, InputContract, InputMonitor, OutsideMode, TaskName
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,14 @@ class Domain:
     column: str = "path"
     path_columns: tuple[str, ...] = ("file_name", "filename", "file")
     corpora: tuple[CorpusReader, ...] = ()
+
+
+def corruption_in(module: str, name: str, function: str, *, moves: bool = False) -> Corruption:
+    """The corruption of that name by a function of a module, which is loaded when it is first applied: domains are told
+    without torch."""
+
+    def apply(example: Tensor, strength: int, generator: np.random.Generator) -> Tensor:
+        changed: Tensor = getattr(import_module(module), function)(example, strength, generator)
+        return changed
+
+    return Corruption(name, apply, moves)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from graftwork.core.domain import Domain
+from graftwork.core.domain import Domain, corruption_in
 from graftwork.core.example import ArchiveRow, Channels, File, Series
-from graftwork.core.types import Corruption
 from graftwork.imaging.scan import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -97,23 +96,15 @@ def _augment(example: Tensor, generator: np.random.Generator) -> Tensor:
     return augment(example, generator)
 
 
-def _corruption(name: str) -> Callable[[Tensor, int, np.random.Generator], Tensor]:
-    def apply(example: Tensor, strength: int, generator: np.random.Generator) -> Tensor:
-        from graftwork.imaging.preprocessing import corruptions
-
-        changed: Tensor = getattr(corruptions, name)(example, strength, generator)
-        return changed
-
-    return apply
-
+WORSE = "graftwork.imaging.preprocessing.corruptions"
 
 CORRUPTIONS = (
-    Corruption("noise", _corruption("add_noise")),
-    Corruption("blur", _corruption("blur")),
-    Corruption("contrast", _corruption("lower_contrast")),
-    Corruption("resolution", _corruption("lower_resolution")),
-    Corruption("bias_field", _corruption("add_bias_field")),
-    Corruption("spacing", _corruption("change_spacing"), moves=True),
+    corruption_in(WORSE, "noise", "add_noise"),
+    corruption_in(WORSE, "blur", "blur"),
+    corruption_in(WORSE, "contrast", "lower_contrast"),
+    corruption_in(WORSE, "resolution", "lower_resolution"),
+    corruption_in(WORSE, "bias_field", "add_bias_field"),
+    corruption_in(WORSE, "spacing", "change_spacing", moves=True),
 )
 
 
