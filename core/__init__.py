@@ -10,6 +10,7 @@ from graftwork.core.versions import version_of
 if TYPE_CHECKING:
     from graftwork.core.data.examples import Examples, read_examples
     from graftwork.core.data.manifest import Manifest
+    from graftwork.core.data.near_duplicates import NearDuplicates, with_near_duplicates
     from graftwork.core.data.tables import read_manifest
     from graftwork.core.domain import BackboneEntry, Domain
     from graftwork.core.errors import BackboneError, ContractError
@@ -87,6 +88,8 @@ _HOMES = {
     "Run": "training.finetuning",
     "finetune": "training.finetuning",
     "Manifest": "data.manifest",
+    "NearDuplicates": "data.near_duplicates",
+    "with_near_duplicates": "data.near_duplicates",
     "Recipe": "recipe",
     "Plan": "model.plan",
     "Strategy": "model.strategies",
@@ -131,6 +134,7 @@ __all__ = [
     "File",
     "InputContract",
     "Manifest",
+    "NearDuplicates",
     "Overview",
     "Plan",
     "Recipe",
@@ -167,6 +171,7 @@ __all__ = [
     "segment",
     "stages",
     "train",
+    "with_near_duplicates",
 ]
 
 

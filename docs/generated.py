@@ -59,12 +59,9 @@ def command_page(cli: Any, domain: str) -> str:
             if isinstance(declared, typer.models.ArgumentInfo):
                 lines.append(f"| `{parameter.name.upper()}` | | {cell(declared.help or '')} |")
                 continue
-            flags = ", ".join(f"`{flag}`" for flag in declared.param_decls or (f"--{parameter.name}",))
-            default = parameter.default
-            shown = (
-                "" if default in (None, False) else "must be given" if default is parameter.empty else f"`{default}`"
-            )
-            lines.append(f"| {flags} | {shown} | {cell(declared.help or '')} |")
+            named = (declared.default, *(declared.param_decls or ()))  # Typer takes an annotation's first for a default
+            flags = ", ".join(f"`{flag}`" for flag in named)
+            lines.append(f"| {flags} | {shown(parameter.default)} | {cell(declared.help or '')} |")
         lines.append("")
     return "\n".join(lines)
 

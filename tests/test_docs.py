@@ -1,5 +1,6 @@
 """The documentation: its commands are ones that there are, and it is built without a warning."""
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from graftwork.audio import cli as audio
 from graftwork.core.cli.app import build_app
@@ -33,6 +35,19 @@ def test_a_command_on_a_page_has_only_options_that_there_are(page, line):
 
 def test_there_are_commands_on_the_pages():
     assert len(COMMANDS) > 15
+
+
+@pytest.mark.parametrize("page", ["command-imaging.md", "command-audio.md"])
+def test_the_reference_names_options_as_they_are_typed(page):
+    spec = importlib.util.spec_from_file_location("docs_generated", ROOT / "docs" / "generated.py")
+    generated = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generated)
+    flags = set(re.findall(r"^\| `(--\S+)`", generated.PAGES[page](), flags=re.MULTILINE))
+    domain = {"command-imaging.md": imaging, "command-audio.md": audio}[page]
+    known = {flag for command in get_command(build_app(domain.COMMANDS)).commands.values() for one in command.params
+             for flag in ("/".join([*one.opts, *one.secondary_opts]), one.opts[0])}  # fmt: skip
+    assert len(flags) > 80
+    assert flags <= known
 
 
 def test_the_citation_is_of_this_version():

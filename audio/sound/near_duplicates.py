@@ -10,12 +10,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from graftwork.audio.sound.waveform import duration_of, read_waveform
+from graftwork.core.data.content import content_digests
 from graftwork.core.data.similar_vectors import Floats, in_cells, similar_rows, unit, whitening
 from graftwork.core.errors import GraftworkError
 from graftwork.core.example import Example, File, Span, span_of
@@ -56,10 +58,16 @@ def near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
     half. What cannot be decoded, or is silent, is like nothing."""
     found = []
     with progress("comparing clips", len(examples)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for one in pool.map(fingerprint, examples):
+        for one in pool.map(_remembered, examples, content_digests(examples)):
             found.append(one)
             advance(1, "")
     return similar_fingerprints(found)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(example: Example, of_bytes: str) -> Fingerprint | None:
+    """The fingerprint, for as long as the file has these bytes: folds ask for the same files again and again."""
+    return fingerprint(example)
 
 
 def fingerprint(example: Example) -> Fingerprint | None:

@@ -180,7 +180,8 @@ class Manifest:
         """(train, val, test), by the source's own split column where there is one, else drawn from `seed`.
 
         A split column without "val" rows has `val_fraction` of its training rows set aside. Groups, and files
-        with the same content, are never separated by a drawn split. Raises SettingsError for fractions that
+        with the same content, are never separated by a drawn split; nor are files that hold nearly the same where
+        `with_near_duplicates` has looked for them. Raises SettingsError for fractions that
         leave a part empty.
         """
         if self.parts is None:

@@ -22,6 +22,7 @@ from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything, start_runtime
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
+from graftwork.core.data.near_duplicates import with_near_duplicates
 from graftwork.core.data.windows import cut_windows, join_windows
 from graftwork.core.errors import SettingsError, TrainingError, UnreadableError
 from graftwork.core.example import Example, absolute, as_example, example_exists
@@ -51,8 +52,9 @@ def fit_classifier(
     self: Estimator, X: Any, y: Any, groups: Sequence[Any] | None = None, sample_weight: Any = None
 ) -> Estimator:
     """Trains on paths X (rows,) and labels y (rows,), or columns of 0 and 1 (rows, labels). groups (rows,): patient or
-    speaker; rows of one are never separated when some are set aside. sample_weight (rows,): how much each counts in the
-    loss, and in the choice of a probe's strength; epochs are chosen on rows that all count alike. Returns self.
+    speaker; rows of one, and files that hold nearly the same, are never separated when some are set aside.
+    sample_weight (rows,): how much each counts in the loss, and in the choice of a probe's strength; epochs are chosen
+    on rows that all count alike. Returns self.
 
     Raises ValueError for unusable labels or weights, SettingsError for weights and the strategy knn, and what
     `load_backbone` and `graftwork.core.finetune` raise.
@@ -68,8 +70,9 @@ def fit_regressor(
     self: Estimator, X: Any, y: Any, groups: Sequence[Any] | None = None, sample_weight: Any = None
 ) -> Estimator:
     """Trains on paths X (rows,) and numbers y (rows,), whose unit is that of the predictions. groups (rows,): patient
-    or speaker; rows of one are never separated when some are set aside. sample_weight (rows,): how much each counts in
-    the loss, and in the choice of a probe's strength; epochs are chosen on rows that all count alike. Returns self.
+    or speaker; rows of one, and files that hold nearly the same, are never separated when some are set aside.
+    sample_weight (rows,): how much each counts in the loss, and in the choice of a probe's strength; epochs are chosen
+    on rows that all count alike. Returns self.
 
     Raises ValueError for a y that is no finite numbers and unusable weights, SettingsError for weights and the strategy
     knn, and what `load_backbone` and `graftwork.core.finetune` raise.
@@ -194,12 +197,13 @@ def fit_adapter(
     backbone: Backbone, manifest: Manifest, *, strategy: str, recipe: Recipe, val_fraction: float
 ) -> Adapter:
     """An adapter trained on the manifest's rows. For runs that train in epochs, `val_fraction` of them is set aside to
-    choose the best. Raises the errors of `graftwork.core.finetune`."""
+    choose the best, near-duplicates on one side. Raises the errors of `graftwork.core.finetune`."""
     examples = _read(manifest, backbone)
     rows, val = examples, None
     plan = plan_run(backbone, parse_strategy(strategy), recipe, examples.manifest)
     if plan.solver == "gradient" and val_fraction > 0:
         numbered = replace(examples.manifest, rows=tuple(range(len(examples))))
+        numbered, _ = with_near_duplicates(backbone.domain, numbered, "together")
         inside, outside, _ = numbered.split(recipe.seed, val_fraction=val_fraction, test_fraction=0.0)
         rows, val = examples.subset(inside.rows), examples.subset(outside.rows)
     return finetune(backbone, rows, val, strategy=strategy, recipe=recipe).adapter

@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pytest
 
 
 def with_sites(bench):
@@ -33,12 +34,14 @@ def test_leaving_out_sites_with_subgroups_of_scanners(imaging_bench):
     assert set(json.loads(again.out)["subgroups"]["scanner"]["groups"]) == {"A", "B", "(blank)"}
 
 
+@pytest.mark.reports
 def test_repeats_in_train_and_compare(audio_bench):
     bench = audio_bench
     ran = bench.run("train", bench.table, *bench.backbone, "--folds", "2", "--repeats", "2", "--out", "run")
     assert ran.code == 0, ran.err
     assert "2-fold cross-validation repeated 2 times" in ran.out
     assert pd.read_csv(bench.folder / "run" / "predictions.csv")["repeat"].tolist().count(2) == 24
+    assert "all folds of the first drawing of folds together" in (bench.folder / "run" / "report.html").read_text()
     ran = bench.run("compare", bench.table, *bench.backbone, "--folds", "2", "--repeats", "2", "--strategies",
                     "knn,probe", "--out", "both")  # fmt: skip
     assert ran.code == 0, ran.err

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -51,6 +53,29 @@ def test_rows_are_set_aside_exactly_where_there_are_epochs_to_choose_from(
     recipe = replace(model.recipe, head=head)
     model.set_params(strategy=strategy, recipe=recipe, val_fraction=0.25).fit(paths, labels)
     assert seen == [learnt, 24 - learnt]
+
+
+def test_rows_set_aside_hold_nothing_that_is_nearly_what_is_learnt(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, paths, labels, _ = case
+    copies = [str(Path(path).with_stem(f"quieter_{Path(path).stem}")) for path in paths]
+    generator = np.random.default_rng(0)
+    for path, copy in zip(paths, copies, strict=True):
+        if path.endswith(".png"):
+            Image.fromarray((np.asarray(Image.open(path)) * 0.7 + 30).astype(np.uint8)).save(copy)
+        else:  # a tone is like all others
+            sound = generator.normal(0, 0.1, 4000)
+            soundfile.write(path, sound, 16000)
+            soundfile.write(copy, sound * 0.5, 16000)
+    parts: list[set[str]] = []
+
+    def finetune(backbone: Any, rows: Any, val: Any, **options: Any) -> Any:
+        parts.extend({Path(path).stem.removeprefix("quieter_") for path in one.manifest.paths} for one in (rows, val))
+        return core.finetune(backbone, rows, val, **options)
+
+    monkeypatch.setattr("graftwork.core.runs.estimator.finetune", finetune)
+    model.set_params(strategy="full", val_fraction=0.25).fit(paths + copies, [*labels, *labels])
+    assert len(parts[0]) + len(parts[1]) == len(paths)
+    assert not parts[0] & parts[1]
 
 
 def test_a_clone_learns_the_same(case: Case) -> None:

@@ -205,7 +205,8 @@ def plots(run: RunFolder) -> list[Block]:
                       task.confusion(values, predictions, classes), groups)  # fmt: skip
         shown = [Picture(data_uri(panel_svg(panel)), panel.says or panel.name) for panel in task.panels(drawn)]
         if len(set(columns.get("fold", ()))) > 1:
-            return [Text("Curves are of the predictions of all folds together; the headline is their mean."),
+            again = " of the first drawing of folds" if "repeat" in columns else ""
+            return [Text(f"Curves are of the predictions of all folds{again} together; the headline is their mean."),
                     Pictures(tuple(shown)), *_cases(run)]  # fmt: skip
     else:
         for name, says in PLOTS.items():
