@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo docs test test-long gpu lint types audit sbom clean
+.PHONY: install demo docs test test-long fuzz gpu lint types audit sbom clean
 
 install: $(READY)
 
@@ -28,6 +28,10 @@ test: lint types
 # What takes a minute or so each: the demo, the documentation, runs that are ended and begun again, processes started anew.
 test-long: $(READY)
 	$(BIN)/python -m pytest -q -m long
+
+# Damaged files of every format, each read or refused by name; 500 of them are in `make test`. About ten minutes.
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.run --cases 20000
 
 # Everything that a GPU is for, in one call of a few minutes; without one, a small rehearsal on the CPU.
 gpu: $(READY)

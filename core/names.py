@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
+
+from graftwork.core.errors import UnreadableError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What Python has in place of a byte that is no text."""
 
 _WHOLE_NUMBER = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
 
@@ -36,6 +42,17 @@ def existing_path(path: str) -> str:
             return path
         found = os.path.join(found, name)
     return found
+
+
+def refuse_undecodable(paths: Iterable[str]) -> None:
+    """Raises UnreadableError where names of files or folders are bytes of another encoding than the system's, as
+    Latin-1 on UTF-8: no table and no JSON could name them."""
+    wrong = [path for path in paths if not path.isascii() and _SURROGATE.search(path)]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        shown = wrong[0].encode("utf-8", "backslashreplace").decode()
+        raise UnreadableError(f"{shown}{more}: the name is not text in UTF-8, and cannot be written into any result; "
+                              "rename it, as with `convmv -f latin1 -t utf8 --notest`")  # fmt: skip
 
 
 def other_forms(text: str) -> list[str]:

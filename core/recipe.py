@@ -161,6 +161,7 @@ class Recipe:
             "lora_alpha": (0 < self.lora_alpha < math.inf, "a finite number above 0"),
             "deterministic": _one_of(self.deterministic, Switch),
             "compile": _one_of(self.compile, Compile),
+            "cache": (self.cache not in ("off", "none", "no"), "a folder; views 0 computes without a cache"),
             "cache_dtype": _one_of(self.cache_dtype, StoreType),
         }
         wrong = [

@@ -102,16 +102,34 @@ def far_off(training: dict[str, Any], own: dict[str, float]) -> str:
     return "; ".join(reasons)
 
 
+def _check_summary(summary: Any) -> None:
+    """Raises ValueError for what `summarise` cannot have given."""
+    if not isinstance(summary, dict):
+        raise ValueError(f"expected the ranges of traits, found {summary!r}")
+    for name, trait in TRAITS.items():
+        if name not in summary:
+            continue
+        ends = summary[name]
+        plain = isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, float | int) for end in ends)
+        if not plain or not all(map(math.isfinite, ends)) or (trait.factor is not None and min(ends) <= 0):
+            raise ValueError(f"{name}: expected the ends of a range, found {ends!r}")
+    if ("finest_mm" in summary) != ("coarsest_mm" in summary):
+        raise ValueError("expected finest_mm and coarsest_mm, found one of them")
+
+
 class ScanMonitor:
     """A contract of images, or of images with masks, that measures every scan it reads.
 
     summaries: what each run's training scans were like, by the run's name, "" for the only one; {} while training.
-    outside: "refuse" makes a scan that is far off an error (ContractError), "flag" notes it in `outside`.
+    outside: "refuse" makes a scan that is far off an error (ContractError), "flag" notes it in `outside`. Raises
+    ValueError for a summary that `summarise` did not write.
     """
 
     def __init__(
         self, contract: ImageContract | MaskContract, summaries: dict[str, dict[str, Any]], outside: OutsideMode
     ) -> None:
+        for summary in summaries.values():
+            _check_summary(summary)
         self.contract, self.runs, self.refuse = contract, summaries, outside == "refuse"
         self.outside: dict[str, str] = {}
         self.measured: dict[str, dict[str, float]] = {}

@@ -29,6 +29,8 @@ FAMILIES = ("wav2vec2", "hubert", "wavlm")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 VOCABULARY = "vocab.json"
 TIMEOUT_S = 10
+TOO_LARGE = 1 << 16
+"""Of any length or width in a configuration."""
 
 # What the formats mean by a key that is left out: the defaults of transformers' configuration classes.
 DEFAULTS: dict[str, Any] = {
@@ -118,14 +120,15 @@ def architecture_from_config(config: Mapping[str, Any], source: str) -> Architec
 
 
 def _of_kind(value: Any, default: Any) -> bool:
-    """Whether a value of config.json is of the kind that the default is: sizes above 0, shares from 0 to 1."""
+    """Whether a value of config.json is of the kind that the default is: sizes above 0 and below `TOO_LARGE`, shares
+    from 0 to 1."""
     if isinstance(default, tuple):
         return isinstance(value, list | tuple) and bool(value) and all(_of_kind(one, 1) for one in value)
     if isinstance(default, bool | str):
         return isinstance(value, type(default))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return value > 0 and value == value // 1 if isinstance(default, int) else 0 <= value <= 1
+    return 0 < value < TOO_LARGE and value == value // 1 if isinstance(default, int) else 0 <= value <= 1
 
 
 def config_of(architecture: Architecture) -> dict[str, Any]:

@@ -91,13 +91,15 @@ class Calibration:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Calibration:
-        """Raises KeyError, TypeError, ValueError for something else."""
+        """Raises KeyError, TypeError, ValueError, OverflowError for something else."""
         schema = values.get("schema", SCHEMA)
         if schema != SCHEMA:
             advice = advice_on_schema(schema, SCHEMA, "make it anew with `trials --out`")
             raise ValueError(f"expected schema {SCHEMA}, found {schema!r}: {advice}")
         lines = tuple(Line(int(one["clips"]), *(float(one[name]) for name in ("scale", "offset", "highest")))
                       for one in values["lines"])  # fmt: skip
+        if not all(math.isfinite(value) for one in lines for value in (one.scale, one.offset, one.highest)):
+            raise ValueError("expected finite numbers")
         if not lines or [one.clips for one in lines] != sorted({max(one.clips, 1) for one in lines}):
             raise ValueError("expected lines with ascending numbers of clips")
         centre = values["centre"]

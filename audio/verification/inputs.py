@@ -60,7 +60,7 @@ def read_calibration(path: str | Path) -> Calibration:
     """The calibration that `trials` wrote. Raises SettingsError for another file, or one of before."""
     try:
         return Calibration.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise SettingsError(f"{path}: expected the calibration.json that `trials --out` writes ({error!r}); one of an "
                             "earlier version held for single clips alone: make it anew") from error  # fmt: skip
 

@@ -138,9 +138,19 @@ def load_profiles(path: str | Path) -> Profiles:
         calibration = None if about["calibration"] is None else Calibration.from_json(about["calibration"])
         profiles = Profiles(tuple(about["speakers"]), tensors["vectors"], tuple(map(int, about["clips"])),
                             about["source"], about["digest"], tensors.get("centre"), calibration)  # fmt: skip
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise OutputError(f"{path}: cannot be read as speaker profiles ({error!r}); {advice}") from error
-    if profiles.vectors.ndim != 2 or not len(profiles.vectors) == len(profiles.speakers) == len(profiles.clips) > 0:
+    counts = {len(profiles.vectors), len(profiles.speakers), len(profiles.clips)}
+    if profiles.vectors.ndim != 2 or len(counts) > 1 or not profiles.clips or min(profiles.clips) < 1:
         raise OutputError(f"{path}: expected a vector for each of {len(profiles.speakers)} speakers, found shape "
                           f"{profiles.vectors.shape}; {advice}")  # fmt: skip
     return profiles

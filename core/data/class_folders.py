@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graftwork.core.errors import ManifestError, Problem
-from graftwork.core.names import composed
+from graftwork.core.errors import ManifestError, Problem, UnreadableError
+from graftwork.core.names import composed, refuse_undecodable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,9 @@ def _folders(folder: Path) -> list[Path]:
 def _examples(label: Path, suffixes: Sequence[str]) -> tuple[list[Path], Counter[str]]:
     """The examples in the folder of a class, and how many other files there are of every kind."""
     files, others = [], Counter[str]()
-    for file in sorted(label.rglob("*")):
+    there = sorted(label.rglob("*"))
+    _refuse_undecodable(label, there)
+    for file in there:
         if not file.is_file():
             if not file.exists():
                 others["links to files that are not there"] += 1
@@ -120,6 +122,13 @@ def _examples(label: Path, suffixes: Sequence[str]) -> tuple[list[Path], Counter
     masks = _masks(files, label, suffixes)
     others["masks of other files"] += len(masks)
     return [file for file in files if file not in masks], others
+
+
+def _refuse_undecodable(folder: Path, files: Sequence[Path]) -> None:
+    try:
+        refuse_undecodable(map(str, files))
+    except UnreadableError as error:
+        raise ManifestError(str(folder), [Problem(str(error))]) from error
 
 
 def _has_dicom_mark(file: Path) -> bool:

@@ -63,13 +63,11 @@ def _parquet_table(path: Path) -> pd.DataFrame:
         about = pyarrow.parquet.ParquetFile(path).metadata
         if about.num_rows * about.num_columns > MOST_CELLS:
             raise ManifestError(str(path), [Problem(f"is no table of examples: it claims {about.num_rows} rows")])
-        table = pd.read_parquet(path)
+        return as_texts(pd.read_parquet(path), path)
     except ImportError as error:
         raise MissingPackageError(f"reading {path} needs pyarrow: pip install pyarrow") from error
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        # pyarrow's errors are ValueErrors, KeyErrors or NotImplementedErrors.
+    except (OSError, ValueError, KeyError, NotImplementedError, pyarrow.lib.ArrowException) as error:
         raise ManifestError(str(path), [Problem(f"cannot be read as a table: {error}")]) from error
-    return as_texts(table, path)
 
 
 def archive_table(path: Path) -> pd.DataFrame:

@@ -173,7 +173,7 @@ class TableRows:
     def refuse_files(self, name: str) -> None:
         """Notes a problem where all cells of a target name files: masks would be learnt as labels."""
         cells = {str(cell).strip() for cell in self.table[self.find(name)]}
-        if all(cell and Path(self._file(cell)).is_file() for cell in cells):
+        if all(cell and os.path.isfile(self._file(cell)) for cell in cells):
             self.note("names files: if they are masks, add --task mask; if these are labels, --task single-label", None,
                       name)  # fmt: skip
 

@@ -23,9 +23,9 @@ from graftwork.core.data.table_rows import TableRows
 from graftwork.core.data.target_guess import MASK_COLUMN, SENTENCE_COLUMNS, guessed_task, task_by_name
 from graftwork.core.data.uncertain_labels import Blank, Uncertain, UnsureLabels, settled
 from graftwork.core.domain import CorpusReader
-from graftwork.core.errors import ManifestError, Problem, SettingsError
+from graftwork.core.errors import ManifestError, Problem, SettingsError, UnreadableError
 from graftwork.core.example import NO_MASK, ON_DISK, Example, Kinds, Text, WithMask
-from graftwork.core.names import composed, name_key
+from graftwork.core.names import composed, name_key, refuse_undecodable
 from graftwork.core.tasks import MULTI_LABEL, ORDINAL, SINGLE_LABEL, Task, find_task
 from graftwork.core.tasks.transcripts import normalise_text
 
@@ -134,6 +134,10 @@ def read_manifest(
         rows = TableRows(path, kept, own_root, opened.places)
     column = _column_of_examples(rows, opened, column, path_columns, path_column, names)
     examples = _examples(rows, column, kinds)
+    try:
+        refuse_undecodable(map(str, examples))
+    except UnreadableError as error:
+        raise ManifestError(str(path), [Problem(str(error))]) from error
     in_paths = None if group_from is None else groups_from_paths(rows, group_from, group, column)
     further = {name: cells for name in columns if (cells := rows.optional_cells(name)) is not None}
     found = _validated(rows, examples, kinds, target, group, in_paths, split, known, classes, shared_groups,

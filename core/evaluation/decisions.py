@@ -140,14 +140,18 @@ class Decisions:
                 "conformal": None if self.conformal is None else self.conformal.to_json()}  # fmt: skip
 
 
-def decisions_from_json(record: Mapping[str, Any] | None) -> Decisions:
-    """What `Decisions.to_json` has written; None, as of an adapter that decides nothing, is Decisions(). Raises
-    KeyError, TypeError or ValueError for anything else."""
+def decisions_from_json(record: Mapping[str, Any] | None, classes: int) -> Decisions:
+    """What `Decisions.to_json` has written for so many classes; None, as of an adapter that decides nothing, is
+    Decisions(). Raises KeyError, TypeError or ValueError for anything else."""
     if record is None:
         return Decisions()
     point, conformal = record["operating_point"], record["conformal"]
+    if point is not None and point["positive"] not in range(classes):
+        raise ValueError(f"no such class: {point['positive']!r}")
+    if conformal is not None and len(conformal) != classes:
+        raise ValueError(f"expected conformal scores of {classes} classes, found {len(conformal)}")
     return Decisions(recalibration_from_json(record["recalibration"]),
-                     None if point is None else OperatingPoint(**point),
+                     None if point is None else OperatingPoint(**point | {"threshold": float(point["threshold"])}),
                      None if conformal is None else conformal_from_json(conformal))  # fmt: skip
 
 

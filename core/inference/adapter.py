@@ -80,8 +80,8 @@ class Adapter:
 
     @property
     def decisions(self) -> Decisions:
-        """What it does with probabilities. Raises AdapterError for a record that says nothing usable of it."""
-        return recorded_decisions(self.record)
+        """What it does with probabilities."""
+        return recorded_decisions(self.record, "adapter")
 
     def prediction_recipe(self, device: str, batch_size: int = 16) -> Recipe:
         """How it predicts: in single precision where it was trained so, else as the device does best."""
@@ -247,6 +247,13 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
             f"(expected SHA-256 {about['frozen_digest'][:12]}…, found {found[:12]}…): "
             "name the right file with --weights"
         )
+    recorded_decisions(record, folder)
+    if backbone.domain.monitor is not None:
+        try:
+            backbone.domain.monitor(backbone.contract, {"": record.get("seen") or {}}, "flag")
+        except ValueError as error:
+            raise AdapterError(f"{place / RECORD}: seen: not what this version writes ({error}); train it "
+                               "again") from error  # fmt: skip
     for value in graft.learnt().values():
         value.data = value.data.clone()  # the backbone may share its memory with others
     graft.restore(tensors)

@@ -13,7 +13,7 @@ from graftwork.core.data.tables import read_unlabelled
 from graftwork.core.domain import Domain
 from graftwork.core.errors import UnreadableError
 from graftwork.core.example import Example, File, absolute, example_exists, existing, parse_example, refusal
-from graftwork.core.names import existing_path, other_forms
+from graftwork.core.names import existing_path, other_forms, refuse_undecodable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,8 @@ def find_inputs(
     of tables and DataFrames by the domain's column, those of a manifest without their masks. root: the folder that
     paths in tables are seen from, by default the table's own. path_column: where tables name their files.
 
-    Raises UnreadableError that lists what was not found, or cannot be read there, ManifestError for a table that cannot
+    Raises UnreadableError that lists what was not found, cannot be read there, or has a name that is no text,
+    ManifestError for a table that cannot
     be read.
     """
     import pandas as pd
@@ -69,4 +70,5 @@ def find_inputs(
         raise UnreadableError(f"no such file, and no file matches: {', '.join(absent)}")
     if refused:
         raise UnreadableError("\n".join(refused))
+    refuse_undecodable(map(str, found))
     return list(dict.fromkeys(found))

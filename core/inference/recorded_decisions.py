@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.evaluation.decisions import Decisions, decisions_from_json
 
 
-def recorded_decisions(record: Mapping[str, Any]) -> Decisions:
-    """The decisions of an adapter's record. Raises AdapterError for what says nothing usable of them."""
+def recorded_decisions(record: Mapping[str, Any], source: str | Path) -> Decisions:
+    """The decisions of an adapter's record. source: its folder. Raises AdapterError for what says nothing usable of
+    them."""
     try:
-        return decisions_from_json(record.get("decisions"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise AdapterError(f"decisions: not what this version writes ({error}); train it again") from error
+        return decisions_from_json(record.get("decisions"), len(record["classes"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise AdapterError(f"{source}: decisions: not what this version writes ({error}); train it again") from error
 
 
 def check_abstain(abstain: float | None, runs: Mapping[str, Decisions]) -> None:

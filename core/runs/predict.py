@@ -59,7 +59,7 @@ def predict(
         raise SettingsError("masks are written into files, by one run at a time: use segment; at the command line, "
                             "predict with one run and --out FOLDER")  # fmt: skip
     records = [read_record(Path(name)) for name in folders]
-    check_abstain(abstain, {str(name): recorded_decisions(record)
+    check_abstain(abstain, {str(name): recorded_decisions(record, name)
                             for name, record in zip(folders, records, strict=True)})  # fmt: skip
     recipe = prediction_recipe(records, device, batch_size)
     groups = open_groups(folders, load_backbone, weights, start_runtime(recipe))

@@ -175,9 +175,21 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise OutputError(f"{path}: schema {schema!r}, this version reads {SCHEMA}; "
                           + advice_on_schema(schema, SCHEMA, "delete it to begin this training anew"))  # fmt: skip
     whole = all(isinstance(state.get(name), dict) for name in ("settings", "position", "scaler"))
-    if not whole or state["position"].keys() != TrainingState.__dataclass_fields__.keys():
+    if not whole or not _is_position(state["position"]):
         raise DamagedFileError("it does not say where the run stood")
     return tensors, state
+
+
+def _is_position(saved: dict[str, Any]) -> bool:
+    """Whether this is what `_state_json` gives."""
+    begun = _state_json(TrainingState())
+    if saved.keys() != begun.keys() or any(type(saved[name]) is not type(begun[name]) for name in begun):
+        return False
+    try:
+        ranked = len([float(part) for part in saved["best_key"]]) == 2
+    except (TypeError, ValueError):
+        return False
+    return ranked and all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in saved["history"])
 
 
 def _optimised(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

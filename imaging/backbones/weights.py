@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import BackboneError, UnreadableError
 from graftwork.imaging.preprocessing.channels import adapt_channels
 
@@ -110,15 +111,14 @@ def _read_safetensors(path: str) -> dict[str, Tensor]:
 
 
 def _read_pickled(path: str) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise BackboneError(
-            f"{path}: is damaged, or holds Python objects beside tensors, which could run code and are not loaded. "
-            "If you trust the file, save its state_dict() alone, best as .safetensors."
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise UnreadableError(f"{path}: cannot be read as PyTorch weights: {error}") from error
+    with decoding(path, "cannot be read as PyTorch weights"):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise BackboneError(
+                f"{path}: is damaged, or holds Python objects beside tensors, which could run code and are not loaded. "
+                "If you trust the file, save its state_dict() alone, best as .safetensors."
+            ) from error
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ def read_freesurfer(path: str) -> Scan:
             head = stream.read(nibabel.freesurfer.mghformat.MGHHeader.template_dtype.itemsize)
             header = nibabel.freesurfer.mghformat.MGHHeader(head[: nibabel.freesurfer.mghformat.DATA_OFFSET])
             shape = [int(length) for length in header.get_data_shape()]
-            check_room(shape, path)
+            check_room(shape, path, whole=True)
             whole = math.prod(shape) * header.get_data_dtype().itemsize + nibabel.freesurfer.mghformat.DATA_OFFSET
             # Read to the end, where the checksum is that finds damage.
             content = head + stream.read(whole + MOST_BEHIND_BYTES - len(head))

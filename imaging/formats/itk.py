@@ -44,7 +44,7 @@ def read_itk(path: str) -> Scan:
         reader.SetFileName(path)
         reader.ReadImageInformation()
         size = [int(length) for length in reader.GetSize()]
-        check_room([*size, reader.GetNumberOfComponents()], path)
+        check_room([*size, reader.GetNumberOfComponents()], path, whole=path.lower().endswith((".mha", ".nrrd")))
         image = reader.Execute()
         stored = SimpleITK.GetArrayFromImage(image)
     if np.iscomplexobj(stored):

@@ -47,7 +47,7 @@ def read_nifti(path: str) -> Scan:
     with decoding(path, "cannot be read as NIfTI"):
         _check_offset(_header_file(path))
         image = nibabel.load(path)
-        check_room([int(length) for length in image.shape], path)
+        check_room([int(length) for length in image.shape], path, whole=not path.lower().endswith(PAIRS))
         length = int(image.dataobj.offset) + math.prod(image.shape) * image.header["bitpix"].item() // 8
         if path.lower().endswith(".gz"):
             image = _whole(image, path, length)

@@ -71,7 +71,7 @@ def opened(path: str, *, stacks: bool = False) -> Iterator[Image]:
         with picture:
             pages = tiff.page_count(picture)
             size = (len(picture.getbands()), picture.height, picture.width)
-            check_room(size if pages == 1 else (pages, *size), path, "pixels")
+            check_room(size if pages == 1 else (pages, *size), path, "pixels", whole=True)
             if picture.format == "TIFF":
                 if not stacks:
                     tiff.check_one_page(picture, path)

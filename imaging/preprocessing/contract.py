@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,11 @@ class ImageContract:
         parse_intensity(self.intensity)
         if self.spatial_dims not in (2, 3):
             raise SettingsError(f"spatial_dims must be 2 or 3, found {self.spatial_dims}")
-        if self.channels < 1:
+        if not isinstance(self.channels, Integral) or self.channels < 1:
             raise SettingsError(f"channels must be 1 or more, found {self.channels}")
-        if len(self.size) != self.spatial_dims or min(self.size) < 1:
-            raise SettingsError(f"size must be {self.spatial_dims} lengths of 1 or more, found {self.size}")
+        whole = all(isinstance(length, Integral) for length in self.size)
+        if len(self.size) != self.spatial_dims or not whole or min(self.size) < 1:
+            raise SettingsError(f"size must be {self.spatial_dims} whole numbers of 1 or more, found {self.size}")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise SettingsError(
                 f"mean and std need one number for each of {self.channels} channels, found {self.mean} and {self.std}"

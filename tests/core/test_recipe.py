@@ -5,7 +5,16 @@ from dataclasses import fields
 import pytest
 
 from graftwork.core.cli.options import recipe_options
+from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
+
+
+@pytest.mark.parametrize("word", ["off", "none", "no"])
+def test_a_cache_that_is_not_wanted_is_no_folder(word):
+    with pytest.raises(
+        SettingsError, match=f"cache: expected a folder; views 0 computes without a cache, found '{word}'"
+    ):
+        Recipe(cache=word)
 
 
 @pytest.mark.parametrize("field", fields(Recipe), ids=lambda field: field.name)

@@ -43,6 +43,17 @@ def test_a_scan_far_off_is_told_by_what_is_far_off(computed, rng, changes, reaso
     assert bool(found) == bool(reason)
 
 
+@pytest.mark.parametrize("changes", [
+    {"longest": 3}, {"longest": [1]}, {"longest": [0.0, 5.0]}, {"floor": ["a", 1]}, {"shortest": [1, float("nan")]},
+    {"coarsest_mm": None},
+])  # fmt: skip
+def test_ranges_that_nothing_measured_are_refused(computed, changes):
+    contract = ImageContract(2, 1, (8, 8), "auto", (0.0,), (1.0,))
+    ScanMonitor(contract, {"": computed, "other": {}}, "flag")
+    with pytest.raises(ValueError, match="expected"):
+        ScanMonitor(contract, {"": computed | changes}, "flag")
+
+
 def test_where_the_training_differs_in_scale_a_new_scan_may_too(rng):
     """MR has no unit: one scanner writes 0 to 112, another 0 to 1.7 million."""
     seen = summarise([measure(scan(rng, high=high)) for high in 10 ** rng.uniform(2, 6, 40)])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.core.domain import Domain
-from graftwork.core.errors import ReportError
+from graftwork.core.errors import GraftworkError, ReportError
 from graftwork.core.files import write_text
 from graftwork.core.runs.provenance import without_home
 from graftwork.core.runs.report.blocks import Cards, Section, Text, interval, is_interval, words
@@ -58,10 +58,17 @@ def report(run: str | Path, adapter: Adapter | None = None, *, domain: Domain | 
         raise ReportError(f"{run}: nothing to report on: expected the folder of a finished train, compare, evaluate or "
                           "trials, found neither metrics.json nor comparison.json")  # fmt: skip
     domain = domain or (None if adapter is None else adapter.backbone.domain)
-    text = render(folder, judged(folder), adapter, domain)
+    try:
+        text = render(folder, judged(folder), adapter, domain)
+    except GraftworkError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ReportError(f"{run}: cannot be reported on: its files hold what no run of this version writes "
+                          f"({type(error).__name__}: {error}); evaluate or train it anew") from error  # fmt: skip
     write_text(folder.path / REPORT, text)
-    log.info("%s: %.1f MB in %.1f s", folder.path / REPORT, len(text.encode()) / 1e6, time.monotonic() - started)
-    return folder.path / REPORT
+    written = folder.path / REPORT
+    log.info("%s: %.1f MB in %.1f s", written, written.stat().st_size / 1e6, time.monotonic() - started)
+    return written
 
 
 def report_on_finished(run: Path, adapter: Adapter | None = None, *, domain: Domain | None = None) -> None:

@@ -93,7 +93,7 @@ def _check_deflated(path: str) -> None:
 def _check_room(dataset: Any, path: str) -> None:
     """Raises UnreadableError where the header claims more than fits in memory."""
     sizes = [number(dataset, name, path) or 1 for name in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
-    check_room([int(size) for size in sizes], path)
+    check_room([int(size) for size in sizes], path, whole=True)
 
 
 def _check_frames(dataset: Any, dimensions: int, length: int, path: str) -> None:

@@ -37,7 +37,7 @@ def read_segments(scan: Scan, dataset: Any) -> Scan:
                                   "place is no mask")  # fmt: skip
         planes.append(plane)
     places, affine = _grid(planes, dataset, path)
-    check_room((max(places) + 1, *frames.shape[1:]), path)
+    check_room((max(places) + 1, *frames.shape[1:]), path, whole=False)
     labels = np.zeros((1, max(places) + 1, *frames.shape[1:]), dtype=np.float32)
     for frame, place in enumerate(places):
         own = _labels(dataset, frames[frame], frame, path)

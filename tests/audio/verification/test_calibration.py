@@ -87,6 +87,14 @@ def test_a_calibration_without_a_schema_is_read_and_a_newer_one_says_to_upgrade(
         Calibration.from_json(written | {"schema": 2})
 
 
+@pytest.mark.parametrize("name", ["scale", "offset", "highest"])
+def test_a_calibration_without_finite_numbers_is_none(name: str) -> None:
+    values = Calibration((Line(1, 9.0, -4.0),), 20, "d" * 64).to_json()
+    values["lines"] = [values["lines"][0] | {name: float("inf")}]
+    with pytest.raises(ValueError, match="finite"):
+        Calibration.from_json(values)
+
+
 def test_every_trial_is_calibrated_by_trials_of_neither_of_its_speakers() -> None:
     trials, scores = trials_of(speakers=11, clips=3)
     found = cross_calibrated(scores, trials.targets, trials.sides())

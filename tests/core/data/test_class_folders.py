@@ -90,6 +90,14 @@ def test_one_class_in_two_forms_of_unicode_is_one(tmp_path):
     assert read(tmp_path)[1].classes == ("other", "québécois")
 
 
+def test_a_name_that_is_no_text_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("a/p\udce9.png", "a/q\udce9.png", "a/r.png"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ManifestError, match=r"p\\udce9\.png and 1 more: the name is not text.*convmv"):
+        read_class_folders(tmp_path, [".png"])
+
+
 def test_folders_called_by_many_numbers_are_classes(tmp_path):
     fill(tmp_path, *(f"{number}/1.png" for number in range(12)))
     assert read(tmp_path)[1].classes == tuple(map(str, range(12)))

@@ -47,6 +47,22 @@ def test_a_record_of_another_kind_names_its_fields(save, load_backbone, tmp_path
         load_adapter(tmp_path, load_backbone)
 
 
+@pytest.mark.parametrize("changes", [
+    {"operating_point": {"positive": 7, "threshold": 0.5, "rule": "youden", "least": None}},
+    {"operating_point": {"positive": 0, "threshold": "x", "rule": "youden", "least": None}},
+    {"recalibration": {"kind": "other", "temperature": 1.0, "points": []}}, {"conformal": [[[0.1], [0.5]]]},
+    {"conformal": 3},
+])  # fmt: skip
+def test_decisions_that_no_run_wrote_are_refused_with_their_folder(save, load_backbone, tmp_path, changes):
+    save("probe")
+    record = unchecked(json.loads((tmp_path / "adapter.json").read_text()))
+    plain = {"operating_point": None, "conformal": None,
+             "recalibration": {"kind": "none", "temperature": 1.0, "points": []}}  # fmt: skip
+    (tmp_path / "adapter.json").write_text(json.dumps(record | {"decisions": plain | changes}))
+    with pytest.raises(AdapterError, match=f"{tmp_path}: decisions: not what this version writes"):
+        load_adapter(tmp_path, load_backbone)
+
+
 def test_a_recipe_without_a_seed_is_incomplete(save, load_backbone, tmp_path):
     """Random weights are drawn from it before anything else of the recipe is looked at."""
     save("probe")

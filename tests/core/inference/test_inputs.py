@@ -23,6 +23,14 @@ def test_a_name_that_no_file_can_have_is_not_found(domain):
         find_inputs(["x" * 300], domain)
 
 
+def test_names_that_are_no_text_are_refused(tmp_path, domain):
+    place = f"{tmp_path}/p\udce9.wav"  # a byte of Latin-1
+    (tmp_path / place).write_bytes(b"")
+    for name in (place, f"{tmp_path}/*.wav"):
+        with pytest.raises(UnreadableError, match=r"p\\udce9\.wav: the name is not text in UTF-8"):
+            find_inputs([name], domain)
+
+
 def test_kinds_that_a_domain_does_not_read_are_refused_by_name(tmp_path, domain):
     (tmp_path / "a.wav").write_bytes(b"")
     with pytest.raises(

@@ -198,6 +198,18 @@ def test_a_damaged_checkpoint_is_refused_with_a_way_out(backbone, examples, reci
             go(resume=True)
 
 
+@pytest.mark.parametrize("changes", [
+    {"epoch": 0.5}, {"best_key": ["0.1"]}, {"best_key": ["x", "y"]}, {"history": 3}, {"history": [{}]}, {"stale": None},
+    {"more": 1},
+])  # fmt: skip
+def test_a_checkpoint_that_no_run_wrote_is_refused_with_a_way_out(kept, tmp_path, changes):
+    tensors, state = read_tensors(tmp_path / NAME)
+    write_tensors(tmp_path / NAME, tensors, state | {"position": state["position"] | changes})
+    other = Two(seed=1)
+    with pytest.raises(OutputError, match=r"does not say where the run stood.*delete it"):
+        load_checkpoint(tmp_path, {"seed": 0, "order": (1, 2)}, other, other.optimiser(), SCALER)
+
+
 def test_a_checkpoint_is_its_owners_alone_where_other_files_are_not(tmp_path):
     learner = Two(seed=0)
     usual = os.umask(0o022)

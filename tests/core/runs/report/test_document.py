@@ -171,6 +171,16 @@ def test_results_that_it_knows_nothing_of_are_tables(folder, read_report, place)
     assert "i" not in found.tags
 
 
+def test_files_that_no_run_wrote_are_named_and_names_that_are_no_text_are_escaped(folder, read_report):
+    data = json.loads((folder / "data.json").read_text())
+    about = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(about | {"command": ["graftwork", "donn\udce9es.csv"]}))
+    assert "donn\\udce9es.csv" in read_report(core.report(folder)).text
+    (folder / "data.json").write_text(json.dumps(data | {"parts": 3}))
+    with pytest.raises(ReportError, match=f"{folder}: cannot be reported on: its files hold what no run"):
+        core.report(folder)
+
+
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("metrics.json", None, "nothing to report on: expected the folder of a finished train"),
     ("metrics.json", "{", "metrics.json: not a readable JSON file"),
