@@ -36,10 +36,20 @@ class Recipe:
     None stands for a default that depends on data or machine.
     """
 
+    updates: int | None = _setting(
+        None,
+        "Updates of the weights in all, in place of --epochs: as many epochs as they take. Where scans are few, or cut "
+        "into patches, they say more than epochs.",
+    )
     epochs: int = _setting(
         30,
         "Passes over the training rows at most; 0 keeps a head that starts at the probe as it is. With --folds the "
         "final adapter is trained for the median of the folds' best epochs.",
+    )
+    patches: int | None = _setting(
+        None,
+        "For masks: patches that an epoch draws of every case; by default as many as a case of mean size is made of, 8 "
+        "at most, and more where an epoch would have less than 100.",
     )
     batch_size: int | None = _setting(None, "Rows per forward pass; by default 16, and 2 for masks of volumes.")
     batch_seconds: float | None = _setting(
@@ -134,6 +144,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         rules = {
+            "updates": (self.updates is None or self.updates >= 1, "at least 1"),
+            "patches": (self.patches is None or self.patches >= 1, "at least 1"),
             "epochs": (self.epochs >= 0, "at least 0"),
             "batch_size": (self.batch_size is None or self.batch_size >= 1, "at least 1"),
             "batch_seconds": (self.batch_seconds is None or self.batch_seconds > 0, "above 0"),

@@ -48,18 +48,19 @@ def run_frozen_stages(
     recipe: Recipe,
     augment: Augment | None = None,
     *,
+    views: int | None = None,
     add: bool = True,
 ) -> Examples | None:
     """The examples after stages 0 up to `stop`; None, and a message, where these cannot be kept.
 
-    With `augment`, every example has as many changed views as the recipe says. Examples that have been that far
-    already are returned as they are. What a store holds already is not computed again; with several processes
-    each computes its share. Vectors and frames, after all stages, are kept in memory where there is no store.
-    add: whether the store gets what it has not; else it is only looked into, and serves all examples or none.
+    With `augment`, every example has so many changed `views`, by default as the recipe says. Examples that have been
+    that far already are returned as they are. What a store holds already is not computed again; with several processes
+    each computes its share. Vectors and frames, after all stages, are kept in memory where there is no store. add:
+    whether the store gets what it has not; else it is only looked into, and serves all examples or none.
     """
     if examples.stage >= stop:
         return examples
-    views = 1 if augment is None else view_count(recipe)
+    views = 1 if augment is None else view_count(recipe) if views is None else views
     work = Pass(backbone, examples, stop, runtime, recipe, augment, max(views, 1))
     if recipe.views != 0 and examples.stage == 0:
         found = _from_store(work, add=add)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,14 @@ def epoch_batches(examples: Examples, recipe: Recipe, epoch: int) -> list[Rows]:
         raise SettingsError("--batch-seconds is for clips: these examples have no duration; give --batch-size")
     order = np.random.default_rng((recipe.seed, epoch)).permutation(len(examples))
     return np.array_split(order, -(-len(examples) // recipe.rows_together))
+
+
+def with_epochs_for_updates(recipe: Recipe, examples: Examples) -> Recipe:
+    """The recipe with as many epochs as its updates take, where it counts in updates."""
+    if recipe.updates is None:
+        return recipe
+    updates = -(-len(epoch_batches(examples, recipe, 0)) // recipe.accumulate)
+    return replace(recipe, epochs=-(-recipe.updates // updates))
 
 
 def pass_batches(examples: Examples, rows: Sequence[int], recipe: Recipe) -> list[Rows]:

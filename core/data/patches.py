@@ -21,6 +21,35 @@ VOLUMES_TOGETHER = 2
 are then more than one update an epoch, and a large patch fits in memory."""
 
 
+FEWEST_PATCHES, MOST_PATCHES = 100, 500
+"""Of an epoch: so many where cases are few, and no more where each case is worth several; nnU-Net's has 500."""
+
+MOST_OF_CASE = 8
+"""Patches that an epoch draws of one case because it is large."""
+
+
+def patches_per_case(examples: Examples, recipe: Recipe) -> int:
+    """How many patches an epoch draws of every case: what the recipe says, else as many as a case of mean size is made
+    of, at most `MOST_OF_CASE` and `MOST_PATCHES` in all; more where cases are so few that an epoch would have less than
+    `FEWEST_PATCHES`."""
+    if recipe.patches is not None:
+        return recipe.patches
+    contract, count = cast(MaskContract, examples.contract), len(examples)
+    looked_at = [examples.tensor(row) for row in range(min(count, LOOKED_AT))]
+    patch = contract.blank()[0].numel()
+    pieces = round(sum(tensor[0].numel() for tensor in looked_at) / len(looked_at) / patch)
+    return max(1, -(-FEWEST_PATCHES // count), min(pieces, MOST_OF_CASE, MOST_PATCHES // count))
+
+
+def repeated(examples: Examples, count: int) -> Examples:
+    """Every row so many times, side by side."""
+    return examples if count == 1 else examples.subset(np.repeat(np.arange(len(examples)), count))
+
+
+LOOKED_AT = 20
+"""Cases whose size is looked at: those that do not fit in memory are read anew for it."""
+
+
 def with_batch_size(recipe: Recipe, task: Task, contract: InputContract) -> Recipe:
     """The recipe with a batch size, where it leaves that open."""
     if recipe.batch_size is not None:

@@ -157,7 +157,7 @@ def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) ->
         return recipe
     epochs = round(float(np.median(trained)))
     log.info("training on all rows for %d epochs, the median of the folds' best", epochs)
-    return replace(recipe, epochs=epochs)
+    return replace(recipe, epochs=epochs, updates=None)
 
 
 def predict_folds(

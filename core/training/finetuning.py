@@ -12,10 +12,18 @@ from graftwork.core.activation_cache.activations import cached_inputs, run_froze
 from graftwork.core.activation_cache.compiled_stages import UNCOMPILED
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
+from graftwork.core.data.batches import with_epochs_for_updates
 from graftwork.core.data.examples import Examples, read_examples
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.data.patches import fixed_patches, in_patches, whole, with_batch_size
-from graftwork.core.data.views import all_views
+from graftwork.core.data.patches import (
+    fixed_patches,
+    in_patches,
+    patches_per_case,
+    repeated,
+    whole,
+    with_batch_size,
+)
+from graftwork.core.data.views import all_views, view_count
 from graftwork.core.data.windows import cut_windows
 from graftwork.core.errors import SettingsError
 from graftwork.core.inference.adapter import Adapter, make_adapter
@@ -106,10 +114,11 @@ def finetune(
     before = graft.frozen_digests()
     history: tuple[HistoryRow, ...] = ()
     best_epoch = None
-    drawn_val = None
+    drawn_val, each = None, 1
     if rows.manifest.task.output == "maps":
         augment = in_patches(rows, changed=augment is not None)
         drawn_val = None if val is None else in_patches(val, changed=False)
+        each = 1 if augment is None else patches_per_case(rows, recipe)
     if graft.plan.solver != "gradient":
         if recipe.head_start != "auto":
             log.warning("--head-start %s is not used: %s has no training that could start there", recipe.head_start,
@@ -123,13 +132,16 @@ def finetune(
         if graft.plan.head_start == "probe" and (kept is None or not resume):  # a resumed run has its head already
             start_head_at_probe(graft, backbone, rows, recipe, runtime)
         if graft.plan.frontier > 0:
-            rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val)
+            rows, val, augment = _beyond_frontier(graft, rows, val, recipe, runtime, augment, drawn_val, each)
         rows = cached_inputs(backbone, rows, runtime, recipe)
         val = None if val is None else cached_inputs(backbone, val, runtime, recipe)
         if drawn_val is not None and val is not None and val.stage == 0:
             val = fixed_patches(val, drawn_val, recipe)
-        history, best_epoch = train(graft, rows, val, recipe=recipe, runtime=runtime, augment=augment,
-                                    checkpoints=kept, on_epoch=on_epoch or _log_epoch)  # fmt: skip
+        if each > 1:
+            log.info("every epoch draws %d patches of each of %d cases", each, len(rows))
+        drawn = repeated(rows, each)
+        history, best_epoch = train(graft, drawn, val, recipe=with_epochs_for_updates(recipe, drawn), runtime=runtime,
+                                    augment=augment, checkpoints=kept, on_epoch=on_epoch or _log_epoch)  # fmt: skip
     runtime.release(graft).train(False)
     proof = prove_frozen(before, graft)
     if checkpoints is not None and runtime.rank == 0:
@@ -201,14 +213,16 @@ def frozen_features(backbone: Backbone, examples: Examples, strategy: str | Stra
 
 def _beyond_frontier(
     graft: Graft, rows: Examples, val: Examples | None, recipe: Recipe, runtime: Runtime, augment: Augment | None,
-    drawn_val: Augment | None,
+    drawn_val: Augment | None, fewest: int,
 ) -> tuple[Examples, Examples | None, Augment | None]:  # fmt: skip
     """Both parts after the frozen stages, and no random change any more: it is in the views; or all as it was where
-    that cannot be kept. Validation rows are never changed; `drawn_val` only draws pieces of them."""
+    that cannot be kept. Validation rows are never changed; `drawn_val` only draws pieces of them. fewest: views of
+    every row, unless the recipe says how many."""
     if recipe.views == 0 and (augment is not None or drawn_val is not None):
         return rows, val, augment
     frontier = graft.plan.frontier
-    stored = run_frozen_stages(graft.backbone, rows, frontier, runtime, recipe, augment)
+    views = view_count(recipe) if recipe.views is not None else max(view_count(recipe), fewest)
+    stored = run_frozen_stages(graft.backbone, rows, frontier, runtime, recipe, augment, views=views)
     if stored is None:
         return rows, val, augment
     stored_val = None if val is None else run_frozen_stages(graft.backbone, val, frontier, runtime, recipe, drawn_val)

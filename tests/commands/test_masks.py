@@ -62,7 +62,7 @@ def run(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow(reason="trains a segmentation network until it works")
 def test_masks_are_learnt_evaluated_and_written_where_the_scan_lies(run, tmp_path):
     code, out, err = run("train", "table.csv", "--target", "mask", "--backbone", "slices:tiny:cnn2d", *NETWORK[4:],
-                         "--epochs", 12, "--out", "run")  # fmt: skip
+                         "--patches", 1, "--epochs", 12, "--out", "run")  # fmt: skip
     assert code == 0, err
     numbers = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert numbers["dice"]["value"] > 0.8
@@ -101,7 +101,9 @@ def test_masks_are_learnt_evaluated_and_written_where_the_scan_lies(run, tmp_pat
 
 
 def test_files_that_cannot_be_segmented_are_named_and_the_others_are_written(run, tmp_path):
-    assert run("train", "table.csv", "--target", "mask", *NETWORK, "--epochs", 1, "--out", "run")[0] == 0
+    assert (
+        run("train", "table.csv", "--target", "mask", *NETWORK, "--patches", 1, "--epochs", 1, "--out", "run")[0] == 0
+    )
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "0.nii.gz").read_bytes()[:500])
     code, _, err = run("predict", "run", "cut.nii.gz", "1.nii.gz", "--out", "new")
     assert code == 2
@@ -130,7 +132,7 @@ def test_frozen_maps_are_stored_once_and_train_the_weights_that_they_train_witho
     volumes = [f"{number}.nii.gz" for number in range(CASES) if number % 2]  # each is a patch
     lines = ["path,mask,patient", *(f"{name},{name[0]}_m.nii.gz,p{name[0]}" for name in volumes)]
     (tmp_path / "whole.csv").write_text("\n".join(lines) + "\n")
-    options = ("--backbone", "i3d:tiny:cnn2d", "--patch-size", "16", "--epochs", 2, "--batch-size", 2)
+    options = ("--backbone", "i3d:tiny:cnn2d", "--patch-size", "16", "--patches", 1, "--epochs", 2, "--batch-size", 2)
     for name, views in (("stored", ()), ("anew", ("--views", 0))):
         code, _, err = run("train", "whole.csv", "--target", "mask", *options, *views, "--out", name)
         assert code == 0, err
@@ -144,7 +146,8 @@ def test_frozen_maps_are_stored_once_and_train_the_weights_that_they_train_witho
 
 
 def test_pieces_of_larger_scans_are_those_of_the_runs_own_seed_whatever_is_stored(run, tmp_path):
-    options = ("--backbone", "slices:tiny:cnn2d", "--patch-size", "12", "--epochs", 2, "--batch-size", 4,
+    options = ("--backbone", "slices:tiny:cnn2d", "--patch-size", "12", "--patches", 1, "--epochs", 2,
+               "--batch-size", 4,
                "--test-fraction", 0, "--val-fraction", 0.3)  # fmt: skip
     histories = {}
     runs = {"stored": (), "again": ("--seed", 1), "fresh": ("--seed", 1, "--cache", tmp_path / "other")}
@@ -177,7 +180,9 @@ def test_validation_pieces_are_the_same_with_and_without_a_store(run, tmp_path):
 
 
 def test_true_masks_in_the_folder_of_predictions_are_not_lost(run, tmp_path):
-    assert run("train", "table.csv", "--target", "mask", *NETWORK, "--epochs", 1, "--out", "run")[0] == 0
+    assert (
+        run("train", "table.csv", "--target", "mask", *NETWORK, "--patches", 1, "--epochs", 1, "--out", "run")[0] == 0
+    )
     (tmp_path / "1_mask.nii.gz").write_bytes(b"by hand")
     code, _, err = run("predict", "run", "1.nii.gz", "--out", ".")
     assert code == 2
@@ -195,7 +200,7 @@ def test_true_masks_in_the_folder_of_predictions_are_not_lost(run, tmp_path):
 
 def test_strategies_are_compared_on_the_same_cases_in_folds(run, tmp_path):
     code, _, err = run("compare", "table.csv", "--target", "mask", *NETWORK, "--strategies", "knn,probe,partial:2",
-                         "--folds", 2, "--epochs", 1, "--out", "compared")  # fmt: skip
+                         "--folds", 2, "--patches", 1, "--epochs", 1, "--out", "compared")  # fmt: skip
     assert code == 0, err
     found = json.loads((tmp_path / "compared" / "comparison.json").read_text())
     assert found["metric"] == "dice"
@@ -258,7 +263,9 @@ def test_check_tells_what_masks_hold_and_which_cannot_be_read(run, tmp_path):
 
 def test_one_organ_of_several_is_learnt_under_its_own_name(run, tmp_path):
     chosen = ("--mask-values", "0:elsewhere,6:spleen", "--other-values", "background")
-    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, *chosen, "--epochs", 1, "--out", "run")
+    code, _, err = run(
+        "train", "table.csv", "--target", "mask", *NETWORK, *chosen, "--patches", 1, "--epochs", 1, "--out", "run"
+    )
     assert code == 0, err
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert [name for name in found if name.startswith("dice")] == ["dice", "dice_spleen"]
@@ -272,8 +279,8 @@ def test_one_organ_of_several_is_learnt_under_its_own_name(run, tmp_path):
 
 
 def test_a_background_that_is_not_zero_is_told_of(run):
-    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "3,0,6", "--epochs", 1,
-                       "--out", "run")  # fmt: skip
+    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "3,0,6", "--patches", 1,
+                       "--epochs", 1, "--out", "run")  # fmt: skip
     assert code == 0, err
     assert "--mask-values: 3 comes first and is taken for the background, 0 for a class" in err
 
@@ -304,8 +311,8 @@ def test_values_that_cannot_be_classes_are_refused(run, tmp_path, options, reaso
 
 def test_a_damaged_mask_among_named_values_is_left_out_on_request(run, tmp_path):
     (tmp_path / "1_m.nii.gz").write_bytes(b"no volume")
-    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "0,3,6", "--epochs", 1,
-                       "--skip-unreadable", "--out", "run")  # fmt: skip
+    code, _, err = run("train", "table.csv", "--target", "mask", *NETWORK, "--mask-values", "0,3,6", "--patches", 1,
+                       "--epochs", 1, "--skip-unreadable", "--out", "run")  # fmt: skip
     assert code == 0, err
     assert "--mask-values were not compared with what masks hold: 1 of 10 masks" in err
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -316,7 +323,19 @@ def test_a_damaged_mask_among_named_values_is_left_out_on_request(run, tmp_path)
 @pytest.mark.long(reason="starts three interpreters that import everything")
 @pytest.mark.slow(reason="starts three interpreters that import everything")
 def test_two_processes_learn_and_evaluate_the_masks_of_one(run, tmp_path):
-    options = [*NETWORK, "--patch-size", "8", "--strategy", "partial:3", "--epochs", "2", "--augment", "off"]
+    options = [
+        *NETWORK,
+        "--patch-size",
+        "8",
+        "--strategy",
+        "partial:3",
+        "--patches",
+        "1",
+        "--epochs",
+        "2",
+        "--augment",
+        "off",
+    ]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, start in (("one", []), ("two", torchrun)):
         settings = os.environ | {"OMP_NUM_THREADS": "1", "GRAFTWORK_CACHE": str(tmp_path / f"cache-{name}")}

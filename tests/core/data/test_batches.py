@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graftwork.core.data.batches import PADDING, epoch_batches, length_buckets, pass_batches
+from graftwork.core.data.batches import PADDING, epoch_batches, length_buckets, pass_batches, with_epochs_for_updates
 from graftwork.core.data.examples import Examples
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import SettingsError
@@ -99,3 +99,13 @@ def test_a_single_pass_takes_the_rows_asked_for_in_the_order_of_their_durations(
 def test_durations_follow_their_rows():
     assert rows(3, (1.0, 2.0, 3.0)).subset([2, 0]).seconds == (3.0, 1.0)
     assert replace(rows(3), views=2).subset([1]).seconds is None
+
+
+@pytest.mark.parametrize(
+    ("updates", "accumulate", "epochs"), [(1, 1, 1), (13, 1, 1), (14, 1, 2), (100, 1, 8), (100, 3, 20)]
+)
+def test_updates_become_the_epochs_that_they_take(updates, accumulate, epochs):
+    """50 rows by four are 13 batches, and 5 updates of three."""
+    asked = Recipe(batch_size=4, updates=updates, accumulate=accumulate)
+    assert with_epochs_for_updates(asked, rows(50)).epochs == epochs
+    assert with_epochs_for_updates(Recipe(epochs=7), rows(50)).epochs == 7

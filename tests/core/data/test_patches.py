@@ -9,7 +9,15 @@ import torch
 from graftwork.core.data.content import content_digests
 from graftwork.core.data.examples import Examples
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.data.patches import VOLUMES_TOGETHER, fixed_patches, in_patches, whole, with_batch_size
+from graftwork.core.data.patches import (
+    VOLUMES_TOGETHER,
+    fixed_patches,
+    in_patches,
+    patches_per_case,
+    repeated,
+    whole,
+    with_batch_size,
+)
 from graftwork.core.data.views import view_generator
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import find_task
@@ -93,3 +101,18 @@ def test_only_patches_of_volumes_go_through_a_network_a_few_together(task, dimen
     open_recipe = Recipe(batch_size=None)
     assert with_batch_size(open_recipe, find_task(task), CutContract(dimensions)).batch_size == expected
     assert with_batch_size(Recipe(batch_size=5), find_task(task), CutContract(dimensions)).batch_size == 5
+
+
+@pytest.mark.parametrize(("lengths", "asked", "each"), [
+    ((SIDE,), None, 100), ((SIDE,) * 30, None, 4), ((SIDE,) * 100, None, 1), ((3 * SIDE,) * 100, None, 3),
+    ((50 * SIDE,) * 60, None, 8), ((50 * SIDE,) * 250, None, 2), ((50 * SIDE,) * 600, None, 1), ((SIDE,) * 3, 7, 7),
+    ((SIDE,) * 99 + (3 * SIDE,), None, 1),
+])  # fmt: skip
+def test_an_epoch_draws_patches_by_the_size_and_the_number_of_cases(rows, lengths, asked, each):
+    assert patches_per_case(rows(*lengths), Recipe(patches=asked)) == each
+
+
+def test_repeated_cases_are_drawn_from_apart(rows):
+    found = repeated(rows(12, 12), 3)
+    assert [float(found.tensor(row)[0, 0]) for row in range(6)] == [0, 0, 0, 100, 100, 100]
+    assert repeated(found, 1) is found

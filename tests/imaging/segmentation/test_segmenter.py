@@ -110,7 +110,7 @@ def test_every_strategy_that_trains_learns_masks_over_what_it_leaves_frozen(stra
     manifest = read_manifest(tmp_path / "t.csv", target="mask")
     assert manifest.classes == ("0", "1")
     backbone = load_backbone("i3d:tiny:cnn2d", mask_values="0,1", patch_size="16")
-    recipe = Recipe(epochs=2, batch_size=3, cache=str(tmp_path / "cache"), lora_targets="layer3")
+    recipe = Recipe(epochs=2, patches=1, batch_size=3, cache=str(tmp_path / "cache"), lora_targets="layer3")
     run = finetune(backbone, manifest, strategy=strategy, recipe=recipe)
     learnt = run.adapter.graft.learnt()
     assert any(name.startswith("backbone.") for name in learnt) == (strategy != "probe")
@@ -182,7 +182,7 @@ def test_the_loss_of_validation_is_the_loss_that_is_trained(case, tmp_path):
     (tmp_path / "m.csv").write_text(f"path,mask\n{image},{mask}\n")
     manifest = read_manifest(str(tmp_path / "m.csv"), target="mask")
     backbone = backbone_from_module(Blurred(), [("block", "model.0")], contract=contract())
-    still = Recipe(epochs=1, learning_rate=1e-12, batch_size=1, augment="off")
+    still = Recipe(epochs=1, patches=1, learning_rate=1e-12, batch_size=1, augment="off")
     run = finetune(backbone, manifest, manifest, strategy="full", recipe=still)
     assert run.history[0]["val_loss"] == pytest.approx(run.history[0]["train_loss"], rel=1e-4)
     assert run.history[0]["val_loss"] > 1  # more than a Dice can be away from one
