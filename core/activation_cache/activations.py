@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +43,33 @@ FREE_SHARE = 0.25
 NOT_STORED, ELSEWHERE = "frozen stages are not stored: %s", "another process cannot"
 
 
+_SPENT: ContextVar[list[float] | None] = ContextVar("seconds of passes through frozen stages", default=None)
+
+
+@contextmanager
+def timed_passes() -> Iterator[list[float]]:
+    """Collects the seconds of every pass through frozen stages that is asked for inside, also of one that found all in
+    the store: what one run computes there, others find."""
+    spent: list[float] = []
+    token = _SPENT.set(spent)
+    try:
+        yield spent
+    finally:
+        _SPENT.reset(token)
+
+
+@contextmanager
+def _timed() -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        spent = _SPENT.get()
+        if spent is not None:
+            spent.append(time.monotonic() - began)
+
+
+@_timed()
 def run_frozen_stages(
     backbone: Backbone,
     examples: Examples,
@@ -81,6 +111,7 @@ def same_on_all_processes(examples: Examples, runtime: Runtime) -> Examples:
     return replace(examples, tensors=None)
 
 
+@_timed()
 def cached_inputs(backbone: Backbone, examples: Examples, runtime: Runtime, recipe: Recipe) -> Examples:
     """The examples as they were read, out of the store, where they do not fit in memory: files are then decoded once,
     not in every epoch. They are returned as they are where they fit, or cannot be kept."""

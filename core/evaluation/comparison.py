@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ MARGIN = 0.02
 class Result:
     """One strategy that ran.
 
-    seconds: wall time of its run, None where the run was interrupted and resumed. peak_memory_mb: of this process
+    seconds: wall time of its run, in which passes through frozen stages, whose outputs runs find that come later, are
+    shared out among all that need them; None where the run was interrupted and resumed. peak_memory_mb: of this process
     during that run, or, if `memory_alone` is False, since the process began. parameters: how many learnt, of how many
     ("trained", "all"). metrics: on the same rows for all strategies. differences: by how much every metric
     exceeds the best strategy's, both without the same rows in turn; empty where no strategy is the best.
@@ -131,7 +132,9 @@ class Comparison:
 @dataclass(frozen=True)
 class Part:
     """What is kept of one finished strategy, so that a resumed comparison need not run it again; the first fields are
-    `Result`'s. settings: what was asked for. evaluated: rows, truth and predictions, as plain values.
+    `Result`'s. seconds: of the run alone. settings: what was asked for. evaluated: rows, truth and predictions, as
+    plain values. pass_seconds, passes: of its seconds those in passes through frozen stages, and how many it asked for.
+    cautions: sentences of this strategy alone.
     """
 
     settings: dict[str, Any]
@@ -141,6 +144,9 @@ class Part:
     memory_alone: bool
     parameters: dict[str, int]
     evaluated: dict[str, Any]
+    pass_seconds: float = 0.0
+    passes: int = 0
+    cautions: list[str] = field(default_factory=list)
 
 
 def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float = MARGIN) -> Comparison:
@@ -180,7 +186,7 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float 
             )
             for name, own in predictions.items()
         }
-    seconds = {part.strategy: part.seconds for part in parts}
+    seconds = shared_out(parts)
     cheapest = None
     models = [measured(task, about["classes"], truth, own, folds, again[name], strict=False)
               for name, own in predictions.items()]  # fmt: skip
@@ -189,13 +195,24 @@ def compare_parts(parts: Sequence[Part], refused: dict[str, str], margin: float 
         cheapest = find_cheapest({name: own[metric] for name, own in differences.items()}, seconds, margin)
     results = tuple(
         Result(
-            part.strategy, part.seconds, part.peak_memory_mb, part.memory_alone, part.parameters,
+            part.strategy, seconds[part.strategy], part.peak_memory_mb, part.memory_alone, part.parameters,
             metrics[part.strategy], differences[part.strategy],
         )
         for part in parts
     )  # fmt: skip
     count = None if groups is None else len(set(groups))
-    return Comparison(metric, about["part"], len(truth), count, best, corrected, margin, cheapest, results, refused)
+    cautions = tuple(f"{part.strategy}: {caution}" for part in parts for caution in part.cautions)
+    return Comparison(metric, about["part"], len(truth), count, best, corrected, margin, cheapest, results, refused,
+                      cautions)  # fmt: skip
+
+
+def shared_out(parts: Sequence[Part]) -> dict[str, float | None]:
+    """Seconds of every strategy, with all passes through frozen stages divided among those that asked for some: the
+    first one computes what the others find, and which comes first says nothing of a strategy."""
+    needing = [part for part in parts if part.passes]
+    share = sum(part.pass_seconds for part in needing) / max(1, len(needing))
+    return {part.strategy: None if part.seconds is None else
+            part.seconds - part.pass_seconds + (share if part.passes else 0.0) for part in parts}  # fmt: skip
 
 
 def _repeats(part: Part) -> list[Repeat]:

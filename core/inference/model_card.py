@@ -105,6 +105,8 @@ def model_card(record: dict[str, Any], evaluation: Evaluation | None, domain: Do
     lines += [
         "## Limits",
         "",
+        *(f"- {as_text(caution)}" for caution in record.get("cautions", [])),
+        *([""] if record.get("cautions") else []),
         "Numbers hold for data like that of the evaluation. Not a medical device; check on your own data first.",
         "",
     ]

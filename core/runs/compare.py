@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from graftwork.core.activation_cache.activations import timed_passes
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.memory import recent_peak_memory_mb, reset_peak_memory
 from graftwork.core.compute.runtime import is_first
@@ -135,7 +136,7 @@ def _compare(
     finished = [_read_part(out, name) for name in names if name not in refused]
     _check_same_start(out, finished)
     comparison = compare_parts(finished, {name: str(error) for name, error in refused.items()}, margin)
-    comparison = replace(comparison, cautions=rows.cautions)
+    comparison = replace(comparison, cautions=rows.cautions + comparison.cautions)
     notes = {name: value for name, value in rows.notes().items() if name in ("leaks", "near_duplicates")}
     write_json(out / COMPARISON, comparison.to_json() | notes)
     draw_comparison(out / PLOT, comparison)
@@ -220,7 +221,8 @@ def _run(setup: Setup, out: Path, rows: Rows, parts: Parts, strategy: str, setti
     resumed = setup.resume and run_state(folder) == UNFINISHED
     alone, started = reset_peak_memory(), time.monotonic()
     asked = replace(setup, strategy=parse_strategy(strategy), folder=folder, resume=resumed)
-    result = train_on(asked, rows, parts)
+    with timed_passes() as passes:
+        result = train_on(asked, rows, parts)
     seconds, peak = time.monotonic() - started, recent_peak_memory_mb()
     if is_first():
         part = Part(
@@ -231,6 +233,9 @@ def _run(setup: Setup, out: Path, rows: Rows, parts: Parts, strategy: str, setti
             alone,
             result.adapter.record["parameters"],
             _part_to_json(result.parts[-1]),
+            sum(passes),
+            len(passes),
+            [one for one in result.cautions if one not in rows.cautions],
         )
         write_checked_json(_part_path(out, strategy), vars(part))
 

@@ -61,11 +61,12 @@ OUT_OF_FOLD = "out-of-fold"
 class CrossValidation:
     """part: every row with its out-of-fold prediction and fold, and their evaluation. best_epochs: of every fold; None
     where nothing is trained in epochs. leakage: what groups have to do with the score, where that was asked for.
-    left_out: examples that could not be read. ready: all examples after the frozen stages, from which a run on every
-    row may go on."""
+    still_improving: number of folds whose last epoch was the best. left_out: examples that could not be read. ready:
+    all examples after the frozen stages, from which a run on every row may go on."""
 
     part: EvaluatedPart
     best_epochs: tuple[int | None, ...]
+    still_improving: int = 0
     leakage: Leakage | None = None
     left_out: tuple[Unreadable, ...] = ()
     ready: Examples | None = field(default=None, repr=False)
@@ -128,15 +129,16 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
     numbers = [folds.numbers(manifest, setup.recipe.seed, repeat) for repeat in range(folds.repeats)]
     warn_of_absent_classes([manifest.subset(number != fold) for number in numbers for fold in np.unique(number)])
     ready = after_frozen_stages(setup, examples)
-    predicted, best = [], list[int | None]()
+    predicted, best, improving = [], list[int | None](), 0
     for repeat, number in enumerate(numbers):
         if len(numbers) > 1:
             log.info("repeat %d of %d", repeat + 1, len(numbers))
         below = setup.below("folds") if repeat == 0 else setup.below(f"folds-{repeat + 1}")
         again = replace(below, recipe=replace(below.recipe, seed=setup.recipe.seed + repeat))
-        predictions, epochs = predict_folds(again, plan, ready, number, folds.names(manifest), val_fraction)
+        predictions, epochs, unfinished = predict_folds(again, plan, ready, number, folds.names(manifest), val_fraction)
         predicted.append(predictions)
         best += epochs
+        improving += unfinished
     others = [Repeat(own, number) for own, number in zip(predicted[1:], numbers[1:], strict=True)]
     part = evaluate_part(OUT_OF_FOLD, manifest, predicted[0], numbers[0], others)
     leakage = None
@@ -144,10 +146,10 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
         log.info("the same folds with groups on both sides")
         mixed = without_groups(ready)
         number = folds.numbers(mixed.manifest, setup.recipe.seed)
-        found, _ = predict_folds(setup.below(MIXED), plan, mixed, number, folds.names(manifest), val_fraction)
+        found, _, _ = predict_folds(setup.below(MIXED), plan, mixed, number, folds.names(manifest), val_fraction)
         once = evaluate_part(OUT_OF_FOLD, manifest, predicted[0], numbers[0]) if others else part
         leakage = find_leakage(once, evaluate_part(OUT_OF_FOLD, manifest, found, number))
-    return CrossValidation(part, tuple(best), leakage, examples.left_out, ready)
+    return CrossValidation(part, tuple(best), improving, leakage, examples.left_out, ready)
 
 
 def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) -> Recipe:
@@ -162,11 +164,12 @@ def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) ->
 
 def predict_folds(
     setup: Setup, plan: Plan, ready: Examples, number: NDArray[np.int64], names: Sequence[str], val_fraction: float
-) -> tuple[NDArray[np.float64], list[int | None]]:
-    """The prediction of every row by a model that did not see its fold, and the folds' best epochs. number: the fold of
-    every row (rows,). names: of the folds."""
+) -> tuple[NDArray[np.float64], list[int | None], int]:
+    """The prediction of every row by a model that did not see its fold, the folds' best epochs, and in how many folds
+    the last one was the best. number: the fold of every row (rows,). names: of the folds."""
     found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
     best: list[int | None] = []
+    improving = 0
     weights = setup.backbone.digest()
     for fold, name in enumerate(names):
         outside = np.flatnonzero(number == fold)
@@ -176,13 +179,14 @@ def predict_folds(
         values = np.asarray(result["predictions"], dtype=np.float64)
         found[fold] = (outside, values)
         best.append(result["best_epoch"])
+        improving += bool(result.get("still_improving"))
     # Transcripts of different folds are rows of different length, zeros behind.
     shape = np.max([values.shape[1:] for _, values in found.values()], axis=0).astype(int)
     predictions = np.zeros((len(ready), *shape))
     for outside, values in found.values():
         width = [(0, 0), *((0, most - own) for most, own in zip(shape, values.shape[1:], strict=True))]
         predictions[outside] = np.pad(values, width)
-    return predictions, best
+    return predictions, best, improving
 
 
 def _fold(
@@ -212,6 +216,7 @@ def _fold(
     result = {
         "made_from": made_from,
         "best_epoch": run.best_epoch,
+        "still_improving": run.still_improving,
         "frozen": dataclasses.asdict(run.proof),
         "predictions": plain_numbers(found),
     }

@@ -89,5 +89,5 @@ def _of_learnt_rows(setup: Setup, learnt: Examples) -> EvaluatedPart | None:
     log.info("decisions: the training rows in %d folds", len(names))
     plan = plan_run(setup.backbone, setup.strategy, setup.recipe, manifest)
     rows = replace(learnt, manifest=manifest)
-    predictions, _ = predict_folds(setup.below(CALIBRATION), plan, rows, number, names, 0.0)
+    predictions, _, _ = predict_folds(setup.below(CALIBRATION), plan, rows, number, names, 0.0)
     return evaluate_part(OUT_OF_FOLD, manifest, predictions, number)

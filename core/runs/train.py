@@ -40,6 +40,7 @@ from graftwork.core.runs.rows import RowOptions, Rows, read_rows
 from graftwork.core.runs.run_folder import FINISHED, check_same_run, goes_on, mark, write_evaluated, writing_run
 from graftwork.core.runs.setup import RandomSplit, Setup, check_setup, run_setup
 from graftwork.core.training.finetuning import Run
+from graftwork.core.training.history import not_finished
 from graftwork.core.types import NearDuplicatesMode
 
 log = logging.getLogger(__name__)
@@ -189,12 +190,16 @@ def train_on(
             found = cross_validate_setup(setup, examples, drawn, parts.val_fraction)
             final = dataclasses.replace(setup, recipe=with_epochs_of_folds(setup.recipe, found.best_epochs))
             run = run_setup(final, found.ready or examples, None)
-            result = TrainResult((found.part,), run, found.leakage, examples.left_out, rows.cautions)
+            cautions = rows.cautions + not_finished(found.still_improving, len(found.best_epochs))
+            result = TrainResult((found.part,), run, found.leakage, examples.left_out, cautions)
         else:
             held_out = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
             learnt_rows = held_out.learnt
-            result = TrainResult(held_out.parts, held_out.run, held_out.leakage, examples.left_out, rows.cautions)
+            cautions = rows.cautions + not_finished(held_out.run.still_improving, 1)
+            result = TrainResult(held_out.parts, held_out.run, held_out.leakage, examples.left_out, cautions)
         evaluated, report = decide(setup, options or DecisionOptions(), result.parts, learnt_rows)
+        if cautions:
+            result.adapter.record["cautions"] = list(cautions)
         if report is not None:
             result.adapter.record["decisions"] = report.decisions.to_json()
         result = dataclasses.replace(result, parts=evaluated, decisions=report,
@@ -231,6 +236,8 @@ def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, parts: Pa
     """Writes everything that a run's folder holds but its record; returns the digest of the list of learnt rows."""
     examples, run, folded = rows.examples, result.run, parts.drawn is not None
     notes = rows.notes()
+    if result.cautions:
+        notes["cautions"] = list(result.cautions)
     if result.leakage is not None:
         notes |= result.leakage.to_json()
     notes |= subgroups_to_json(result.subgroups)
@@ -242,7 +249,7 @@ def _write(out: Path, recipe: Recipe, result: TrainResult, rows: Rows, parts: Pa
     own = {"all": run.rows} if folded else {"train": run.rows} | ({} if run.val is None else {"val": run.val})
     own |= {} if folded else {part.part: part.manifest for part in result.parts}
     write_audit(out, own, split=_split(examples.manifest, parts), left_out=examples.left_out, alike=rows.alike,
-                conflicting=check(examples.manifest).conflicting, cautions=rows.cautions)  # fmt: skip
+                conflicting=check(examples.manifest).conflicting, cautions=result.cautions)  # fmt: skip
     summary = rows.training_summary(run.rows)
     if summary is not None:
         run.adapter.record["seen"] = summary

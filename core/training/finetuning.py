@@ -60,6 +60,12 @@ class Run:
     rows: Manifest
     val: Manifest | None
 
+    @property
+    def still_improving(self) -> bool:
+        """Whether the last epoch was the best of those that a validation part chose from."""
+        last = self.history[-1]["epoch"] if self.history else None
+        return self.val is not None and self.best_epoch is not None and self.best_epoch == last != 0
+
     def __repr__(self) -> str:
         learnt = f"{len(self.rows)} rows, solved" if self.best_epoch is None else (
             f"{len(self.rows)} rows, best epoch {self.best_epoch} of {int(self.history[-1]['epoch'] or 0)}"

@@ -13,6 +13,14 @@ HistoryRow = dict[str, float | None]
 watched."""
 
 
+def not_finished(improving: int, runs: int) -> tuple[str, ...]:
+    """A caution where the last epoch was the best in some of so many runs, those of folds or one; else none."""
+    if not improving:
+        return ()
+    where = "" if runs == 1 else f" in {improving} of {runs} folds"
+    return (f"the last epoch was the best{where}: more of them (--epochs, --updates) may give a better model",)
+
+
 def write_history(folder: Path, rows: Sequence[HistoryRow]) -> None:
     """Writes `history.csv` and `loss.png` where there are rows; a probe that is solved has none."""
     if not rows:

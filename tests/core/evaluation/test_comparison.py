@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from graftwork.core.evaluation.comparison import Comparison, Result, find_best, find_cheapest
+from graftwork.core.evaluation.comparison import Comparison, Part, Result, find_best, find_cheapest, shared_out
 from graftwork.core.metrics.intervals import Interval
 
 
@@ -47,3 +47,14 @@ def test_the_sentence_says_what_to_publish_of_the_best_and_which_is_as_good_for_
                          "-0.010 [-0.030, 0.010].")  # fmt: skip
     alone = Comparison("auroc", "test", 60, None, "full", corrected, 0.02, "full", results, {}).sentence()
     assert alone.endswith("No cheaper one is shown to be at most 0.02 below the best.")
+
+
+def test_passes_through_frozen_stages_are_divided_among_those_that_need_them_whichever_comes_first():
+    def part(name, seconds, pass_seconds, passes):
+        return Part({}, name, seconds, 1.0, True, {}, {}, pass_seconds, passes)
+
+    first = [part("probe", 12.0, 10.0, 1), part("knn", 1.5, 0.5, 1), part("full", 60.0, 0.0, 0)]
+    second = [part("knn", 11.0, 10.0, 1), part("probe", 2.5, 0.5, 1), part("full", 60.0, 0.0, 0)]
+    assert shared_out(first) == pytest.approx({"probe": 7.25, "knn": 6.25, "full": 60.0})
+    assert shared_out(second) == pytest.approx(shared_out(first))
+    assert shared_out([*first, part("lora", None, 3.0, 1)])["lora"] is None

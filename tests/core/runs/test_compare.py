@@ -192,3 +192,21 @@ def test_an_unfinished_run_goes_on_and_its_seconds_are_not_known(make_run):
     found = make_run(resume=True).run(["knn", "probe"])
     assert [one.seconds is None for one in found.results] == [False, True]
     assert found.table()[1][1][-3] == "resumed"
+
+
+def test_the_seconds_of_the_frozen_pass_are_apart_and_those_of_what_was_kept_are_few(make_run):
+    asked = make_run(epochs=1)
+    compared = asked.run(["probe", "knn", "full"])
+    kept = {name: part(asked.out, name) for name in ("probe", "knn", "full")}
+    assert kept["probe"]["passes"] > 0
+    assert kept["knn"]["passes"] > 0
+    assert 0 < kept["probe"]["pass_seconds"] < kept["probe"]["seconds"]
+    own = {one.strategy: one.seconds for one in compared.results}
+    assert sum(own.values()) == pytest.approx(sum(one["seconds"] for one in kept.values()))
+
+
+def test_a_strategy_whose_last_epoch_was_the_best_is_named(make_run):
+    asked = make_run(epochs=1, learning_rate=0.02, head_start="random")
+    compared = asked.run(["probe", "full"])
+    (said,) = compared.cautions
+    assert said == "full: the last epoch was the best: more of them (--epochs, --updates) may give a better model"

@@ -335,3 +335,21 @@ def test_inputs_are_files_patterns_tables_and_rows_of_archives(tmp_path, monkeyp
     assert found("set.npz#train/1") == [f"{here}/set.npz#train/1"]
     with pytest.raises(UnreadableError, match=r"no such file, and no file matches: z\.npy, y\*$"):
         found("a.npy", "z.npy", "y*")
+
+
+@pytest.mark.parametrize(("data", "said"), [
+    ({}, "the last epoch was the best: more"), ({"folds": 3}, "the last epoch was the best in 3 of 3 folds: more"),
+])  # fmt: skip
+def test_a_run_whose_last_epoch_was_the_best_says_so_wherever_it_is_looked_at(make_run, data, said):
+    study = make_run("run", "full", data=data, epochs=1, learning_rate=0.02, head_start="random")
+    study.run()
+    written = {
+        name: (study.out / name).read_text() for name in ("data.json", "metrics.json", "adapter.json", "README.md")
+    }
+    assert all(said in text for text in written.values()), written.keys()
+
+
+def test_a_run_whose_best_epoch_came_before_the_last_says_nothing(make_run):
+    study = make_run("run", "full", data={}, epochs=3, learning_rate=1e-12)
+    study.run()
+    assert "last epoch" not in (study.out / "metrics.json").read_text()

@@ -37,7 +37,8 @@ def test_stages_computed_once_give_the_weights_of_stages_computed_anew(
     calls = []
     kept, original = [], activations.run_frozen_stages
     monkeypatch.setattr(
-        "graftwork.core.training.finetuning.run_frozen_stages", lambda *a, **k: kept.append(original(*a, **k)) or kept[-1]
+        "graftwork.core.training.finetuning.run_frozen_stages",
+        lambda *a, **k: kept.append(original(*a, **k)) or kept[-1],
     )
     counted = replace(backbone, stages=(replace(backbone.stages[0], run=counting(backbone.stages[0].run, calls)),
                                         *backbone.stages[1:]))  # fmt: skip
