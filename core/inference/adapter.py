@@ -15,7 +15,7 @@ import torch
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import seed_everything, start_runtime
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.errors import AdapterError, BackboneError, SettingsError
+from graftwork.core.errors import AdapterError, BackboneError, SettingsError, UnreadableError
 from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.files import DamagedFileError, as_written, write_checked_json, write_text
 from graftwork.core.inference.adapter_record import (
@@ -198,12 +198,25 @@ def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], wei
     frozen weights are not those that the adapter was trained on.
     """
     record = _as_written(Path(folder), read_record(Path(folder)))
-    about, options = record["backbone"], record["backbone"]["options"]
     check_options(folder, record, load_backbone)
-    # A backbone that was frozen at random weights is drawn again from the run's seed.
+    return attach_adapter(folder, record, load_recorded_backbone(folder, record, load_backbone, weights))
+
+
+def load_recorded_backbone(
+    folder: str | Path, record: dict[str, Any], load_backbone: Callable[..., Backbone], weights: str | None
+) -> Backbone:
+    """The backbone that an adapter of this record stands on. Raises AdapterError where the file with its weights is no
+    longer where it was, and what `load_backbone` raises."""
+    about, source = record["backbone"], weights_source(record, weights)
+    # One that was frozen at random weights is drawn again from the run's seed.
     seed_everything(recipe_of(Path(folder), record).seed)
-    backbone = load_backbone(about["id"], weights=weights_source(record, weights), **options)
-    return attach_adapter(folder, record, backbone)
+    try:
+        return load_backbone(about["id"], weights=source, **about["options"])
+    except UnreadableError as error:
+        if weights is not None or source in (None, "random"):
+            raise
+        raise AdapterError(f"{folder}: the weights that it was trained on cannot be read ({error}): name their file "
+                           "with --weights") from error  # fmt: skip
 
 
 def check_options(folder: str | Path, record: dict[str, Any], load_backbone: Callable[..., Backbone]) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
+from graftwork.core.compute.runtime import Runtime, start_runtime
 from graftwork.core.csv_cells import escaped
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.files import atomic_write
-from graftwork.core.inference.adapter import attach_adapter, check_options, load_adapter
+from graftwork.core.inference.adapter import attach_adapter, check_options, load_adapter, load_recorded_backbone
 from graftwork.core.inference.adapter_record import prediction_recipe, read_record, recipe_of, weights_source
 from graftwork.core.inference.inputs import Inputs, find_inputs
 from graftwork.core.inference.recorded_decisions import check_abstain, recorded_decisions
@@ -107,9 +107,7 @@ def open_groups(
         check_options(run, record, load_backbone)
         key = _backbone_key(Path(run), record, weights)
         if key not in backbones:
-            about, source = record["backbone"], weights_source(record, weights)
-            seed_everything(_weights_seed(Path(run), record, source))
-            backbones[key] = load_backbone(about["id"], weights=source, **about["options"])
+            backbones[key] = load_recorded_backbone(run, record, load_backbone, weights)
             # Placed before it is shared: what is placed afterwards gets memory of its own.
             runtime.place(backbones[key].network).eval()
         adapter = attach_adapter(run, record, backbones[key].copy_sharing_tensors())

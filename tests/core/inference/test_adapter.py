@@ -1,5 +1,6 @@
 """What is saved is what was learnt, and it comes back only on the weights it was learnt on."""
 
+import inspect
 import json
 import os
 from dataclasses import replace
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from graftwork.core.errors import AdapterError
+from graftwork.core.errors import AdapterError, UnreadableError
 from graftwork.core.inference.adapter import load_adapter
 from graftwork.core.inference.predict import evaluate, predict_examples
 from graftwork.core.training.finetuning import finetune
@@ -84,6 +85,19 @@ def test_the_place_of_local_weights_is_remembered_and_may_move(save, load_backbo
         np.testing.assert_array_equal(
             predict_examples(loaded, examples, device="cpu"), predict_examples(adapter, examples, device="cpu")
         )
+
+
+def test_weights_that_are_no_longer_there_are_said_with_the_adapter(save, load_backbone, tmp_path):
+    save("probe", weights="5")
+
+    def gone(id, *, weights=None, **options):
+        raise UnreadableError(f"{weights}: no such weights file")
+
+    gone.__signature__ = inspect.signature(load_backbone)
+    with pytest.raises(AdapterError, match=f"{tmp_path}: .*5: no such weights file.*--weights"):
+        load_adapter(tmp_path, gone)
+    with pytest.raises(UnreadableError, match=r"^other: no such"):
+        load_adapter(tmp_path, gone, "other")
 
 
 def test_a_run_that_learnt_everything_needs_no_pretrained_weights(save, load_backbone, tmp_path):
