@@ -109,4 +109,5 @@ def _kaldi(filterbank: Filterbank, clips: Tensor, lengths: Tensor | None) -> Ten
     fft = 1 << (filterbank.frame - 1).bit_length()
     power = torch.fft.rfft(frames * window, fft).abs().square()[..., :-1]
     mel, _ = get_mel_banks(filterbank.bands, fft, filterbank.sample_rate_hz, LOWEST_HZ, 0.0, 100.0, -500.0, 1.0)
-    return (power @ mel.T.to(clips.device)).clamp(min=torch.finfo(torch.float32).eps).log()
+    bands: Tensor = power @ mel.T.to(clips.device)
+    return bands.clamp(min=torch.finfo(torch.float32).eps).log()
