@@ -131,6 +131,12 @@ LARGEST = Annotated[
                  rich_help_panel="Masks", show_default=False),
 ]  # fmt: skip
 
+MASK_FORMAT = Annotated[
+    Literal["dicom-seg"] | None,
+    typer.Option("--format", help="Of masks: dicom-seg writes DICOM segmentations of DICOM files and series (extra "
+                 "dicom-seg); by default PNG for pictures and NIfTI for all else."),
+]  # fmt: skip
+
 PARAMETERS = (
     Parameter("image_size", Parameter.KEYWORD_ONLY, default=None, annotation=IMAGE_SIZE),
     Parameter("channels", Parameter.KEYWORD_ONLY, default=None, annotation=CHANNELS),
@@ -156,6 +162,7 @@ COMMANDS = CommandLine(
     parameters=PARAMETERS,
     mask_settings=("mask_order", "other_values", "mask_colours", "structures"),
     mask_tables=("mask_colours", "structures"),
+    mask_formats=(Parameter("format", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_FORMAT),),
     omitted=frozenset({"vocabulary", "batch_seconds", "timeline"}),
     verbs=(explain_command, export_command),
 )

@@ -18,11 +18,11 @@ STUDY = "1.2.826.0.1.3680043.8.498.3"
 
 def series(
     folder: Path, shape: tuple[int, int, int] = (5, 12, 10), *, origin: Sequence[float] = (-20.0, -30.0, 40.0),
-    spacing: tuple[float, float] = (1.5, 2.0), step: float = 3.0, down: int = 1,
+    spacing: tuple[float, float] = (1.5, 2.0), step: float = 3.0, down: int = 1, seed: int = 0,
 ) -> Path:  # fmt: skip
     """Axial CT slices (depth, height, width) in files; down: -1 has the first file at the head."""
     folder.mkdir(parents=True, exist_ok=True)
-    values = np.random.default_rng(0).integers(-200, 300, shape).astype(np.int16)
+    values = np.random.default_rng(seed).integers(-200, 300, shape).astype(np.int16)
     for place in range(shape[0]):
         dataset = _dataset(CTImageStorage, f"{SERIES}.{place + 1}")
         dataset.Modality, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = "CT", SERIES, FRAME

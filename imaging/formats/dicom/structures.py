@@ -152,8 +152,8 @@ def _check_planes(
               for points in contours]  # fmt: skip
     off = [one for one in off_mm if one > tolerance]
     if off:
-        raise ContractError(f"{path}: {len(off)} of {len(contours)} contours lie off the slices of {scan.path}, by "
-                            f"up to {max(off):.3g} mm: were they drawn on another series, or across slices?")  # fmt: skip
+        raise ContractError(f"{path}: {len(off)} of {len(contours)} contours lie off the slices of {scan.path}, "
+                            f"by up to {max(off):.3g} mm: were they drawn on another series, or across?")  # fmt: skip
     outside = sum(not 0 <= np.rint(points[:, axis].mean()) < shape[axis] for points in contours)
     if outside:
         raise ContractError(f"{path}: {outside} of {len(contours)} contours lie beside the slices of {scan.path}: is "
