@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from graftwork.core.errors import ContractError, MissingPackageError
 from graftwork.core.example import Example
 from graftwork.core.versions import version_of
-from graftwork.imaging.formats.dicom.geometry import frame_plane
+from graftwork.imaging.formats.dicom.geometry import frame_plane, say_once
+from graftwork.imaging.formats.dicom.header import frame_group, hint
 from graftwork.imaging.formats.dicom.opening import read_dataset
 from graftwork.imaging.formats.dicom.series import series_files
 from graftwork.imaging.formats.orientation import in_stored_order
@@ -24,6 +25,13 @@ NAME = "graftwork"
 # What a class is, its label alone says: the codes are the broadest that there are.
 CATEGORY = ("91723000", "SCT", "Anatomical Structure")
 KIND = ("85756007", "SCT", "Tissue")
+
+MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+                "AccessionNumber", "StudyID")  # fmt: skip
+"""Elements that are there in every image, if only empty (type 2 of PS3.3); what takes names away takes them too."""
+
+NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality", "FrameOfReferenceUID")
+"""Elements that are there in every image and never empty (type 1)."""
 
 
 def write_segmentation(
@@ -76,12 +84,31 @@ def _sources(scan: Scan, example: Example) -> list[Any]:
         raise ContractError(f"{example}: --format dicom-seg is for DICOM images, whose patient and place it takes; "
                             "give a DICOM file or the folder of a series, or leave --format out")  # fmt: skip
     headers = [read_dataset(file, stop_before_pixels=True) for file in files]
-    if scan.affine is None or "FrameOfReferenceUID" not in headers[0]:
+    if scan.affine is None:
         raise ContractError(
             f"{example}: does not say where it lies, and a segmentation has a place; leave --format out"
         )
+    lacking = sorted({name for header in headers for name in NEEDED if not header.get(name)})
+    if lacking:
+        raise ContractError(f"{example}: has no {', no '.join(lacking)}, to which a segmentation refers; correct the "
+                            "headers, or leave --format out")  # fmt: skip
+    for header in headers:
+        _fill_up(header, scan, example)
     if len(headers) == 1:
         return headers
     planes = [frame_plane(header, 0, file) for header, file in zip(headers, files, strict=True)]
     along = [float(plane.position @ np.cross(plane.across, plane.down)) for plane in planes if plane is not None]
     return [headers[place] for place in np.argsort(along, kind="stable")]
+
+
+def _fill_up(header: Any, scan: Scan, example: Example) -> None:
+    """Puts empty elements where there must be some, and the distance of slices where no thickness is said."""
+    for name in MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, "")
+    measures = frame_group(header, 0, "PixelMeasuresSequence") or header
+    if hint(measures, "SliceThickness", str(example)) is None:
+        stored = scan.affine if scan.stored is None else scan.stored
+        measures.SliceThickness = float(np.linalg.norm(np.asarray(stored)[:3, 2]))
+        say_once(f"{example}: does not say how thick its slices are: the segmentation has their distance, "
+                 f"{measures.SliceThickness:.4g} mm")  # fmt: skip

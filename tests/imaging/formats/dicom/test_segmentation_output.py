@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import nibabel
@@ -77,6 +78,26 @@ def test_a_mask_without_a_finding_is_a_file_too(tmp_path: Path) -> None:
     scan, classes = written(source, tmp_path / "mask.dcm", np.zeros((5, 12, 10), dtype=np.int64))
     assert not read_mask(tmp_path / "mask.dcm", scan, (0, 1, 2)).any()
     assert not classes.any()
+
+
+def test_images_without_their_patient_and_thickness_are_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = series(tmp_path / "ct")
+    for file in source.glob("*.dcm"):
+        header = pydicom.dcmread(file)
+        for name in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+                     "AccessionNumber", "StudyID", "SliceThickness"):  # fmt: skip
+            del header[name]
+        header.save_as(file)
+    with caplog.at_level(logging.WARNING):
+        scan, classes = written(source, tmp_path / "mask.dcm")
+    assert "does not say how thick its slices are: the segmentation has their distance, 3 mm" in caplog.text
+    assert pydicom.dcmread(tmp_path / "mask.dcm").PatientName == ""
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.dcm", scan, (0, 1, 2)), classes)
+    header = pydicom.dcmread(source / "0.dcm")
+    del header.StudyInstanceUID
+    header.save_as(source / "0.dcm")
+    with pytest.raises(ContractError, match="has no StudyInstanceUID, to which a segmentation refers"):
+        written(source, tmp_path / "mask.dcm")
 
 
 def test_what_is_no_dicom_image_with_a_place_is_refused(tmp_path: Path) -> None:
