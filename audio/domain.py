@@ -35,7 +35,7 @@ def _preview(example: Example) -> bytes:
 
 def _hub_model(backbone: str) -> str | None:
     source, _, name = backbone.partition(":")
-    return hub_name(name) if source == "hf" else None
+    return hub_name(name) if source in ("hf", "speechbrain", "wespeaker") else None
 
 
 def _read_common_voice(source: Path, suffixes: Sequence[str], pattern: str | None) -> CorpusTable | None:

@@ -86,6 +86,7 @@ class Domain:
     pipeline_tags: what the Hugging Face hub calls a task on such examples; those that it has no name for are missing.
     mask_values: the values, ascending, that each of some masks holds; one with its image is compared with it, under the
     options `mask_order` and `other_values` of the domain as far as they are given. None where the domain has no masks.
+    mask_classes: what options of the domain that name the classes of masks in another way are as `--mask-values`.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Domain:
     windows: Callable[[Sequence[Example], InputContract], list[list[Example]]] | None = None
     monitor: Callable[[InputContract, dict[str, dict[str, Any]], OutsideMode], InputMonitor] | None = None
     mask_values: Callable[..., list[tuple[int, ...]]] | None = None
+    mask_classes: Callable[..., str | None] | None = None
     decoded_digests: Callable[[Sequence[Example]], list[str]] | None = None
     near_duplicates: Callable[[Sequence[Example]], list[tuple[int, int]]] | None = None
     file_groups: Callable[[Sequence[Example]], list[str | None]] | None = None

@@ -135,6 +135,9 @@ class Segmenter(Protocol):
     def with_change(self, change: Callable[[Example, Tensor], Tensor]) -> Segmenter:
         """The same for images (channels, *spatial) that are changed once they have been read."""
 
+    def with_format(self, file_format: str) -> Segmenter:
+        """The same that writes masks as files of another format. Raises SettingsError for one that it does not know."""
+
     def draw(
         self,
         cases: Sequence[tuple[str, Example]],

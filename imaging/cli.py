@@ -108,6 +108,18 @@ MASK_ORDER = Annotated[
                  "lies: place, as by default, refuses such pairs; stored takes voxels in the order in which both "
                  "files hold them.", rich_help_panel="Masks"),
 ]  # fmt: skip
+MASK_COLOURS = Annotated[
+    str | None,
+    typer.Option("--mask-colours", help="For masks that are pictures in colour: colours and names of classes, the "
+                 "background first, as '0,0,0:rest;255,0,0+255,128,0:tumour', or a .csv (name,r,g,b) or .json file "
+                 "of them.", rich_help_panel="Masks"),
+]  # fmt: skip
+STRUCTURES = Annotated[
+    str | None,
+    typer.Option("--structures", help="For masks that are DICOM structure sets: names of the structures that are "
+                 "classes, as 'liver,GTV+gtv_1:tumour'; others are left out. By default a structure's number is its "
+                 "value.", rich_help_panel="Masks"),
+]  # fmt: skip
 IGNORE_VALUE = Annotated[
     int | None,
     typer.Option("--ignore-value", help="For masks: value of pixels or voxels that count in no loss and no measure, as "
@@ -117,6 +129,12 @@ LARGEST = Annotated[
     bool | None,
     typer.Option("--largest-component", help="For masks: keep only the largest connected piece of every class.",
                  rich_help_panel="Masks", show_default=False),
+]  # fmt: skip
+
+MASK_FORMAT = Annotated[
+    Literal["dicom-seg"] | None,
+    typer.Option("--format", help="Of masks: dicom-seg writes DICOM segmentations of DICOM files and series (extra "
+                 "dicom-seg); by default PNG for pictures and NIfTI for all else."),
 ]  # fmt: skip
 
 PARAMETERS = (
@@ -132,6 +150,8 @@ PARAMETERS = (
     Parameter("largest_component", Parameter.KEYWORD_ONLY, default=None, annotation=LARGEST),
     Parameter("mask_order", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_ORDER),
     Parameter("ignore_value", Parameter.KEYWORD_ONLY, default=None, annotation=IGNORE_VALUE),
+    Parameter("mask_colours", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_COLOURS),
+    Parameter("structures", Parameter.KEYWORD_ONLY, default=None, annotation=STRUCTURES),
 )
 
 COMMANDS = CommandLine(
@@ -140,7 +160,9 @@ COMMANDS = CommandLine(
     load_backbone=with_parameters(_load_backbone, ID, WEIGHTS, *PARAMETERS),
     list_backbones=_list_backbones,
     parameters=PARAMETERS,
-    mask_settings=("mask_order", "other_values"),
+    mask_settings=("mask_order", "other_values", "mask_colours", "structures"),
+    mask_tables=("mask_colours", "structures"),
+    mask_formats=(Parameter("format", Parameter.KEYWORD_ONLY, default=None, annotation=MASK_FORMAT),),
     omitted=frozenset({"vocabulary", "batch_seconds", "timeline"}),
     verbs=(explain_command, export_command),
 )

@@ -25,11 +25,21 @@ if TYPE_CHECKING:
 
 
 def _mask_values(
-    masks: Sequence[Example], mask_order: MaskOrder | None = None, other_values: OtherValues | None = None
-) -> list[tuple[int, ...]]:
+    masks: Sequence[Example], mask_order: MaskOrder | None = None, other_values: OtherValues | None = None,
+    mask_colours: str | None = None, structures: str | None = None,
+) -> list[tuple[int, ...]]:  # fmt: skip
+    from graftwork.imaging.segmentation.class_tables import class_table
     from graftwork.imaging.segmentation.mask_files import mask_values
 
-    return mask_values(masks, mask_order or "place", other_values or "refuse")
+    table = class_table(mask_colours, structures)
+    return mask_values(masks, mask_order or "place", other_values or "refuse", table)
+
+
+def _mask_classes(mask_colours: str | None = None, structures: str | None = None) -> str | None:
+    from graftwork.imaging.segmentation.class_tables import class_table
+
+    table = class_table(mask_colours, structures)
+    return None if table is None else table.mask_values()
 
 
 def _decoded_digests(examples: Sequence[Example]) -> list[str]:
@@ -121,6 +131,7 @@ DOMAIN = Domain(
     augment=_augment,
     monitor=_monitor,
     mask_values=_mask_values,
+    mask_classes=_mask_classes,
     decoded_digests=_decoded_digests,
     near_duplicates=_near_duplicates,
     file_groups=_file_groups,

@@ -40,18 +40,22 @@ def read_manifest(
     blank: Blank | None = None,
     mask_values: str | None = None,
     ignore_value: int | None = None,
+    mask_colours: str | None = None,
+    structures: str | None = None,
 ) -> Manifest:
     """A validated manifest of scans; see `graftwork.core.read_manifest`.
 
     Where no column or `group_from` says who is on them, DICOM files are grouped by a hash of their PatientID.
     Where masks are the target, its classes are the values that occur in them, or those that `mask_values` names;
-    `load_backbone` should be given it too, and `ignore_value`.
+    `load_backbone` should be given it too, and `ignore_value`; so with `mask_colours` and `structures`, which name
+    classes by colours of pictures and by structures of DICOM structure sets.
     """
     found = people.read_domain_manifest(DOMAIN, source, target=target, group=group, group_from=group_from, split=split,
                                         task=task, order=order, classes=classes, columns=columns, root=root,
                                         path_column=path_column, files=files,
                                         missing_labels=missing_labels, uncertain=uncertain, blank=blank)  # fmt: skip
-    return mask_classes.with_mask_classes(DOMAIN, found, mask_values, ignore_value=ignore_value)
+    named = {"mask_colours": mask_colours, "structures": structures}
+    return mask_classes.with_mask_classes(DOMAIN, found, mask_values, ignore_value=ignore_value, named=named)
 
 
 def load_adapter(folder: str | Path, weights: str | None = None) -> Adapter:

@@ -1,4 +1,5 @@
-"""Speech backbones by id: `tiny:NAME`, `torchaudio:NAME`, `hf:ID_OR_FOLDER`; listing, making, saving."""
+"""Speech backbones by id: `tiny:NAME`, `torchaudio:NAME`, `hf:ID_OR_FOLDER`, and speaker encoders as `speechbrain:` and
+`wespeaker:ID_OR_FOLDER`; listing, making, saving."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 
 from graftwork.audio.backbones import bundles, huggingface
 from graftwork.audio.backbones.architecture import Architecture, empty_network, random_network
+from graftwork.audio.backbones.encoder_folder import encoder_folder
 from graftwork.audio.backbones.feature_extractor import checked_settings, input_settings
 from graftwork.audio.backbones.memory_need import memory_need
 from graftwork.audio.backbones.packaged import ENTRIES, tiny_folder
 from graftwork.audio.backbones.pooling import AttentivePooling, Pooling, pooled_dim
+from graftwork.audio.backbones.speaker_encoders import FILES, LEFT_OUT, SHORTEST_FRAMES, Owner, read_encoder
 from graftwork.audio.backbones.wav2vec2 import ATTENTION, speech_stages
 from graftwork.audio.backbones.weights import fill, read_weights, translate
 from graftwork.audio.domain import DOMAIN
@@ -31,6 +34,12 @@ RANDOM = "random"
 """As `weights`: no pretrained weights but fresh ones, drawn from torch's global random state."""
 
 DEFAULT_POOLING: Pooling = "mean+std"
+
+SPEAKER_ENCODERS: dict[Owner, str] = {
+    "speechbrain": "ECAPA-TDNN or ResNet as SpeechBrain has it, as speechbrain/spkrec-ecapa-voxceleb; its embedding",
+    "wespeaker": "ResNet or ECAPA-TDNN as WeSpeaker has it, a folder with avg_model.pt and config.yaml; its embedding",
+}
+"""What `backbones` says of encoders that give an embedding of the speaker."""
 
 
 def load_backbone(
@@ -46,7 +55,8 @@ def load_backbone(
     """A pretrained speech network by id, in evaluation mode on the CPU.
 
     id: `tiny:wav2vec2` (in the package), `torchaudio:NAME` (see `list_backbones`), or `hf:` with a local folder or an
-    id of the Hugging Face hub, of the families wav2vec2, hubert and wavlm.
+    id of the Hugging Face hub, of the families wav2vec2, hubert and wavlm; or `speechbrain:` or `wespeaker:` with such
+    a folder or id, of an ECAPA-TDNN or a ResNet, whose embedding is what it gives, without any other pooling.
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
     max_seconds: longer clips are cropped to their middle, or refused where pooling is "none".
@@ -60,6 +70,12 @@ def load_backbone(
     SettingsError, UnreadableError.
     """
     source, _, name = id.partition(":")
+    owner = next((known for known in get_args(Owner) if known == source), None)
+    if owner is not None and name:
+        contract = AudioContract(max_seconds=max_seconds, window_seconds=window_seconds,
+                                 window_overlap=0.5 if window_overlap is None else window_overlap,
+                                 trim_silence=trim_silence or "off")  # fmt: skip
+        return _speaker_backbone(id, owner, name, contract, pooling, weights)
     if source == "torchaudio" and name in bundles.BUNDLES:
         architecture, normalised = bundles.architecture_of(name)
         rate = 16000
@@ -145,7 +161,44 @@ def list_backbones(text: str = "") -> list[BackboneEntry]:
             note="any wav2vec2, hubert or wavlm checkpoint of the Hugging Face hub, or in a local folder",
         )
     )
+    rows += [
+        BackboneEntry(id=f"{owner}:ID_OR_FOLDER", source=owner, parameters=None, licence="see the checkpoint",
+                      here="download", note=note)
+        for owner, note in SPEAKER_ENCODERS.items()
+    ]  # fmt: skip
     return [row for row in rows if text.lower() in row.id.lower()]
+
+
+def _speaker_backbone(id: str, owner: Owner, name: str, contract: AudioContract, pooling: str | None,
+                      weights: str | Path | None) -> Backbone:  # fmt: skip
+    if pooling is not None:
+        raise SettingsError(f"{id}: a speaker encoder pools by itself: its last stage is the embedding; leave "
+                            "--pooling out")  # fmt: skip
+    folder = encoder_folder(owner, name, FILES[owner])
+    encoder = read_encoder(owner, folder)
+    if weights == RANDOM:
+        network = encoder.build()
+    else:
+        file = folder / FILES[owner][1] if weights is None else Path(weights)
+        tensors = {key: value for key, value in read_weights(file).items() if not key.startswith(LEFT_OUT[owner])}
+        with torch.device("meta"):
+            network = encoder.build()
+        fill(network, tensors, str(file))
+    about = encoder.filterbank
+    contract = replace(contract, sample_rate_hz=about.sample_rate_hz, shortest_samples=about.samples(SHORTEST_FRAMES),
+                       memory=encoder.memory())  # fmt: skip
+    return Backbone(
+        id=id,
+        network=network.eval(),
+        stages=encoder.stages,
+        contract=contract,
+        feature_dim=encoder.embedding_dim,
+        options={key: getattr(contract, key) for key in ("max_seconds", "window_seconds", "window_overlap",
+                                                         "trim_silence")},
+        weights=None if weights is None else str(weights),
+        build=encoder.build,
+        domain=DOMAIN,
+    )  # fmt: skip
 
 
 def _contract(architecture: Architecture, rate_hz: int, normalised: bool, max_seconds: float | None) -> AudioContract:
@@ -221,5 +274,7 @@ def _unknown(id: str) -> str:
     # Without a source, names alone are compared, whatever source they are of.
     folded = {(name if ":" in id else name.partition(":")[2]).lower(): name for name in known}
     near = [folded[name] for name in difflib.get_close_matches(id.lower(), folded, n=3, cutoff=0.6)]
-    advice = f"nearest: {', '.join(near)}" if near else "expected tiny:NAME, torchaudio:NAME or hf:ID_OR_FOLDER"
+    expected = ("expected tiny:NAME, torchaudio:NAME or hf:ID_OR_FOLDER, or of speakers speechbrain:ID_OR_FOLDER or "
+                "wespeaker:ID_OR_FOLDER")  # fmt: skip
+    advice = f"nearest: {', '.join(near)}" if near else expected
     return f"unknown speech backbone {id!r}; {advice}; `graftwork-audio backbones` lists all"

@@ -121,7 +121,8 @@ def _split_fused_attention(name: str, value: Tensor) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Put translated tensors into a network built on the meta device, which then holds them in float32.
+    """Put translated tensors into a network built on the meta device, in whose own types it then holds them: float32,
+    and whole numbers for counts.
 
     Raises BackboneError, listing each tensor that is missing, unexpected or of another shape.
     """
@@ -146,7 +147,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None
             f"{source}: the weights do not fit the network: {len(problems)} tensors differ; "
             f"give the weights of this very architecture{shown}{more}"
         )
-    single = {name: value.to(torch.float32).contiguous() for name, value in tensors.items()}
+    single = {name: value.to(expected[name].dtype).contiguous() for name, value in tensors.items()}
     network.load_state_dict(single, strict=True, assign=True)
 
 

@@ -50,7 +50,8 @@ def open_embedder(source: str, weights: str | None = None, pooling: str | None =
     """The embedder of a run's folder, or of a backbone without any training.
 
     A run whose head was trained with a margin (`--head aam`) gives its embedding; another one the vector in front of
-    its head. pooling: of a backbone, "mean+std" by default. Raises AdapterError, BackboneError, SettingsError.
+    its head. pooling: of a backbone, "mean+std" by default; a speaker encoder has an embedding of its own, and none.
+    Raises AdapterError, BackboneError, SettingsError.
     """
     if (Path(source) / RECORD).is_file():
         if pooling is not None:
@@ -59,10 +60,10 @@ def open_embedder(source: str, weights: str | None = None, pooling: str | None =
         head = adapter.graft.head
         embed = head.embed if isinstance(head, Head) and head.record.angular else _as_it_is
         return Embedder(adapter.backbone, embed, source, content_digests([File(str(Path(source) / WEIGHTS))])[0])
-    backbone = load_backbone(source, weights=weights, pooling=pooling or "mean+std")
+    backbone = load_backbone(source, weights=weights, pooling=pooling)
     if backbone.new_parameters:
         raise SettingsError(f"{source}: its pooling has to be learnt; give the folder of a run")
-    return Embedder(backbone, _as_it_is, source, f"{backbone.digest()}-{backbone.options['pooling']}")
+    return Embedder(backbone, _as_it_is, source, f"{backbone.digest()}-{backbone.options.get('pooling', 'embedding')}")
 
 
 def _as_it_is(vectors: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ class CommandLine:
     list_backbones: rows for ids that contain a text (all for "").
     parameters: the domain's own options of `train`, as Typer reads them from a signature.
     mask_settings: those of `parameters` that `check` has too, where masks are the target.
+    mask_formats: the option `format` of `predict`, where masks can be written in several.
+    mask_tables: those of them that name the classes of masks in place of `mask_values`.
     omitted: names of shared options that say nothing here, as seconds of sound of images.
     load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own; None where
     checkpoints have none.
@@ -39,6 +41,8 @@ class CommandLine:
     list_backbones: Callable[[str], list[BackboneEntry]]
     parameters: tuple[inspect.Parameter, ...] = ()
     mask_settings: tuple[str, ...] = ()
+    mask_tables: tuple[str, ...] = ()
+    mask_formats: tuple[inspect.Parameter, ...] = ()
     omitted: frozenset[str] = frozenset()
     load_frame_head: Callable[..., FrameHead] | None = None
     verbs: tuple[Callable[[CommandLine], Verb], ...] = ()

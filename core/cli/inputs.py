@@ -61,7 +61,8 @@ def asked_manifest(commands: CommandLine, options: Options, frame_head: FrameHea
         **source_options(options),
     )  # fmt: skip
     return with_mask_classes(domain, manifest, options.get("mask_values"), options.get("other_values"),
-                             options.get("ignore_value"))  # fmt: skip
+                             options.get("ignore_value"),
+                             {name: options.get(name) for name in commands.mask_tables})  # fmt: skip
 
 
 def source_options(options: Options) -> dict[str, Any]:
@@ -89,7 +90,8 @@ def asked_backbone(
     """
     given = {parameter.name: options[parameter.name] for parameter in commands.parameters}
     given = {name: value for name, value in given.items() if value is not None}
-    if manifest is not None and manifest.task.output == "maps":
+    named = any(name in given for name in commands.mask_tables)
+    if manifest is not None and manifest.task.output == "maps" and not named:
         given = {"mask_values": ",".join(manifest.classes)} | given
     seed_everything(seed)  # weights may be asked for at random
     backbone = commands.load_backbone(id, weights=weights, **given)

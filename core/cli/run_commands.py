@@ -98,7 +98,7 @@ def predict_command(commands: CommandLine) -> Verb:
         from graftwork.core.runs.predict import learnt_masks, predict, segment
 
         run, out, as_json = (options.pop(name) for name in ("run", "out", "json"))
-        timeline = options.pop("timeline", None)
+        timeline, file_format = options.pop("timeline", None), options.pop("format", None)
         named = options.pop("inputs")
         runs = [run, *(name for name in named if os.path.isfile(os.path.join(name, RECORD)))]
         inputs = find_inputs([name for name in named if name not in runs], domain, root=options.pop("root"),
@@ -112,8 +112,10 @@ def predict_command(commands: CommandLine) -> Verb:
                 raise OutputError("masks are written into files: name a folder with --out")
             if options.pop("abstain") is not None:
                 raise SettingsError("--abstain: of masks every voxel has its class")
-            table = segment(run, inputs, commands.load_backbone, out, **options)
+            table = segment(run, inputs, commands.load_backbone, out, file_format=file_format, **options)
         else:
+            if file_format is not None:
+                raise SettingsError(f"--format {file_format} is of masks, which this run does not predict")
             table = predict(runs, inputs, commands.load_backbone, out=out, timeline=timeline, **options)
         if as_json:
             print(table.to_json(orient="records", indent=2))
@@ -144,6 +146,7 @@ def predict_command(commands: CommandLine) -> Verb:
                 "CSV file to write, by default the table goes to stdout; of masks the folder that they go into.",
             ),
             *o.told(commands, [o.TIMELINE]),
+            *commands.mask_formats,
             o.ABSTAIN,
             *(() if domain.monitor is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,12 @@ def with_mask_classes(
     mask_values: str | None = None,
     other_values: str | None = None,
     ignore_value: int | None = None,
+    named: Mapping[str, str | None] | None = None,
 ) -> Manifest:
     """The manifest with the classes of its masks, where masks are the target: those that `mask_values` names, as
     `parse_mask_values` reads them, or all values that occur but the one that is ignored.
+
+    named: options of the domain that name classes in another way, in place of `mask_values`.
 
     Raises SettingsError for a domain without masks, values that cannot be read or that no mask holds, `other_values`
     without `mask_values`, and masks of one value only; UnreadableError for masks that cannot be read, where nobody
@@ -32,6 +35,13 @@ def with_mask_classes(
     if not manifest.task.in_files or manifest.classes:
         return manifest
     masks = manifest.masks
+    settings = {name: value for name, value in (named or {}).items() if value is not None}
+    if settings:
+        if domain.mask_classes is None or mask_values is not None:
+            raise SettingsError(f"--{next(iter(settings)).replace('_', '-')} and --mask-values both name classes: give "
+                                "one of them")  # fmt: skip
+        mask_values = domain.mask_classes(**settings)
+        settings |= {"other_values": other_values} if other_values is not None else {}
     if mask_values is not None:
         values, names = parse_mask_values(mask_values)
         if any(ignore_value in own for own in values):
@@ -39,7 +49,7 @@ def with_mask_classes(
         if other_values == "nearest":  # what masks hold are not their classes
             return replace(manifest, classes=names)
         try:
-            _check_held(values, held_values(domain, manifest, masks))
+            _check_held(values, held_values(domain, manifest, masks, settings))
         except UnreadableError as error:  # reading the examples stops there, or leaves them out if that was asked for
             log.warning("--mask-values were not compared with what masks hold: %s", error)
         return replace(manifest, classes=names)

@@ -122,11 +122,11 @@ class Adapter:
     @undisturbed()
     def segment(
         self, inputs: Inputs, out: str | Path, *, batch_size: int = 16, device: str = "auto",
-        skip_unreadable: bool = False, outside: OutsideMode = "flag",
+        skip_unreadable: bool = False, outside: OutsideMode = "flag", file_format: str | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """Writes the predicted mask of every input into the folder `out`, each in the geometry of its image, and
         `segmentations.csv`, which is returned: `path`, `mask` and the size of every class. Arguments as of `predict`;
-        batch_size counts patches.
+        batch_size counts patches. file_format: "dicom-seg" for DICOM segmentations of DICOM images.
 
         Raises OutputError where a mask would take the place of another file, UnreadableError, SettingsError for an
         adapter of something else than masks.
@@ -136,7 +136,7 @@ class Adapter:
         examples = find_inputs(inputs, self.backbone.domain)
         return segment_examples(self.graft, examples, Path(out), self.prediction_recipe(device, batch_size),
                                 training_summary=self.record.get("seen") or {}, skip_unreadable=skip_unreadable,
-                                outside=outside)  # fmt: skip
+                                outside=outside, file_format=file_format)  # fmt: skip
 
     def save(self, folder: str | Path, evaluation: Evaluation | None = None) -> None:
         """Writes the three files; the card states the evaluation if there is one."""

@@ -92,14 +92,15 @@ def draw_worst_and_best(graft: Graft, evaluated: EvaluatedPart, folder: Path, re
 @undisturbed()
 def segment_examples(
     graft: Graft, examples: Sequence[Example], out: Path, recipe: Recipe, *, training_summary: dict[str, Any],
-    skip_unreadable: bool, outside: OutsideMode,
+    skip_unreadable: bool, outside: OutsideMode, file_format: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Writes the predicted mask of every example into the folder `out`, and a table `segmentations.csv` beside them.
 
     One row an example: its path, that of its mask, and the size of every class. With `skip_unreadable`, those that
     cannot be read have an `error` instead; without it they are all reported at the end, and the masks of the others
     are there. training_summary: what those of the training were like, {} where it is not known. outside: whether scans
-    unlike them have the reason in a column `outside`, or count as unreadable.
+    unlike them have the reason in a column `outside`, or count as unreadable. file_format: of the masks, where not the
+    segmenter's usual ones.
 
     Raises OutputError for what is no folder to write into, UnreadableError.
     """
@@ -112,6 +113,7 @@ def segment_examples(
     domain, monitor = graft.backbone.domain, None
     if domain.monitor is not None and training_summary:
         monitor = domain.monitor(graft.backbone.contract, {"": training_summary}, outside)
+    segmenter = segmenter if file_format is None else segmenter.with_format(file_format)
     names = segmenter.names(examples)
     _check_free(out, names)
     rows: list[dict[str, Any]] = []

@@ -78,13 +78,15 @@ def predict(
 def segment(
     run: str | Path, inputs: Inputs, load_backbone: LoadBackbone, out: str | Path, *, weights: str | None = None,
     skip_unreadable: bool = False, outside: OutsideMode = "flag", batch_size: int = 16, device: str = "auto",
+    file_format: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Writes the mask that a run predicts for every input into the folder `out`; see `Adapter.segment`. load_backbone,
     weights: as of `predict`."""
     check_mask_folder(Path(out))
     return load_adapter(run, load_backbone, weights).segment(
-        inputs, out, batch_size=batch_size, device=device, skip_unreadable=skip_unreadable, outside=outside
-    )
+        inputs, out, batch_size=batch_size, device=device, skip_unreadable=skip_unreadable, outside=outside,
+        file_format=file_format,
+    )  # fmt: skip
 
 
 def learnt_masks(run: str | Path) -> bool:

@@ -16,6 +16,7 @@ from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.core.model.backbone import MAPS, Backbone, Stage
 from graftwork.core.types import Features
 from graftwork.imaging.preprocessing.contract import ImageContract
+from graftwork.imaging.segmentation.class_tables import ClassTable
 from graftwork.imaging.segmentation.mask_contract import MaskContract
 from graftwork.imaging.segmentation.mask_files import OtherValues
 from graftwork.imaging.segmentation.mask_placement import MaskOrder
@@ -117,6 +118,7 @@ def _as_they_are(network: nn.Module, features: Features) -> Features:
 def for_masks(
     backbone: Backbone, mask_values: str, other_values: OtherValues, patch_size: str | None, overlap: float | None,
     largest_component: bool, mask_order: MaskOrder = "place", ignore_value: int | None = None,
+    table: ClassTable | None = None,
 ) -> Backbone:  # fmt: skip
     """A backbone of this package for masks with these values, as `load_backbone` takes them.
 
@@ -128,7 +130,8 @@ def for_masks(
     values, names = parse_mask_values(mask_values)
     merged = values if any(len(own) > 1 for own in values) else ()
     contract = MaskContract(image, tuple(own[0] for own in values), OVERLAP if overlap is None else overlap,
-                            largest_component, names, other_values, mask_order, merged, ignore_value)  # fmt: skip
+                            largest_component, names, other_values, mask_order, merged, ignore_value,
+                            table)  # fmt: skip
     return dense(backbone, contract)
 
 

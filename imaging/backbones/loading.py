@@ -40,6 +40,8 @@ def load_backbone(
     largest_component: bool | None = None,
     mask_order: MaskOrder | None = None,
     ignore_value: int | None = None,
+    mask_colours: str | None = None,
+    structures: str | None = None,
 ) -> Backbone:
     """A pretrained image network by its id, on the CPU, in evaluation mode.
 
@@ -61,13 +63,20 @@ def load_backbone(
         "0,1:liver" or "0,1+2:tumour"; the backbone then gives maps for them, and reads scans in patches. other_values,
         patch_size, overlap, largest_component, mask_order, ignore_value: only then, see `MaskContract`; the size as
         "48,64,48" (depth, height, width), by default the image size along each axis.
+    mask_colours, structures: in place of mask_values, the classes of pictures by their colours, or of DICOM structure
+        sets by the names of structures, see `class_table`.
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError where weights cannot be
     fetched, UnreadableError for a damaged weights file, SettingsError for options that cannot work.
     """
+    from graftwork.imaging.segmentation.class_tables import class_table
+
+    table = class_table(mask_colours, structures, mask_values)
+    named: dict[str, str] = {} if table is None else table.to_json()
+    mask_values = mask_values if table is None else table.mask_values()
     given = {"mask_values": mask_values, "other_values": other_values, "patch_size": patch_size, "overlap": overlap,
              "largest_component": largest_component, "mask_order": mask_order,
-             "ignore_value": ignore_value}  # fmt: skip
+             "ignore_value": ignore_value, **named}  # fmt: skip
     asked = {option: value for option, value in given.items() if value is not None}
     if asked and mask_values is None:
         flag = next(iter(asked)).replace("_", "-")
@@ -81,7 +90,7 @@ def load_backbone(
     from graftwork.imaging.backbones.dense import for_masks
 
     made = for_masks(found, mask_values, other_values or "refuse", patch_size, overlap, bool(largest_component),
-                     mask_order or "place", ignore_value)  # fmt: skip
+                     mask_order or "place", ignore_value, table)  # fmt: skip
     return replace(made, options=made.options | asked)
 
 

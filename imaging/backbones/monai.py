@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,17 +20,25 @@ from graftwork.imaging.backbones.catalogue import CATALOGUE
 from graftwork.imaging.backbones.published_weights import in_own_layout
 from graftwork.imaging.backbones.timm_stages import numbered, through
 from graftwork.imaging.backbones.unets import (
+    SEGRESNET_HEADS,
+    SEGRESNET_WIDTH,
     make_segresnet,
+    make_segresnet_ds,
+    make_segresnet_encoder,
     make_swin_encoder,
     make_swinunetr,
     make_unet,
+    segresnet_ds_stages,
+    segresnet_encoder_stages,
     segresnet_stages,
     swin_encoder_stages,
     swinunetr_stages,
     unet_stages,
 )
-from graftwork.imaging.backbones.weights import fit_weights, read_weights
+from graftwork.imaging.backbones.weights import fit_weights, read_weights, some_of
 from graftwork.imaging.preprocessing.contract import ImageContract
+
+log = logging.getLogger(__name__)
 
 VIT_PATCH = 16
 SIZES = {2: 224, 3: 96}
@@ -41,7 +50,9 @@ class Architecture:
     """One network of MONAI: how it is made, its width, and the names it gives to its ends.
 
     create: from (spatial_dims, channels, size). classifier: the module behind the features, None where there is
-    none; it becomes an identity. first: the first convolution.
+    none; it becomes an identity. first: the first convolution. decoder: beginnings of the names behind the encoder,
+    which a file of weights may lack altogether. inside: what stands before an encoder's names in its whole network.
+    heads: further classifiers that a file may hold. as_saved: the network as wide as the tensors of a file are.
     """
 
     create: Callable[[int, int, tuple[int, ...]], nn.Module]
@@ -49,6 +60,10 @@ class Architecture:
     stages: Callable[[nn.Module], tuple[Stage, ...]]
     classifier: str
     first: str
+    decoder: tuple[str, ...] = ()
+    inside: str = ""
+    heads: tuple[str, ...] = ()
+    as_saved: Callable[[Architecture, Mapping[str, Tensor]], Architecture] | None = None
 
 
 def load_monai(
@@ -139,14 +154,20 @@ def _load(
         mean=(0.0,) * count,
         std=(1.0,) * count,
     )
+    if tensors is not None and architecture.as_saved is not None:
+        architecture = architecture.as_saved(architecture, tensors)
     build = partial(build_monai, architecture, spatial_dims, count, contract.size)
     network = build()
+    fresh: list[str] = []
     if tensors is not None:
         source = f"{identity}: {weights or 'its own weights'}"
         # MONAI's segmentation heads are a convolution within.
-        heads = (architecture.classifier, f"{architecture.classifier}.conv.conv")
+        classifiers = (architecture.classifier, *architecture.heads)
+        heads = [one for path in classifiers for one in (path, f"{path}.conv", f"{path}.conv.conv")]
         ignored = [f"{head}.{kind}" for head in heads for kind in ("weight", "bias")]
-        tensors, spare = in_own_layout(network, tensors, ignored, source)
+        tensors, spare = in_own_layout(network, tensors, ignored, source, inside=architecture.inside)
+        fresh = _lacking(network, tensors, architecture)
+        tensors |= {name: network.state_dict()[name] for name in fresh}
         fit_weights(network, tensors, source=source, ignored=ignored, inputs=[f"{architecture.first}.weight"],
                     spare=spare)  # fmt: skip
     options = {"image_size": image_size, "channels": channels, "intensity": intensity}
@@ -159,7 +180,24 @@ def _load(
         options={option: value for option, value in options.items() if value is not None},
         weights=weights,
         build=build,
+        new_parameters=_said_fresh(network, fresh, identity),
     )
+
+
+def _lacking(network: nn.Module, tensors: Mapping[str, Tensor], architecture: Architecture) -> list[str]:
+    """All tensors behind the encoder, where a file has none of them; none where it has one, or where nothing is
+    known of an encoder."""
+    if not architecture.decoder or any(name.startswith(architecture.decoder) for name in tensors):
+        return []
+    return [name for name in network.state_dict() if name.startswith(architecture.decoder)]
+
+
+def _said_fresh(network: nn.Module, fresh: Sequence[str], identity: str) -> tuple[str, ...]:
+    """The parameters among these tensors, once it has been said that they stay at random."""
+    if fresh:
+        log.warning("%s: the file holds an encoder alone: %d tensors of the decoder begin at random and are learnt: %s",
+                    identity, len(fresh), some_of(fresh))  # fmt: skip
+    return tuple(name for name, _ in network.named_parameters() if name in set(fresh))
 
 
 def build_monai(architecture: Architecture, spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
@@ -246,6 +284,19 @@ def _swin_stages(network: nn.Module) -> tuple[Stage, ...]:
     return (*swin_encoder_stages(network), Stage("pool", _mean_over_space))
 
 
+def _segresencoder_stages(network: nn.Module) -> tuple[Stage, ...]:
+    return (*segresnet_encoder_stages(network), Stage("pool", _mean_over_space))
+
+
+def _segresnet_as_saved(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Architecture:
+    """As wide as the first convolution of the file: MONAI's default is 8, SuPreM's 16."""
+    first = next((value for name, value in tensors.items() if name.endswith("convInit.conv.weight")), None)
+    if first is None:
+        return architecture
+    width = int(first.shape[0])
+    return replace(architecture, create=partial(make_segresnet, filters=width), feature_dim=width)
+
+
 def _mean_over_space(network: nn.Module, features: Features) -> Features:
     return Features(features.values.flatten(2).mean(dim=2), features.lengths)
 
@@ -279,9 +330,32 @@ ARCHITECTURES = {
     "efficientnet-b3": _efficientnet_of("efficientnet-b3", 1536),
     "efficientnet-b4": _efficientnet_of("efficientnet-b4", 1792),
     "swinvit": Architecture(make_swin_encoder, 768, _swin_stages, "head", "patch_embed.proj"),
-    "unet": Architecture(make_unet, 32, unet_stages, "final_conv", "conv_0.conv_0.conv"),
-    "segresnet": Architecture(make_segresnet, 8, segresnet_stages, "conv_final.2", "convInit.conv"),
-    "swinunetr": Architecture(make_swinunetr, 48, swinunetr_stages, "out", "swinViT.patch_embed.proj"),
+    "unet": Architecture(make_unet, 32, unet_stages, "final_conv", "conv_0.conv_0.conv", ("upcat_",)),
+    "segresnet": Architecture(
+        make_segresnet,
+        8,
+        segresnet_stages,
+        "conv_final.2",
+        "convInit.conv",
+        ("up_samples.", "up_layers.", "conv_final."),
+        as_saved=_segresnet_as_saved,
+    ),
+    "segresnetds": Architecture(
+        make_segresnet_ds,
+        SEGRESNET_WIDTH,
+        segresnet_ds_stages,
+        SEGRESNET_HEADS[-1],
+        "encoder.conv_init",
+        ("up_layers.",),
+        "encoder.",
+        SEGRESNET_HEADS[:-1],
+    ),
+    "segresencoder": Architecture(
+        make_segresnet_encoder, 16 * SEGRESNET_WIDTH, _segresencoder_stages, "head_module", "conv_init"
+    ),
+    "swinunetr": Architecture(
+        make_swinunetr, 48, swinunetr_stages, "out", "swinViT.patch_embed.proj", ("encoder", "decoder"), "swinViT."
+    ),
     "vit": Architecture(_vit, 768, _vit_stages, "classification_head", "patch_embedding.patch_embeddings"),
 }
 """The networks of `monai:NAME-2d` and `monai:NAME-3d`, as MONAI makes them by default; U-Nets are for masks."""

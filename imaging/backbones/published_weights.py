@@ -38,12 +38,13 @@ PRETRAINING = ("mask_token",)
 
 
 def in_own_layout(
-    network: nn.Module, tensors: Mapping[str, Tensor], ignored: Iterable[str], source: str
+    network: nn.Module, tensors: Mapping[str, Tensor], ignored: Iterable[str], source: str, *, inside: str = ""
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The tensors by the network's names, and the names of those that it has no place for: classifiers, other heads and
     other networks in the same file, which one line of the log names.
 
-    network: without a classifier. ignored: exact names of its classifier. Of all ways to take prefixes off, the one
+    network: without a classifier. ignored: exact names of its classifier. inside: what stands before the names of the
+    encoder, which a file of an encoder alone does not have. Of all ways to take prefixes off, the one
     counts by which most tensors match, with the fewest prefixes among equals. Raises BackboneError where nothing is
     missing and a tensor has no place because it is of another network of the same kind, which computes otherwise:
     deeper blocks, other tokens.
@@ -51,7 +52,8 @@ def in_own_layout(
     wanted = network.state_dict()
     most, taken, found = (-1, -1), "", dict(tensors)
     for prefix, stripped in _without_prefixes(dict(tensors)):
-        for candidate in (stripped, _of_children(network, stripped)):
+        within = {inside + name: value for name, value in stripped.items()} if inside else None
+        for candidate in (stripped, _of_children(network, stripped), within):
             converted = _converted(network, candidate) if candidate else {}
             fitting = [name for name, own in wanted.items() if name in converted and converted[name].shape == own.shape]
             # timm takes some prefixes off itself, and then does not say what else there was.

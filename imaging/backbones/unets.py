@@ -13,6 +13,14 @@ from graftwork.core.errors import SettingsError
 from graftwork.core.model.backbone import MAPS, Stage
 from graftwork.core.types import Features
 
+SEGRESNET_WIDTH, SEGRESNET_BLOCKS = 32, (1, 2, 2, 4, 4)
+"""Filters of CT-FM's first level, and blocks of each."""
+
+SEGRESNET_STEP = 16
+
+SEGRESNET_HEADS = tuple(f"up_layers.{level}.head" for level in range(4))
+"""Classifiers behind every level of the decoder; in deep supervision, all have one."""
+
 SWIN_WIDTH = 48
 """Channels of SwinUNETR's first level in the weights that its authors published."""
 
@@ -28,12 +36,30 @@ def make_unet(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Mod
     return network
 
 
-def make_segresnet(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
-    """SegResNet (Myronenko 2018, arXiv 1810.11654) without its autoencoder, with MONAI's default widths."""
+def make_segresnet(spatial_dims: int, channels: int, size: tuple[int, ...], filters: int = 8) -> nn.Module:
+    """SegResNet (Myronenko 2018, arXiv 1810.11654) without its autoencoder; 8 filters are MONAI's default."""
     from monai.networks.nets import SegResNet
 
-    network: nn.Module = SegResNet(spatial_dims, in_channels=channels, out_channels=2)
+    network: nn.Module = SegResNet(spatial_dims, filters, in_channels=channels, out_channels=2)
     return network
+
+
+def make_segresnet_ds(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
+    """MONAI's SegResNetDS of the shape of CT-FM (Pai et al. 2025, arXiv 2501.09001), with one head.
+
+    Raises SettingsError for sizes that it cannot halve four times.
+    """
+    from monai.networks.nets import SegResNetDS
+
+    if any(length % SEGRESNET_STEP for length in size):
+        raise SettingsError(f"monai:segresnetds: image size {size[0]} is not a multiple of {SEGRESNET_STEP}")
+    network: nn.Module = SegResNetDS(spatial_dims, SEGRESNET_WIDTH, channels, 2, blocks_down=SEGRESNET_BLOCKS)
+    return network
+
+
+def make_segresnet_encoder(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
+    """The encoder of `make_segresnet_ds`."""
+    return make_segresnet_ds(spatial_dims, channels, size).get_submodule("encoder")
 
 
 def make_swinunetr(spatial_dims: int, channels: int, size: tuple[int, ...]) -> nn.Module:
@@ -64,6 +90,25 @@ def segresnet_stages(network: nn.Module) -> tuple[Stage, ...]:
           for level in range(count - 1)]  # fmt: skip
     final = _stage("final", _segresnet_final, "conv_final.0", "conv_final.1")
     return (stem, *down, *up, final, _maps("conv_final.2"))
+
+
+def segresnet_ds_stages(network: nn.Module) -> tuple[Stage, ...]:
+    count = len(network.get_submodule("up_layers"))  # type: ignore[arg-type]
+    up = [_stage(f"up{count - level}", partial(_added_up, level), f"up_layers.{level}.upsample",
+                 f"up_layers.{level}.blocks") for level in range(count)]  # fmt: skip
+    return (*_segresnet_down("encoder.", count, keeps=True), *up, _maps(SEGRESNET_HEADS[-1]))
+
+
+def segresnet_encoder_stages(network: nn.Module) -> tuple[Stage, ...]:
+    """The encoder alone, (batch, 512, *spatial / 16) behind the last level."""
+    return tuple(_segresnet_down("", len(network.get_submodule("layers")) - 1, keeps=False))  # type: ignore[arg-type]
+
+
+def _segresnet_down(inside: str, last: int, *, keeps: bool) -> list[Stage]:
+    stem = _stage("stem", partial(_through, f"{inside}conv_init"), f"{inside}conv_init")
+    paths = [f"{inside}layers.{level}" for level in range(last + 1)]
+    return [stem, *(_stage(f"down{level}", partial(_level_down, path, keeps and level < last), path)
+                    for level, path in enumerate(paths))]  # fmt: skip
 
 
 def swinunetr_stages(network: nn.Module) -> tuple[Stage, ...]:
@@ -135,6 +180,20 @@ def _added(level: int, network: nn.Module, features: Features) -> Features:
     *skips, last = features.skips
     larger = network.get_submodule(f"up_samples.{level}")(features.values)
     return replace(features, values=network.get_submodule(f"up_layers.{level}")(larger + last), skips=tuple(skips))
+
+
+def _level_down(path: str, keeps: bool, network: nn.Module, features: Features) -> Features:
+    """Blocks, whose output may be kept, and the convolution that halves the size, which the last level lacks."""
+    found: Tensor = network.get_submodule(f"{path}.blocks")(features.values)
+    skips = (*features.skips, found) if keeps else features.skips
+    return replace(features, values=network.get_submodule(f"{path}.downsample")(found), skips=skips)
+
+
+def _added_up(level: int, network: nn.Module, features: Features) -> Features:
+    *skips, last = features.skips
+    larger = network.get_submodule(f"up_layers.{level}.upsample")(features.values)
+    return replace(features, values=network.get_submodule(f"up_layers.{level}.blocks")(larger + last),
+                   skips=tuple(skips))  # fmt: skip
 
 
 def _segresnet_final(network: nn.Module, features: Features) -> Features:

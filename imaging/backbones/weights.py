@@ -116,9 +116,17 @@ def _read_pickled(path: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise BackboneError(
-                f"{path}: is damaged, or holds Python objects beside tensors, which could run code and are not loaded. "
-                "If you trust the file, save its state_dict() alone, best as .safetensors."
+                f"{path}: is damaged, or holds Python objects beside tensors (as a whole pickled network), which could "
+                "run code and are not loaded. If you trust the file, save its tensors alone where the library that "
+                f"made it is installed, and give them with --weights:\n  {_conversion(path)}"
             ) from error
+
+
+def _conversion(path: str) -> str:
+    """A line for the shell that saves the tensors of a whole pickled network, running what code the file holds."""
+    tensors = str(Path(path).with_suffix(".tensors.pt"))
+    return (f'python -c "import torch; torch.save(torch.load({path!r}, map_location=\'cpu\', '
+            f'weights_only=False).state_dict(), {tensors!r})"')  # fmt: skip
 
 
 def some_of(names: Sequence[str]) -> str:

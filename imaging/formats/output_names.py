@@ -38,9 +38,9 @@ def _own_name(example: Example) -> str:
     return f"{name.removesuffix('.npz')}-{example.part}-{example.row}" if isinstance(example, ArchiveRow) else name
 
 
-def mask_names(examples: Sequence[Named]) -> list[str]:
-    """The files of predicted masks: PNG for pictures, NIfTI for everything else."""
+def mask_names(examples: Sequence[Named], ending: str | None = None) -> list[str]:
+    """The files of predicted masks: PNG for pictures, NIfTI for everything else, or all with this ending."""
     return [
-        f"{name}_mask{'.png' if files_of(example)[-1].lower().endswith(PICTURES) else '.nii.gz'}"
+        f"{name}_mask{ending or ('.png' if files_of(example)[-1].lower().endswith(PICTURES) else '.nii.gz')}"
         for name, example in zip(output_names(examples), as_examples(examples), strict=True)
     ]

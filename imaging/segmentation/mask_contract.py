@@ -23,6 +23,7 @@ from graftwork.core.tasks.masks import IGNORED
 from graftwork.core.types import Features
 from graftwork.imaging.preprocessing.contract import ImageContract, resize, size_at
 from graftwork.imaging.scan import Scan
+from graftwork.imaging.segmentation.class_tables import ClassTable, class_table
 from graftwork.imaging.segmentation.mask_files import OtherValues, read_mask
 from graftwork.imaging.segmentation.mask_placement import MaskOrder
 
@@ -40,7 +41,8 @@ class MaskContract:
     other_values: what a mask's further values are: refused, background, or the nearer of the only two named.
     mask_order: what pairs voxels where only one of mask and image says where it lies: nothing, or the order in which
     their files hold them. merged: of every class all values that stand for it, the one in `values` first, where some
-    class has several. ignore_value: of voxels that count in no loss and no measure.
+    class has several. ignore_value: of voxels that count in no loss and no measure. table: of masks that name classes
+    by colours or structures, whose values are then the places of classes in it.
 
     Volumes are resampled to the image contract's spacing, or keep their own voxels where it has none; pictures without
     a spacing are stretched to the patch. Scans smaller than a patch are padded about their centre with their lowest
@@ -56,6 +58,7 @@ class MaskContract:
     mask_order: MaskOrder = "place"
     merged: tuple[tuple[int, ...], ...] = ()
     ignore_value: int | None = None
+    table: ClassTable | None = None
 
     def __post_init__(self) -> None:
         if len(self.values) < 2 or len(set(self.values)) < len(self.values) or min(self.values) < 0:
@@ -72,6 +75,9 @@ class MaskContract:
                                 "first and the last lie the others, and a border would be made of them")  # fmt: skip
         if self.mask_order not in get_args(MaskOrder):
             raise SettingsError(f"--mask-order: expected {' or '.join(get_args(MaskOrder))}, found {self.mask_order!r}")
+        if self.table is not None and (self.other_values == "nearest" or self.ignore_value is not None):
+            raise SettingsError("--mask-colours and --structures name classes, and --ignore-value and --other-values "
+                                "nearest are of values: leave them out")  # fmt: skip
         if not 0 <= self.overlap < 1:
             raise SettingsError(f"--overlap: expected at least 0 and below 1, found {self.overlap}")
 
@@ -111,7 +117,7 @@ class MaskContract:
     def truth(self, mask: Named, scan: Scan) -> NDArray[np.int64]:
         """The class (*spatial) of every voxel of the scan by its mask. Raises as `read` does."""
         return read_mask(mask, scan, self.values, self.other_values, self.mask_order, merged=self.merged,
-                         ignore_value=self.ignore_value)  # fmt: skip
+                         ignore_value=self.ignore_value, table=self.table)  # fmt: skip
 
     def prepared(self, scan: Scan) -> Tensor:
         """The image as the network takes it, (channels, *spatial), not yet padded."""
@@ -152,6 +158,7 @@ class MaskContract:
         # Adapters that were saved before there were these have none, and load as long as they are the usual ones.
         plain |= {"mask_order": self.mask_order} if self.mask_order != "place" else {}
         plain |= {"merged": [list(own) for own in self.merged]} if self.merged else {}
+        plain |= {"table": self.table.to_json()} if self.table is not None else {}
         return plain | ({"ignore_value": self.ignore_value} if self.ignore_value is not None else {})
 
     @classmethod
@@ -160,7 +167,8 @@ class MaskContract:
         try:
             own = {"image": ImageContract.from_json(plain["image"]), "values": tuple(plain["values"]),
                    "names": tuple(plain.get("names", ())),
-                   "merged": tuple(map(tuple, plain.get("merged", ())))}  # fmt: skip
+                   "merged": tuple(map(tuple, plain.get("merged", ()))),
+                   "table": class_table(**plain["table"]) if "table" in plain else None}  # fmt: skip
             return cls(**plain | own)
         except (TypeError, KeyError) as error:
             raise SettingsError(f"not a contract of masks: {error}") from None

@@ -15,6 +15,8 @@ from graftwork.imaging.formats.pixels import BYTE, opened
 from graftwork.imaging.formats.scan_files import read_scan
 from graftwork.imaging.formats.tiff import page_count
 from graftwork.imaging.scan import PICTURES, Scan, stacked
+from graftwork.imaging.segmentation.class_tables import ClassTable, Colour
+from graftwork.imaging.segmentation.named_masks import coloured_values
 
 LOSSY = ("JPEG", "MPO", "JPEG2000")
 """Pillow's names of formats that change values; so do TIFFs that are compressed as one of the first."""
@@ -33,9 +35,6 @@ ADVICE = ("save masks without compression or smoothing (PNG, nearest neighbour),
           "two, as --mask-values 0,255 --other-values nearest")  # fmt: skip
 
 
-Colour = tuple[int, ...]
-
-
 class MaskFile(NamedTuple):
     """A mask as a scan, whether its file is of a kind that changes values, and the red, green and blue of its numbers
     where it has a palette."""
@@ -45,16 +44,22 @@ class MaskFile(NamedTuple):
     colours: dict[int, Colour]
 
 
-def read_mask_file(example: Example) -> MaskFile:
+def read_mask_file(example: Example, table: ClassTable | None = None, others_are_background: bool = False) -> MaskFile:
     """What `read_scan` gives, but the numbers of the colours of a picture with a palette, and several files joined to
-    one. Raises as it does, and for files that have different values at one voxel."""
+    one. table: with colours it says the class of every pixel of a picture, other colours being refused or background.
+    Raises as `read_scan` does, and for files that have different values at one voxel."""
     if isinstance(example, Channels):
-        return _joined([read_mask_file(part) for part in example.parts], str(example))
+        return _joined([read_mask_file(part, table, others_are_background) for part in example.parts], str(example))
     if not isinstance(example, File) or not example.path.lower().endswith(PICTURES):
+        if table is not None and table.colours:
+            raise UnreadableError(f"{example}: is no picture, and --mask-colours names its classes")
         return MaskFile(read_scan(example), False, {})
     path = example.path
     with opened(path, stacks=True) as picture:
         lossy = picture.format in LOSSY or picture.info.get("compression") in LOSSY_TIFF
+        if table is not None and table.colours:
+            found = coloured_values(read_scan(example), table, others_are_background=others_are_background, lossy=lossy)
+            return MaskFile(found, False, {})
         if picture.mode in ("P", "PA") and page_count(picture) == 1:
             numbers = np.asarray(picture)
             numbers = numbers[..., 0] if picture.mode == "PA" else numbers

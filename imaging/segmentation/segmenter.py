@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.errors import ContractError
+from graftwork.core.errors import ContractError, SettingsError
 from graftwork.core.example import Example, Named, WithMask, as_example, without_mask
 from graftwork.imaging.formats.output_names import mask_names
 from graftwork.imaging.preprocessing.contract import resize
@@ -24,6 +25,8 @@ from graftwork.imaging.segmentation.surface_metrics import measure_masks
 Run = Callable[[Tensor], Tensor]
 
 CPU = torch.device("cpu")
+
+MaskFormat = Literal["dicom-seg"]
 
 DEVICE_SHARE = 0.25
 """Largest share of a GPU's memory that the logits of a whole scan and what is made of them may fill there. Put
@@ -40,14 +43,23 @@ class PatchSegmenter:
 
     run, in what follows: patches (batch, channels, *size) on the CPU or on `device` -> logits (batch, classes, *size)
     there. change: what becomes of every image (channels, *spatial) of an example before the network sees it.
+    file_format: of masks that are written; None for PNG and NIfTI.
     """
 
     contract: MaskContract
     change: Callable[[Example, Tensor], Tensor] | None = None
+    file_format: MaskFormat | None = None
 
     def with_change(self, change: Callable[[Example, Tensor], Tensor]) -> PatchSegmenter:
         """The same for images that are changed once they have been read."""
         return replace(self, change=change)
+
+    def with_format(self, file_format: str) -> PatchSegmenter:
+        """The same that writes files of this format. Raises SettingsError for one that is not known."""
+        known = next((one for one in get_args(MaskFormat) if one == file_format), None)
+        if known is None:
+            raise SettingsError(f"--format: expected {' or '.join(get_args(MaskFormat))}, found {file_format!r}")
+        return replace(self, file_format=known)
 
     def predict(
         self, scan: Scan, run: Run, device: torch.device = CPU, example: Example | None = None
@@ -98,8 +110,8 @@ class PatchSegmenter:
         draw_masks(temporary, drawn, self.contract.labels)
 
     def names(self, examples: Sequence[Named]) -> list[str]:
-        """The files of predicted masks: PNG for 2D images, NIfTI for everything else."""
-        return mask_names(examples)
+        """The files of predicted masks: PNG for 2D images, NIfTI for everything else, unless a format is asked for."""
+        return mask_names(examples, ".dcm" if self.file_format == "dicom-seg" else None)
 
     def segment(self, named: Named, run: Run, temporary: Path, device: torch.device = CPU) -> dict[str, float]:
         """Writes the predicted mask; returns the size of every class but the background, in mm3 (mm2 in 2D), or
@@ -107,7 +119,12 @@ class PatchSegmenter:
         contract = self.contract
         scan = contract.image.scan(without_mask(as_example(named)))
         classes = self.predict(scan, run, device)
-        write_mask(temporary, classes, contract.values, scan)
+        if self.file_format == "dicom-seg":
+            from graftwork.imaging.formats.dicom.segmentation_output import write_segmentation
+
+            write_segmentation(temporary, classes, contract.labels, scan, without_mask(as_example(named)))
+        else:
+            write_mask(temporary, classes, contract.values, scan)
         unit = "pixels" if scan.spacing_mm is None else f"mm{len(scan.spacing_mm)}"
         size = 1.0 if scan.spacing_mm is None else float(np.prod(scan.spacing_mm))
         counts = np.bincount(classes.ravel(), minlength=len(contract.values)) * size

@@ -14,7 +14,7 @@ import numpy as np
 
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
-from graftwork.core.example import Series
+from graftwork.core.example import File, Named, Series, as_example
 from graftwork.imaging.formats.dicom.geometry import frame_plane, say_once
 from graftwork.imaging.formats.dicom.header import hint, number
 from graftwork.imaging.formats.dicom.image import decode, read_dicom
@@ -79,6 +79,34 @@ def read_series(folder: str, uid: str | None = None) -> Scan:
         raise UnreadableError(f"{path}: some of its slices are in colour and some in grey")
     values = padding_filled(np.stack([one.values for one in slices], axis=1))
     return turned(Scan(values, path, rgb=slices[0].rgb, full_range=slices[0].full_range), affine)
+
+
+def series_files(named: Named) -> list[str]:
+    """The DICOM files of a series, or the file itself, in no order; none for what is no DICOM.
+
+    Raises UnreadableError as `list_series` does, and for a folder of several series of which none is named.
+    """
+    example = as_example(named)
+    if isinstance(example, Series) or (isinstance(example, File) and os.path.isdir(example.path)):
+        folder, uid = (example.folder, example.uid) if isinstance(example, Series) else (example.path, None)
+        series = list_series(folder)
+        if uid is None and len(series) == 1:
+            return next(iter(series.values()))
+        if uid is None or uid not in series:
+            raise UnreadableError(f"{example}: is not one series of DICOM files")
+        return series[uid]
+    if isinstance(example, File) and os.path.isfile(example.path) and is_dicom(Path(example.path)):
+        return [example.path]
+    return []
+
+
+def first_header(named: Named, elements: Sequence[str]) -> Any | None:
+    """These elements of the first DICOM file of a series, or of a DICOM file; None for what is no DICOM."""
+    files = series_files(named)
+    if not files:
+        return None
+    with decoding(files[0], "cannot be read as DICOM"):
+        return read_dataset(files[0], stop_before_pixels=True, specific_tags=list(elements))
 
 
 def _headers(folder: str) -> list[tuple[str, Any]]:

@@ -258,7 +258,7 @@ def test_listing_finds_by_part_of_the_id_and_knows_what_is_here(
     rows = {row.id: row for row in list_backbones("wavlm")}
     assert list(rows) == ["torchaudio:WAVLM_BASE", "torchaudio:WAVLM_BASE_PLUS", "torchaudio:WAVLM_LARGE"]
     assert [row.here for row in rows.values()] == ["yes", "download", "download"]
-    assert len(list_backbones("")) == len(bundles.BUNDLES) + 2
+    assert len(list_backbones("")) == len(bundles.BUNDLES) + 4
 
 
 @torch.no_grad()

@@ -217,3 +217,74 @@ def test_swin_unetrs_self_supervised_encoder_and_its_supervised_weights_load_und
     suprem = behind("module.backbone.", whole) | {"module.organ_embedding": torch.zeros(32, 256)}
     segmenter = load_backbone("monai:swinunetr-3d", weights=save({"net": suprem}), image_size=64, mask_values="0,1")
     assert all(torch.equal(value, whole[name]) for name, value in segmenter.network.state_dict().items())
+
+
+def test_suprems_segresnet_is_as_wide_as_its_file(save):
+    from monai.networks.nets import SegResNet
+
+    torch.manual_seed(0)
+    own = SegResNet(blocks_down=[1, 2, 2, 4], blocks_up=[1, 1, 1], init_filters=16, in_channels=1, out_channels=32)
+    own.eval()
+    path = save({"net": behind("module.backbone.", own.state_dict()), "epoch": 3})
+    segmenter = load_backbone("monai:segresnet-3d", weights=path, image_size=16, mask_values="0,1")
+    assert segmenter.feature_dim == 16
+    assert segmenter.new_parameters == ()
+    image = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = own.conv_final[2](segmenter.run(Features(image)).values)
+        torch.testing.assert_close(found, own(image), atol=1e-4, rtol=1e-4)
+    assert {name: value.shape for name, value in segmenter.build().state_dict().items()} == {
+        name: value.shape for name, value in segmenter.network.state_dict().items()}  # fmt: skip
+
+
+def ct_fm(dsdepth=1):
+    """CT-FM's network in two dimensions, as lighter_zoo makes it of its config.json, with its norms moved."""
+    from monai.networks.nets import SegResNetDS
+
+    torch.manual_seed(0)
+    return unsettled(SegResNetDS(2, 32, 1, 3, blocks_down=[1, 2, 2, 4, 4], dsdepth=dsdepth))
+
+
+@torch.no_grad()
+def test_ct_fm_as_an_encoder_and_as_a_whole_with_heads_at_every_level(save):
+    own = ct_fm(dsdepth=4)
+    image = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    vector = own.encoder(image)[-1].flatten(2).mean(2)
+    alone = save(own.encoder.state_dict(), "encoder.pth")
+    whole = save(own.state_dict(), "whole.pth")
+    for path in (alone, whole):
+        encoder = load_backbone("monai:segresencoder-2d", weights=path, image_size=32)
+        torch.testing.assert_close(encoder.run(Features(image)).values, vector, atol=1e-4, rtol=1e-4)
+    segmenter = load_backbone("monai:segresnetds-2d", weights=whole, image_size=32, mask_values="0,1")
+    maps = segmenter.run(Features(image)).values
+    torch.testing.assert_close(own.up_layers[-1]["head"](maps), own(image), atol=1e-4, rtol=1e-4)
+
+
+def test_a_decoder_that_a_file_lacks_begins_at_random_is_listed_and_learnt(save, caplog):
+    own = ct_fm()
+    path = save(own.encoder.state_dict())
+    with caplog.at_level(logging.WARNING):
+        segmenter = load_backbone("monai:segresnetds-2d", weights=path, image_size=32, mask_values="0,1")
+    state = segmenter.network.state_dict()
+    fresh = [name for name in state if name.startswith("up_layers.")]
+    assert f"the file holds an encoder alone: {len(fresh)} tensors of the decoder begin at random" in caplog.text
+    assert fresh[0] in caplog.text
+    assert set(segmenter.new_parameters) == {name for name, _ in segmenter.network.named_parameters()
+                                             if name.startswith("up_layers.")}  # fmt: skip
+    assert all(torch.equal(state[f"encoder.{name}"], value) for name, value in own.encoder.state_dict().items())
+    part = own.state_dict()
+    del part["up_layers.2.upsample.deconv.weight"]
+    with pytest.raises(BackboneError, match=r"missing from the file: up_layers.2.upsample"):
+        load_backbone("monai:segresnetds-2d", weights=save(part), image_size=32, mask_values="0,1")
+
+
+@pytest.mark.parametrize("id", ["xrv:densenet121", "monai:segresnet-2d"])
+def test_a_whole_pickled_network_is_not_loaded_but_told_how_to_be_saved(id, tmp_path):
+    torch.save(nn.Sequential(nn.Conv2d(1, 2, 3)), tmp_path / "whole.pt")
+    with pytest.raises(
+        BackboneError, match=r"(?s)could run code and are not loaded.*torch.save\(torch.load\("
+    ) as found:
+        load_backbone(id, weights=str(tmp_path / "whole.pt"))
+    command = str(found.value).partition('python -c "')[2].rstrip('"')
+    exec(command, {})
+    assert set(torch.load(tmp_path / "whole.tensors.pt", weights_only=True)) == {"0.weight", "0.bias"}

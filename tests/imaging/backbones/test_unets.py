@@ -11,8 +11,8 @@ from graftwork.imaging import load_backbone
 
 
 @pytest.mark.parametrize(("name", "size"), [
-    ("unet-2d", 48), ("unet-3d", 32), ("segresnet-2d", 24), ("segresnet-3d", 16), ("swinunetr-2d", 64),
-    ("swinunetr-3d", 64),
+    ("unet-2d", 48), ("unet-3d", 32), ("segresnet-2d", 24), ("segresnet-3d", 16), ("segresnetds-2d", 32),
+    ("swinunetr-2d", 64), ("swinunetr-3d", 64),
 ])  # fmt: skip
 def test_stages_in_turn_are_the_network_without_its_last_layer(name, size):
     torch.manual_seed(0)
@@ -35,6 +35,18 @@ def test_the_encoder_of_swinunetr_gives_one_vector():
         found = backbone.run(Features(image)).values
         deepest = backbone.network(image, normalize=False)[-1]
     torch.testing.assert_close(found, deepest.flatten(2).mean(2), atol=1e-5, rtol=1e-5)
+
+
+def test_the_encoder_of_segresnetds_gives_one_vector():
+    torch.manual_seed(0)
+    backbone = load_backbone("monai:segresencoder-2d", weights="random", image_size=32)
+    image = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        found = backbone.run(Features(image)).values
+        deepest = backbone.network(image)[-1]
+    torch.testing.assert_close(found, deepest.flatten(2).mean(2), atol=1e-5, rtol=1e-5)
+    with pytest.raises(SettingsError, match="not a multiple of 16"):
+        load_backbone("monai:segresencoder-2d", weights="random", image_size=40)
 
 
 def test_a_swin_u_net_names_the_sizes_it_takes():
