@@ -9,7 +9,7 @@ import typer
 
 from graftwork.audio.domain import DOMAIN
 from graftwork.audio.pretraining.commands import pretrain_command
-from graftwork.audio.recognition.commands import transcribe_command
+from graftwork.audio.recognition.commands import LANGUAGE, transcribe_command
 from graftwork.audio.verification.commands import enroll_command, identify_command, trials_command, verify_command
 from graftwork.core.cli.app import run_app
 from graftwork.core.cli.command_line import CommandLine
@@ -32,10 +32,10 @@ def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Ba
     return load_backbone(id, weights=weights, **options)
 
 
-def _load_frame_head(id: str, *, weights: str | None = None) -> FrameHead:
+def _load_frame_head(id: str, *, weights: str | None = None, **options: Any) -> FrameHead:
     from graftwork.audio.backbones.checkpoint_head import load_frame_head
 
-    return load_frame_head(id, weights)
+    return load_frame_head(id, weights, language=options.get("language"))
 
 
 def _list_backbones(text: str) -> list[BackboneEntry]:
@@ -96,6 +96,7 @@ PARAMETERS = (
     Parameter("window_overlap", Parameter.KEYWORD_ONLY, default=None, annotation=WindowOverlap),
     Parameter("trim_silence", Parameter.KEYWORD_ONLY, default=None, annotation=TrimSilence),
     Parameter("pooling", Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),
+    LANGUAGE,
 )
 
 COMMANDS = CommandLine(

@@ -11,7 +11,7 @@ from torch import nn
 
 from graftwork.core.errors import BackboneError, MissingPackageError
 
-Family = Literal["wav2vec2", "hubert", "wavlm"]
+Family = Literal["wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Architecture:
     GroupNorm over time after the first convolution, "layer" a LayerNorm over channels after each.
     projection_norm: LayerNorm before the projection to `hidden` channels. norm_first: the Transformer's
     layers normalise their input instead of their output, and one more norm follows the last layer.
-    buckets, max_distance: of WavLM's relative positions; without effect in the other families.
+    buckets, max_distance: of WavLM's relative positions; without effect in the other families. language_width: of MMS's
+    adapters for a language, one behind each layer; None for none.
     """
 
     family: Family
@@ -45,6 +46,7 @@ class Architecture:
     layer_drop: float = 0.0
     buckets: int = 320
     max_distance: int = 800
+    language_width: int | None = None
 
     def frames(self, samples: int) -> int:
         """How many frames the convolutions make of a clip."""
@@ -94,6 +96,7 @@ def empty_network(architecture: Architecture) -> nn.Module:
         from torchaudio.models import wav2vec2_model
     except ImportError as error:
         raise MissingPackageError("audio backbones need torchaudio: pip install 'graftwork[audio]'") from error
+    from graftwork.audio.backbones.language_adapter import LanguageAdapter
     from graftwork.audio.backbones.wavlm import GatedAttention
 
     if architecture.hidden % architecture.heads:
@@ -128,6 +131,9 @@ def empty_network(architecture: Architecture) -> nn.Module:
                 architecture.max_distance,
                 embeds=index == 0,
             )
+    if architecture.language_width is not None:
+        for layer in network.encoder.transformer.layers:
+            layer.adapter_layer = LanguageAdapter(architecture.hidden, architecture.language_width)
     if not architecture.projection_norm:
         network.encoder.feature_projection.layer_norm = nn.Identity()
     for module in network.encoder.modules():

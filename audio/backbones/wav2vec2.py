@@ -25,9 +25,13 @@ ATTENTION = "attentive_pooling"
 
 
 def speech_stages(layers: int, *, norm_first: bool, pooling: Pooling) -> tuple[Stage, ...]:
-    """`cnn`, `projection`, `layer1` to `layerN`, `pool`: from waveforms (batch, time) to (batch, channels).
+    """The stages of `frame_stages` and `last_stage`: from waveforms (batch, time) to (batch, channels), or frames."""
+    return (*frame_stages(layers, norm_first=norm_first), last_stage(pooling))
 
-    Without pooling the last stage is `frames`, and gives (batch, frames, channels).
+
+def frame_stages(layers: int, *, norm_first: bool) -> tuple[Stage, ...]:
+    """`cnn`, `projection`, `layer1` to `layerN`: from waveforms (batch, time) to (batch, frames, channels).
+
     The norm that follows the last layer of a `norm_first` network belongs to that layer; in the other
     networks the same tensors come before the first layer and belong to `projection`.
     """
@@ -42,11 +46,11 @@ def speech_stages(layers: int, *, norm_first: bool, pooling: Pooling) -> tuple[S
             Stage(f"layer{index + 1}", partial(run_layer, index=index), tuple(paths))
             for index, paths in enumerate(owned)
         ),
-        _last_stage(pooling),
     )
 
 
-def _last_stage(pooling: Pooling) -> Stage:
+def last_stage(pooling: Pooling) -> Stage:
+    """`pool`, from frames (batch, frames, channels) to (batch, channels) or twice as many; `frames` without pooling."""
     if pooling == "none":
         return Stage(FRAMES, _as_they_are)
     if pooling == "attentive":
@@ -125,6 +129,9 @@ def run_layer(network: Any, features: Features, index: int) -> Features:
     bias = first.relative_bias(frames) if isinstance(first, GatedAttention) else None
     with any_length_attention(features.values):
         x, _ = layer(features.values, attention_mask=mask, position_bias=bias)
+    language = getattr(layer, "adapter_layer", None)
+    if language is not None:
+        x = x + language(x)
     if layer.training and transformer.layer_drop > 0:
         # A dropped layer is computed and set aside: several processes that train together must each have a
         # gradient for every tensor, if only one of zero.

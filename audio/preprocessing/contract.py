@@ -37,8 +37,8 @@ class AudioContract:
     window_overlap: share of a window that it has in common with the next one.
     trim_silence: "on" cuts off what comes before the first and behind the last speech, before anything is cropped.
     longer: "refuse" makes of a clip beyond max_seconds an error, for text: a transcript belongs to the whole clip.
-    memory: what a clip takes in the network; None where that is not known. Both follow from the backbone, and are not
-    kept in JSON.
+    memory: what a clip takes in the network; None where that is not known. most_seconds: that the network takes; a
+    longer clip that nothing crops is an error. All three follow from the backbone, and are not kept in JSON.
     """
 
     sample_rate_hz: int = 16000
@@ -50,6 +50,7 @@ class AudioContract:
     trim_silence: OnOff = "off"
     longer: Longer = "crop"
     memory: MemoryNeed | None = None
+    most_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.normalise not in get_args(Normalisation):
@@ -77,6 +78,11 @@ class AudioContract:
             raise SettingsError(f"trim_silence must be one of {get_args(OnOff)}, found {self.trim_silence!r}")
         if self.trim_silence == "on" and self.window_seconds is not None:
             raise SettingsError("trim_silence shortens clips, window_seconds counts their seconds: give one of them")
+        for name in ("max_seconds", "window_seconds"):
+            asked = getattr(self, name)
+            if self.most_seconds is not None and asked is not None and asked > self.most_seconds:
+                raise SettingsError(f"{name} must be at most {self.most_seconds:g} s, which is all that the network "
+                                    f"takes; found {asked:g}")  # fmt: skip
         if not 0 <= self.window_overlap < 1:
             raise SettingsError(f"window_overlap must be at least 0 and below 1, found {self.window_overlap}")
 
@@ -116,6 +122,17 @@ class AudioContract:
             most = round(self.max_seconds * self.sample_rate_hz)
             start = (len(samples) - most) // 2 if trims and len(samples) > most else 0
             samples = samples[start : start + most]
+        # The resampler may leave a sample too many here as well.
+        if self.most_seconds is not None and self.seconds(samples[1:]) > self.most_seconds:
+            advice = (
+                "crop clips with --max-seconds, or cut them with --window-seconds"
+                if crops
+                else "cut it where words end, or leave such clips out with --max-seconds and --skip-unreadable"
+            )
+            raise ContractError(f"{named}: has {self.seconds(samples):.2f} s, and the network takes at most "
+                                f"{self.most_seconds:g} s: {advice}")  # fmt: skip
+        if self.most_seconds is not None:
+            samples = samples[: round(self.most_seconds * self.sample_rate_hz)]
         if self.memory is not None:
             refuse_too_long(named, self.seconds(samples), self.memory.of(len(samples)))
         if self.normalise == "clip":
@@ -158,7 +175,11 @@ class AudioContract:
 
 
 def _kept_fields() -> list[str]:
-    return [field.name for field in dataclasses.fields(AudioContract) if field.name not in ("longer", "memory")]
+    return [
+        field.name
+        for field in dataclasses.fields(AudioContract)
+        if field.name not in ("longer", "memory", "most_seconds")
+    ]
 
 
 def normalise_clip(samples: Tensor) -> Tensor:

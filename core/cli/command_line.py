@@ -28,8 +28,8 @@ class CommandLine:
     parameters: the domain's own options of `train`, as Typer reads them from a signature.
     mask_settings: those of `parameters` that `check` has too, where masks are the target.
     omitted: names of shared options that say nothing here, as seconds of sound of images.
-    load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own; None where
-    checkpoints have none.
+    load_frame_head: `load_frame_head(id, *, weights=None, **options)`, the head for text that a checkpoint has; None
+    where they have none.
     verbs: its own commands, each as a function that gives a `Verb`.
     """
 
