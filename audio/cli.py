@@ -85,7 +85,8 @@ Pooling = Annotated[
     typer.Option(
         "--pooling",
         help="From frames to one vector a clip: 'mean+std' over time, 'mean' alone, which is half as long, or "
-        "'attentive', both weighted by an attention that is learnt. By default 'mean+std'; text has 'none'.",
+        "'attentive', both weighted by an attention that is learnt, or 'checkpoint', the x-vector or projector that "
+        "an hf: checkpoint was fine-tuned with. By default 'mean+std'; text has 'none'.",
         show_default=False,
     ),
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from graftwork.audio.preprocessing.contract import AudioContract
 from graftwork.core.model.backbone import Stage
@@ -15,7 +16,8 @@ from graftwork.core.model.backbone import Stage
 class Encoder:
     """network: for evaluation. stages: from waveforms (batch, time) to frames (batch, frames, hidden). frames: from the
     samples of a clip to the number of its frames. build: the same network with fresh random weights. contract: how its
-    input is read."""
+    input is read. layers: how many of the last stages are layers of the Transformer. head: what the checkpoint has
+    beside the network and was trained on classes or speakers. config: of the checkpoint."""
 
     network: nn.Module
     stages: tuple[Stage, ...]
@@ -23,3 +25,6 @@ class Encoder:
     frames: Callable[[int], int]
     build: Callable[[], nn.Module]
     contract: AudioContract
+    layers: int
+    head: Mapping[str, Tensor] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)

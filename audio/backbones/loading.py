@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,14 +22,17 @@ from graftwork.audio.backbones.language_adapter import language_file, language_f
 from graftwork.audio.backbones.memory_need import memory_need
 from graftwork.audio.backbones.packaged import ENTRIES, tiny_folder
 from graftwork.audio.backbones.pooling import AttentivePooling, Pooling, pooled_dim
+from graftwork.audio.backbones.trained_head import checkpoint_pooling, head_tensors
 from graftwork.audio.backbones.wav2vec2 import ATTENTION, frame_stages, last_stage
-from graftwork.audio.backbones.weights import fill, read_weights, translate
+from graftwork.audio.backbones.weights import PREFIXES, fill, read_weights, translate
 from graftwork.audio.domain import DOMAIN
 from graftwork.audio.preprocessing.contract import AudioContract, OnOff
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.core.files import read_json
 from graftwork.core.model.backbone import Backbone
+
+log = logging.getLogger(__name__)
 
 RANDOM = "random"
 """As `weights`: no pretrained weights but fresh ones, drawn from torch's global random state."""
@@ -58,8 +62,9 @@ def load_backbone(
     window_seconds, window_overlap: longer clips are learnt from and evaluated in windows of this length, which share
     this part with the next (half of it by default). trim_silence: "on" cuts off what comes before the first and behind
     the last speech. pooling: "mean+std" (default) or "mean" over time, or "attentive", the first two weighted by a
-    learnt attention, or "none", which gives frames, as a text needs them; unless something is asked for, texts get
-    these by themselves. language: of MMS's adapters for single languages, as "eng".
+    learnt attention, or "checkpoint", the head that an hf: checkpoint was fine-tuned with (x-vector, projector,
+    weighted sum of layers) up to its own classes, or "none", which gives frames, as a text needs them; unless something
+    is asked for, texts get these by themselves. language: of MMS's adapters for single languages, as "eng".
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.
@@ -70,6 +75,9 @@ def load_backbone(
     if window_overlap is not None:
         contract = replace(contract, window_overlap=window_overlap)
     options = {} if language is None else {"language": language}
+    if encoder.head and pooling != "checkpoint":
+        log.warning("%s: its trained head is left out (%s); --pooling checkpoint begins with it, up to its own classes",
+                    id, ", ".join(sorted(encoder.head)))  # fmt: skip
     return _backbone(id, replace(encoder, contract=contract), pooling, None if weights is None else str(weights),
                      options)  # fmt: skip
 
@@ -79,10 +87,8 @@ def _encoder(id: str, weights: str | Path | None, language: str | None) -> Encod
     if source == "torchaudio" and name in bundles.BUNDLES:
         _refuse_language(id, language)
         architecture, normalised = bundles.architecture_of(name)
-        if weights == RANDOM:
-            network = random_network(architecture)
-        else:
-            network = _pretrained(architecture, bundles.fetch(name) if weights is None else Path(weights))
+        file = None if weights == RANDOM else bundles.fetch(name) if weights is None else Path(weights)
+        network = random_network(architecture) if file is None else _pretrained(architecture, read_weights(file), file)
         return _described(network, architecture, 16000, normalised)
     if source not in ("hf", "tiny") or not name:
         raise BackboneError(_unknown(id))
@@ -100,8 +106,11 @@ def _encoder(id: str, weights: str | Path | None, language: str | None) -> Encod
         _refuse_language(id, language)
     elif file is not None:
         adapters = language_file(folder, language, id)
-    network = random_network(architecture) if file is None else _pretrained(architecture, file, adapters)
-    return _described(network, architecture, rate, normalised)
+    if file is None:
+        return _described(random_network(architecture), architecture, rate, normalised)
+    tensors = read_weights(file)
+    encoder = _described(_pretrained(architecture, tensors, file, adapters), architecture, rate, normalised)
+    return replace(encoder, head=head_tensors(tensors, PREFIXES), config=config)
 
 
 def _refuse_language(id: str, language: str | None) -> None:
@@ -181,11 +190,13 @@ def _described(network: nn.Module, architecture: Architecture, rate_hz: int, nor
                              memory=memory_need(architecture))  # fmt: skip
     stages = frame_stages(architecture.layers, norm_first=architecture.norm_first)
     return Encoder(network, stages, architecture.hidden, architecture.frames, partial(random_network, architecture),
-                   contract)  # fmt: skip
+                   contract, architecture.layers)  # fmt: skip
 
 
-def _pretrained(architecture: Architecture, file: Path, adapters: Path | None = None) -> nn.Module:
-    tensors = translate(read_weights(file))
+def _pretrained(
+    architecture: Architecture, weights: Mapping[str, Tensor], file: Path, adapters: Path | None = None
+) -> nn.Module:
+    tensors = translate(weights)
     if adapters is not None:
         tensors = with_language(tensors, translate(read_weights(adapters)), str(adapters))
     # On the meta device nothing is drawn at random only to be overwritten.
@@ -203,6 +214,10 @@ def _backbone(
     new_parameters: tuple[str, ...] = ()
     if chosen is None:
         raise SettingsError(f"pooling must be one of {', '.join(get_args(Pooling))}, found {pooling!r}")
+    if chosen == "checkpoint":
+        encoder, stages, width = checkpoint_pooling(id, encoder)
+    else:
+        stages, width = (*encoder.stages, last_stage(chosen)), pooled_dim(encoder.hidden, chosen)
     contract = replace(encoder.contract, longer="refuse" if chosen == "none" else "crop")
     network = encoder.network
     if chosen == "attentive":
@@ -211,9 +226,9 @@ def _backbone(
     return Backbone(
         id=id,
         network=network,
-        stages=(*encoder.stages, last_stage(chosen)),
+        stages=stages,
         contract=contract,
-        feature_dim=pooled_dim(encoder.hidden, chosen),
+        feature_dim=width,
         options={
             "max_seconds": contract.max_seconds,
             "pooling": chosen,

@@ -23,6 +23,7 @@ from graftwork.audio.backbones.feature_extractor import (
     extractor_settings,
 )
 from graftwork.audio.backbones.log_mel import HOP, STACKED, WINDOW
+from graftwork.audio.backbones.trained_head import head_tensors
 from graftwork.audio.backbones.transformers_stages import Kind, encoder_stages
 from graftwork.audio.backbones.weights import fill, modern_names, read_weights
 from graftwork.audio.preprocessing.contract import AudioContract, Normalisation
@@ -71,9 +72,12 @@ def load_encoder(content: Mapping[str, Any], folder: Path, id: str, file: Path |
     settings = extractor_settings(folder, family.extractor)
     contract, samples = _contract(family, config, settings, id)
     build = partial(build_encoder, family, config)
-    network = build() if file is None else _pretrained(family, config, file)
+    tensors = None if file is None else read_weights(file)
+    network = build() if tensors is None else _pretrained(family, config, tensors, str(file))
     stages = encoder_stages(family.kind, config, samples)
-    return Encoder(network, stages, int(config.hidden_size), partial(_frames, family.kind, config), build, contract)
+    head = {} if tensors is None else head_tensors(tensors, family.prefixes)
+    return Encoder(network, stages, int(config.hidden_size), partial(_frames, family.kind, config), build, contract,
+                   int(config.num_hidden_layers), head, content)  # fmt: skip
 
 
 def build_encoder(family: Family, config: Any) -> nn.Module:
@@ -111,16 +115,16 @@ def _class_of(family: Family) -> Any:
     return getattr(transformers, family.model)
 
 
-def _pretrained(family: Family, config: Any, file: Path) -> nn.Module:
+def _pretrained(family: Family, config: Any, weights: Mapping[str, Tensor], source: str) -> nn.Module:
     # On the meta device nothing is drawn at random only to be overwritten.
     with torch.device("meta"):
         network = _class_of(family)(copy.deepcopy(config))
     # What positions are made of is no weight, and computed from the configuration.
     network = _ready(network, config)
-    tensors = encoder_tensors(family, read_weights(file))
+    tensors = encoder_tensors(family, weights)
     own = network.state_dict()
     tensors |= {name: value for name, value in own.items() if value.device.type != "meta"}
-    fill(network, tensors, str(file))
+    fill(network, tensors, source)
     return network
 
 

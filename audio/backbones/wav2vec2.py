@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from graftwork.audio.backbones.convolution import position_convolution, strided_convolution
-from graftwork.audio.backbones.pooling import Pooling, pool
+from graftwork.audio.backbones.pooling import pool
 from graftwork.audio.backbones.wavlm import GatedAttention
 from graftwork.core.model.backbone import FRAMES, Stage
 from graftwork.core.types import Features, padding_mask
@@ -24,7 +24,9 @@ ATTENTION = "attentive_pooling"
 """The module of the network that the stage `pool` has where pooling is learnt."""
 
 
-def speech_stages(layers: int, *, norm_first: bool, pooling: Pooling) -> tuple[Stage, ...]:
+def speech_stages(
+    layers: int, *, norm_first: bool, pooling: Literal["mean", "mean+std", "attentive", "none"]
+) -> tuple[Stage, ...]:
     """The stages of `frame_stages` and `last_stage`: from waveforms (batch, time) to (batch, channels), or frames."""
     return (*frame_stages(layers, norm_first=norm_first), last_stage(pooling))
 
@@ -49,7 +51,7 @@ def frame_stages(layers: int, *, norm_first: bool) -> tuple[Stage, ...]:
     )
 
 
-def last_stage(pooling: Pooling) -> Stage:
+def last_stage(pooling: Literal["mean", "mean+std", "attentive", "none"]) -> Stage:
     """`pool`, from frames (batch, frames, channels) to (batch, channels) or twice as many; `frames` without pooling."""
     if pooling == "none":
         return Stage(FRAMES, _as_they_are)

@@ -237,7 +237,7 @@ def test_an_unknown_id_gives_the_nearest(id: str, words: str) -> None:
 
 
 def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"one of mean, mean\+std, attentive, none, found 'max'"):
+    with pytest.raises(SettingsError, match=r"one of mean, mean\+std, attentive, checkpoint, none, found 'max'"):
         new_backbone(CONFIGS["wav2vec2 group norm"], pooling="max")
 
 
