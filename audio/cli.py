@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from graftwork.audio.domain import DOMAIN
+from graftwork.audio.export.commands import export_command
 from graftwork.audio.pretraining.commands import pretrain_command
 from graftwork.audio.recognition.commands import LANGUAGE, transcribe_command
 from graftwork.audio.verification.commands import enroll_command, identify_command, trials_command, verify_command
@@ -107,5 +108,13 @@ COMMANDS = CommandLine(
     list_backbones=_list_backbones,
     parameters=PARAMETERS,
     load_frame_head=_load_frame_head,
-    verbs=(transcribe_command, enroll_command, verify_command, identify_command, trials_command, pretrain_command),
+    verbs=(
+        transcribe_command,
+        export_command,
+        enroll_command,
+        verify_command,
+        identify_command,
+        trials_command,
+        pretrain_command,
+    ),
 )

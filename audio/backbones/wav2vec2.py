@@ -164,9 +164,12 @@ def run_pool(network: Any, features: Features, pooling: Literal["mean", "mean+st
 
 
 def padding_of(features: Features) -> Tensor | None:
-    """True at the steps beyond a clip's own, (batch, time); None where there are none."""
+    """True at the steps beyond a clip's own, (batch, time); None where there are none. A graph that is exported has to
+    look at the lengths of its own batches: it always masks."""
     time = features.values.shape[1]
-    if features.lengths is None or bool((features.lengths >= time).all()):
+    if features.lengths is None:
+        return None
+    if not torch.compiler.is_exporting() and bool((features.lengths >= time).all()):
         return None
     return padding_mask(features.lengths, time, features.values.device)
 

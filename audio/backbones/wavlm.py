@@ -81,6 +81,11 @@ class GatedAttention(nn.Module):
             raise ValueError("only the first layer holds the relative position embedding")
         distances = torch.arange(1 - time, time)
         buckets = distance_buckets(distances, self.buckets, self.max_distance)
+        if torch.compiler.is_exporting():
+            steps = torch.arange(time)
+            every = distance_buckets(steps[None] - steps[:, None], self.buckets, self.max_distance)
+            bias: Tensor = self.rel_attn_embed(every).permute(2, 0, 1)
+            return bias  # a graph cannot hold windows of which the size is not known
         by_distance: Tensor = self.rel_attn_embed(buckets.to(self.rel_attn_embed.weight.device, non_blocking=True)).T
         # Entry (query, key) is that of distance key - query: each row is the one above, shifted by one.
         return by_distance.unfold(1, time, 1).flip(1)

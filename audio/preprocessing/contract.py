@@ -20,6 +20,9 @@ from graftwork.core.example import Example, Named, Span, as_example, recording_o
 from graftwork.core.types import Features
 
 Normalisation = Literal["clip", "none"]
+VARIANCE_FLOOR = 1e-7
+"""What Hugging Face's Wav2Vec2FeatureExtractor adds to the variance of a clip."""
+
 OnOff = Literal["on", "off"]
 Longer = Literal["crop", "refuse"]
 
@@ -185,6 +188,6 @@ def _kept_fields() -> list[str]:
 def normalise_clip(samples: Tensor) -> Tensor:
     """Zero mean and unit variance over all of `samples` (samples,).
 
-    The variance is the population's, with the 1e-7 that Hugging Face's Wav2Vec2FeatureExtractor adds.
+    The variance is the population's, and `VARIANCE_FLOOR` is added to it.
     """
-    return (samples - samples.mean()) / torch.sqrt(samples.var(unbiased=False) + 1e-7)
+    return (samples - samples.mean()) / torch.sqrt(samples.var(unbiased=False) + VARIANCE_FLOOR)

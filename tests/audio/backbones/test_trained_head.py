@@ -24,7 +24,6 @@ transformers = pytest.importorskip("transformers")
 TDNN = {"tdnn_dim": [16, 16, 24], "tdnn_kernel": [5, 3, 1], "tdnn_dilation": [1, 2, 1], "xvector_output_dim": 12}
 NETWORKS = {
     "wav2vec2": ("Wav2Vec2", {**TINY, "num_hidden_layers": 2}),
-    "wavlm": ("WavLM", {**TINY, "num_hidden_layers": 2}),
     "w2v-bert": CONFIGS["w2v-bert"],
     "whisper": CONFIGS["whisper"],
 }
