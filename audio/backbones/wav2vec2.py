@@ -1,7 +1,7 @@
 """The stages of wav2vec 2.0, HuBERT, XLS-R and WavLM, exact for clips of unequal length in one batch.
 
-The modules are torchaudio's Wav2Vec2Model; what runs them is here, because torchaudio's own forward lets the
-padding of a batch reach the clips: through the GroupNorm of the base models, and through WavLM's attention.
+The modules are in `network`; what runs them is here, so that the padding of a batch does not reach the clips: through
+the GroupNorm of the base models, and through WavLM's attention.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def add_position(network: Any, projected: Features) -> Features:
     # The positional convolution looks 64 frames around: it must see the same zeros after a clip as alone.
     x = without_padding(projected).values
     x = x + position_convolution(transformer.pos_conv_embed, x)
-    # torchaudio's Transformer names the opposite of what its layers name: True where the norm comes before
-    # the first layer, which is where the layers themselves normalise their output.
-    if transformer.layer_norm_first:
+    if not transformer.norm_first:
         x = transformer.layer_norm(x)
     return Features(transformer.dropout(x), projected.lengths)
 
@@ -130,7 +128,7 @@ def run_layer(network: Any, features: Features, index: int) -> Features:
     first = transformer.layers[0].attention
     bias = first.relative_bias(frames) if isinstance(first, GatedAttention) else None
     with any_length_attention(features.values):
-        x, _ = layer(features.values, attention_mask=mask, position_bias=bias)
+        x = layer(features.values, attention_mask=mask, position_bias=bias)
     language = getattr(layer, "adapter_layer", None)
     if language is not None:
         x = x + language(x)
@@ -138,7 +136,7 @@ def run_layer(network: Any, features: Features, index: int) -> Features:
         # A dropped layer is computed and set aside: several processes that train together must each have a
         # gradient for every tensor, if only one of zero.
         x = torch.where(torch.rand((), device=x.device) < transformer.layer_drop, features.values, x)
-    if index == len(transformer.layers) - 1 and not transformer.layer_norm_first:
+    if index == len(transformer.layers) - 1 and transformer.norm_first:
         x = transformer.layer_norm(x)
     return Features(x, features.lengths)
 

@@ -42,13 +42,12 @@ class GatedAttention(nn.Module):
         x: Tensor,
         attention_mask: Tensor | None = None,
         position_bias: Tensor | None = None,
-        key_padding_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """The signature that torchaudio's EncoderLayer calls.
+        """The signature that `EncoderLayer` calls.
 
         x: (batch, time, channels). attention_mask: True where a key may be attended to, broadcast to
         (batch, heads, time, time). position_bias: (heads, time, time), as `relative_bias` of the first layer
-        gives it. key_padding_mask: not used. Returns the attended (batch, time, channels), and the bias.
+        gives it. Returns the attended (batch, time, channels), and the bias.
         """
         batch, time, _ = x.shape
         heads = (batch, time, self.num_heads, self.head_dim)
