@@ -40,8 +40,9 @@ class AudioContract:
     window_overlap: share of a window that it has in common with the next one.
     trim_silence: "on" cuts off what comes before the first and behind the last speech, before anything is cropped.
     longer: "refuse" makes of a clip beyond max_seconds an error, for text: a transcript belongs to the whole clip.
-    memory: what a clip takes in the network; None where that is not known. most_seconds: that the network takes; a
-    longer clip that nothing crops is an error. All three follow from the backbone, and are not kept in JSON.
+    memory: what a clip takes in the network; None where that is not known. most_seconds: what the network
+    fills every clip up to; a longer one that nothing crops is an error. All three follow from the backbone, and are not
+    kept in JSON.
     """
 
     sample_rate_hz: int = 16000
@@ -115,10 +116,10 @@ class AudioContract:
         if trims:
             samples = trim_silence(samples, self.sample_rate_hz, named)
         # The resampler may leave a sample too many.
-        if not crops and self.max_seconds is not None and self.seconds(samples[1:]) > self.max_seconds:
+        if not crops and self.max_seconds is not None and self._duration_s(samples[1:]) > self.max_seconds:
             raise ContractError(
-                f"{named}: has {self.seconds(samples):.2f} s, more than --max-seconds {self.max_seconds:g}: its words "
-                "belong to the whole clip, so it is not cropped; cut it where words end, or train with more"
+                f"{named}: has {self._duration_s(samples):.2f} s, more than --max-seconds {self.max_seconds:g}: its "
+                "words belong to the whole clip, so it is not cropped; cut it where words end, or train with more"
             )
         if self.max_seconds is not None:
             # Rounding in the resampler may leave one sample too many; trimmed clips are not cropped yet.
@@ -126,18 +127,18 @@ class AudioContract:
             start = (len(samples) - most) // 2 if trims and len(samples) > most else 0
             samples = samples[start : start + most]
         # The resampler may leave a sample too many here as well.
-        if self.most_seconds is not None and self.seconds(samples[1:]) > self.most_seconds:
+        if self.most_seconds is not None and self._duration_s(samples[1:]) > self.most_seconds:
             advice = (
                 "crop clips with --max-seconds, or cut them with --window-seconds"
                 if crops
                 else "cut it where words end, or leave such clips out with --max-seconds and --skip-unreadable"
             )
-            raise ContractError(f"{named}: has {self.seconds(samples):.2f} s, and the network takes at most "
+            raise ContractError(f"{named}: has {self._duration_s(samples):.2f} s, and the network takes at most "
                                 f"{self.most_seconds:g} s: {advice}")  # fmt: skip
         if self.most_seconds is not None:
             samples = samples[: round(self.most_seconds * self.sample_rate_hz)]
         if self.memory is not None:
-            refuse_too_long(named, self.seconds(samples), self.memory.of(len(samples)))
+            refuse_too_long(named, self._duration_s(samples), self.memory.of(len(samples)))
         if self.normalise == "clip":
             samples = normalise_clip(samples)
         missing = self.shortest_samples - len(samples)
@@ -158,8 +159,11 @@ class AudioContract:
         return Features(pad_sequence(list(examples), batch_first=True), lengths)
 
     def seconds(self, example: Tensor) -> float:
-        """Duration of a clip (samples,)."""
-        return len(example) / self.sample_rate_hz
+        """Duration of a clip (samples,) as the network computes it: `most_seconds` where it fills every clip up."""
+        return self._duration_s(example) if self.most_seconds is None else self.most_seconds
+
+    def _duration_s(self, samples: Tensor) -> float:
+        return len(samples) / self.sample_rate_hz
 
     def blank(self) -> Tensor:
         """Silence (samples,), long enough for four frames: the shortest gives a single one."""

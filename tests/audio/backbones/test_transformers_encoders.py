@@ -182,6 +182,8 @@ def test_a_clip_beyond_what_whisper_takes_is_refused_until_told_what_to_do(whisp
     with pytest.raises(ContractError, match=r"has 2\.05 s, and the network takes at most 2 s: .*--window-seconds"):
         load_backbone(f"hf:{whisper}").contract.read(file)
     assert len(load_backbone(f"hf:{whisper}", max_seconds=2.0).contract.read(file)) == 32000
+    # Batches are counted in the seconds that are computed.
+    assert load_backbone(f"hf:{whisper}").contract.seconds(torch.zeros(5000)) == WHISPER_SECONDS
     with pytest.raises(SettingsError, match="max_seconds must be at most 2 s"):
         load_backbone(f"hf:{whisper}", max_seconds=3.0)
 
@@ -233,6 +235,16 @@ def test_without_transformers_the_message_names_the_extra(whisper: Path, monkeyp
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'graftwork\[transformers\]'"):
         load_backbone(f"hf:{whisper}")
+
+
+def test_only_what_needs_no_transformers_can_be_pretrained(whisper: Path, tmp_path: Path) -> None:
+    from graftwork.audio.pretraining.loop import Pretraining, pretrain
+
+    backbone = load_backbone(f"hf:{whisper}")
+    manifest = Manifest("generated", ("a", "b"), "single-label", "label", ("a", "b"), np.arange(2))
+    examples = Examples(manifest, backbone.contract, tuple(sounds(9000, 8000)))
+    with pytest.raises(SettingsError, match=r"only networks of the wav2vec 2\.0 family"):
+        pretrain(backbone, examples, Pretraining(device="cpu"), tmp_path, speakers=False, resume=False)
 
 
 def test_an_output_that_is_shortened_is_refused(tmp_path: Path) -> None:
