@@ -17,6 +17,7 @@ from graftwork.audio.backbones.transformers_encoders import FAMILIES, build_enco
 from graftwork.audio.preprocessing.contract import normalise_clip
 from graftwork.core import Examples, Manifest
 from graftwork.core.activation_cache.activations import run_frozen_stages
+from graftwork.core.activation_cache.packing import with_lengths, without_lengths
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import BackboneError, ContractError, MissingPackageError, SettingsError
 from graftwork.core.model.backbone import Backbone
@@ -115,6 +116,20 @@ def test_every_layer_gives_the_owners_hidden_states(saved: tuple[str, Any, Path]
     assert [stage.name for stage in backbone.stages[-3:]] == ["layer1", "layer2", "pool"]
 
 
+@pytest.mark.parametrize("saved", ["w2v-bert", "whisper"], indirect=True)
+@torch.no_grad()
+def test_spectra_are_those_of_the_extractor(saved: tuple[str, Any, Path]) -> None:
+    """A network that begins with a norm would hide another scale."""
+    name, _, folder = saved
+    backbone, clips = load_backbone(f"hf:{folder}"), sounds(16000, 9100)
+    found = backbone.run(read(backbone, clips), stop=1)
+    arrays = [clip.numpy() for clip in clips]
+    given = extractor_of(name)(arrays, sampling_rate=16000, return_tensors="pt")["input_features"]
+    expected = given.transpose(1, 2) if name == "whisper" else given
+    for row, length in enumerate(found.lengths.tolist()):
+        assert (found.values[row, :length] - expected[row, :length]).abs().max() < 5e-5
+
+
 @torch.no_grad()
 def test_a_clip_is_the_same_in_a_batch_of_longer_ones(saved: tuple[str, Any, Path]) -> None:
     _, _, folder = saved
@@ -186,6 +201,12 @@ def test_a_clip_beyond_what_whisper_takes_is_refused_until_told_what_to_do(whisp
     assert load_backbone(f"hf:{whisper}").contract.seconds(torch.zeros(5000)) == WHISPER_SECONDS
     with pytest.raises(SettingsError, match="max_seconds must be at most 2 s"):
         load_backbone(f"hf:{whisper}", max_seconds=3.0)
+
+
+def test_lengths_survive_in_half_precision() -> None:
+    lengths = torch.tensor([1, 1023, 1024, 2999])
+    packed = with_lengths(Features(torch.randn(4, 3, 5), lengths)).values.half().float()
+    assert torch.equal(without_lengths(packed).lengths, lengths)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -138,6 +138,11 @@ def test_onnxruntime_gives_the_logits_of_what_is_said(waveforms: list[torch.Tens
     from graftwork.audio.preprocessing.contract import normalise_clip
 
     assert texts == transcribe(adapter.graft, [normalise_clip(one) for one in waveforms], decoder, RECIPE)
+    clips = [normalise_clip(one) for one in waveforms]
+    with torch.no_grad():
+        own = adapter.graft.outputs(adapter.backbone.contract.collate(clips))
+    for row, length in enumerate(frames.tolist()):
+        assert np.abs(logits[row, :length] - own.values[row, :length].numpy()).max() < 1e-4
     assert frames.tolist() == [backbone.frames(one) for one in waveforms]  # type: ignore[misc]
 
 
