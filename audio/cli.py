@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from graftwork.audio.domain import DOMAIN
+from graftwork.audio.export.commands import export_command
 from graftwork.audio.pretraining.commands import pretrain_command
-from graftwork.audio.recognition.commands import transcribe_command
+from graftwork.audio.recognition.commands import LANGUAGE, transcribe_command
 from graftwork.audio.verification.commands import enroll_command, identify_command, trials_command, verify_command
 from graftwork.core.cli.app import run_app
 from graftwork.core.cli.command_line import CommandLine
@@ -32,10 +33,10 @@ def _load_backbone(id: str, *, weights: str | None = None, **options: Any) -> Ba
     return load_backbone(id, weights=weights, **options)
 
 
-def _load_frame_head(id: str, *, weights: str | None = None) -> FrameHead:
+def _load_frame_head(id: str, *, weights: str | None = None, **options: Any) -> FrameHead:
     from graftwork.audio.backbones.checkpoint_head import load_frame_head
 
-    return load_frame_head(id, weights)
+    return load_frame_head(id, weights, language=options.get("language"))
 
 
 def _list_backbones(text: str) -> list[BackboneEntry]:
@@ -85,7 +86,8 @@ Pooling = Annotated[
     typer.Option(
         "--pooling",
         help="From frames to one vector a clip: 'mean+std' over time, 'mean' alone, which is half as long, or "
-        "'attentive', both weighted by an attention that is learnt. By default 'mean+std'; text has 'none'.",
+        "'attentive', both weighted by an attention that is learnt, or 'checkpoint', the x-vector or projector that "
+        "an hf: checkpoint was fine-tuned with. By default 'mean+std'; text has 'none'.",
         show_default=False,
     ),
 ]
@@ -96,6 +98,7 @@ PARAMETERS = (
     Parameter("window_overlap", Parameter.KEYWORD_ONLY, default=None, annotation=WindowOverlap),
     Parameter("trim_silence", Parameter.KEYWORD_ONLY, default=None, annotation=TrimSilence),
     Parameter("pooling", Parameter.KEYWORD_ONLY, default=None, annotation=Pooling),
+    LANGUAGE,
 )
 
 COMMANDS = CommandLine(
@@ -105,5 +108,13 @@ COMMANDS = CommandLine(
     list_backbones=_list_backbones,
     parameters=PARAMETERS,
     load_frame_head=_load_frame_head,
-    verbs=(transcribe_command, enroll_command, verify_command, identify_command, trials_command, pretrain_command),
+    verbs=(
+        transcribe_command,
+        export_command,
+        enroll_command,
+        verify_command,
+        identify_command,
+        trials_command,
+        pretrain_command,
+    ),
 )

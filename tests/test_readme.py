@@ -116,7 +116,7 @@ def run(texts: list[str], folder: Path) -> list[str]:
 def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines() if line]
     shown = dict(zip(lines, run(lines, place), strict=True))
-    assert len(shown) == 30
+    assert len(shown) == 31
     evaluated = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
     measures = {"text": "wer", "mask": "dice"}
     for line, out in evaluated.items():
@@ -126,6 +126,7 @@ def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> No
     assert all("EER" in out for line, out in shown.items() if " trials " in line)
     assert (place / "predictions.csv").read_text().startswith("path,prediction,probability_healthy,probability_tumour")
     assert (place / "tumour.onnx").stat().st_size > 1000
+    assert (place / "accent.onnx").stat().st_size > 1000
     assert (place / "tumour-bundle" / "configs" / "inference.json").is_file()
     assert (place / "explained" / "1_explained.png").stat().st_size > 1000
     assert (place / "runs" / "tumour" / "evaluation.png").stat().st_size > 1000

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
 
-from graftwork.core.errors import BackboneError, MissingPackageError
+from graftwork.audio.backbones.network import (
+    Encoder,
+    EncoderLayer,
+    FeatureExtractor,
+    FeatureProjection,
+    FeedForward,
+    PositionalConvolution,
+    SelfAttention,
+    SpeechNetwork,
+    Transformer,
+)
+from graftwork.core.errors import BackboneError
 
-Family = Literal["wav2vec2", "hubert", "wavlm"]
+Family = Literal["wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,8 @@ class Architecture:
     GroupNorm over time after the first convolution, "layer" a LayerNorm over channels after each.
     projection_norm: LayerNorm before the projection to `hidden` channels. norm_first: the Transformer's
     layers normalise their input instead of their output, and one more norm follows the last layer.
-    buckets, max_distance: of WavLM's relative positions; without effect in the other families.
+    buckets, max_distance: of WavLM's relative positions; without effect in the other families. language_width: of MMS's
+    adapters for a language, one behind each layer; None for none.
     """
 
     family: Family
@@ -45,6 +56,7 @@ class Architecture:
     layer_drop: float = 0.0
     buckets: int = 320
     max_distance: int = 800
+    language_width: int | None = None
 
     def frames(self, samples: int) -> int:
         """How many frames the convolutions make of a clip."""
@@ -60,66 +72,36 @@ class Architecture:
         return field
 
 
-def from_torchaudio(model_type: str, parameters: Mapping[str, Any]) -> Architecture:
-    """The architecture that torchaudio describes in the arguments of `wav2vec2_model` or `wavlm_model`."""
-    return Architecture(
-        family="wavlm" if model_type == "WavLM" else "wav2vec2",
-        cnn_norm="group" if parameters["extractor_mode"] == "group_norm" else "layer",
-        cnn_layers=tuple((int(c), int(k), int(s)) for c, k, s in parameters["extractor_conv_layer_config"]),
-        cnn_bias=parameters["extractor_conv_bias"],
-        hidden=parameters["encoder_embed_dim"],
-        layers=parameters["encoder_num_layers"],
-        heads=parameters["encoder_num_heads"],
-        feed_forward=parameters["encoder_ff_interm_features"],
-        position_kernel=parameters["encoder_pos_conv_kernel"],
-        position_groups=parameters["encoder_pos_conv_groups"],
-        norm_first=parameters["encoder_layer_norm_first"],
-        projection_dropout=parameters["encoder_projection_dropout"],
-        attention_dropout=parameters["encoder_attention_dropout"],
-        activation_dropout=parameters["encoder_ff_interm_dropout"],
-        hidden_dropout=parameters["encoder_dropout"],
-        layer_drop=parameters["encoder_layer_drop"],
-        buckets=parameters.get("encoder_num_buckets", 320),
-        max_distance=parameters.get("encoder_max_distance", 800),
-    )
-
-
 def empty_network(architecture: Architecture) -> nn.Module:
-    """torchaudio's Wav2Vec2Model of this shape, without a CTC head, in evaluation mode.
+    """A network of this shape, in evaluation mode.
 
     Its weights are PyTorch's defaults, to be filled from a checkpoint; under `torch.device("meta")` nothing
-    is allocated. `network.architecture` keeps the argument.
+    is allocated. `network.architecture` keeps the argument. Raises BackboneError for heads that do not divide it.
     """
-    try:
-        from torchaudio.models import wav2vec2_model
-    except ImportError as error:
-        raise MissingPackageError("audio backbones need torchaudio: pip install 'graftwork[audio]'") from error
+    from graftwork.audio.backbones.language_adapter import LanguageAdapter
     from graftwork.audio.backbones.wavlm import GatedAttention
 
-    if architecture.hidden % architecture.heads:
-        raise BackboneError(
-            f"{architecture.hidden} channels cannot be divided among {architecture.heads} attention heads"
+    hidden = architecture.hidden
+    if hidden % architecture.heads:
+        raise BackboneError(f"{hidden} channels cannot be divided among {architecture.heads} attention heads")
+    extractor = FeatureExtractor(architecture.cnn_norm, architecture.cnn_layers, architecture.cnn_bias)
+    projection = FeatureProjection(architecture.cnn_layers[-1][0], hidden, architecture.projection_dropout)
+    position = PositionalConvolution(hidden, architecture.position_kernel, architecture.position_groups)
+    layers = nn.ModuleList()
+    for _ in range(architecture.layers):
+        # In this order: a seed gives the random weights that it always gave.
+        attention = SelfAttention(hidden, architecture.heads, architecture.attention_dropout)
+        feed_forward = FeedForward(
+            hidden, architecture.feed_forward, architecture.activation_dropout, architecture.hidden_dropout
         )
-    network = wav2vec2_model(
-        extractor_mode=f"{architecture.cnn_norm}_norm",
-        extractor_conv_layer_config=list(architecture.cnn_layers),
-        extractor_conv_bias=architecture.cnn_bias,
-        encoder_embed_dim=architecture.hidden,
-        encoder_projection_dropout=architecture.projection_dropout,
-        encoder_pos_conv_kernel=architecture.position_kernel,
-        encoder_pos_conv_groups=architecture.position_groups,
-        encoder_num_layers=architecture.layers,
-        encoder_num_heads=architecture.heads,
-        encoder_attention_dropout=architecture.attention_dropout,
-        encoder_ff_interm_features=architecture.feed_forward,
-        encoder_ff_interm_dropout=architecture.activation_dropout,
-        encoder_dropout=architecture.hidden_dropout,
-        encoder_layer_norm_first=architecture.norm_first,
-        encoder_layer_drop=architecture.layer_drop,
-        aux_num_out=None,
-    )
+        layers.append(
+            EncoderLayer(attention, feed_forward, architecture.hidden_dropout, norm_first=architecture.norm_first)
+        )
+    transformer = Transformer(position, layers, hidden, architecture.hidden_dropout, architecture.layer_drop,
+                              norm_first=architecture.norm_first)  # fmt: skip
+    network: Any = SpeechNetwork(extractor, Encoder(projection, transformer))
     if architecture.family == "wavlm":
-        for index, layer in enumerate(network.encoder.transformer.layers):
+        for index, layer in enumerate(transformer.layers):
             layer.attention = GatedAttention(
                 architecture.hidden,
                 architecture.heads,
@@ -128,6 +110,9 @@ def empty_network(architecture: Architecture) -> nn.Module:
                 architecture.max_distance,
                 embeds=index == 0,
             )
+    if architecture.language_width is not None:
+        for layer in network.encoder.transformer.layers:
+            layer.adapter_layer = LanguageAdapter(architecture.hidden, architecture.language_width)
     if not architecture.projection_norm:
         network.encoder.feature_projection.layer_norm = nn.Identity()
     for module in network.encoder.modules():

@@ -46,7 +46,7 @@ def strided_products(conv: nn.Conv1d, x: Tensor) -> Tensor:
 
 
 def position_convolution(embedding: Any, x: Tensor) -> Tensor:
-    """torchaudio's convolution over positions of x (batch, frames, channels), to the same shape."""
+    """A `PositionalConvolution` of x (batch, frames, channels), to the same shape."""
     conv = embedding.conv
     if not x.is_cuda or not isinstance(conv, nn.Conv1d):
         found: Tensor = embedding(x)

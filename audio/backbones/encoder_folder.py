@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork.audio.backbones.huggingface import TIMEOUT_S
+from graftwork.audio.backbones.checkpoint_files import TIMEOUT_S
 from graftwork.core.errors import BackboneError, DownloadError, MissingPackageError
 
 

@@ -1,34 +1,30 @@
-"""Checkpoints in Hugging Face's layout, read and written without transformers."""
+"""Networks of the wav2vec 2.0 family in Hugging Face's layout, described and written without transformers."""
 
 from __future__ import annotations
 
-import logging
-import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from graftwork.audio.backbones.architecture import Architecture
-from graftwork.audio.backbones.feature_extractor import PREPROCESSOR, SETTINGS_FILES
+from graftwork.audio.backbones.feature_extractor import PREPROCESSOR
 from graftwork.audio.backbones.weights import huggingface_names
 from graftwork.audio.preprocessing.contract import AudioContract
-from graftwork.core.errors import (
-    BackboneError,
-    DownloadError,
-    MissingPackageError,
-    OutputError,
-)
+from graftwork.core.errors import BackboneError, OutputError
 from graftwork.core.files import atomic_write, write_json
 
-log = logging.getLogger(__name__)
+MODELS = {
+    "wav2vec2": "Wav2Vec2Model",
+    "hubert": "HubertModel",
+    "wavlm": "WavLMModel",
+    "unispeech": "UniSpeechModel",
+    "unispeech-sat": "UniSpeechSatModel",
+}
+"""transformers' class by the `model_type` of config.json; MMS is a wav2vec2."""
 
-FAMILIES = ("wav2vec2", "hubert", "wavlm")
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-VOCABULARY = "vocab.json"
-TIMEOUT_S = 10
 TOO_LARGE = 1 << 16
 """Of any length or width in a configuration."""
 
@@ -59,9 +55,11 @@ DEFAULTS: dict[str, Any] = {
     "max_bucket_distance": 800,
 }
 
+LANGUAGE_WIDTH = "adapter_attn_dim"
+"""MMS: how wide the adapters for single languages are, one behind each layer."""
+
 UNSUPPORTED = {
     "add_adapter": (False, "convolutions that shorten the output (add_adapter)"),
-    "adapter_attn_dim": (None, "adapters for single languages (adapter_attn_dim)"),
     "conv_pos_batch_norm": (False, "a batch norm in the positional convolution (conv_pos_batch_norm)"),
     "hidden_act": ("gelu", "another activation than gelu (hidden_act)"),
     "feat_extract_activation": ("gelu", "another activation than gelu (feat_extract_activation)"),
@@ -72,8 +70,8 @@ UNSUPPORTED = {
 def architecture_from_config(config: Mapping[str, Any], source: str) -> Architecture:
     """The network's shape from the content of config.json. Raises BackboneError for what is not supported."""
     family = config.get("model_type")
-    if family not in FAMILIES:
-        raise BackboneError(f"{source}: model_type must be one of {', '.join(FAMILIES)}, found {family!r}")
+    if family not in MODELS:
+        raise BackboneError(f"{source}: model_type must be one of {', '.join(MODELS)}, found {family!r}")
     for key, (works, meaning) in UNSUPPORTED.items():
         if config.get(key, works) != works:
             raise BackboneError(f"{source}: {meaning} is not supported, found {config[key]!r}; use another checkpoint")
@@ -95,6 +93,10 @@ def architecture_from_config(config: Mapping[str, Any], source: str) -> Architec
         if value["hidden_size"] % value[divisor]:
             raise BackboneError(f"{source}: hidden_size must be a multiple of {divisor}, found {value['hidden_size']} "
                                 f"and {value[divisor]}")  # fmt: skip
+    width = config.get(LANGUAGE_WIDTH)
+    if width is not None and not (_of_kind(width, 1) and value["do_stable_layer_norm"] and family == "wav2vec2"):
+        raise BackboneError(f"{source}: {LANGUAGE_WIDTH} {width!r} belongs to a wav2vec2 with do_stable_layer_norm, as "
+                            "MMS is; use another checkpoint")  # fmt: skip
     return Architecture(
         family=family,
         cnn_norm=value["feat_extract_norm"],
@@ -116,6 +118,7 @@ def architecture_from_config(config: Mapping[str, Any], source: str) -> Architec
         layer_drop=value["layerdrop"],
         buckets=int(value["num_buckets"]),
         max_distance=int(value["max_bucket_distance"]),
+        language_width=None if width is None else int(width),
     )
 
 
@@ -133,10 +136,9 @@ def _of_kind(value: Any, default: Any) -> bool:
 
 def config_of(architecture: Architecture) -> dict[str, Any]:
     """The inverse of `architecture_from_config`: what config.json says of a network of this shape."""
-    classes = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
     channels, kernels, strides = zip(*architecture.cnn_layers, strict=True)
     return {
-        "architectures": [classes[architecture.family]],
+        "architectures": [MODELS[architecture.family]],
         "model_type": architecture.family,
         "feat_extract_norm": architecture.cnn_norm,
         "conv_dim": list(channels),
@@ -162,99 +164,8 @@ def config_of(architecture: Architecture) -> dict[str, Any]:
         "feat_extract_activation": "gelu",
         "num_buckets": architecture.buckets,
         "max_bucket_distance": architecture.max_distance,
+        LANGUAGE_WIDTH: architecture.language_width,
     }
-
-
-def checkpoint_folder(name: str, needed: Sequence[str] = SETTINGS_FILES) -> Path:
-    """The folder of a checkpoint: `name` itself where it is a local folder, or the hub's cache.
-
-    A hub checkpoint that is in the cache is taken as it is, without asking the hub for a newer one; where none of the
-    `needed` small files is there, as after transformers' AutoModel, the hub is asked for those of the same version.
-    Raises
-    BackboneError for a folder without config.json or an id the hub does not know, DownloadError without a
-    network, MissingPackageError without huggingface_hub.
-    """
-    folder = Path(name).expanduser()
-    if os.path.isdir(folder):
-        if not (folder / "config.json").is_file():
-            found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
-            raise BackboneError(f"hf:{name}: the folder has no config.json, found {found}")
-        return folder
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise BackboneError(f"hf:{name}: no such folder")
-    try:
-        import huggingface_hub
-        from huggingface_hub import errors
-    except ImportError as error:
-        raise MissingPackageError(
-            f"hf:{name} is not a local folder; fetching it needs huggingface_hub: pip install huggingface_hub"
-        ) from error
-    # The hub's HTTP library changes with its version; that library's errors are the base of the hub's own.
-    no_connection: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__bases__)
-    wanted = ["config.json", *SETTINGS_FILES, VOCABULARY]
-    try:
-        cached = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
-        if (cached / "config.json").is_file() and any((cached / file).is_file() for file in WEIGHT_FILES):
-            if not any((cached / file).is_file() for file in needed):
-                _fetch_small_files(name, cached)
-            return cached
-    except errors.LocalEntryNotFoundError:
-        pass  # not in the cache: fetched below
-    except errors.HFValidationError as error:
-        raise BackboneError(f"hf:{name}: neither a local folder nor an id of the hub ({error})") from error
-    try:
-        # Asked first, because a download would try for half a minute before it gives up on a dead network.
-        there = huggingface_hub.HfApi().model_info(name, timeout=TIMEOUT_S)
-        files = {entry.rfilename for entry in there.siblings or ()}
-        wanted += [file for file in WEIGHT_FILES if file in files][:1]
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
-    except errors.RepositoryNotFoundError as error:
-        raise BackboneError(
-            f"hf:{name}: the hub has no such checkpoint, or not for you; check the id, or give a local folder"
-        ) from error
-    except no_connection as error:
-        raise DownloadError(_offline(name, error)) from error
-
-
-def _fetch_small_files(name: str, cached: Path) -> None:
-    """The small files of the version in the cache, as far as the hub can be reached and has them."""
-    import huggingface_hub
-
-    no_answer: tuple[type[Exception], ...] = (OSError, *huggingface_hub.errors.HfHubHTTPError.__bases__)
-    small = (*SETTINGS_FILES, VOCABULARY)
-    try:
-        there = huggingface_hub.HfApi().model_info(name, revision=cached.name, timeout=TIMEOUT_S)
-        found = [entry.rfilename for entry in there.siblings or () if entry.rfilename in small]
-        if found:
-            huggingface_hub.snapshot_download(name, revision=cached.name, allow_patterns=found)
-    except no_answer as error:
-        reason = str(error).strip().partition("\n")[0]
-        log.warning("hf:%s: of %s none is in the cache, and the hub gave none (%s)", name, ", ".join(small), reason)
-
-
-def _offline(name: str, error: Exception) -> str:
-    from huggingface_hub import constants
-
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return (
-        f"hf:{name} needs config.json and {' or '.join(WEIGHT_FILES)}, which could not be fetched from "
-        f"{constants.ENDPOINT}/{name} ({reason}). Fetch them where there is a network, put them into "
-        "a folder and give hf:FOLDER"
-    )
-
-
-def weights_file(folder: Path) -> Path:
-    """The file of weights in a checkpoint folder. Raises BackboneError where there is none."""
-    for file in WEIGHT_FILES:
-        if (folder / file).is_file():
-            return folder / file
-    parts = sorted(file.name for file in folder.glob("*.index.json"))
-    reason = (
-        f"its weights are split over several files ({parts[0]}), which is not supported; save them as one"
-        if parts
-        else f"expected {' or '.join(WEIGHT_FILES)}, found neither; add one, or give --weights FILE"
-    )
-    raise BackboneError(f"{folder}: {reason}")
 
 
 def write_checkpoint(network: nn.Module, architecture: Architecture, contract: AudioContract, folder: Path) -> None:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,22 +14,28 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from graftwork.audio.backbones import bundles, huggingface
+from graftwork.audio.backbones import bundles, huggingface, transformers_encoders
 from graftwork.audio.backbones.architecture import Architecture, empty_network, random_network
+from graftwork.audio.backbones.checkpoint_files import checkpoint_folder, weights_file
+from graftwork.audio.backbones.encoder import Encoder
 from graftwork.audio.backbones.encoder_folder import encoder_folder
 from graftwork.audio.backbones.feature_extractor import checked_settings, input_settings
+from graftwork.audio.backbones.language_adapter import language_file, language_files, with_language
 from graftwork.audio.backbones.memory_need import memory_need
 from graftwork.audio.backbones.packaged import ENTRIES, tiny_folder
 from graftwork.audio.backbones.pooling import AttentivePooling, Pooling, pooled_dim
 from graftwork.audio.backbones.speaker_encoders import FILES, LEFT_OUT, SHORTEST_FRAMES, Owner, read_encoder
-from graftwork.audio.backbones.wav2vec2 import ATTENTION, speech_stages
-from graftwork.audio.backbones.weights import fill, read_weights, translate
+from graftwork.audio.backbones.trained_head import checkpoint_pooling, head_tensors
+from graftwork.audio.backbones.wav2vec2 import ATTENTION, frame_stages, last_stage
+from graftwork.audio.backbones.weights import PREFIXES, fill, read_weights, translate
 from graftwork.audio.domain import DOMAIN
 from graftwork.audio.preprocessing.contract import AudioContract, OnOff
 from graftwork.core.domain import BackboneEntry
 from graftwork.core.errors import BackboneError, SettingsError
 from graftwork.core.files import read_json
 from graftwork.core.model.backbone import Backbone
+
+log = logging.getLogger(__name__)
 
 RANDOM = "random"
 """As `weights`: no pretrained weights but fresh ones, drawn from torch's global random state."""
@@ -51,20 +58,24 @@ def load_backbone(
     window_seconds: float | None = None,
     window_overlap: float | None = None,
     trim_silence: OnOff | None = None,
+    language: str | None = None,
 ) -> Backbone:
     """A pretrained speech network by id, in evaluation mode on the CPU.
 
     id: `tiny:wav2vec2` (in the package), `torchaudio:NAME` (see `list_backbones`), or `hf:` with a local folder or an
-    id of the Hugging Face hub, of the families wav2vec2, hubert and wavlm; or `speechbrain:` or `wespeaker:` with such
-    a folder or id, of an ECAPA-TDNN or a ResNet, whose embedding is what it gives, without any other pooling.
+    id of the Hugging Face hub, of the families wav2vec2 (with MMS), hubert, wavlm and unispeech, and through
+    transformers data2vec-audio, sew, wav2vec2-conformer, wav2vec2-bert and whisper, of which the encoder is taken;
+    or `speechbrain:` or `wespeaker:` with such a folder or id, of an ECAPA-TDNN or a ResNet, whose embedding is what
+    it gives, without any other pooling.
     weights: a local .safetensors, .pt, .pth or .bin file with names as torchaudio or Hugging Face have them,
     used instead of the source's own; or "random".
     max_seconds: longer clips are cropped to their middle, or refused where pooling is "none".
     window_seconds, window_overlap: longer clips are learnt from and evaluated in windows of this length, which share
     this part with the next (half of it by default). trim_silence: "on" cuts off what comes before the first and behind
     the last speech. pooling: "mean+std" (default) or "mean" over time, or "attentive", the first two weighted by a
-    learnt attention, or "none", which gives frames, as a text needs them; unless something is asked for, texts get
-    these by themselves.
+    learnt attention, or "checkpoint", the head that an hf: checkpoint was fine-tuned with (x-vector, projector,
+    weighted sum of layers) up to its own classes, or "none", which gives frames, as a text needs them; unless something
+    is asked for, texts get these by themselves. language: of MMS's adapters for single languages, as "eng".
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.
@@ -72,32 +83,59 @@ def load_backbone(
     source, _, name = id.partition(":")
     owner = next((known for known in get_args(Owner) if known == source), None)
     if owner is not None and name:
+        _refuse_language(id, language)
         contract = AudioContract(max_seconds=max_seconds, window_seconds=window_seconds,
                                  window_overlap=0.5 if window_overlap is None else window_overlap,
                                  trim_silence=trim_silence or "off")  # fmt: skip
         return _speaker_backbone(id, owner, name, contract, pooling, weights)
-    if source == "torchaudio" and name in bundles.BUNDLES:
-        architecture, normalised = bundles.architecture_of(name)
-        rate = 16000
-    elif source in ("hf", "tiny") and name:
-        folder = tiny_folder(name) if source == "tiny" else huggingface.checkpoint_folder(name)
-        architecture = huggingface.architecture_from_config(read_json(folder / "config.json"), id)
-        rate, normalised = input_settings(folder)
-    else:
-        raise BackboneError(_unknown(id))
-    contract = _contract(architecture, rate, normalised, max_seconds)
-    contract = replace(contract, window_seconds=window_seconds, trim_silence=trim_silence or "off")
+    encoder = _encoder(id, weights, language)
+    contract = replace(encoder.contract, max_seconds=max_seconds, window_seconds=window_seconds,
+                       trim_silence=trim_silence or "off")  # fmt: skip
     if window_overlap is not None:
         contract = replace(contract, window_overlap=window_overlap)
-    if weights == RANDOM:
-        network = random_network(architecture)
-    else:
-        if weights is not None:
-            file = Path(weights)
-        else:
-            file = bundles.fetch(name) if source == "torchaudio" else huggingface.weights_file(folder)
-        network = _pretrained(architecture, file)
-    return _backbone(id, network, architecture, contract, pooling, None if weights is None else str(weights))
+    options = {} if language is None else {"language": language}
+    if encoder.head and pooling != "checkpoint":
+        log.warning("%s: its trained head is left out (%s); --pooling checkpoint begins with it, up to its own classes",
+                    id, ", ".join(sorted(encoder.head)))  # fmt: skip
+    return _backbone(id, replace(encoder, contract=contract), pooling, None if weights is None else str(weights),
+                     options)  # fmt: skip
+
+
+def _encoder(id: str, weights: str | Path | None, language: str | None) -> Encoder:
+    source, _, name = id.partition(":")
+    if source == "torchaudio" and name in bundles.BUNDLES:
+        _refuse_language(id, language)
+        architecture, normalised = bundles.architecture_of(name)
+        file = None if weights == RANDOM else bundles.fetch(name) if weights is None else Path(weights)
+        network = random_network(architecture) if file is None else _pretrained(architecture, read_weights(file), file)
+        return _described(network, architecture, 16000, normalised)
+    if source not in ("hf", "tiny") or not name:
+        raise BackboneError(_unknown(id))
+    extra = () if language is None else language_files(language)
+    folder = tiny_folder(name) if source == "tiny" else checkpoint_folder(name, extra=extra)
+    config = read_json(folder / "config.json")
+    file = None if weights == RANDOM else weights_file(folder) if weights is None else Path(weights)
+    if config.get("model_type") in transformers_encoders.FAMILIES:
+        _refuse_language(id, language)
+        return transformers_encoders.load_encoder(config, folder, id, file)
+    architecture = huggingface.architecture_from_config(config, id)
+    rate, normalised = input_settings(folder)
+    adapters = None
+    if architecture.language_width is None:
+        _refuse_language(id, language)
+    elif file is not None:
+        adapters = language_file(folder, language, id)
+    if file is None:
+        return _described(random_network(architecture), architecture, rate, normalised)
+    tensors = read_weights(file)
+    encoder = _described(_pretrained(architecture, tensors, file, adapters), architecture, rate, normalised)
+    return replace(encoder, head=head_tensors(tensors, PREFIXES), config=config)
+
+
+def _refuse_language(id: str, language: str | None) -> None:
+    if language is not None:
+        raise SettingsError(f"--language {language}: {id} has no adapters for single languages, as MMS has; leave it "
+                            "away")  # fmt: skip
 
 
 def new_backbone(
@@ -112,8 +150,9 @@ def new_backbone(
     architecture = huggingface.architecture_from_config(config, "config")
     about = {key: config[key] for key in ("sampling_rate", "do_normalize") if key in config}
     rate, normalised = checked_settings(about, "config")
-    contract = _contract(architecture, rate, normalised, max_seconds)
-    return _backbone("hf:new", random_network(architecture), architecture, contract, pooling, RANDOM)
+    encoder = _described(random_network(architecture), architecture, rate, normalised)
+    contract = replace(encoder.contract, max_seconds=max_seconds)
+    return _backbone("hf:new", replace(encoder, contract=contract), pooling, RANDOM, {})
 
 
 def save_backbone(backbone: Backbone, folder: str | Path) -> str:
@@ -158,7 +197,8 @@ def list_backbones(text: str = "") -> list[BackboneEntry]:
             parameters=None,
             licence="see the checkpoint",
             here="download",
-            note="any wav2vec2, hubert or wavlm checkpoint of the Hugging Face hub, or in a local folder",
+            note="of the hub or a local folder: wav2vec2, MMS, hubert, wavlm, unispeech; through transformers "
+            "data2vec-audio, sew, wav2vec2-conformer, wav2vec2-bert, whisper. Stages: the input, each layer, pooling",
         )
     )
     rows += [
@@ -201,13 +241,20 @@ def _speaker_backbone(id: str, owner: Owner, name: str, contract: AudioContract,
     )  # fmt: skip
 
 
-def _contract(architecture: Architecture, rate_hz: int, normalised: bool, max_seconds: float | None) -> AudioContract:
-    return AudioContract(rate_hz, "clip" if normalised else "none", architecture.shortest_samples(), max_seconds,
-                         memory=memory_need(architecture))  # fmt: skip
+def _described(network: nn.Module, architecture: Architecture, rate_hz: int, normalised: bool) -> Encoder:
+    contract = AudioContract(rate_hz, "clip" if normalised else "none", architecture.shortest_samples(),
+                             memory=memory_need(architecture))  # fmt: skip
+    stages = frame_stages(architecture.layers, norm_first=architecture.norm_first)
+    return Encoder(network, stages, architecture.hidden, architecture.frames, partial(random_network, architecture),
+                   contract, architecture.layers)  # fmt: skip
 
 
-def _pretrained(architecture: Architecture, file: Path) -> nn.Module:
-    tensors = translate(read_weights(file))
+def _pretrained(
+    architecture: Architecture, weights: Mapping[str, Tensor], file: Path, adapters: Path | None = None
+) -> nn.Module:
+    tensors = translate(weights)
+    if adapters is not None:
+        tensors = with_language(tensors, translate(read_weights(adapters)), str(adapters))
     # On the meta device nothing is drawn at random only to be overwritten.
     with torch.device("meta"):
         network = empty_network(architecture)
@@ -216,56 +263,57 @@ def _pretrained(architecture: Architecture, file: Path) -> nn.Module:
 
 
 def _backbone(
-    id: str,
-    network: nn.Module,
-    architecture: Architecture,
-    contract: AudioContract,
-    pooling: str | None,
-    weights: str | None,
+    id: str, encoder: Encoder, pooling: str | None, weights: str | None, options: Mapping[str, Any]
 ) -> Backbone:
+    """options: what the loader was told of the network itself."""
     chosen = next((known for known in get_args(Pooling) if known == (pooling or DEFAULT_POOLING)), None)
     new_parameters: tuple[str, ...] = ()
-    contract = replace(contract, longer="refuse" if chosen == "none" else "crop")
     if chosen is None:
         raise SettingsError(f"pooling must be one of {', '.join(get_args(Pooling))}, found {pooling!r}")
+    if chosen == "checkpoint":
+        encoder, stages, width = checkpoint_pooling(id, encoder)
+    else:
+        stages, width = (*encoder.stages, last_stage(chosen)), pooled_dim(encoder.hidden, chosen)
+    contract = replace(encoder.contract, longer="refuse" if chosen == "none" else "crop")
+    network = encoder.network
     if chosen == "attentive":
-        add_attention(network, architecture)
+        add_attention(network, encoder.hidden)
         new_parameters = tuple(name for name, _ in network.named_parameters() if name.startswith(f"{ATTENTION}."))
     return Backbone(
         id=id,
         network=network,
-        stages=speech_stages(architecture.layers, norm_first=architecture.norm_first, pooling=chosen),
+        stages=stages,
         contract=contract,
-        feature_dim=pooled_dim(architecture.hidden, chosen),
+        feature_dim=width,
         options={
             "max_seconds": contract.max_seconds,
             "pooling": chosen,
             "window_seconds": contract.window_seconds,
             "window_overlap": contract.window_overlap,
             "trim_silence": contract.trim_silence,
+            **options,
         },
         weights=weights,
-        build=partial(_build, architecture, chosen),
+        build=partial(_build, encoder.build, encoder.hidden, chosen),
         new_parameters=new_parameters,
-        frames=partial(_frames, architecture),
+        frames=partial(_frames, encoder.frames),
         domain=DOMAIN,
-        for_text=None if pooling is not None else partial(_backbone, id, network, architecture, contract, "none",
-                                                          weights),
-    )  # fmt: skip
+        for_text=None if pooling is not None else partial(_backbone, id, encoder, "none", weights, options),
+    )
 
 
-def _frames(architecture: Architecture, clip: Tensor) -> int:
-    return architecture.frames(len(clip))
+def _frames(count: Callable[[int], int], clip: Tensor) -> int:
+    return count(len(clip))
 
 
-def _build(architecture: Architecture, pooling: Pooling) -> nn.Module:
-    network = random_network(architecture)
-    return add_attention(network, architecture) if pooling == "attentive" else network
+def _build(build: Callable[[], nn.Module], hidden: int, pooling: Pooling) -> nn.Module:
+    network = build()
+    return add_attention(network, hidden) if pooling == "attentive" else network
 
 
-def add_attention(network: nn.Module, architecture: Architecture) -> nn.Module:
+def add_attention(network: nn.Module, hidden: int) -> nn.Module:
     """The network with a module for attentive pooling, whose first weights are drawn from torch's random state."""
-    network.add_module(ATTENTION, AttentivePooling(architecture.hidden))
+    network.add_module(ATTENTION, AttentivePooling(hidden))
     return network
 
 

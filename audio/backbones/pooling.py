@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from graftwork.core.types import padding_mask
 
-Pooling = Literal["mean", "mean+std", "attentive", "none"]
+Pooling = Literal["mean", "mean+std", "attentive", "checkpoint", "none"]
 
 ATTENTION_WIDTH = 128
 

@@ -1,7 +1,7 @@
 """The stages of wav2vec 2.0, HuBERT, XLS-R and WavLM, exact for clips of unequal length in one batch.
 
-The modules are torchaudio's Wav2Vec2Model; what runs them is here, because torchaudio's own forward lets the
-padding of a batch reach the clips: through the GroupNorm of the base models, and through WavLM's attention.
+The modules are in `network`; what runs them is here, so that the padding of a batch does not reach the clips: through
+the GroupNorm of the base models, and through WavLM's attention.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from graftwork.audio.backbones.convolution import position_convolution, strided_convolution
-from graftwork.audio.backbones.pooling import Pooling, pool
+from graftwork.audio.backbones.pooling import pool
 from graftwork.audio.backbones.wavlm import GatedAttention
 from graftwork.core.model.backbone import FRAMES, Stage
 from graftwork.core.types import Features, padding_mask
@@ -24,10 +24,16 @@ ATTENTION = "attentive_pooling"
 """The module of the network that the stage `pool` has where pooling is learnt."""
 
 
-def speech_stages(layers: int, *, norm_first: bool, pooling: Pooling) -> tuple[Stage, ...]:
-    """`cnn`, `projection`, `layer1` to `layerN`, `pool`: from waveforms (batch, time) to (batch, channels).
+def speech_stages(
+    layers: int, *, norm_first: bool, pooling: Literal["mean", "mean+std", "attentive", "none"]
+) -> tuple[Stage, ...]:
+    """The stages of `frame_stages` and `last_stage`: from waveforms (batch, time) to (batch, channels), or frames."""
+    return (*frame_stages(layers, norm_first=norm_first), last_stage(pooling))
 
-    Without pooling the last stage is `frames`, and gives (batch, frames, channels).
+
+def frame_stages(layers: int, *, norm_first: bool) -> tuple[Stage, ...]:
+    """`cnn`, `projection`, `layer1` to `layerN`: from waveforms (batch, time) to (batch, frames, channels).
+
     The norm that follows the last layer of a `norm_first` network belongs to that layer; in the other
     networks the same tensors come before the first layer and belong to `projection`.
     """
@@ -42,11 +48,11 @@ def speech_stages(layers: int, *, norm_first: bool, pooling: Pooling) -> tuple[S
             Stage(f"layer{index + 1}", partial(run_layer, index=index), tuple(paths))
             for index, paths in enumerate(owned)
         ),
-        _last_stage(pooling),
     )
 
 
-def _last_stage(pooling: Pooling) -> Stage:
+def last_stage(pooling: Literal["mean", "mean+std", "attentive", "none"]) -> Stage:
+    """`pool`, from frames (batch, frames, channels) to (batch, channels) or twice as many; `frames` without pooling."""
     if pooling == "none":
         return Stage(FRAMES, _as_they_are)
     if pooling == "attentive":
@@ -107,9 +113,7 @@ def add_position(network: Any, projected: Features) -> Features:
     # The positional convolution looks 64 frames around: it must see the same zeros after a clip as alone.
     x = without_padding(projected).values
     x = x + position_convolution(transformer.pos_conv_embed, x)
-    # torchaudio's Transformer names the opposite of what its layers name: True where the norm comes before
-    # the first layer, which is where the layers themselves normalise their output.
-    if transformer.layer_norm_first:
+    if not transformer.norm_first:
         x = transformer.layer_norm(x)
     return Features(transformer.dropout(x), projected.lengths)
 
@@ -124,12 +128,15 @@ def run_layer(network: Any, features: Features, index: int) -> Features:
     first = transformer.layers[0].attention
     bias = first.relative_bias(frames) if isinstance(first, GatedAttention) else None
     with any_length_attention(features.values):
-        x, _ = layer(features.values, attention_mask=mask, position_bias=bias)
+        x = layer(features.values, attention_mask=mask, position_bias=bias)
+    language = getattr(layer, "adapter_layer", None)
+    if language is not None:
+        x = x + language(x)
     if layer.training and transformer.layer_drop > 0:
         # A dropped layer is computed and set aside: several processes that train together must each have a
         # gradient for every tensor, if only one of zero.
         x = torch.where(torch.rand((), device=x.device) < transformer.layer_drop, features.values, x)
-    if index == len(transformer.layers) - 1 and not transformer.layer_norm_first:
+    if index == len(transformer.layers) - 1 and transformer.norm_first:
         x = transformer.layer_norm(x)
     return Features(x, features.lengths)
 
@@ -155,9 +162,12 @@ def run_pool(network: Any, features: Features, pooling: Literal["mean", "mean+st
 
 
 def padding_of(features: Features) -> Tensor | None:
-    """True at the steps beyond a clip's own, (batch, time); None where there are none."""
+    """True at the steps beyond a clip's own, (batch, time); None where there are none. A graph that is exported has to
+    look at the lengths of its own batches: it always masks."""
     time = features.values.shape[1]
-    if features.lengths is None or bool((features.lengths >= time).all()):
+    if features.lengths is None:
+        return None
+    if not torch.compiler.is_exporting() and bool((features.lengths >= time).all()):
         return None
     return padding_mask(features.lengths, time, features.values.device)
 

@@ -42,13 +42,12 @@ class GatedAttention(nn.Module):
         x: Tensor,
         attention_mask: Tensor | None = None,
         position_bias: Tensor | None = None,
-        key_padding_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """The signature that torchaudio's EncoderLayer calls.
+        """The signature that `EncoderLayer` calls.
 
         x: (batch, time, channels). attention_mask: True where a key may be attended to, broadcast to
         (batch, heads, time, time). position_bias: (heads, time, time), as `relative_bias` of the first layer
-        gives it. key_padding_mask: not used. Returns the attended (batch, time, channels), and the bias.
+        gives it. Returns the attended (batch, time, channels), and the bias.
         """
         batch, time, _ = x.shape
         heads = (batch, time, self.num_heads, self.head_dim)
@@ -81,6 +80,11 @@ class GatedAttention(nn.Module):
             raise ValueError("only the first layer holds the relative position embedding")
         distances = torch.arange(1 - time, time)
         buckets = distance_buckets(distances, self.buckets, self.max_distance)
+        if torch.compiler.is_exporting():
+            steps = torch.arange(time)
+            every = distance_buckets(steps[None] - steps[:, None], self.buckets, self.max_distance)
+            bias: Tensor = self.rel_attn_embed(every).permute(2, 0, 1)
+            return bias  # a graph cannot hold windows of which the size is not known
         by_distance: Tensor = self.rel_attn_embed(buckets.to(self.rel_attn_embed.weight.device, non_blocking=True)).T
         # Entry (query, key) is that of distance key - query: each row is the one above, shifted by one.
         return by_distance.unfold(1, time, 1).flip(1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from graftwork.audio.backbones.checkpoint_files import INDEX, weight_parts
 from graftwork.core.errors import BackboneError, UnreadableError
 
 LEFT_OUT = (
@@ -21,6 +22,10 @@ LEFT_OUT = (
     "project_q.",
     "final_proj.",  # HuBERT's pretraining targets
     "label_embs_concat",
+    "ctc_proj.",  # UniSpeech's pretraining targets
+    "speaker_proj.",  # UniSpeech-SAT's
+    "label_embeddings_concat",
+    "layer_norm_for_extract.",
     "aux.",  # torchaudio's CTC head
     "lm_head.",  # Hugging Face's CTC head
     "projector.",  # Hugging Face's heads for classification and verification
@@ -32,20 +37,28 @@ LEFT_OUT = (
 )
 """Beginnings of names (after the prefix of the model) that a checkpoint may hold and no stage uses."""
 
-PREFIXES = ("wav2vec2.", "hubert.", "wavlm.", "model.")
+PREFIXES = ("wav2vec2.", "hubert.", "wavlm.", "unispeech.", "unispeech_sat.", "model.")
 """Of the backbone inside a larger model: Hugging Face's heads, and torchaudio's normalising wrapper."""
 
 SHOWN = 20
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors in a .safetensors, .pt, .pth or .bin file by name, on the CPU. No code in the file is run.
+    """The tensors in a .safetensors, .pt, .pth or .bin file by name, on the CPU; of an .index.json those in all
+    the files that it names. No code in the file is run.
 
     Raises UnreadableError for a missing or damaged file, or one that holds more than tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise UnreadableError(f"{path}: no such weights file; check the path")
+    if path.name.endswith(INDEX):
+        parts = weight_parts(path)
+        read = {file: read_weights(path.parent / file) for file in sorted(set(parts.values()))}
+        lacking = [name for name, file in parts.items() if name not in read[file]]
+        if lacking:
+            raise UnreadableError(f"{path}: {lacking[0]} should be in {parts[lacking[0]]} and is not; fetch both again")
+        return {name: read[file][name] for name, file in parts.items()}
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -102,6 +115,11 @@ def huggingface_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = re.sub(r"^encoder\.feature_projection\.", "feature_projection.", name)
         renamed[re.sub(r"^encoder\.transformer\.", "encoder.", name)] = value
     return renamed
+
+
+def modern_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, old names of weight norm replaced."""
+    return {_weight_norm_name(name): value for name, value in tensors.items()}
 
 
 def _weight_norm_name(name: str) -> str:

@@ -20,6 +20,9 @@ from graftwork.core.example import Example, Named, Span, as_example, recording_o
 from graftwork.core.types import Features
 
 Normalisation = Literal["clip", "none"]
+VARIANCE_FLOOR = 1e-7
+"""What Hugging Face's Wav2Vec2FeatureExtractor adds to the variance of a clip."""
+
 OnOff = Literal["on", "off"]
 Longer = Literal["crop", "refuse"]
 
@@ -37,7 +40,8 @@ class AudioContract:
     window_overlap: share of a window that it has in common with the next one.
     trim_silence: "on" cuts off what comes before the first and behind the last speech, before anything is cropped.
     longer: "refuse" makes of a clip beyond max_seconds an error, for text: a transcript belongs to the whole clip.
-    memory: what a clip takes in the network; None where that is not known. Both follow from the backbone, and are not
+    memory: what a clip takes in the network; None where that is not known. most_seconds: what the network
+    fills every clip up to; a longer one that nothing crops is an error. All three follow from the backbone, and are not
     kept in JSON.
     """
 
@@ -50,6 +54,7 @@ class AudioContract:
     trim_silence: OnOff = "off"
     longer: Longer = "crop"
     memory: MemoryNeed | None = None
+    most_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.normalise not in get_args(Normalisation):
@@ -77,6 +82,11 @@ class AudioContract:
             raise SettingsError(f"trim_silence must be one of {get_args(OnOff)}, found {self.trim_silence!r}")
         if self.trim_silence == "on" and self.window_seconds is not None:
             raise SettingsError("trim_silence shortens clips, window_seconds counts their seconds: give one of them")
+        for name in ("max_seconds", "window_seconds"):
+            asked = getattr(self, name)
+            if self.most_seconds is not None and asked is not None and asked > self.most_seconds:
+                raise SettingsError(f"{name} must be at most {self.most_seconds:g} s, which is all that the network "
+                                    f"takes; found {asked:g}")  # fmt: skip
         if not 0 <= self.window_overlap < 1:
             raise SettingsError(f"window_overlap must be at least 0 and below 1, found {self.window_overlap}")
 
@@ -106,18 +116,29 @@ class AudioContract:
         if trims:
             samples = trim_silence(samples, self.sample_rate_hz, named)
         # The resampler may leave a sample too many.
-        if not crops and self.max_seconds is not None and self.seconds(samples[1:]) > self.max_seconds:
+        if not crops and self.max_seconds is not None and self._duration_s(samples[1:]) > self.max_seconds:
             raise ContractError(
-                f"{named}: has {self.seconds(samples):.2f} s, more than --max-seconds {self.max_seconds:g}: its words "
-                "belong to the whole clip, so it is not cropped; cut it where words end, or train with more"
+                f"{named}: has {self._duration_s(samples):.2f} s, more than --max-seconds {self.max_seconds:g}: its "
+                "words belong to the whole clip, so it is not cropped; cut it where words end, or train with more"
             )
         if self.max_seconds is not None:
             # Rounding in the resampler may leave one sample too many; trimmed clips are not cropped yet.
             most = round(self.max_seconds * self.sample_rate_hz)
             start = (len(samples) - most) // 2 if trims and len(samples) > most else 0
             samples = samples[start : start + most]
+        # The resampler may leave a sample too many here as well.
+        if self.most_seconds is not None and self._duration_s(samples[1:]) > self.most_seconds:
+            advice = (
+                "crop clips with --max-seconds, or cut them with --window-seconds"
+                if crops
+                else "cut it where words end, or leave such clips out with --max-seconds and --skip-unreadable"
+            )
+            raise ContractError(f"{named}: has {self._duration_s(samples):.2f} s, and the network takes at most "
+                                f"{self.most_seconds:g} s: {advice}")  # fmt: skip
+        if self.most_seconds is not None:
+            samples = samples[: round(self.most_seconds * self.sample_rate_hz)]
         if self.memory is not None:
-            refuse_too_long(named, self.seconds(samples), self.memory.of(len(samples)))
+            refuse_too_long(named, self._duration_s(samples), self.memory.of(len(samples)))
         if self.normalise == "clip":
             samples = normalise_clip(samples)
         missing = self.shortest_samples - len(samples)
@@ -138,8 +159,11 @@ class AudioContract:
         return Features(pad_sequence(list(examples), batch_first=True), lengths)
 
     def seconds(self, example: Tensor) -> float:
-        """Duration of a clip (samples,)."""
-        return len(example) / self.sample_rate_hz
+        """Duration of a clip (samples,) as the network computes it: `most_seconds` where it fills every clip up."""
+        return self._duration_s(example) if self.most_seconds is None else self.most_seconds
+
+    def _duration_s(self, samples: Tensor) -> float:
+        return len(samples) / self.sample_rate_hz
 
     def blank(self) -> Tensor:
         """Silence (samples,), long enough for four frames: the shortest gives a single one."""
@@ -158,12 +182,16 @@ class AudioContract:
 
 
 def _kept_fields() -> list[str]:
-    return [field.name for field in dataclasses.fields(AudioContract) if field.name not in ("longer", "memory")]
+    return [
+        field.name
+        for field in dataclasses.fields(AudioContract)
+        if field.name not in ("longer", "memory", "most_seconds")
+    ]
 
 
 def normalise_clip(samples: Tensor) -> Tensor:
     """Zero mean and unit variance over all of `samples` (samples,).
 
-    The variance is the population's, with the 1e-7 that Hugging Face's Wav2Vec2FeatureExtractor adds.
+    The variance is the population's, and `VARIANCE_FLOOR` is added to it.
     """
-    return (samples - samples.mean()) / torch.sqrt(samples.var(unbiased=False) + 1e-7)
+    return (samples - samples.mean()) / torch.sqrt(samples.var(unbiased=False) + VARIANCE_FLOOR)

@@ -173,6 +173,9 @@ def pretrain(
 
 
 def _check(backbone: Backbone, clips: Examples, settings: Pretraining) -> None:
+    if not hasattr(backbone.network, "architecture"):
+        raise SettingsError(f"{backbone.id}: only networks of the wav2vec 2.0 family that need no transformers can be "
+                            "pretrained (wav2vec2, hubert, wavlm, unispeech)")  # fmt: skip
     names = [stage.name for stage in backbone.stages]
     for number, unit in enumerate(settings.units):
         if unit not in SPECTRAL and unit not in names[1:-1]:

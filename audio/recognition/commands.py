@@ -7,6 +7,11 @@ from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb
 from graftwork.core.csv_cells import escaped
 
+LANGUAGE = o.option(
+    "language", str | None, None, "Of an MMS checkpoint, the language whose adapters are used, as eng. Others have "
+    "none.", show=False,
+)  # fmt: skip
+
 
 def transcribe_command(commands: CommandLine) -> Verb:
     """Name, command and help of `transcribe`."""
@@ -17,9 +22,8 @@ def transcribe_command(commands: CommandLine) -> Verb:
         from graftwork.audio.recognition.recogniser import transcribe_files
         from graftwork.core.files import atomic_write
 
-        table = transcribe_files(options["run"], options["inputs"], weights=options["weights"],
-                                 decoder=options["decoder"], batch_size=options["batch_size"],
-                                 device=options["device"])  # fmt: skip
+        told = {name: options[name] for name in ("weights", "language", "decoder", "batch_size", "device")}
+        table = transcribe_files(options["run"], options["inputs"], **told)
         if options["json"]:
             print(table.to_json(orient="records", indent=2, force_ascii=False))
         elif options["out"] is not None:
@@ -39,6 +43,7 @@ def transcribe_command(commands: CommandLine) -> Verb:
                      "beam: the most probable text, all its paths taken together."),
             o.option("out", str | None, None, "CSV file to write; by default the table goes to stdout.", show=False),
             o.WEIGHTS,
+            LANGUAGE,
             o.BATCH_SIZE,
             o.DEVICE,
             o.JSON,

@@ -21,7 +21,7 @@ from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.batches import pass_batches
 from graftwork.core.data.examples import Examples, load_batches, read_many, unequal
 from graftwork.core.data.manifest import Manifest
-from graftwork.core.errors import AdapterError
+from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.example import File
 from graftwork.core.inference.adapter import load_adapter
 from graftwork.core.inference.adapter_record import RECORD
@@ -51,18 +51,20 @@ def transcribe_files(
     inputs: Sequence[str],
     *,
     weights: str | None = None,
+    language: str | None = None,
     decoder: Literal["greedy", "beam"] = "greedy",
     batch_size: int = 16,
     device: str = "auto",
 ) -> pd.DataFrame:
     """A table with the path and the text of every file; of files that cannot be read, an `error`.
 
-    run: the folder of a run, or a checkpoint; see `open_recogniser`, whose errors are raised. Raises UnreadableError
+    run: the folder of a run, or a checkpoint; see `open_recogniser`, whose errors are raised. language: of MMS's
+    adapters, where run is such a checkpoint. Raises UnreadableError
     where a file does not exist.
     """
     import pandas as pd
 
-    graft, classes = open_recogniser(run, weights)
+    graft, classes = open_recogniser(run, weights, language)
     chosen = greedy_decoder(classes) if decoder == "greedy" else beam_decoder(classes)
     clips = find_inputs(inputs, DOMAIN)
     texts: dict[str, str] = {}
@@ -82,16 +84,21 @@ def transcribe_files(
     return table
 
 
-def open_recogniser(source: str, weights: str | None = None) -> tuple[Graft, tuple[str, ...]]:
+def open_recogniser(
+    source: str, weights: str | None = None, language: str | None = None
+) -> tuple[Graft, tuple[str, ...]]:
     """What gives frames of logits, and their classes: a run that learnt text, or a checkpoint `hf:…` with a head.
 
     Raises AdapterError for a run that learnt something else, BackboneError for a checkpoint without a head.
     """
     if source.startswith("hf:") and not (Path(source) / RECORD).is_file():
-        frame_head = load_frame_head(source, weights, "name the folder of a run that has learnt text")
-        backbone = replace(load_backbone(source, weights=weights, pooling="none"), frame_head=frame_head)
+        frame_head = load_frame_head(source, weights, "name the folder of a run that has learnt text", language)
+        loaded = load_backbone(source, weights=weights, pooling="none", language=language)
+        backbone = replace(loaded, frame_head=frame_head)
         graft = make_graft(backbone, parse_strategy("probe"), Recipe(), TEXT, frame_head.classes, 0)
         return graft, frame_head.classes
+    if language is not None:
+        raise SettingsError(f"--language {language}: {source} has its own, with which it was trained; leave it away")
     adapter = load_adapter(source, load_backbone, weights)
     if adapter.task.output != "frames":
         raise AdapterError(f"{source}: predicts {adapter.record['target']!r}, which is no text; use predict")

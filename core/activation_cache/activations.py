@@ -215,7 +215,7 @@ def _stored(work: Pass, ragged: bool, stage: int) -> InputContract:
     if stage == 0:
         return work.examples.contract
     if work.backbone.stages[-1].name != MAPS:
-        return StoredFeatures(ragged)
+        return StoredFeatures(ragged, whole=work.backbone.stages[stage - 1].keeps_padding)
     spatial = tuple(work.backbone.contract.blank().shape[1:])
     return StoredFeatures(ragged, map_shapes(work.backbone, stage), spatial)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from graftwork.core.activation_cache.compiled_stages import FrozenStages
-from graftwork.core.activation_cache.packing import packed
+from graftwork.core.activation_cache.packing import packed, with_lengths
 from graftwork.core.compute.overlap import each_after_the_next, to_host
 from graftwork.core.compute.pieces import in_pieces
 from graftwork.core.compute.runtime import Runtime
@@ -70,6 +70,7 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
     own = folded(work.backbone, work.stop)
     network = runtime.place((work.backbone.copy() if own is work.backbone else own).network).eval()
     backbone = work.backbone.with_network(network)
+    whole = backbone.stages[work.stop - 1].keeps_padding
     load = partial(load_batches, chosen, augment=_augment_of(work, places), pin=runtime.pins)
     fitting = partial(_rows_that_fit, replace(work, examples=chosen), backbone, lambda rows: load([rows]))
     recipe = _pass_recipe(examples, work.recipe, runtime.device, len(places), fitting)
@@ -80,7 +81,13 @@ def outputs(work: Pass, places: Sequence[tuple[int, int]]) -> Iterator[tuple[lis
     loaded = load(batches, workers=runtime.workers)
     with progress(f"{work.backbone.id} up to {work.backbone.stages[work.stop - 1].name}", len(places)) as advance:
         begun = (
-            (batch, [(result.lengths is not None, _single(result)) for result in in_pieces(frozen_stages, features)])
+            (
+                batch,
+                [
+                    (result.lengths is not None and not whole, _single(with_lengths(result) if whole else result))
+                    for result in in_pieces(frozen_stages, features)
+                ],
+            )
             for batch, features in zip(batches, loaded, strict=True)
         )
         for batch, results in each_after_the_next(begun, runtime.device):

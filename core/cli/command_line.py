@@ -30,8 +30,8 @@ class CommandLine:
     mask_formats: the option `format` of `predict`, where masks can be written in several.
     mask_tables: those of them that name the classes of masks in place of `mask_values`.
     omitted: names of shared options that say nothing here, as seconds of sound of images.
-    load_frame_head: `load_frame_head(id, weights=None)`, the head for text that a checkpoint has of its own; None where
-    checkpoints have none.
+    load_frame_head: `load_frame_head(id, *, weights=None, **options)`, the head for text that a checkpoint has; None
+    where they have none.
     verbs: its own commands, each as a function that gives a `Verb`.
     """
 

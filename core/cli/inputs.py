@@ -43,7 +43,9 @@ def read_inputs(commands: CommandLine, options: Options, seed: int) -> tuple[Bac
     if vocabulary == CHECKPOINT:
         if commands.load_frame_head is None:
             raise SettingsError(f"--vocabulary {CHECKPOINT}: {commands.domain.name} backbones have no characters")
-        frame_head = commands.load_frame_head(options["backbone"], weights=options["weights"])
+        frame_head = commands.load_frame_head(
+            options["backbone"], weights=options["weights"], **_domain_options(commands, options)
+        )
     manifest = asked_manifest(commands, options, frame_head)
     backbone = asked_backbone(commands, options, options["backbone"], options["weights"], manifest, seed)
     return replace(backbone, frame_head=frame_head), manifest
@@ -81,6 +83,12 @@ def names_in(text: str | None) -> tuple[str, ...]:
     return () if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _domain_options(commands: CommandLine, options: Options) -> dict[str, Any]:
+    """What was given of the domain's own options."""
+    given = {parameter.name: options[parameter.name] for parameter in commands.parameters}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def asked_backbone(
     commands: CommandLine, options: Options, id: str, weights: str | None, manifest: Manifest | None, seed: int
 ) -> Backbone:
@@ -88,8 +96,7 @@ def asked_backbone(
 
     Raises SettingsError for a text where the domain can learn none, and what `load_backbone` raises.
     """
-    given = {parameter.name: options[parameter.name] for parameter in commands.parameters}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = _domain_options(commands, options)
     named = any(name in given for name in commands.mask_tables)
     if manifest is not None and manifest.task.output == "maps" and not named:
         given = {"mask_values": ",".join(manifest.classes)} | given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from graftwork.core.data.tables import target_names
 from graftwork.core.data.target_guess import SENTENCE_COLUMNS, task_by_name
@@ -62,9 +63,18 @@ def character_entries(path: str) -> list[tuple[str, int]]:
     """
     try:
         numbers = json.loads(Path(path).read_text(encoding="utf-8"))
-        entries = sorted(((composed(name), int(number)) for name, number in numbers.items()), key=itemgetter(1))
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: expected a vocab.json, which gives every character a number ({error})") from error
+    return numbered_characters(numbers, path)
+
+
+def numbered_characters(numbers: Any, source: str) -> list[tuple[str, int]]:
+    """The same of what such a file holds. source: named in messages."""
+    try:
+        entries = sorted(((composed(name), int(number)) for name, number in numbers.items()), key=itemgetter(1))
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise SettingsError(f"{source}: expected a vocab.json, which gives every character a number ({error})"
+                            ) from error  # fmt: skip
     single = [(name, number) for name, number in entries if len(name) == 1]
     best: dict[str, tuple[bool, int]] = {}
     for name, number in single:

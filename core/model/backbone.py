@@ -40,13 +40,15 @@ class Stage:
     parameters of `network` that belong to this stage, as dotted paths; a tensor belongs to the stage whose
     path equals its name or is a prefix of it ending at a dot. `channel_axis` says where channels are in the images or
     volumes that come out: 1, or -1 for (batch, height, width, channels), or 2 for slices of volumes (batch, depth,
-    channels, height, width).
+    channels, height, width). `keeps_padding`: later stages read the steps beyond an example's `lengths` as well, which
+    are then stored with it.
     """
 
     name: str
     run: Callable[[nn.Module, Features], Features]
     owns: tuple[str, ...] = ()
     channel_axis: int = 1
+    keeps_padding: bool = False
 
     def holds(self, tensor_name: str) -> bool:
         return any(tensor_name == path or tensor_name.startswith(path + ".") for path in self.owns)

@@ -87,7 +87,7 @@ def insert_layer_mix(backbone: Backbone, width: int, example: Features) -> tuple
     network.add_module(NAME, module.to(example.values.device))
     stages = (
         *backbone.stages[: first + 1],
-        *(replace(stage, run=partial(_append, stage, channels)) for stage in backbone.stages[first + 1 : last]),
+        *(replace(stage, run=partial(append_output, stage, channels)) for stage in backbone.stages[first + 1 : last]),
         Stage(NAME, _mix, (NAME,)),
         backbone.stages[last],
     )
@@ -116,7 +116,7 @@ def _first_mixed(shapes: Sequence[tuple[int, ...]]) -> int:
     return first
 
 
-def _append(stage: Stage, channels: int, network: nn.Module, features: Features) -> Features:
+def append_output(stage: Stage, channels: int, network: nn.Module, features: Features) -> Features:
     """(batch, time, layers * channels) -> one layer more: the stage's output for the last layer's."""
     # A slice with gaps would go through other kernels, whose rounding differs from the pretrained network's run.
     own = features.values[..., -channels:].contiguous()

@@ -20,7 +20,7 @@ from graftwork.core.model.backbone import Backbone, Stage
 ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """The layers that can be adapted."""
 
-ATTENTION = ("q_proj", "v_proj", "query", "value", "qkv")
+ATTENTION = ("q_proj", "v_proj", "query", "value", "qkv", "linear_q", "linear_v")
 """What the projections of queries and values are called, apart or fused; the original adapts these two."""
 
 ADAPTER = "default"

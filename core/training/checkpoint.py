@@ -189,7 +189,10 @@ def _is_position(saved: dict[str, Any]) -> bool:
         ranked = len([float(part) for part in saved["best_key"]]) == 2
     except (TypeError, ValueError):
         return False
-    return ranked and all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in saved["history"])
+    return ranked and all(
+        isinstance(row, dict) and row and all(value is None or isinstance(value, int | float) for value in row.values())
+        for row in saved["history"]
+    )
 
 
 def _optimised(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -5,7 +5,8 @@
 One clip of each length is run alone and in a batch with a clip of one second; the table shows the relative
 difference (in percent) of its own frames in the last layer. Each row is one family with small random
 weights: the same weights in this package, in torchaudio and, where it is installed, in transformers, each
-told the lengths of the clips in the way it offers. Takes about ten seconds on two cores.
+told the lengths of the clips in the way it offers. Then the families that only transformers has a network for, and what
+it costs that Whisper fills every clip up to 30 s. Takes about half a minute on two cores.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import argparse
 import logging
 import os
 import tempfile
+import timeit
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,21 @@ NORMS = {
     "layer norm": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
 }
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
+
+ENCODER = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 128}
+WAVES = {**ENCODER, "conv_dim": [64] * 7, "num_conv_pos_embedding_groups": 4}
+KERNELS = [10, 3, 3, 3, 3, 2, 2]
+WAVE_EXTRACTOR = "Wav2Vec2FeatureExtractor"
+WHISPER = {"d_model": 64, "encoder_layers": 4, "encoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_layers": 1,
+           "decoder_attention_heads": 4, "decoder_ffn_dim": 64}  # fmt: skip
+ONLY_TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "data2vec-audio": ("Data2VecAudio", WAVES, WAVE_EXTRACTOR),
+    "sew": ("SEW", WAVES | {"conv_kernel": KERNELS, "conv_stride": [5, *[2] * 6]}, WAVE_EXTRACTOR),
+    "wav2vec2-conformer": ("Wav2Vec2Conformer", WAVES, WAVE_EXTRACTOR),
+    "wav2vec2-bert": ("Wav2Vec2Bert", ENCODER, "SeamlessM4TFeatureExtractor"),
+    "whisper": ("Whisper", WHISPER, "WhisperFeatureExtractor"),
+}  # fmt: skip
+"""Class and configuration in transformers, and the class that makes the network's input."""
 
 Run = Callable[[Tensor, Tensor], Tensor]
 """Waveforms (batch, time) and lengths (batch,) -> frames of the last layer (batch, frames, channels)."""
@@ -102,8 +119,70 @@ def main(seed: int) -> None:
                     rows["transformers, no mask"] = by_transformers(saved, masked=False)
                     rows["transformers, with mask"] = by_transformers(saved, masked=True)
             for name, run in rows.items():
-                values = "".join(f"{100 * change(run, clip, long):>10.2g}" for clip in clips)
-                print(f"{family}, {norm}".ljust(22) + name.ljust(28) + values)
+                show(f"{family}, {norm}", name, [change(run, clip, long) for clip in clips])
+    if find_spec("transformers"):
+        for family, (model, config, extractor) in ONLY_TRANSFORMERS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                own, theirs = by_both(Path(folder), model, config, extractor)
+            for name, run in (("graftwork", own), ("transformers, with mask", theirs)):
+                show(family, name, [change(run, clip, long) for clip in clips])
+        whisper_cost()
+
+
+def show(family: str, name: str, changes: Sequence[float]) -> None:
+    print(family.ljust(22) + name.ljust(28) + "".join(f"{100 * value:>10.2g}" for value in changes))
+
+
+def by_both(folder: Path, model: str, config: dict[str, Any], extractor: str) -> tuple[Run, Run]:
+    """This package's stages up to the last layer, and transformers' own forward with the mask that its extractor makes,
+    of the same weights."""
+    import transformers
+
+    network = getattr(transformers, f"{model}Model")(getattr(transformers, f"{model}Config")(**config)).eval()
+    network.save_pretrained(folder)
+    made = getattr(transformers, extractor)()
+    made.save_pretrained(folder)
+    backbone = load_backbone(f"hf:{folder}")
+
+    def theirs(waveforms: Tensor, lengths: Tensor) -> Tensor:
+        clips = [row[:length].numpy() for row, length in zip(waveforms, lengths.tolist(), strict=True)]
+        options = {} if extractor.startswith("Whisper") else {"padding": True, "return_attention_mask": True}
+        given = made(clips, sampling_rate=SECOND, return_tensors="pt", **options)
+        run = network.encoder if model == "Whisper" else network
+        frames: Tensor = run(**given).last_hidden_state
+        return frames[:, : int(backbone.run(Features(waveforms, lengths), stop=-1).lengths.max())]
+
+    def own(waveforms: Tensor, lengths: Tensor) -> Tensor:
+        found = backbone.run(Features(waveforms, lengths), stop=-1)
+        return found.values[:, : int(found.lengths.max())]
+
+    return own, theirs
+
+
+def whisper_cost() -> None:
+    """Seconds that encoders of Whisper's shapes take for a clip of 3 s, which they fill up to 30 s, beside wav2vec 2.0
+    base, and the bytes that one stored layer takes."""
+    import transformers
+
+    shapes = {"tiny": (384, 4, 6), "base": (512, 6, 8)}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (width, layers, heads) in shapes.items():
+            config = transformers.WhisperConfig(d_model=width, encoder_layers=layers, encoder_attention_heads=heads,
+                                                encoder_ffn_dim=4 * width)  # fmt: skip
+            config.save_pretrained(folder)
+            transformers.WhisperFeatureExtractor().save_pretrained(folder)
+            backbone = load_backbone(f"hf:{folder}", weights="random")
+            took = [seconds_of(backbone, seconds) for seconds in (3, 30)]
+            print(f"whisper {name}: {took[0]:.2f} s for a clip of 3 s, {took[1]:.2f} s for one of 30 s; a stored layer "
+                  f"takes {1500 * width * 4 / 1e6:.1f} MB")  # fmt: skip
+    base = new_backbone({"model_type": "wav2vec2"})
+    print(f"wav2vec2 base: {seconds_of(base, 3):.2f} s for a clip of 3 s, {seconds_of(base, 30):.2f} s for one of 30 s")
+
+
+def seconds_of(backbone: Backbone, seconds: int) -> float:
+    clip = Features(torch.randn(1, seconds * SECOND), torch.tensor([seconds * SECOND]))
+    backbone.run(clip)
+    return min(timeit.repeat(lambda: backbone.run(clip), number=1, repeat=3))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def test_the_options_of_train_are_those_of_load_backbone() -> None:
         "window_overlap",
         "trim_silence",
         "pooling",
+        "language",
     ]
     for parameter in COMMANDS.parameters:
         assert known[parameter.name].default == parameter.default

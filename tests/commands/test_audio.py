@@ -79,7 +79,7 @@ def test_rate_channels_and_format_of_a_recording_do_not_matter(bench):
     [
         (("--backbone", "WAV2VEC2_BASE"), "nearest: torchaudio:WAV2VEC2_BASE"),
         (("--backbone", "hf:./absent"), "hf:./absent: no such folder"),
-        (("--pooling", "max"), "pooling must be one of mean, mean+std, attentive, none, found 'max'"),
+        (("--pooling", "max"), "pooling must be one of mean, mean+std, attentive, checkpoint, none, found 'max'"),
         (("--max-seconds", "0"), "max_seconds must be at least 0.025 s"),
     ],
 )

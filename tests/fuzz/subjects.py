@@ -322,7 +322,7 @@ def _own(folder: Path) -> list[Subject]:
     def resume(path: Path) -> object:
         other = _Learner()
         found = load_checkpoint(path.parent, {"seed": 0}, other, other.optimiser(), scaler)
-        return found[0].epoch + found[0].batch, [row["epoch"] for row in found[0].history]
+        return found[0].epoch + found[0].batch, [sum(value or 0 for value in row.values()) for row in found[0].history]
 
     store = tensor_store.open_store(folder, "key", {}, "float32")
     with tensor_store.writer(store) as writer:

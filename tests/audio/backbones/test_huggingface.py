@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from graftwork.audio import load_backbone
-from graftwork.audio.backbones.huggingface import architecture_from_config, config_of
-from graftwork.core.errors import BackboneError, DownloadError, MissingPackageError, UnreadableError
+from graftwork.audio.backbones.checkpoint_head import load_frame_head
+from graftwork.audio.backbones.huggingface import MODELS, architecture_from_config, config_of
+from graftwork.core.errors import BackboneError, DownloadError, MissingPackageError, SettingsError, UnreadableError
 from graftwork.core.types import Features
 from tests.audio.conftest import CONFIGS, LARGE, relative_difference
 
@@ -24,8 +25,7 @@ def transformers_model(config: dict[str, Any], kind: str = "Model") -> Any:
     """transformers' own network of this shape, with random weights everywhere, norms and biases included."""
     import transformers
 
-    names = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
-    name = names[config["model_type"]]
+    name = MODELS[config["model_type"]].removesuffix("Model")
     torch.manual_seed(SEED)
     settings = {key: value for key, value in config.items() if key != "model_type"}
     made = getattr(transformers, f"{name}{kind}")(getattr(transformers, f"{name}Config")(**settings))
@@ -47,6 +47,94 @@ def test_a_folder_saved_by_transformers_gives_its_hidden_states(config: dict[str
     for stop in (3, 4):
         found = backbone.run(Features(clip), stop=stop).values
         assert relative_difference(found, expected.hidden_states[stop - 2]) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["unispeech", "unispeech-sat"])
+@pytest.mark.parametrize("kind", ["Model", "ForPreTraining", "ForCTC"])
+@torch.no_grad()
+def test_unispeech_is_a_wav2vec2(family: str, kind: str, tmp_path: Path) -> None:
+    shape = "layer norm" if family == "unispeech" else "group norm"
+    original = transformers_model({**CONFIGS[f"wav2vec2 {shape}"], "model_type": family}, kind)
+    original.save_pretrained(tmp_path)
+    clip = torch.randn(1, 4000, generator=torch.Generator().manual_seed(SEED))
+    expected = original.base_model(clip).last_hidden_state
+    found = load_backbone(f"hf:{tmp_path}").run(Features(clip), stop=-1).values
+    assert relative_difference(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["bin", "safetensors"])
+def test_weights_in_several_files_are_those_in_one(kind: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    original = transformers_model(CONFIGS["hubert group norm"])
+    original.save_pretrained(tmp_path / "one")
+    original.save_pretrained(tmp_path / "several", max_shard_size="50KB")
+    index = tmp_path / "several" / "model.safetensors.index.json"
+    parts = sorted(index.parent.glob("model-*.safetensors"))
+    assert len(parts) > 2
+    if kind == "bin":  # as transformers 4 wrote it
+        for part in parts:
+            torch.save(load_file(part), part.with_name(part.name.replace("safetensors", "bin")))
+            part.unlink()
+        index.with_name("pytorch_model.bin.index.json").write_text(index.read_text().replace(".safetensors", ".bin"))
+        index.unlink()
+    assert load_backbone(f"hf:{tmp_path / 'several'}").digest() == load_backbone(f"hf:{tmp_path / 'one'}").digest()
+    some = next((tmp_path / "several").glob("model-*"))
+    some.unlink()
+    with pytest.raises(UnreadableError, match=f"{some.name}: no such weights file"):
+        load_backbone(f"hf:{tmp_path / 'several'}")
+
+
+@pytest.fixture
+def mms(tmp_path: Path) -> tuple[Any, Path]:
+    """transformers' network with adapters for English, which are in its own file as well, and for German."""
+    from safetensors.torch import save_file
+
+    original = transformers_model({**CONFIGS["wav2vec2 layer norm"], "adapter_attn_dim": 4, "vocab_size": 5}, "ForCTC")
+    original.save_pretrained(tmp_path)
+    own = {name: value for name, value in original.state_dict().items() if "adapter_layer" in name or "lm_head" in name}
+    generator = torch.Generator().manual_seed(3)
+    german = {name: torch.randn(value.shape, generator=generator) for name, value in own.items()}
+    german |= {"lm_head.weight": torch.randn(7, 32), "lm_head.bias": torch.randn(7)}  # of more characters
+    save_file(own, tmp_path / "adapter.eng.safetensors")
+    save_file(german, tmp_path / "adapter.deu.safetensors")
+    vocabularies = {"eng": {"<pad>": 0, "a": 1, "b": 2, "c": 3, "|": 4},
+                    "deu": {"<pad>": 0, "a": 1, "b": 2, "c": 3, "|": 4, "ä": 5, "ß": 6}}  # fmt: skip
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabularies))
+    return original, tmp_path
+
+
+@torch.no_grad()
+def test_the_language_of_mms_is_the_one_that_is_named(mms: tuple[Any, Path]) -> None:
+    _, folder = mms
+    import transformers
+
+    original = transformers.Wav2Vec2ForCTC.from_pretrained(folder)
+    clip = torch.randn(1, 4000, generator=torch.Generator().manual_seed(SEED))
+    for language in ("eng", "deu"):
+        original.load_adapter(language)
+        expected = original.wav2vec2(clip).last_hidden_state
+        backbone = load_backbone(f"hf:{folder}", language=language)
+        assert relative_difference(backbone.run(Features(clip), stop=-1).values, expected) < 1e-5
+        assert backbone.options["language"] == language
+        head = load_frame_head(f"hf:{folder}", language=language)
+        assert torch.equal(head.weight[0], original.lm_head.weight[0])
+        assert head.classes[1:4] == ("a", "b", "c")
+        assert ("ß" in head.classes) == (language == "deu")
+    with pytest.raises(BackboneError, match=r"name one with --language \(here: deu, eng\)"):
+        load_backbone(f"hf:{folder}")
+    with pytest.raises(BackboneError, match=r"expected adapter\.fra\.safetensors .* found deu, eng"):
+        load_backbone(f"hf:{folder}", language="fra")
+    for file in folder.glob("adapter.*"):
+        file.unlink()
+    load_backbone(f"hf:{folder}")  # what was fine-tuned has its own adapters alone
+
+
+def test_a_language_for_a_network_without_any_is_refused(tmp_path: Path) -> None:
+    transformers_model(CONFIGS["hubert group norm"]).save_pretrained(tmp_path)
+    for id in (f"hf:{tmp_path}", "torchaudio:WAV2VEC2_BASE", "tiny:wav2vec2"):
+        with pytest.raises(SettingsError, match="has no adapters for single languages"):
+            load_backbone(id, language="eng")
 
 
 @pytest.mark.parametrize("kind", ["ForCTC", "ForSequenceClassification", "ForXVector"])
@@ -144,8 +232,8 @@ def test_a_config_survives_the_way_there_and_back(config: dict[str, Any]) -> Non
 def test_the_defaults_are_those_of_transformers() -> None:
     import transformers
 
-    for family, name in (("wav2vec2", "Wav2Vec2"), ("hubert", "Hubert"), ("wavlm", "WavLM")):
-        complete = getattr(transformers, f"{name}Config")().to_dict()
+    for family, name in MODELS.items():
+        complete = getattr(transformers, f"{name.removesuffix('Model')}Config")().to_dict()
         bare = architecture_from_config({"model_type": family}, "x")
         assert architecture_from_config(complete, "x") == bare
 
@@ -157,8 +245,11 @@ def test_a_folder_without_config_or_weights_says_what_is_missing(tmp_path: Path)
     (tmp_path / "config.json").write_text(json.dumps(CONFIGS["wav2vec2 group norm"]))
     with pytest.raises(BackboneError, match=r"model\.safetensors or pytorch_model\.bin, found neither"):
         load_backbone(f"hf:{tmp_path}")
-    (tmp_path / "model.safetensors.index.json").touch()
-    with pytest.raises(BackboneError, match="split over several files"):
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}')
+    with pytest.raises(UnreadableError, match=r"model-1\.safetensors: no such weights file"):
+        load_backbone(f"hf:{tmp_path}")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../model.safetensors"}}')
+    with pytest.raises(UnreadableError, match=r"outside of its folder"):
         load_backbone(f"hf:{tmp_path}")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UnreadableError, match=r"config\.json: not a readable JSON"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+import graftwork.core
 from graftwork.audio import list_backbones, load_backbone, new_backbone, save_backbone
 from graftwork.audio.backbones import bundles
 from graftwork.audio.backbones.architecture import empty_network
+from graftwork.audio.backbones.huggingface import architecture_from_config
+from graftwork.audio.backbones.wav2vec2 import frame_stages
 from graftwork.core.errors import BackboneError, DownloadError, OutputError, SettingsError, UnreadableError
 from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.tasks import find_task
@@ -43,12 +47,82 @@ def small_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundles, "architecture_of", small)
 
 
+SAME = {
+    "extractor_conv_bias": "cnn_bias", "encoder_embed_dim": "hidden", "encoder_num_layers": "layers",
+    "encoder_num_heads": "heads", "encoder_ff_interm_features": "feed_forward",
+    "encoder_pos_conv_kernel": "position_kernel", "encoder_pos_conv_groups": "position_groups",
+    "encoder_layer_norm_first": "norm_first", "encoder_projection_dropout": "projection_dropout",
+    "encoder_attention_dropout": "attention_dropout", "encoder_ff_interm_dropout": "activation_dropout",
+    "encoder_dropout": "hidden_dropout", "encoder_layer_drop": "layer_drop",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["wav2vec2 group norm", "hubert layer norm"])
+@torch.no_grad()
+def test_the_network_is_the_one_of_torchaudio(name: str) -> None:
+    """Tensor by tensor, drawn from the same seed, and in what it computes."""
+    from torchaudio.models import wav2vec2_model
+
+    architecture = architecture_from_config(CONFIGS[name], "x")
+    arguments = {theirs: getattr(architecture, own) for theirs, own in SAME.items()}
+    torch.manual_seed(3)
+    own = empty_network(architecture)
+    torch.manual_seed(3)
+    theirs = wav2vec2_model(extractor_mode=f"{architecture.cnn_norm}_norm", aux_num_out=None,
+                            extractor_conv_layer_config=list(architecture.cnn_layers), **arguments).eval()  # fmt: skip
+    assert list(own.state_dict()) == list(theirs.state_dict())
+    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in own.state_dict().items())
+    stages = frame_stages(architecture.layers, norm_first=architecture.norm_first)
+    clip = torch.randn(1, 4000)
+    found = Features(clip)
+    for stage in stages:
+        found = stage.run(own, found)
+    assert torch.equal(found.values, theirs(clip)[0])
+
+
+def private_parts(source: str) -> list[str]:
+    """What a module uses of torchaudio beside its public names: inner modules, and names that begin with _."""
+    tree = ast.parse(source)
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    if not any(module.split(".")[0] == "torchaudio" for module in modules):
+        return []
+    public = ("torchaudio", "torchaudio.functional", "torchaudio.transforms", "torchaudio.compliance.kaldi")
+    found = [module for module in modules if module.split(".")[0] == "torchaudio" and module not in public]
+    found += [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr)
+              and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))]  # fmt: skip
+    found += [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+              and (node.module or "").startswith("torchaudio") for alias in node.names
+              if alias.name.startswith("_") or alias.name in ("models", "pipelines")]  # fmt: skip
+    return found
+
+
+def test_nothing_private_of_torchaudio_is_used() -> None:
+    """So that another release of torch is one line of constraints.txt: no models of it either, only functions."""
+    used = "import torchaudio\nx = torchaudio.pipelines.HUBERT_BASE._params"
+    assert private_parts(used) == ["_params"]
+    assert private_parts("from torchaudio.models.wav2vec2 import components") == ["torchaudio.models.wav2vec2"]
+    root = Path(graftwork.core.__file__).parent.parent
+    sources = [*(root / "audio").rglob("*.py"), *(root / "core").rglob("*.py")]
+    assert len(sources) > 100
+    for file in sources:
+        assert private_parts(file.read_text(encoding="utf-8")) == [], file
+
+
 def test_the_table_says_of_every_bundle_what_torchaudio_says() -> None:
     import torchaudio
 
     for name, bundle in bundles.BUNDLES.items():
         assert getattr(torchaudio.pipelines, name)._path == bundle.file
-        architecture, _ = bundles.architecture_of(name)
+        architecture, normalised = bundles.architecture_of(name)
+        assert normalised == getattr(torchaudio.pipelines, name)._normalize_waveform
+        # What the arguments of torchaudio's functions say of it.
+        said = getattr(torchaudio.pipelines, name)._params
+        assert (getattr(torchaudio.pipelines, name)._model_type == "WavLM") == (architecture.family == "wavlm")
+        assert said["extractor_mode"] == f"{architecture.cnn_norm}_norm"
+        assert [tuple(one) for one in said["extractor_conv_layer_config"]] == list(architecture.cnn_layers)
+        for theirs, own in SAME.items():
+            assert said[theirs] == getattr(architecture, own), (name, own)
         with torch.device("meta"):
             network = empty_network(architecture)
         assert sum(parameter.numel() for parameter in network.parameters()) == bundle.parameters
@@ -237,7 +311,7 @@ def test_an_unknown_id_gives_the_nearest(id: str, words: str) -> None:
 
 
 def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"one of mean, mean\+std, attentive, none, found 'max'"):
+    with pytest.raises(SettingsError, match=r"one of mean, mean\+std, attentive, checkpoint, none, found 'max'"):
         new_backbone(CONFIGS["wav2vec2 group norm"], pooling="max")
 
 

@@ -52,7 +52,7 @@ def test_onnxruntime_reads_all_stages_where_the_adapter_does(manifest, tmp_path)
 def test_an_onnx_file_with_other_outputs_is_not_kept(manifest, tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     adapter = trained(manifest, "probe")
-    monkeypatch.setattr("graftwork.imaging.export.onnx._difference", lambda *arguments: 0.01)
+    monkeypatch.setattr("graftwork.core.inference.onnx_file._difference", lambda *arguments: 0.01)
     with pytest.raises(SettingsError, match=r"outputs that differ by 0\.01"):
         export_onnx(adapter, tmp_path / "own.onnx")
     assert not (tmp_path / "own.onnx").exists()

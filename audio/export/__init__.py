@@ -1,0 +1,1 @@
+"""An adapter with its backbone for other programs."""
