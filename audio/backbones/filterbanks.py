@@ -100,7 +100,7 @@ def _kaldi(filterbank: Filterbank, clips: Tensor, lengths: Tensor | None) -> Ten
     """Kaldi's filterbanks with Hamming windows, without dither, in natural logarithms, as
     torchaudio.compliance.kaldi.fbank computes them of one clip. A frame sees its own samples alone, so that padding
     behind a clip does not reach its frames."""
-    from torchaudio.compliance.kaldi import get_mel_banks
+    import torchaudio
 
     frames = (clips * FULL_SCALE).unfold(1, filterbank.frame, filterbank.shift)
     frames = frames - frames.mean(dim=2, keepdim=True)
@@ -108,6 +108,8 @@ def _kaldi(filterbank: Filterbank, clips: Tensor, lengths: Tensor | None) -> Ten
     window = torch.hamming_window(filterbank.frame, periodic=False, device=clips.device)
     fft = 1 << (filterbank.frame - 1).bit_length()
     power = torch.fft.rfft(frames * window, fft).abs().square()[..., :-1]
-    mel, _ = get_mel_banks(filterbank.bands, fft, filterbank.sample_rate_hz, LOWEST_HZ, 0.0, 100.0, -500.0, 1.0)
+    mel, _ = torchaudio.compliance.kaldi.get_mel_banks(
+        filterbank.bands, fft, filterbank.sample_rate_hz, LOWEST_HZ, 0.0, 100.0, -500.0, 1.0
+    )
     bands: Tensor = power @ mel.T.to(clips.device)
     return bands.clamp(min=torch.finfo(torch.float32).eps).log()

@@ -96,10 +96,10 @@ def change_speed(clip: Tensor, generator: np.random.Generator) -> Tensor:
     """Tempo and pitch together, by resampling with a ratio of SPEEDS; never longer than before."""
     if len(clip) < SHORTEST:
         return clip
-    from torchaudio.functional import resample
+    import torchaudio
 
     from_rate, to_rate = SPEEDS[generator.integers(len(SPEEDS))]
-    changed: Tensor = resample(clip, from_rate, to_rate)
+    changed: Tensor = torchaudio.functional.resample(clip, from_rate, to_rate)
     return changed[: len(clip)]
 
 
@@ -128,13 +128,13 @@ def echo(clip: Tensor, decay: int, share: float, generator: np.random.Generator)
 
 def _echo(clip: Tensor, shape: NDArray[np.float64], share: float) -> Tensor:
     """Noise (decay,) that decays exponentially, behind the direct sound; as long as before."""
-    from torchaudio.functional import fftconvolve
+    import torchaudio
 
     decay = len(shape)
     tail = shape * 10.0 ** (-3.0 * np.arange(decay) / decay)
     tail *= np.sqrt(share / np.square(tail).sum())
     response = torch.from_numpy(np.concatenate([[1.0], tail]).astype(np.float32))
-    wet: Tensor = fftconvolve(clip, response)
+    wet: Tensor = torchaudio.functional.fftconvolve(clip, response)
     return wet[: len(clip)]
 
 
@@ -164,9 +164,9 @@ def code(clip: Tensor, generator: np.random.Generator) -> Tensor:
     if len(clip) < SHORTEST or peak == 0.0:
         return clip
     if choice == len(CODECS):
-        from torchaudio.functional import mu_law_decoding, mu_law_encoding
+        from torchaudio import functional
 
-        decoded: Tensor = mu_law_decoding(mu_law_encoding(clip / peak, 256), 256)
+        decoded: Tensor = functional.mu_law_decoding(functional.mu_law_encoding(clip / peak, 256), 256)
         return decoded * peak
     container, codec, low, high = CODECS[choice]
     return code_with(clip, container, codec, generator.uniform(low, high))

@@ -90,10 +90,10 @@ def cepstra_of(samples: Tensor, grid: Grid) -> Tensor:
 
 @cache
 def _mfcc(grid: Grid) -> Any:
-    from torchaudio.transforms import MFCC
+    import torchaudio
 
     mels = {"n_fft": grid.window, "hop_length": grid.hop, "n_mels": 40, "center": False}
-    return MFCC(grid.sample_rate_hz, n_mfcc=CEPSTRA, melkwargs=mels)
+    return torchaudio.transforms.MFCC(grid.sample_rate_hz, n_mfcc=CEPSTRA, melkwargs=mels)
 
 
 def cepstra_scale(clips: Examples, grid: Grid, seed: int) -> Scale:

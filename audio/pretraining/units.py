@@ -42,11 +42,11 @@ def mfcc_frames(samples: Tensor, grid: Grid) -> Frames:
     The features are those of HuBERT's first iteration (Hsu et al. 2021, section IV.B), there with windows of 25 ms
     every 10 ms.
     """
-    from torchaudio.functional import compute_deltas
+    import torchaudio
 
     cepstra = cepstra_of(samples, grid).T
-    first = compute_deltas(cepstra)
-    stacked: Frames = torch.cat([cepstra, first, compute_deltas(first)]).T.numpy()
+    first = torchaudio.functional.compute_deltas(cepstra)
+    stacked: Frames = torch.cat([cepstra, first, torchaudio.functional.compute_deltas(first)]).T.numpy()
     return stacked
 
 

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from graftwork.audio.sound.waveform import duration_of, read_waveform
 from graftwork.core.data.content import content_digests
+from graftwork.core.data.reading_threads import in_threads
 from graftwork.core.data.similar_vectors import Floats, in_cells, similar_rows, unit, whitening
 from graftwork.core.errors import GraftworkError
 from graftwork.core.example import Example, File, Span, span_of
@@ -57,8 +58,9 @@ def near_duplicates(examples: Sequence[Example]) -> list[tuple[int, int]]:
     """Pairs of numbers, the smaller first, of clips that are one recording: of which one lies in the other, to at least
     half. What cannot be decoded, or is silent, is like nothing."""
     found = []
-    with progress("comparing clips", len(examples)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for one in pool.map(_remembered, examples, content_digests(examples)):
+    digest = dict(zip(examples, content_digests(examples), strict=True))
+    with progress("comparing clips", len(examples)) as advance:
+        for one in in_threads(lambda example: _remembered(example, digest[example]), examples):
             found.append(one)
             advance(1, "")
     return similar_fingerprints(found)

@@ -23,6 +23,7 @@ from graftwork.core.compute.preemption import ignore_requests
 from graftwork.core.compute.runtime import processes_here
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.memory_mapped import MappedTensors
+from graftwork.core.data.reading_threads import each
 from graftwork.core.errors import (
     ContractError,
     GraftworkError,
@@ -174,6 +175,7 @@ def read_many(
 
     Of every block the first file says whether the others are worth handing to threads.
     """
+    known: set[object] = set()
 
     def read(example: Example) -> Tensor | GraftworkError:
         try:
@@ -187,7 +189,8 @@ def read_many(
             began = time.perf_counter()
             first = read(block[0])
             spread = map if time.perf_counter() - began < _HANDING_OVER_SECONDS else pool.map
-            for example, result in zip(block, chain([first], spread(read, block[1:])), strict=True):
+            results = chain([first], each(read, block[1:], spread, known))
+            for example, result in zip(block, results, strict=True):
                 advance(1, "")
                 yield example, result
 

@@ -7,15 +7,14 @@ gzip hold other bytes, and would be in training and test at once.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from graftwork.core.data.content import content_digests
+from graftwork.core.data.reading_threads import in_threads
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.core.example import Example
 from graftwork.core.progress import progress
@@ -47,8 +46,9 @@ def decoded_scans(examples: Sequence[Example]) -> list[DecodedScan]:
     """Every scan in the order given. Raises UnreadableError as `decoded_digests` does."""
     of_bytes = content_digests(examples)
     found = []
-    with progress("comparing scans", len(examples)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for one in pool.map(_decoded, examples, of_bytes):
+    digest = dict(zip(examples, of_bytes, strict=True))
+    with progress("comparing scans", len(examples)) as advance:
+        for one in in_threads(lambda example: _decoded(example, digest[example]), examples):
             found.append(one)
             advance(1, "")
     return found

@@ -199,8 +199,8 @@ def test_a_damaged_checkpoint_is_refused_with_a_way_out(backbone, examples, reci
 
 
 @pytest.mark.parametrize("changes", [
-    {"epoch": 0.5}, {"best_key": ["0.1"]}, {"best_key": ["x", "y"]}, {"history": 3}, {"history": [{}]}, {"history": [{"epoch": "1"}]}, {"stale": None},
-    {"more": 1},
+    {"epoch": 0.5}, {"best_key": ["0.1"]}, {"best_key": ["x", "y"]}, {"history": 3}, {"history": [{}]},
+    {"history": [{"epoch": "1"}]}, {"stale": None}, {"more": 1},
 ])  # fmt: skip
 def test_a_checkpoint_that_no_run_wrote_is_refused_with_a_way_out(kept, tmp_path, changes):
     tensors, state = read_tensors(tmp_path / NAME)
