@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from graftwork.core.inference.adapter import Adapter, load_adapter
     from graftwork.core.inference.predict import evaluate, evaluate_part, predict_examples
+    from graftwork.core.inference.vector_shards import each_shard, read_vectors
     from graftwork.core.model.backbone import Backbone, Stage
     from graftwork.core.model.plan import Plan, make_plan
     from graftwork.core.model.strategies import Strategy, parse_strategy
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from graftwork.core.runs.check import Overview, check
     from graftwork.core.runs.compare import compare
     from graftwork.core.runs.cross_validation import CrossValidation, cross_validate
+    from graftwork.core.runs.embed import Embedded, embed
     from graftwork.core.runs.predict import predict, segment
     from graftwork.core.runs.rank import Candidate, rank
     from graftwork.core.runs.report.document import report
@@ -79,6 +81,10 @@ _HOMES = {
     "Candidate": "runs.rank",
     "rank": "runs.rank",
     "report": "runs.report.document",
+    "Embedded": "runs.embed",
+    "embed": "runs.embed",
+    "each_shard": "inference.vector_shards",
+    "read_vectors": "inference.vector_shards",
     "stages": "runs.stages",
     "predict": "runs.predict",
     "segment": "runs.predict",
@@ -126,6 +132,7 @@ __all__ = [
     "CrossValidation",
     "DecisionReport",
     "Domain",
+    "Embedded",
     "EvaluatedPart",
     "Evaluation",
     "Example",
@@ -151,6 +158,8 @@ __all__ = [
     "compare",
     "compare_predictions",
     "cross_validate",
+    "each_shard",
+    "embed",
     "evaluate",
     "evaluate_part",
     "evaluate_predictions",
@@ -167,6 +176,7 @@ __all__ = [
     "rank",
     "read_examples",
     "read_manifest",
+    "read_vectors",
     "report",
     "segment",
     "stages",
