@@ -107,6 +107,7 @@ COMMANDS = CommandLine(
     load_backbone=with_parameters(_load_backbone, ID, WEIGHTS, *PARAMETERS),
     list_backbones=_list_backbones,
     parameters=PARAMETERS,
+    omitted=frozenset({"patches", "decoder_convolutions"}),
     load_frame_head=_load_frame_head,
     verbs=(
         transcribe_command,

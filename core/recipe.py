@@ -51,6 +51,10 @@ class Recipe:
         "For masks: patches that an epoch draws of every case; by default as many as a case of mean size is made of, 8 "
         "at most, and more where an epoch would have less than 100.",
     )
+    decoder_convolutions: int = _setting(
+        2,
+        "For masks: convolutions of three voxels at every level of the decoder, one behind the other; 1 is quicker.",
+    )
     batch_size: int | None = _setting(None, "Rows per forward pass; by default 16, and 2 for masks of volumes.")
     batch_seconds: float | None = _setting(
         None,
@@ -146,6 +150,7 @@ class Recipe:
         rules = {
             "updates": (self.updates is None or self.updates >= 1, "at least 1"),
             "patches": (self.patches is None or self.patches >= 1, "at least 1"),
+            "decoder_convolutions": (self.decoder_convolutions >= 1, "at least 1"),
             "epochs": (self.epochs >= 0, "at least 0"),
             "batch_size": (self.batch_size is None or self.batch_size >= 1, "at least 1"),
             "batch_seconds": (self.batch_seconds is None or self.batch_seconds > 0, "above 0"),

@@ -74,7 +74,8 @@ def _wrong_fields(record: Any, expected: Any, name: str = "") -> list[str]:
 def recipe_of(folder: Path, record: dict[str, Any]) -> Recipe:
     """The recipe it was trained by. Raises AdapterError for one of another version."""
     try:
-        return Recipe(**record["training"]["recipe"])
+        # Decoders had one convolution a level before a recipe could say how many.
+        return Recipe(**{"decoder_convolutions": 1} | record["training"]["recipe"])
     except (TypeError, SettingsError) as error:
         raise AdapterError(f"{folder / RECORD}: its recipe is not one of this version ({error})") from error
 

@@ -27,8 +27,9 @@ class Decoder(nn.Module):
     (batch, channels, *spatial) of every level -> logits (batch, outputs, *spatial of the first level).
     """
 
-    def __init__(self, channels: Sequence[int], spatial_dims: int, outputs: int) -> None:
-        """channels: of every level, the finest first; a single level becomes one convolution over its maps."""
+    def __init__(self, channels: Sequence[int], spatial_dims: int, outputs: int, convolutions: int = 1) -> None:
+        """channels: of every level, the finest first; a single level becomes one convolution over its maps.
+        convolutions: of every level but the deepest, after it and the one below have been added."""
         super().__init__()
         self.outputs = outputs
         widths = [min(FINEST_WIDTH * 2**level, WIDEST) for level in range(len(channels))]
@@ -40,7 +41,8 @@ class Decoder(nn.Module):
                 self.own.append(_block(count, width, 1, spatial_dims))
                 if level + 1 < len(channels):
                     self.up.append(_convolution(widths[level + 1], width, 1, spatial_dims))
-                    self.mix.append(_block(width, width, 3, spatial_dims))
+                    mixed = [_block(width, width, 3, spatial_dims) for _ in range(convolutions)]
+                    self.mix.append(mixed[0] if convolutions == 1 else nn.Sequential(*mixed))
         self.last = _convolution(widths[0] if len(channels) > 1 else channels[0], outputs, 1, spatial_dims)
 
     def forward(self, features: Features) -> Tensor:
@@ -55,10 +57,10 @@ class Decoder(nn.Module):
         return cast(Tensor, self.last(maps))
 
 
-def make_decoder(backbone: Backbone, outputs: int) -> Decoder:
+def make_decoder(backbone: Backbone, outputs: int, convolutions: int = 1) -> Decoder:
     """The decoder that fits what the backbone's last stage gives."""
     levels = map_shapes(backbone, len(backbone.stages))
-    return Decoder([shape[0] for shape in levels], len(levels[0]) - 1, outputs)
+    return Decoder([shape[0] for shape in levels], len(levels[0]) - 1, outputs, convolutions)
 
 
 def map_shapes(backbone: Backbone, stop: int) -> tuple[tuple[int, ...], ...]:

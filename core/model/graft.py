@@ -202,7 +202,7 @@ def make_graft(
         raise SettingsError(f"head {asked.name} {asked.reason}, the task is {task}")
     head: AnyHead
     if maps:
-        head = make_decoder(backbone, outputs)
+        head = make_decoder(backbone, outputs, recipe.decoder_convolutions)
     else:
         head = Head(backbone.feature_dim, outputs, recipe.head, recipe.dropout, recipe.margin_scale, task.last_layer)
     if frames and backbone.frame_head is not None and isinstance(head, Head) and not record.random_weights:

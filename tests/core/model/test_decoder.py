@@ -35,6 +35,14 @@ def test_examples_of_a_batch_do_not_touch_each_other():
     torch.testing.assert_close(together[1:2], alone)
 
 
+@pytest.mark.parametrize(("convolutions", "filters"), [(1, 2), (2, 4), (3, 6)])
+def test_every_level_but_the_deepest_has_as_many_convolutions_as_asked_for(convolutions, filters):
+    decoder = Decoder([1, 8, 24], 2, 3, convolutions)
+    assert sum(tensor.shape[-1] == 3 for tensor in decoder.parameters() if tensor.dim() == 4) == filters
+    names = {name for name, _ in Decoder([1, 8, 24], 2, 3).named_parameters()}
+    assert "mix.0.0.weight" in names  # as adapters of the first versions have them
+
+
 def test_one_level_is_one_convolution_over_its_maps():
     decoder = Decoder([8], 3, 2)
     assert [tuple(tensor.shape) for tensor in decoder.parameters()] == [(2, 8, 1, 1, 1), (2,)]

@@ -1,5 +1,6 @@
 """Whole scans put together again from patches, and networks that learn masks."""
 
+import json
 from dataclasses import replace
 
 import nibabel
@@ -96,8 +97,9 @@ def test_a_network_of_the_users_keeps_its_maps_where_they_are_as_large_as_the_im
     assert backbone.run(Features(torch.zeros(1, 1, 8, 8, 8))).skips == ()
 
 
-@pytest.mark.parametrize("strategy", ["probe", "partial:1", "gradual", "full", "lora", "bias", "norm", "scratch"])
-def test_every_strategy_that_trains_learns_masks_over_what_it_leaves_frozen(strategy, tmp_path):
+@pytest.fixture
+def three_volumes(tmp_path):
+    """A table of three small volumes with masks."""
     rng = np.random.default_rng(0)
     lines = ["path,mask"]
     for number in range(3):
@@ -107,7 +109,25 @@ def test_every_strategy_that_trains_learns_masks_over_what_it_leaves_frozen(stra
         nibabel.save(nibabel.Nifti1Image(classes, np.eye(4)), tmp_path / f"m{number}.nii")
         lines.append(f"{number}.nii,m{number}.nii")
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    manifest = read_manifest(tmp_path / "t.csv", target="mask")
+    return tmp_path / "t.csv"
+
+
+def test_an_adapter_from_before_decoders_were_deeper_is_read(three_volumes, tmp_path):
+    backbone = load_backbone("i3d:tiny:cnn2d", mask_values="0,1", patch_size="16")
+    recipe = Recipe(epochs=1, patches=1, cache=str(tmp_path / "cache"), decoder_convolutions=1)
+    made = finetune(backbone, read_manifest(three_volumes, target="mask"), recipe=recipe).adapter
+    made.save(tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "adapter.json").read_text())
+    del record["training"]["recipe"]["decoder_convolutions"], record["sha256"]
+    (tmp_path / "run" / "adapter.json").write_text(json.dumps(record))
+    learnt, again = made.graft.learnt(), load_adapter(tmp_path / "run").graft.learnt()
+    assert learnt.keys() == again.keys()
+    assert all(torch.equal(value, again[name]) for name, value in learnt.items())
+
+
+@pytest.mark.parametrize("strategy", ["probe", "partial:1", "gradual", "full", "lora", "bias", "norm", "scratch"])
+def test_every_strategy_that_trains_learns_masks_over_what_it_leaves_frozen(strategy, three_volumes, tmp_path):
+    manifest = read_manifest(three_volumes, target="mask")
     assert manifest.classes == ("0", "1")
     backbone = load_backbone("i3d:tiny:cnn2d", mask_values="0,1", patch_size="16")
     recipe = Recipe(epochs=2, patches=1, batch_size=3, cache=str(tmp_path / "cache"), lora_targets="layer3")
