@@ -103,7 +103,7 @@ def load(code: str, endpoint: str, cache: Path) -> subprocess.CompletedProcess[s
 IMAGING = "from graftwork import imaging; print(imaging.load_backbone('timm:test_resnet', image_size=32).digest())"
 OWN = "from graftwork import imaging; print(imaging.load_backbone('timm:hf-hub:someone/pictures@main').digest())"
 SCANS = "from graftwork import imaging; print(imaging.load_backbone('hf:someone/encoder').digest())"
-AUDIO = "from graftwork import audio; print(audio.load_backbone('hf:someone/tiny').digest())"
+AUDIO = "from graftwork import audio; print(audio.load_backbone('hf:someone/tiny@main').digest())"
 
 
 @pytest.mark.slow(reason="loads timm or torchaudio in a process of its own, two times")

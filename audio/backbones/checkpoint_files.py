@@ -11,6 +11,7 @@ from typing import Any
 from graftwork.audio.backbones.feature_extractor import SETTINGS_FILES
 from graftwork.core.errors import BackboneError, DownloadError, MissingPackageError, UnreadableError
 from graftwork.core.files import read_json
+from graftwork.core.published_digest import check_hub_digest
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ TIMEOUT_S = 10
 
 
 def checkpoint_folder(name: str, needed: Sequence[str] = SETTINGS_FILES, extra: Sequence[str] = ()) -> Path:
-    """The folder of a checkpoint: `name` itself where it is a local folder, or the hub's cache.
+    """The folder of a checkpoint: `name` itself where it is a local folder, or the hub's cache for OWNER/NAME or
+    OWNER/NAME@REVISION, a commit, tag or branch.
 
     A hub checkpoint that is in the cache is taken as it is, without asking the hub for a newer one; where none of the
     `needed` small files is there, as after transformers' AutoModel, the hub is asked for those of the same version.
@@ -39,6 +41,8 @@ def checkpoint_folder(name: str, needed: Sequence[str] = SETTINGS_FILES, extra: 
         return folder
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise BackboneError(f"hf:{name}: no such folder")
+    name, _, revision = name.partition("@")
+    asked = revision or None
     try:
         import huggingface_hub
         from huggingface_hub import errors
@@ -49,7 +53,7 @@ def checkpoint_folder(name: str, needed: Sequence[str] = SETTINGS_FILES, extra: 
     # The hub's HTTP library changes with its version; that library's errors are the base of the hub's own.
     no_connection: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__bases__)
     try:
-        cached = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
+        cached = Path(huggingface_hub.snapshot_download(name, revision=asked, local_files_only=True))
         if (cached / "config.json").is_file() and _has_weights(cached) and _has_one(cached, extra):
             if not _has_one(cached, needed):
                 _fetch_small_files(name, cached)
@@ -60,20 +64,26 @@ def checkpoint_folder(name: str, needed: Sequence[str] = SETTINGS_FILES, extra: 
         raise BackboneError(f"hf:{name}: neither a local folder nor an id of the hub ({error})") from error
     try:
         # Asked first, because a download would try for half a minute before it gives up on a dead network.
-        there = huggingface_hub.HfApi().model_info(name, timeout=TIMEOUT_S)
+        there = huggingface_hub.HfApi().model_info(name, revision=asked, timeout=TIMEOUT_S)
         files = {entry.rfilename for entry in there.siblings or ()}
         small = ["config.json", *SETTINGS_FILES, VOCABULARY]
         small += [file for file in extra if file in files][:1]
         chosen = next((file for file in WEIGHT_FILES if file in files), None)
-        fetched = Path(huggingface_hub.snapshot_download(name, allow_patterns=[*small, *filter(None, [chosen])]))
+        wanted = [*small, *filter(None, [chosen])]
+        fetched = Path(huggingface_hub.snapshot_download(name, revision=asked, allow_patterns=wanted))
         if chosen is not None and chosen.endswith(INDEX):
-            parts = sorted(set(weight_parts(fetched / chosen).values()))
-            fetched = Path(huggingface_hub.snapshot_download(name, allow_patterns=[*small, chosen, *parts]))
+            wanted += sorted(set(weight_parts(fetched / chosen).values()))
+            fetched = Path(huggingface_hub.snapshot_download(name, revision=asked, allow_patterns=wanted))
+        for file in wanted:
+            if (fetched / file).is_file():
+                check_hub_digest(fetched / file)
         return fetched
     except errors.RepositoryNotFoundError as error:
         raise BackboneError(
             f"hf:{name}: the hub has no such checkpoint, or not for you; check the id, or give a local folder"
         ) from error
+    except errors.RevisionNotFoundError as error:
+        raise BackboneError(f"hf:{name}: the hub has no revision {revision!r} of it") from error
     except no_connection as error:
         raise DownloadError(_offline(name, error)) from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from graftwork.core.errors import BackboneError, DownloadError
+from graftwork.core.published_digest import check_hub_digest
 
 ANSWER_WITHIN_S = 5.0
 
@@ -57,7 +58,8 @@ def fetch_file(repository: str, names: Sequence[str], backbone: str, revision: s
     """The first of these files that a hub repository has, from the cache or downloaded into it.
 
     backbone: the id it is for, named in the message. revision: a commit, a tag or a branch, by default the main one.
-    Raises DownloadError; without a network after seconds, as the hub's own client would try for a minute.
+    Raises DownloadError, also for a file whose SHA-256 is not the published one; without a network after seconds, as
+    the hub's own client would try for a minute.
     """
     found = cached_file(repository, names, revision)
     if found is not None:
@@ -70,7 +72,9 @@ def fetch_file(repository: str, names: Sequence[str], backbone: str, revision: s
     _require_answer(f"{constants.ENDPOINT}/{repository}", backbone)
     for name in names:
         try:
-            return Path(hf_hub_download(repository, name, revision=revision, etag_timeout=ANSWER_WITHIN_S))
+            fetched = Path(hf_hub_download(repository, name, revision=revision, etag_timeout=ANSWER_WITHIN_S))
+            check_hub_digest(fetched)
+            return fetched
         except LocalEntryNotFoundError as error:
             raise _refusal(backbone, f"{repository}/{name}", str(error)) from error
         except EntryNotFoundError:
@@ -90,8 +94,10 @@ def fetch_address(address: str, backbone: str) -> Path:
     _require_answer(address, backbone)
     place = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(address).path).name
     place.parent.mkdir(parents=True, exist_ok=True)
+    # Names such as resnet50-0676ba61.pth end in the beginning of a SHA-256, as torch.hub has it.
+    published = re.search(r"-([a-f0-9]{8,})\.", place.name)
     try:
-        torch.hub.download_url_to_file(address, str(place), progress=False)
+        torch.hub.download_url_to_file(address, str(place), published[1] if published else None, progress=False)
     except (OSError, RuntimeError) as error:
         raise _refusal(backbone, address, str(error)) from error
     return place

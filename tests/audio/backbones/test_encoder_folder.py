@@ -26,13 +26,17 @@ def test_a_cached_encoder_is_used_without_asking_the_hub(tmp_path: Path, monkeyp
     speechbrain_folder(tmp_path, "ecapa")
     asked = []
 
-    def cached(name: str, *, local_files_only: bool) -> str:
-        asked.append((name, local_files_only))
+    def cached(name: str, *, revision: str | None, local_files_only: bool) -> str:
+        asked.append((name, revision, local_files_only))
         return str(tmp_path)
 
     monkeypatch.setattr(hub, "snapshot_download", cached)
     assert load_backbone(ID).id == ID
-    assert asked == [("speechbrain/spkrec-ecapa-voxceleb", True)]
+    load_backbone(f"{ID}@v1")
+    assert asked == [
+        ("speechbrain/spkrec-ecapa-voxceleb", None, True),
+        ("speechbrain/spkrec-ecapa-voxceleb", "v1", True),
+    ]
 
 
 def test_only_the_two_files_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +45,9 @@ def test_only_the_two_files_are_fetched(tmp_path: Path, monkeypatch: pytest.Monk
     files = ["hyperparams.yaml", "embedding_model.ckpt", "classifier.ckpt"]
     fetched: list[object] = []
 
-    def download(name: str, *, local_files_only: bool = False, allow_patterns: object = None) -> str:
+    def download(
+        name: str, *, revision: str | None = None, local_files_only: bool = False, allow_patterns: object = None
+    ) -> str:
         if local_files_only:
             not_cached()
         fetched.append(allow_patterns)

@@ -285,13 +285,14 @@ def test_a_cached_checkpoint_is_used_without_asking_the_hub(tmp_path: Path, monk
     transformers_model(CONFIGS["wav2vec2 group norm"]).save_pretrained(tmp_path)
     asked = []
 
-    def cached(name: str, *, local_files_only: bool) -> str:
-        asked.append((name, local_files_only))
+    def cached(name: str, *, revision: str | None, local_files_only: bool) -> str:
+        asked.append((name, revision, local_files_only))
         return str(tmp_path)
 
     monkeypatch.setattr(hub, "snapshot_download", cached)
     load_backbone("hf:a/b")
-    assert asked == [("a/b", True)]
+    load_backbone("hf:a/b@v1")
+    assert asked == [("a/b", None, True), ("a/b", "v1", True)]
 
 
 def test_without_the_hub_client_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
