@@ -115,7 +115,7 @@ def _encoder(id: str, weights: str | Path | None, language: str | None) -> Encod
     folder = tiny_folder(name) if source == "tiny" else checkpoint_folder(name, extra=extra)
     config = read_json(folder / "config.json")
     file = None if weights == RANDOM else weights_file(folder) if weights is None else Path(weights)
-    if config.get("model_type") in transformers_encoders.FAMILIES:
+    if str(config.get("model_type")) in transformers_encoders.FAMILIES:
         _refuse_language(id, language)
         return transformers_encoders.load_encoder(config, folder, id, file)
     architecture = huggingface.architecture_from_config(config, id)

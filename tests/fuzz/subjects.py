@@ -30,6 +30,7 @@ from graftwork.core.data.characters import read_vocabulary
 from graftwork.core.errors import ContractError, UnreadableError
 from graftwork.core.example import as_examples
 from graftwork.core.files import write_json
+from graftwork.core.inference.vector_shards import Shard, begin_shards, known_paths, shard_files, write_shard
 from graftwork.core.runs.run_folder import run_record, run_state
 from graftwork.core.training.checkpoint import NAME, TrainingState, load_checkpoint, save_checkpoint
 from graftwork.imaging.formats.content import decoded_digests
@@ -60,7 +61,7 @@ def every_subject(folder: Path) -> list[Subject]:
     rng = np.random.default_rng(0)
     return [*_scans(folder / "scans", rng), *_sounds(folder / "sounds", rng), *_tables(folder / "tables", rng),
             *_networks(folder / "networks"), *_runs(folder / "runs"), *_verification(folder / "speakers", rng),
-            *_own(folder / "own")]  # fmt: skip
+            *_vectors(folder / "vectors", rng), *_own(folder / "own")]  # fmt: skip
 
 
 def _scans(folder: Path, rng: np.random.Generator) -> list[Subject]:
@@ -284,6 +285,19 @@ def _verification(folder: Path, rng: np.random.Generator) -> list[Subject]:
     return [Subject("profiles.safetensors", folder / "profiles.safetensors", of_safetensors, identify),
             Subject("calibration.json", folder / "calibration.json", of_json, decide),
             Subject("trials.txt", folder / "trials.txt", of_text, read_trials)]  # fmt: skip
+
+
+def _vectors(folder: Path, rng: np.random.Generator) -> list[Subject]:
+    """What `embed` writes."""
+    begin_shards(folder, {"backbone": "tiny", "weights": "d" * 64, "stage": "pool"})
+    vectors = rng.normal(size=(5, 8)).astype(np.float32)
+    write_shard(folder, 0, Shard(tuple("abcde"), tuple("vwxyz"), vectors))
+
+    def look_up(path: Path) -> object:
+        return len(known_paths(shard_files(path.parent))), core.read_vectors(path.parent)[1].sum()
+
+    return [Subject("embed.json", folder / "embed.json", of_checked_json, look_up),
+            Subject("part-00000.parquet", folder / "part-00000.parquet", of_bytes, look_up)]  # fmt: skip
 
 
 class _Learner:
