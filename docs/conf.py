@@ -16,7 +16,7 @@ author = "The graftwork developers"
 copyright = author
 release = version = version_of("graftwork")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "generated", "figures"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]

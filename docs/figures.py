@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from torch.nn import Linear
 
 from graftwork import core, imaging
 
@@ -23,7 +24,7 @@ def draw_frozen() -> Figure:
     figure = Figure(figsize=(8, 2.8), layout="constrained")
     axes = figure.subplots()
     for row, strategy in enumerate(("probe", "partial:1", "full")):
-        frontier = core.make_plan(backbone, core.parse_strategy(strategy)).frontier
+        frontier = core.make_plan(core.parse_strategy(strategy), backbone, Linear(1, 2)).frontier
         for place, name in enumerate([*names, "head"]):
             colour = LEARNT if place >= frontier or name == "head" else FROZEN
             axes.add_patch(FancyBboxPatch((place, -row), 0.8, 0.5, boxstyle="round,pad=0.03", color=colour))
@@ -52,7 +53,7 @@ def draw_intervals() -> Figure:
             axes.plot([study, study], [found.low, found.high], color=FROZEN, linewidth=3)
             axes.plot(study, found.value, "o", color="black", markersize=3)
         axes.axhline(TRUE_AUROC, color=LEARNT, linewidth=1)
-        axes.set(title=f"{patients} patients", xlabel="study", ylim=(0.3, 1.02), xticks=[])
+        axes.set(title=f"{patients} patients", xlabel="study", ylim=(0.1, 1.02), xticks=[])
     figure.axes[0].set_ylabel("AUROC")
     return figure
 

@@ -23,6 +23,14 @@ COMMANDS = [(path.relative_to(ROOT), line) for path in PAGES
             for line in block.splitlines() if line]  # fmt: skip
 
 
+def part_of_the_documentation(name):
+    """A module of `docs/`, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda one: str(one)[:60])
 def test_a_command_on_a_page_has_only_options_that_there_are(page, line):
     program, verb, *words = shlex.split(line)
@@ -75,6 +83,9 @@ def test_links_of_a_page_lead_somewhere(path):
             continue
         name, _, anchor = link.partition("#")
         aim = (path.parent / name).resolve() if name else path
+        if aim.name.startswith("drawn-"):
+            assert aim.stem.removeprefix("drawn-") in part_of_the_documentation("figures").FIGURES
+            continue
         assert aim.is_file() or (aim.parent.name == "reference" and aim.stem in DRAWN), f"{link} leads nowhere"
         if anchor:
             assert anchor in anchors(aim), f"{link}: no such heading"
@@ -101,9 +112,7 @@ def test_there_are_commands_on_the_pages():
 
 @pytest.mark.parametrize("page", ["command-imaging.md", "command-audio.md"])
 def test_the_reference_names_options_as_they_are_typed(page):
-    spec = importlib.util.spec_from_file_location("docs_generated", ROOT / "docs" / "generated.py")
-    generated = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generated)
+    generated = part_of_the_documentation("generated")
     flags = set(re.findall(r"^\| `(--\S+)`", generated.PAGES[page](), flags=re.MULTILINE))
     domain = {"command-imaging.md": imaging, "command-audio.md": audio}[page]
     known = {flag for command in get_command(build_app(domain.COMMANDS)).commands.values() for one in command.params
