@@ -26,12 +26,12 @@ def silence() -> None:
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Advance]:
     """A bar of `total` steps that disappears when the block ends; nothing where stderr is not a terminal. A notebook
-    without ipywidgets has a line of text every ten seconds instead."""
+    without ipywidgets has a line of text every ten seconds instead. Without a description, or steps, there is none."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if _silenced or not (console.is_terminal or console.is_jupyter):
+    if _silenced or not (description and total) or not (console.is_terminal or console.is_jupyter):
         yield lambda steps, note: None
         return
     if console.is_jupyter and find_spec("ipywidgets") is None:

@@ -1,4 +1,4 @@
-"""Figures of the explaining pages, drawn by the package when the documentation is built: frozen stages, intervals, leaks."""
+"""Figures of the explaining pages on frozen stages, intervals and leaks, drawn when the documentation is built."""
 
 from __future__ import annotations
 

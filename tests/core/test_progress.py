@@ -31,3 +31,12 @@ def test_what_is_silenced_says_nothing(notebook, monkeypatch, capsys):
     with progress("reading", 1) as advance:
         advance(1, "")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("description", "total"), [("", 5), ("reading", 0)])
+def test_what_has_no_name_or_no_steps_shows_no_bar(description, total, monkeypatch, capsys):
+    monkeypatch.setattr(module, "_silenced", False)
+    monkeypatch.setattr(rich.console.Console, "is_terminal", True)
+    with progress(description, total) as advance:
+        advance(1, "")
+    assert capsys.readouterr().err == ""
