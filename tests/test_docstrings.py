@@ -15,7 +15,7 @@ MOST_USED = {
     core: ("Recipe", "compare", "compare_predictions", "cross_validate", "evaluate_predictions", "finetune",
            "read_manifest", "train"),
     imaging: ("ImageClassifier", "load_backbone", "read_manifest", "read_scan"),
-    audio: ("ClipClassifier", "load_backbone", "read_manifest", "read_waveform"),
+    audio: ("ClipClassifier", "read_manifest", "read_waveform"),
 }  # fmt: skip
 """Public names that must have an example."""
 FLAGS = doctest.NORMALIZE_WHITESPACE

@@ -68,10 +68,6 @@ def load_backbone(
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError, MissingPackageError,
     SettingsError, UnreadableError.
-
-    >>> backbone = audio.load_backbone("tiny:wav2vec2", pooling="mean")
-    >>> backbone.stages[0].name, backbone.stages[-1].name
-    ('cnn', 'pool')
     """
     source, _, name = id.partition(":")
     owner = next((known for known in get_args(Owner) if known == source), None)
