@@ -36,6 +36,11 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     y is one column (rows,) of labels, or several (rows, labels) of 0 and 1. After `fit`: `classes_` (sorted labels; 0
     and 1 for each of several) and `adapter_` (a core Adapter, which can be saved). A pickle holds
     what was learnt; the backbone is loaded again.
+
+    >>> clips = audio.read_manifest("clips.csv", target="accent", group="speaker")
+    >>> model = audio.ClipClassifier("tiny:wav2vec2")
+    >>> model.fit(clips.paths, clips.targets, groups=clips.groups).predict_proba(clips.paths).shape
+    (16, 2)
     """
 
     domain, load_backbone = DOMAIN, staticmethod(load_backbone)

@@ -39,7 +39,12 @@ def read_manifest(
     uncertain: Uncertain | None = None,
     blank: Blank | None = None,
 ) -> Manifest:
-    """A validated manifest of clips; see `graftwork.core.read_manifest`."""
+    """A validated manifest of clips; see `graftwork.core.read_manifest`.
+
+    >>> clips = audio.read_manifest("clips.csv", target="accent", group="speaker")
+    >>> len(clips), clips.classes
+    (16, ('north', 'south'))
+    """
     return people.read_domain_manifest(DOMAIN, source, target=target, group=group, group_from=group_from, split=split,
                                        task=task, order=order, classes=classes, columns=columns, root=root,
                                        path_column=path_column, files=files,

@@ -34,6 +34,9 @@ class Recipe:
     """Settings of one run; two runs with equal recipes, data and weights give equal bytes on one machine.
 
     None stands for a default that depends on data or machine.
+
+    >>> core.Recipe(epochs=4, learning_rate=1e-3).epochs
+    4
     """
 
     updates: int | None = _setting(

@@ -16,7 +16,7 @@ author = "The graftwork developers"
 copyright = author
 release = version = version_of("graftwork")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "generated", "figures"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
@@ -36,8 +36,12 @@ html_show_sourcelink = False
 
 
 def as_plain_text(app, what, name, obj, options, lines):
-    """Docstrings are prose: a star or a bar in them is one and means no emphasis, and indents mean nothing."""
-    lines[:] = [re.sub(r"(\w)_(?=\W|$)", r"\1\\_", re.sub(r"([*|])", r"\\\1", line.strip())) for line in lines]
+    """Docstrings are prose: a star or a bar in them is one and means no emphasis, and indents mean nothing. Examples
+    stay as they are."""
+    example = False
+    for place, line in enumerate(map(str.strip, lines)):
+        example = bool(line) and (example or line.startswith(">>>"))
+        lines[place] = line if example else re.sub(r"(\w)_(?=\W|$)", r"\1\\_", re.sub(r"([*|])", r"\\\1", line))
 
 
 def of_others(app, what, name, obj, skip, options):

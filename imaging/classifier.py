@@ -35,6 +35,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     y is one column (rows,) of labels, or several (rows, labels) of 0 and 1. After `fit`: `classes_` (sorted labels; 0
     and 1 for each of several) and `adapter_` (a core Adapter, which can be saved). A pickle holds
     what was learnt; the backbone is loaded again.
+
+    >>> scans = imaging.read_manifest("scans.csv")
+    >>> model = imaging.ImageClassifier("tiny:cnn2d", image_size=32)
+    >>> list(model.fit(scans.paths, scans.targets, groups=scans.groups).predict(scans.paths[:2]))
+    ['healthy', 'tumour']
     """
 
     domain, load_backbone = DOMAIN, staticmethod(load_backbone)

@@ -49,6 +49,10 @@ def read_manifest(
     Where masks are the target, its classes are the values that occur in them, or those that `mask_values` names;
     `load_backbone` should be given it too, and `ignore_value`; so with `mask_colours` and `structures`, which name
     classes by colours of pictures and by structures of DICOM structure sets.
+
+    >>> scans = imaging.read_manifest("scans.csv")  # columns path, label and group
+    >>> len(scans), scans.classes, scans.groups[:2]
+    (24, ('healthy', 'tumour'), ('patient-0', 'patient-0'))
     """
     found = people.read_domain_manifest(DOMAIN, source, target=target, group=group, group_from=group_from, split=split,
                                         task=task, order=order, classes=classes, columns=columns, root=root,

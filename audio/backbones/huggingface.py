@@ -69,8 +69,8 @@ UNSUPPORTED = {
 
 def architecture_from_config(config: Mapping[str, Any], source: str) -> Architecture:
     """The network's shape from the content of config.json. Raises BackboneError for what is not supported."""
-    family = str(config.get("model_type"))
-    if family not in MODELS:
+    family: Any = config.get("model_type")
+    if str(family) not in MODELS:
         raise BackboneError(f"{source}: model_type must be one of {', '.join(MODELS)}, found {family!r}")
     for key, (works, meaning) in UNSUPPORTED.items():
         if config.get(key, works) != works:

@@ -51,6 +51,9 @@ def read_waveform(
     Raises UnreadableError for a file that is missing, not a known sound format, truncated, empty, silent or
     holds values that are not finite; MissingPackageError without soundfile or torchaudio, or, for m4a and its kin,
     without torchcodec or FFmpeg; ContractError for more sound than fits into memory.
+
+    >>> audio.read_waveform("clips/00.wav", 16000).shape  # (samples,)
+    torch.Size([8000])
     """
     if max_seconds is not None and not max_seconds > 0:
         raise SettingsError(f"max_seconds must be above 0, found {max_seconds}")

@@ -183,6 +183,10 @@ class Manifest:
         with the same content, are never separated by a drawn split; nor are files that hold nearly the same where
         `with_near_duplicates` has looked for them. Raises SettingsError for fractions that
         leave a part empty.
+
+        >>> train, val, test = imaging.read_manifest("scans.csv").split(seed=0)
+        >>> set(train.groups) & set(test.groups)  # no patient is in both
+        set()
         """
         if self.parts is None:
             # The test part is drawn first: it is the same whether or not a strategy needs a validation part.

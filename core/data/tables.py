@@ -96,6 +96,10 @@ def read_manifest(
     stand in it themselves. path_columns: where they are if it has no `path`. corpora: readers of known layouts.
 
     Raises ManifestError with everything that is wrong, SettingsError for an order that is none.
+
+    >>> table = pd.DataFrame({"path": ["scans/00.png", "scans/02.png"], "age": [61.5, 48.0]})
+    >>> core.read_manifest(table, target="age").task.name
+    'regression'
     """
     import pandas as pd
 

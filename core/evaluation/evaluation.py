@@ -244,6 +244,13 @@ def evaluate_predictions(
     the first of `masks.MEASURES`; the truth is not looked at. folds (rows,): of cross-validation, where metrics that
     rank rows are means over folds. repeats: further predictions of the same rows, by folds that were drawn anew;
     metrics are means over all of them.
+
+    >>> truth = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    >>> of_second = np.array([0.1, 0.2, 0.4, 0.7, 0.3, 0.6, 0.8, 0.9])
+    >>> probabilities = np.stack([1 - of_second, of_second], axis=1)
+    >>> found = core.evaluate_predictions("single-label", ("healthy", "tumour"), truth, probabilities)
+    >>> round(found.metrics["auroc"].value, 4)  # 13 of 16 pairs are in the right order
+    0.8125
     """
     task = find_task(task)
     expected = np.asarray(predictions, dtype=np.float64)
@@ -300,6 +307,13 @@ def compare_predictions(
 
     Both are measured without the same rows, or groups, in turn, so what the rows do to both cancels. folds (rows,): of
     cross-validation. repeats: further predictions and references, by folds that were drawn anew.
+
+    >>> truth = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    >>> good = np.array([0.1, 0.2, 0.4, 0.7, 0.3, 0.6, 0.8, 0.9])
+    >>> poor = np.array([0.5, 0.2, 0.6, 0.7, 0.3, 0.4, 0.8, 0.1])
+    >>> both = [np.stack([1 - one, one], axis=1) for one in (good, poor)]
+    >>> round(core.compare_predictions("single-label", truth, *both)["auroc"].value, 4)
+    0.4375
     """
     task, both = find_task(task), [np.asarray(one, dtype=np.float64) for one in (predictions, reference)]
     pairs = [_difference(*(measured(task, classes, truth, own, folds) for own in both))]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Inputs: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Example] | Manifest | pd.DataFrame"
 """A path or several, patterns of files, tables with the domain's column, examples; a manifest; a DataFrame."""
 
+SHOWN = 10
+"""Names in an error; the others are counted."""
+
 
 def find_inputs(
     inputs: Inputs, domain: Domain, *, root: str | os.PathLike[str] | None = None, path_column: str | None = None
@@ -67,8 +70,14 @@ def find_inputs(
             absent += [] if matches else [name]
             found += map(File, matches)
     if absent:
-        raise UnreadableError(f"no such file, and no file matches: {', '.join(absent)}")
+        raise UnreadableError(f"no such file, and no file matches: {_first(absent, ', ')}")
     if refused:
-        raise UnreadableError("\n".join(refused))
+        raise UnreadableError(_first(refused, "\n"))
     refuse_undecodable(map(str, found))
     return list(dict.fromkeys(found))
+
+
+def _first(names: list[str], between: str) -> str:
+    """The first of them, and how many more there are."""
+    more = f"{between}and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return between.join(names[:SHOWN]) + more

@@ -37,7 +37,7 @@ def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Re
     batches = pass_batches(examples, rows, recipe)
     found = [torch.empty((0, graft.head.outputs))]
     loaded = load_batches(examples, batches, workers=runtime.workers, pin=runtime.pins)
-    with progress(description, len(rows) if description else 0) as advance:
+    with progress(description, len(rows)) as advance:
         begun = ((len(batch), in_pieces(begin, batch)) for batch in loaded)
         for count, pieces in each_after_the_next(begun, runtime.device):
             found += [piece() for piece in pieces]

@@ -76,6 +76,11 @@ def compare(
 
     Raises SettingsError for an unknown strategy, for one that is named twice, and where none can run; OutputError for
     a folder that holds something else; UnreadableError and ReportError as `train` does.
+
+    >>> backbone = imaging.load_backbone("tiny:cnn2d", image_size=32)
+    >>> compared = core.compare(backbone, imaging.read_manifest("scans.csv"), ["knn", "probe"], folds=3)
+    >>> [row["strategy"] for row in compared.to_json()["strategies"]]
+    ['knn', 'probe']
     """
     started = time.monotonic()
     if not tie_margin >= 0:

@@ -101,6 +101,11 @@ def cross_validate(
 
     Raises SettingsError for what cannot work, ManifestError for a group in several sites, UnreadableError that lists
     all files that cannot be read unless they are skipped, and what `finetune` raises.
+
+    >>> backbone = imaging.load_backbone("tiny:cnn2d", image_size=32)
+    >>> found = core.cross_validate(backbone, imaging.read_manifest("scans.csv"), strategy="knn", folds=3)
+    >>> len(found.to_frame()), len(found.evaluation.folds)
+    (24, 3)
     """
     recipe = recipe or Recipe()
     drawn = Folds(5 if folds is None and leave_out is None else folds, leave_out, repeats)

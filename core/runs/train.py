@@ -127,6 +127,11 @@ def train(
     Nothing is written before everything has been read and checked. Raises SettingsError for what cannot work,
     OutputError for a folder that holds something else, UnreadableError that lists the files that cannot be read, and
     what `finetune` raises; ReportError, when everything else has been written, where the report cannot be.
+
+    >>> backbone = imaging.load_backbone("tiny:cnn2d", image_size=32)
+    >>> result = core.train(backbone, imaging.read_manifest("scans.csv"), folds=3)
+    >>> print(result.evaluation.metrics["auroc"])  # doctest: +ELLIPSIS
+    1.000 [...]
     """
     place, parts = (
         None if out is None else Path(out),

@@ -97,6 +97,13 @@ def finetune(
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry
     and features that it has not, UnreadableError for files, TrainingError if the loss stops being finite, OutputError
     for a checkpoint that is damaged or of another run, FreezingError if a frozen tensor moved.
+
+    >>> backbone = imaging.load_backbone("tiny:cnn2d", image_size=32)
+    >>> train, val, test = imaging.read_manifest("scans.csv").split(seed=0)
+    >>> run = core.finetune(backbone, train, val, strategy="probe")
+    >>> run.adapter.save("runs/probe")
+    >>> list(run.adapter.predict(test).columns)
+    ['path', 'prediction', 'probability_healthy', 'probability_tumour']
     """
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     task = (train_rows if isinstance(train_rows, Manifest) else train_rows.manifest).task

@@ -195,8 +195,9 @@ def _epoch(
                                              alone=number == first, seeds=seeds)  # fmt: skip
                 state = replace(state, pieces=pieces)
             pending.append((number, runtime.sum_later(loss)))
-            weight_done = state.loss_weight + float(context.weights[batches[number]].sum())
-            state = replace(state, batch=number + 1, loss_weight=weight_done)
+            known = state.loss_weight  # of the batches before this one, whose loss is not known yet
+            state = replace(state, batch=number + 1,
+                            loss_weight=known + float(context.weights[batches[number]].sum()))  # fmt: skip
             if last:
                 set_rates(context.optimiser, phase, recipe, state.update, updates)
                 learning = active_parameters(context.optimiser, phase)
@@ -208,7 +209,7 @@ def _epoch(
                 context.graft.enter(phase)
             # The loss of the batch before is looked at while the device works on this one.
             state = _add_known_losses(context, state, pending, batches, leave=1)
-            advance(1, f"loss {state.loss_sum / max(state.loss_weight, 1e-9):.3f}")
+            advance(1, f"loss {state.loss_sum / known:.3f}" if known > 0 else "")
             if last and due():
                 state = _add_known_losses(context, state, pending, batches, leave=0)
                 keep(state)

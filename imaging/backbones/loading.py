@@ -68,6 +68,10 @@ def load_backbone(
 
     Raises BackboneError for an unknown id or weights that do not fit, DownloadError where weights cannot be
     fetched, UnreadableError for a damaged weights file, SettingsError for options that cannot work.
+
+    >>> backbone = imaging.load_backbone("tiny:cnn2d", image_size=32)
+    >>> [stage.name for stage in backbone.stages]
+    ['stem', 'layer1', 'layer2', 'layer3', 'layer4', 'pool']
     """
     from graftwork.imaging.segmentation.class_tables import class_table
 

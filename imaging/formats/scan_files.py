@@ -23,6 +23,10 @@ def read_scan(named: Named) -> Scan:
     the file is missing, damaged
     or of another format, or where channels do not lie on each other, and MissingPackageError where a package is needed
     to decompress it.
+
+    >>> scan = imaging.read_scan("scans/00.png")
+    >>> scan.values.shape  # (channels, height, width)
+    (1, 32, 32)
     """
     example = as_example(named)
     if isinstance(example, Channels):

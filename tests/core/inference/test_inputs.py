@@ -44,3 +44,10 @@ def test_texts_are_themselves_and_need_no_file(tmp_path, domain):
     (tmp_path / "list.csv").write_text('sentence\n* is a star | not a pattern\n"x#t=0,1"\n')
     found = find_inputs(["a|b", f"{tmp_path}/list.csv", "a|b"], texts)
     assert found == [Text("a|b"), Text("* is a star | not a pattern"), Text("x#t=0,1")]
+
+
+def test_of_many_names_that_are_not_there_the_first_are_said_and_the_others_counted(tmp_path, domain):
+    names = [str(tmp_path / f"{number}.png") for number in range(25)]
+    with pytest.raises(UnreadableError, match=r"/9\.png, and 15 more$") as found:
+        find_inputs(names, domain)
+    assert "10.png" not in str(found.value)

@@ -1,5 +1,6 @@
 """The gradient loop against one written by hand; interruption, repetition, early stopping."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from graftwork.core.model.backbone import Backbone, Stage
 from graftwork.core.model.strategies import parse_strategy
 from graftwork.core.recipe import Recipe
 from graftwork.core.tasks import find_task
-from graftwork.core.training import gradients
+from graftwork.core.training import gradients, loop
 from graftwork.core.training.checkpoint import NAME
 from graftwork.core.training.finetuning import finetune, new_graft
 from graftwork.core.training.optimiser import rate_factor
@@ -137,6 +138,25 @@ def test_the_loss_of_the_course_is_the_mean_over_the_rows(make_backbone, example
     still = replace(recipe, epochs=1, learning_rate=1e-12, batch_size=7)
     run = finetune(backbone, examples, examples, strategy="full", recipe=still)
     assert run.history[0]["train_loss"] == pytest.approx(run.history[0]["val_loss"], rel=1e-5)
+
+
+def test_the_bar_shows_the_mean_of_the_losses_that_are_known_and_none_before(
+    make_backbone, examples, recipe, monkeypatch
+):
+    notes = []
+
+    @contextmanager
+    def noted(description, total):
+        yield lambda steps, note: notes.append(note)
+
+    monkeypatch.setattr(loop, "progress", noted)
+    still = replace(recipe, epochs=1, learning_rate=1e-12, batch_size=20)
+    run = finetune(make_backbone(norm=False, dropout=0.0), examples.subset(list(range(20)) * 3), strategy="full",
+                   recipe=still)  # fmt: skip
+    shown = [float(note.removeprefix("loss ")) for note in notes if note]
+    assert notes[:2] == ["", ""]  # where the epoch begins, and behind the first batch
+    assert len(shown) == 2
+    assert shown == pytest.approx([run.history[0]["train_loss"]] * 2, rel=0.2)
 
 
 @pytest.fixture
