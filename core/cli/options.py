@@ -126,6 +126,12 @@ AGAIN = (
     option("restart", bool, False, "Remove the unfinished run in --out, and begin anew."),
 )  # fmt: skip
 
+TRACKING = (
+    option("log_to", Literal["tensorboard", "mlflow", "trackio", "wandb"] | None, None, "Log settings, history, "
+           "metrics with their intervals and plots to a tracker as well, on this machine."),
+    option("log_names", bool, False, "Log what names files of the data, too: the manifest, the command, the report."),
+)  # fmt: skip
+
 PARTS = ("folds", "leave_out", "repeats", "val_fraction", "test_fraction", "random_split", "near_duplicates",
          "allow_leaks", "skip_unreadable")  # fmt: skip
 """Those of DATA that `train` and `compare` take beside the manifest, as their Python functions do."""

@@ -35,10 +35,11 @@ from graftwork.core.runs.decisions import decide
 from graftwork.core.runs.hold_out import hold_out
 from graftwork.core.runs.learnt_rows import DIGEST, write_learnt_rows
 from graftwork.core.runs.provenance import provenance, write_costs
-from graftwork.core.runs.report.document import report_on_finished
+from graftwork.core.runs.report.document import REPORT, report_on_finished
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
 from graftwork.core.runs.run_folder import FINISHED, check_same_run, goes_on, mark, write_evaluated, writing_run
 from graftwork.core.runs.setup import RandomSplit, Setup, check_setup, run_setup
+from graftwork.core.runs.tracking import PLOTS, LogOptions, LogTo, check_tracker, tracking
 from graftwork.core.training.finetuning import Run
 from graftwork.core.training.history import not_finished
 from graftwork.core.types import NearDuplicatesMode
@@ -108,7 +109,8 @@ def train(
     skip_unreadable: bool = False, by: Sequence[str] = (), sensitivity: float | None = None,
     specificity: float | None = None, youden: bool = False, positive: str | None = None,
     recalibrate: Recalibrate = "off", out: str | Path | None = None, resume: bool = False,
-    restart: bool = False, command: Sequence[str] | None = None,
+    restart: bool = False, log_to: LogTo | None = None, log_names: bool = False,
+    command: Sequence[str] | None = None,
 ) -> TrainResult:  # fmt: skip
     """Adapts the backbone to the manifest's rows and evaluates the result, with intervals.
 
@@ -121,18 +123,22 @@ def train(
     skip_unreadable: as of `RowOptions`. by: columns that the manifest was read with, of whose values each is evaluated.
     sensitivity, specificity, youden, positive, recalibrate: as of `DecisionOptions`. out: folder for adapter, metrics,
     predictions, plots and the report; by default nothing is written. An unfinished run of the same settings that is
-    there goes on. resume: there must be one. restart: it is removed, and begun anew. command: words of the command line
-    that asks for this, for the record.
+    there goes on. resume: there must be one. restart: it is removed, and begun anew. log_to: a tracker that gets
+    settings, history, metrics with their intervals and plots as well, on this machine; log_names: it gets names of
+    files and the report, too. command: words of the command line that asks for this, for the record.
 
     Nothing is written before everything has been read and checked. Raises SettingsError for what cannot work,
-    OutputError for a folder that holds something else, UnreadableError that lists the files that cannot be read, and
-    what `finetune` raises; ReportError, when everything else has been written, where the report cannot be.
+    MissingPackageError for a tracker that is not installed, OutputError for a folder that holds something else,
+    UnreadableError that lists the files that cannot be read, and what `finetune` raises; ReportError,
+    when everything else has been written, where the report cannot be.
     """
     place, parts = (
         None if out is None else Path(out),
         Parts(folds, val_fraction, test_fraction, random_split, leave_out, repeats),
     )
     recipe, options = recipe or Recipe(), DecisionOptions(sensitivity, specificity, youden, positive, recalibrate)
+    logged = LogOptions(log_to, log_names)
+    check_tracker(logged, place)
     resume = place is not None and goes_on(place, resume=resume, restart=restart)
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
@@ -141,9 +147,11 @@ def train(
     rows = read_rows(backbone, manifest, runtime, row_options)
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     setup = Setup(backbone, asked, recipe, place, resume, restart, random_split)
-    result = train_on(setup, rows, parts, by, options, command)
-    if place is not None and runtime.rank == 0:
-        report_on_finished(place, result.adapter)
+    with tracking(logged, "" if place is None else place.resolve().name) as tracked:
+        result = train_on(dataclasses.replace(setup, tracked=tracked), rows, parts, by, options, command)
+        if place is not None and runtime.rank == 0:
+            report_on_finished(place, result.adapter)
+            tracked.files(place, [REPORT])
     return result
 
 
@@ -186,6 +194,8 @@ def train_on(
     record |= provenance("train", command, record["examples"])
     with writing_run(out, record, setup.resume, setup.restart) if out is not None and writes else nullcontext():
         learnt_rows = None
+        if setup.tracked is not None and out is not None:
+            setup.tracked.begin(out, record)
         if drawn is not None:
             found = cross_validate_setup(setup, examples, drawn, parts.val_fraction)
             final = dataclasses.replace(setup, recipe=with_epochs_of_folds(setup.recipe, found.best_epochs))
@@ -209,6 +219,10 @@ def train_on(
             write_costs(out, started)
             proof = dataclasses.asdict(result.run.proof)
             mark(out, record | {"frozen": proof, DIGEST: learnt}, FINISHED)
+            if setup.tracked is not None:
+                setup.tracked.histories(result.run.history, out)
+                setup.tracked.metrics(result.parts, result.cautions)
+                setup.tracked.files(out, PLOTS)
         runtime.wait()
     device_mb = peak_device_memory_mb()
     log.info("%.1f s, peak memory %.0f MB%s", time.monotonic() - started, peak_memory_mb(),
