@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from graftwork.core.runs.compare import compare
     from graftwork.core.runs.cross_validation import CrossValidation, cross_validate
     from graftwork.core.runs.predict import predict, segment
+    from graftwork.core.runs.push import push
     from graftwork.core.runs.rank import Candidate, rank
     from graftwork.core.runs.report.document import report
     from graftwork.core.runs.stages import stages
@@ -81,6 +82,7 @@ _HOMES = {
     "report": "runs.report.document",
     "stages": "runs.stages",
     "predict": "runs.predict",
+    "push": "runs.push",
     "segment": "runs.predict",
     "evaluate_part": "inference.predict",
     "Comparison": "evaluation.comparison",
@@ -164,6 +166,7 @@ __all__ = [
     "parse_strategy",
     "predict",
     "predict_examples",
+    "push",
     "rank",
     "read_examples",
     "read_manifest",

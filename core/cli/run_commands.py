@@ -11,7 +11,7 @@ from graftwork.core.cli.command_line import CommandLine, Verb, command_words
 from graftwork.core.cli.printed import print_corruptions, print_decisions, print_subgroups
 from graftwork.core.csv_cells import escaped
 
-RUN = o.argument("run", str, "Folder that train wrote.")
+RUN = o.argument("run", str, "Folder that train wrote, or hub:OWNER/NAME[@REVISION].")
 
 
 def evaluate_command(commands: CommandLine) -> Verb:
@@ -22,11 +22,12 @@ def evaluate_command(commands: CommandLine) -> Verb:
         from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.inference.adapter import load_adapter
         from graftwork.core.inference.adapter_record import read_record
+        from graftwork.core.inference.hub import adapter_folder
         from graftwork.core.runs.evaluate import evaluate_run
         from graftwork.core.runs.run_folder import claim_folder
 
         run, part, out = options["run"], options["part"], options["out"]
-        record = read_record(Path(run))
+        record = read_record(adapter_folder(run))
         if out is not None:
             claim_folder(Path(out))
         rows = read_domain_manifest(
@@ -94,13 +95,14 @@ def predict_command(commands: CommandLine) -> Verb:
     def predict(**options: Any) -> None:
         from graftwork.core.errors import OutputError, SettingsError
         from graftwork.core.inference.adapter_record import RECORD
+        from graftwork.core.inference.hub import on_hub
         from graftwork.core.inference.inputs import find_inputs
         from graftwork.core.runs.predict import learnt_masks, predict, segment
 
         run, out, as_json = (options.pop(name) for name in ("run", "out", "json"))
         timeline, file_format = options.pop("timeline", None), options.pop("format", None)
         named = options.pop("inputs")
-        runs = [run, *(name for name in named if os.path.isfile(os.path.join(name, RECORD)))]
+        runs = [run, *(name for name in named if on_hub(name) or os.path.isfile(os.path.join(name, RECORD)))]
         inputs = find_inputs([name for name in named if name not in runs], domain, root=options.pop("root"),
                              path_column=options.pop("path_column"))  # fmt: skip
         if not inputs:

@@ -16,6 +16,7 @@ from graftwork.core.evaluation.decisions import Decisions
 from graftwork.core.files import atomic_write
 from graftwork.core.inference.adapter import attach_adapter, check_options, load_adapter, load_recorded_backbone
 from graftwork.core.inference.adapter_record import prediction_recipe, read_record, recipe_of, weights_source
+from graftwork.core.inference.hub import adapter_folder, on_hub, split_name
 from graftwork.core.inference.inputs import Inputs, find_inputs
 from graftwork.core.inference.recorded_decisions import check_abstain, recorded_decisions
 from graftwork.core.inference.segmentation import check_mask_folder
@@ -41,9 +42,10 @@ def predict(
 ) -> pd.DataFrame:  # fmt: skip
     """One row for every input: `path`, and what each run predicts; see `Adapter.predict`.
 
-    runs: the folder of a run, or several, whose columns then begin with their names; backbones that they share are
-    loaded and run once. load_backbone: the domain's. weights: where the backbone's local weights are now. out: CSV file
-    to write. timeline: CSV file for the predictions of every window of recordings that the runs cut.
+    runs: the folder of a run or `hub:OWNER/NAME`, or several, whose columns then begin with their names;
+    backbones that they share are loaded and run once. load_backbone: the domain's. weights: where the backbone's local
+    weights are now. out: CSV file to write. timeline: CSV file for the predictions of every window of recordings that
+    the runs cut.
 
     Raises AdapterError for folders without a usable adapter, SettingsError for runs that learnt masks (see `segment`),
     OutputError for files that cannot be written, and what `Adapter.predict` raises.
@@ -53,12 +55,12 @@ def predict(
         raise SettingsError("no run to predict with")
     if out is not None and os.path.isdir(out):
         raise OutputError(f"{out}: --out must be a file for predict, this is a folder")
-    if len({Path(name).resolve() for name in folders}) < len(folders):
+    if len({adapter_folder(name).resolve() for name in folders}) < len(folders):
         raise SettingsError(f"a run is named twice: {', '.join(map(str, folders))}")
     if any(map(learnt_masks, folders)):
         raise SettingsError("masks are written into files, by one run at a time: use segment; at the command line, "
                             "predict with one run and --out FOLDER")  # fmt: skip
-    records = [read_record(Path(name)) for name in folders]
+    records = [read_record(adapter_folder(name)) for name in folders]
     check_abstain(abstain, {str(name): recorded_decisions(record, name)
                             for name, record in zip(folders, records, strict=True)})  # fmt: skip
     recipe = prediction_recipe(records, device, batch_size)
@@ -91,7 +93,7 @@ def segment(
 
 def learnt_masks(run: str | Path) -> bool:
     """Whether the run in that folder predicts masks. Raises AdapterError where there is none."""
-    return find_task(read_record(Path(run))["task"]).output == "maps"
+    return find_task(read_record(adapter_folder(run))["task"]).output == "maps"
 
 
 @undisturbed()
@@ -104,10 +106,10 @@ def open_groups(
     """
     backbones: dict[str, Backbone] = {}
     members: dict[str, list[tuple[str, Graft, dict[str, Any], Decisions]]] = {}
-    for name, run in zip(run_names(runs), runs, strict=True):
-        record = read_record(Path(run))
+    for name, run in zip(run_names(runs), map(adapter_folder, runs), strict=True):
+        record = read_record(run)
         check_options(run, record, load_backbone)
-        key = _backbone_key(Path(run), record, weights)
+        key = _backbone_key(run, record, weights)
         if key not in backbones:
             backbones[key] = load_recorded_backbone(run, record, load_backbone, weights)
             # Placed before it is shared: what is placed afterwards gets memory of its own.
@@ -120,8 +122,8 @@ def open_groups(
 
 
 def run_names(runs: Sequence[str | Path]) -> list[str]:
-    """The folders' own names, or their whole paths where these would not tell them apart."""
-    short = [Path(run).resolve().name for run in runs]
+    """The folders' and repositories' own names, or their whole paths where these would not tell them apart."""
+    short = [split_name(str(run))[0].partition("/")[2] if on_hub(run) else Path(run).resolve().name for run in runs]
     return [name if short.count(name) == 1 else str(run) for name, run in zip(short, runs, strict=True)]
 
 
