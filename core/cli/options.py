@@ -120,6 +120,11 @@ DECISIONS = (
 ABSTAIN = option("abstain", float | None, None, "Decide only where a set of classes that misses the true one in at "
                  "most this share of the cases, as 0.1, holds a single class.")  # fmt: skip
 
+KEEP_FOLDS = option("keep_folds", bool, False, "With folds, keep the model of each: predict --ensemble then gives the "
+                    "mean of them all, and how far they differ.")  # fmt: skip
+ENSEMBLE = option("ensemble", bool, False, "The mean of the models that train --keep-folds has kept, in place of the "
+                  "adapter, and in a column `spread` how far they differ.")  # fmt: skip
+
 AGAIN = (
     option("resume", bool, False, "Go on with the unfinished run in --out, which must be there. Without it, too, the "
            "same command goes on; a finished comparison it extends by strategies."),

@@ -150,6 +150,7 @@ def predict_command(commands: CommandLine) -> Verb:
             *o.told(commands, [o.TIMELINE]),
             *commands.mask_formats,
             o.ABSTAIN,
+            o.ENSEMBLE,
             *(() if domain.monitor is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,
             o.BATCH_SIZE,

@@ -29,6 +29,7 @@ def train_command(commands: CommandLine) -> Verb:
                        resume=options["resume"], restart=options["restart"], by=names_in(options["by"]),
                        command=command_words(domain.name),
                        **{name: options[name] for name in o.PARTS},
+                       keep_folds=options["keep_folds"],
                        **{one.name: options[one.name] for one in (*o.DECISIONS, *o.TRACKING)})  # fmt: skip
         if not is_first():
             return
@@ -62,6 +63,7 @@ def train_command(commands: CommandLine) -> Verb:
                 "What may change: " + "; ".join(f"{one.label}: {one.meaning}" for one in STRATEGIES.values()),
             ),
             *o.told(commands, o.DATA),
+            o.KEEP_FOLDS,
             o.BY,
             *o.DECISIONS,
             *commands.parameters,

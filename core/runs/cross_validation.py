@@ -24,6 +24,7 @@ from graftwork.core.errors import OutputError
 from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation, Repeat
 from graftwork.core.evaluation.leakage import Leakage, find_leakage
 from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
+from graftwork.core.inference.adapter_record import RECORD
 from graftwork.core.inference.predict import evaluate_part
 from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.model.plan import Plan
@@ -134,7 +135,8 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
         if len(numbers) > 1:
             log.info("repeat %d of %d", repeat + 1, len(numbers))
         below = setup.below("folds") if repeat == 0 else setup.below(f"folds-{repeat + 1}")
-        again = replace(below, recipe=replace(below.recipe, seed=setup.recipe.seed + repeat))
+        recipe = replace(below.recipe, seed=setup.recipe.seed + repeat)
+        again = replace(below, recipe=recipe, keep_folds=setup.keep_folds and repeat == 0)
         predictions, epochs, unfinished = predict_folds(again, plan, ready, number, folds.names(manifest), val_fraction)
         predicted.append(predictions)
         best += epochs
@@ -146,7 +148,8 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
         log.info("the same folds with groups on both sides")
         mixed = without_groups(ready)
         number = folds.numbers(mixed.manifest, setup.recipe.seed)
-        found, _, _ = predict_folds(setup.below(MIXED), plan, mixed, number, folds.names(manifest), val_fraction)
+        below = replace(setup.below(MIXED), keep_folds=False)
+        found, _, _ = predict_folds(below, plan, mixed, number, folds.names(manifest), val_fraction)
         once = evaluate_part(OUT_OF_FOLD, manifest, predicted[0], numbers[0]) if others else part
         leakage = find_leakage(once, evaluate_part(OUT_OF_FOLD, manifest, found, number))
     return CrossValidation(part, tuple(best), improving, leakage, examples.left_out, ready)
@@ -209,7 +212,8 @@ def _fold(
         run_settings(setup.backbone, rows, val, setup.strategy, recipe, setup.backbone.domain.augment, weights)
         | {"test data": evaluated.manifest.fingerprints()}
     ))  # fmt: skip
-    if setup.resume and path is not None and path.exists():
+    kept = setup.folder is None or not setup.keep_folds or (setup.folder / RECORD).is_file()
+    if setup.resume and path is not None and path.exists() and kept:
         return _finished_fold(path, made_from)
     run = run_setup(setup, rows, val)
     found = predict_with(run, evaluated, recipe)
@@ -221,6 +225,8 @@ def _fold(
         "predictions": plain_numbers(found),
     }
     if path is not None and is_first():
+        if setup.keep_folds:
+            run.adapter.save(path.parent)
         write_checked_json(path, result)
     return result
 

@@ -46,6 +46,7 @@ class Setup:
     folder: where checkpoints and histories go; None for nowhere. resume: go on with what is kept there.
     restart: remove what is kept there. random_split:
     whether the model is also evaluated with groups on both sides; "auto" is where solving it again costs little.
+    keep_folds: the model of every fold is kept in its folder, as an adapter.
     tracked: is told how the run in this folder goes; those below it tell nobody.
     """
 
@@ -57,6 +58,7 @@ class Setup:
     restart: bool = False
     random_split: RandomSplit = "off"
     tracked: Tracking | None = None
+    keep_folds: bool = False
 
     def below(self, *names: str) -> Setup:
         """The same in a folder further down."""

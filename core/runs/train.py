@@ -19,11 +19,13 @@ from graftwork.core.data.examples import Unreadable
 from graftwork.core.data.folds import Folds, asked_folds
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.patches import with_batch_size
+from graftwork.core.errors import SettingsError
 from graftwork.core.evaluation.decisions import DecisionOptions, DecisionReport, Recalibrate, check_decisions
 from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation
 from graftwork.core.evaluation.leakage import Leakage
 from graftwork.core.evaluation.subgroups import Subgroups, find_all_subgroups, subgroups_to_json
 from graftwork.core.inference.adapter import Adapter
+from graftwork.core.inference.adapter_record import FOLDS_KEPT
 from graftwork.core.inference.segmentation import draw_worst_and_best
 from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.model.strategies import Strategy, parse_strategy
@@ -47,13 +49,17 @@ from graftwork.core.types import NearDuplicatesMode
 log = logging.getLogger(__name__)
 
 
+SINGLE_MODELS = ("the models of the folds are kept: the out-of-fold metrics are of single models, and of predictions "
+                 "of them together (predict --ensemble) there are none")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Parts:
     """How rows become parts. folds: evaluate by cross-validation with so many, then train on everything; leave_out: the
     same with a fold for every value of that column; without either, evaluate on a part that training never saw.
-    repeats: how often folds are drawn anew. val_fraction, test_fraction: shares of the rows, where no split column
-    names them. random_split: with groups, evaluate a second time with rows of a group on both sides; "auto" where it
-    costs little.
+    repeats: how often folds are drawn anew. keep_folds: the models of the (first) folds are kept, for predictions of
+    them together. val_fraction, test_fraction: shares of the rows, where no split column names them. random_split: with
+    groups, evaluate a second time with rows of a group on both sides; "auto" where it costs little.
     """
 
     folds: int | None = None
@@ -62,9 +68,12 @@ class Parts:
     random_split: RandomSplit = "auto"
     leave_out: str | None = None
     repeats: int = 1
+    keep_folds: bool = False
 
     def __post_init__(self) -> None:
-        asked_folds(self.folds, self.leave_out, self.repeats)
+        drawn = asked_folds(self.folds, self.leave_out, self.repeats)
+        if self.keep_folds and drawn is None:
+            raise SettingsError("--keep-folds: there are no folds; give --folds or --leave-out")
 
     @property
     def drawn(self) -> Folds | None:
@@ -103,8 +112,8 @@ class TrainResult:
 @undisturbed()
 def train(
     backbone: Backbone, manifest: Manifest, *, strategy: str | Strategy = "probe", recipe: Recipe | None = None,
-    folds: int | None = None, leave_out: str | None = None, repeats: int = 1, val_fraction: float = 0.2,
-    test_fraction: float = 0.2, random_split: RandomSplit = "auto",
+    folds: int | None = None, leave_out: str | None = None, repeats: int = 1, keep_folds: bool = False,
+    val_fraction: float = 0.2, test_fraction: float = 0.2, random_split: RandomSplit = "auto",
     near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
     skip_unreadable: bool = False, by: Sequence[str] = (), sensitivity: float | None = None,
     specificity: float | None = None, youden: bool = False, positive: str | None = None,
@@ -117,7 +126,8 @@ def train(
     Without `folds` the manifest's own split, or one that is drawn, names the parts; groups stay together. folds:
     evaluate by cross-validation with so many, then train on everything; a split column is ignored. leave_out: the same
     with a fold for every value of a column that the manifest was read with. repeats: how often folds are drawn anew;
-    metrics are means over them, and their intervals include how much they differ. val_fraction, test_fraction: shares
+    metrics are means over them, and their intervals include how much they differ. keep_folds: keep the model of every
+    fold (of the first repeat) in `folds/1`, …, for `predict(..., ensemble=True)`. val_fraction, test_fraction: shares
     of the rows that choose the best epoch, and that are kept for the test. random_split: with groups, evaluate a second
     time with rows of a group on both sides; "auto" where that costs little. near_duplicates, allow_leaks,
     skip_unreadable: as of `RowOptions`. by: columns that the manifest was read with, of whose values each is evaluated.
@@ -134,10 +144,12 @@ def train(
     """
     place, parts = (
         None if out is None else Path(out),
-        Parts(folds, val_fraction, test_fraction, random_split, leave_out, repeats),
+        Parts(folds, val_fraction, test_fraction, random_split, leave_out, repeats, keep_folds),
     )
     recipe, options = recipe or Recipe(), DecisionOptions(sensitivity, specificity, youden, positive, recalibrate)
     logged = LogOptions(log_to, log_names)
+    if keep_folds and place is None:
+        raise SettingsError("--keep-folds: needs the folder of a run (out), found none")
     check_tracker(logged, place)
     resume = place is not None and goes_on(place, resume=resume, restart=restart)
     runtime = start_run(recipe)
@@ -146,7 +158,7 @@ def train(
     row_options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
     rows = read_rows(backbone, manifest, runtime, row_options)
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
-    setup = Setup(backbone, asked, recipe, place, resume, restart, random_split)
+    setup = Setup(backbone, asked, recipe, place, resume, restart, random_split, keep_folds=keep_folds)
     with tracking(logged, "" if place is None else place.resolve().name) as tracked:
         result = train_on(dataclasses.replace(setup, tracked=tracked), rows, parts, by, options, command)
         if place is not None and runtime.rank == 0:
@@ -201,6 +213,9 @@ def train_on(
             final = dataclasses.replace(setup, recipe=with_epochs_of_folds(setup.recipe, found.best_epochs))
             run = run_setup(final, found.ready or examples, None)
             cautions = rows.cautions + not_finished(found.still_improving, len(found.best_epochs))
+            if parts.keep_folds:
+                run.adapter.record[FOLDS_KEPT] = len(found.part.evaluation.folds)
+                cautions += (SINGLE_MODELS,)
             result = TrainResult((found.part,), run, found.leakage, examples.left_out, cautions)
         else:
             held_out = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
@@ -233,13 +248,16 @@ def train_on(
 def run_settings_record(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any]:
     """What was asked for, without where it is written or how long it took: equal commands give equal bytes."""
     backbone, manifest = setup.backbone, rows.examples.manifest
+    asked_parts = dataclasses.asdict(parts)
+    if not parts.keep_folds:
+        del asked_parts["keep_folds"]  # runs that earlier versions began do not have it
     return {
         "manifest": manifest.source,
         "rows": len(manifest),
         "examples": manifest.fingerprints(),
         "backbone": {"id": backbone.id, "digest": backbone.digest(), "weights": backbone.weights},
         "strategy": str(setup.strategy),
-        "data": {"target": manifest.target, "task": manifest.task.name, **dataclasses.asdict(parts)},
+        "data": {"target": manifest.target, "task": manifest.task.name, **asked_parts},
         "input": backbone.contract.to_json(),
         "recipe": {name: value for name, value in dataclasses.asdict(setup.recipe).items()
                    if name not in EXECUTION_FIELDS},
