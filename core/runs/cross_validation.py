@@ -19,7 +19,7 @@ from graftwork.core.data.examples import Examples, Unreadable
 from graftwork.core.data.folds import Folds
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.patches import with_batch_size
-from graftwork.core.data.sentences import apart_in_sentences
+from graftwork.core.data.sentences import apart_in_sentences, sentence_caution, shared_sentences
 from graftwork.core.errors import OutputError
 from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation, Repeat
 from graftwork.core.evaluation.leakage import Leakage, find_leakage
@@ -63,7 +63,8 @@ class CrossValidation:
     """part: every row with its out-of-fold prediction and fold, and their evaluation. best_epochs: of every fold; None
     where nothing is trained in epochs. leakage: what groups have to do with the score, where that was asked for.
     still_improving: number of folds whose last epoch was the best. left_out: examples that could not be read. ready:
-    all examples after the frozen stages, from which a run on every row may go on."""
+    all examples after the frozen stages, from which a run on every row may go on. cautions: sentences that the metrics
+    must not be read without."""
 
     part: EvaluatedPart
     best_epochs: tuple[int | None, ...]
@@ -71,6 +72,7 @@ class CrossValidation:
     leakage: Leakage | None = None
     left_out: tuple[Unreadable, ...] = ()
     ready: Examples | None = field(default=None, repr=False)
+    cautions: tuple[str, ...] = ()
 
     @property
     def evaluation(self) -> Evaluation:
@@ -128,7 +130,10 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
     plan = check_setup(setup, examples.manifest, folds, val_fraction, 0.0)
     manifest = examples.manifest
     numbers = [folds.numbers(manifest, setup.recipe.seed, repeat) for repeat in range(folds.repeats)]
-    warn_of_absent_classes([manifest.subset(number != fold) for number in numbers for fold in np.unique(number)])
+    apart = [(np.flatnonzero(number != fold), np.flatnonzero(number == fold)) for number in numbers
+             for fold in np.unique(number)]  # fmt: skip
+    cautions = warn_of_absent_classes([manifest.subset(inside) for inside, _ in apart])
+    cautions += sentence_caution([shared_sentences(manifest, inside, outside) for inside, outside in apart])
     ready = after_frozen_stages(setup, examples)
     predicted, best, improving = [], list[int | None](), 0
     for repeat, number in enumerate(numbers):
@@ -152,7 +157,7 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
         found, _, _ = predict_folds(below, plan, mixed, number, folds.names(manifest), val_fraction)
         once = evaluate_part(OUT_OF_FOLD, manifest, predicted[0], numbers[0]) if others else part
         leakage = find_leakage(once, evaluate_part(OUT_OF_FOLD, manifest, found, number))
-    return CrossValidation(part, tuple(best), improving, leakage, examples.left_out, ready)
+    return CrossValidation(part, tuple(best), improving, leakage, examples.left_out, ready, cautions)
 
 
 def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) -> Recipe:

@@ -110,15 +110,18 @@ def _check_trainable(rows: Manifest, what: str) -> None:
         )
 
 
-def warn_of_absent_classes(parts: Sequence[Manifest]) -> None:
-    """Names the classes of which some training parts have no row."""
+def warn_of_absent_classes(parts: Sequence[Manifest]) -> tuple[str, ...]:
+    """A caution for every class of which some training parts have no row; each is said."""
+    found: list[str] = []
     if not parts or not parts[0].task.one_class:
-        return
+        return ()
     for place, name in enumerate(parts[0].classes):
         without = sum(not (np.asarray(part.values) == place).any() for part in parts)
         if without:
-            log.warning("%d of %d training parts have no row of %r: nothing is learnt of it there", without, len(parts),
-                        name)  # fmt: skip
+            where = "the training part has" if len(parts) == 1 else f"{without} of {len(parts)} training parts have"
+            found.append(f"{where} no row of {name!r}: nothing is learnt of it there")
+            log.warning("%s", found[-1])
+    return tuple(found)
 
 
 def sets_aside(plan: Plan, val_fraction: float) -> bool:

@@ -212,7 +212,7 @@ def train_on(
             found = cross_validate_setup(setup, examples, drawn, parts.val_fraction)
             final = dataclasses.replace(setup, recipe=with_epochs_of_folds(setup.recipe, found.best_epochs))
             run = run_setup(final, found.ready or examples, None)
-            cautions = rows.cautions + not_finished(found.still_improving, len(found.best_epochs))
+            cautions = rows.cautions + found.cautions + not_finished(found.still_improving, len(found.best_epochs))
             if parts.keep_folds:
                 run.adapter.record[FOLDS_KEPT] = len(found.part.evaluation.folds)
                 cautions += (SINGLE_MODELS,)
@@ -220,14 +220,16 @@ def train_on(
         else:
             held_out = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
             learnt_rows = held_out.learnt
-            cautions = rows.cautions + not_finished(held_out.run.still_improving, 1)
-            result = TrainResult(held_out.parts, held_out.run, held_out.leakage, examples.left_out, cautions)
+            cautions = rows.cautions + held_out.cautions + not_finished(held_out.run.still_improving, 1)
+            run = held_out.run
+            result = TrainResult(held_out.parts, run, held_out.leakage, examples.left_out, cautions)
         evaluated, report = decide(setup, options or DecisionOptions(), result.parts, learnt_rows)
+        cautions += _of_strategy(setup, run) + _of_decisions(options, report)
         if cautions:
             result.adapter.record["cautions"] = list(cautions)
         if report is not None:
             result.adapter.record["decisions"] = report.decisions.to_json()
-        result = dataclasses.replace(result, parts=evaluated, decisions=report,
+        result = dataclasses.replace(result, parts=evaluated, decisions=report, cautions=cautions,
                                      subgroups=find_all_subgroups(evaluated[-1], by))  # fmt: skip
         if out is not None and writes:
             learnt = _write(out, setup.recipe, result, rows, parts)
@@ -243,6 +245,20 @@ def train_on(
     log.info("%.1f s, peak memory %.0f MB%s", time.monotonic() - started, peak_memory_mb(),
              "" if device_mb is None else f", on the GPU {device_mb:.0f} MB")  # fmt: skip
     return result
+
+
+def _of_strategy(setup: Setup, run: Run) -> tuple[str, ...]:
+    """A caution where a strategy has learnt more than its name says."""
+    if str(setup.strategy) != "partial:1" or run.proof.tensors:
+        return ()
+    return ("partial:1 is full here: all weights of the backbone are in one stage, and nothing was frozen",)
+
+
+def _of_decisions(options: DecisionOptions | None, report: DecisionReport | None) -> tuple[str, ...]:
+    """A caution where an operating point or a recalibration was asked for, and nothing was held out to fit it on."""
+    if options is None or not options.asks or report is not None:
+        return ()
+    return ("decisions were asked for and are not there: no rows were held out that they could be fitted on",)
 
 
 def run_settings_record(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any]:

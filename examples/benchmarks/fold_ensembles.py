@@ -5,8 +5,8 @@
 
 For every seed a test part is held out (the table's own where it has a split column; groups and near-duplicates stay
 together), and the labels are drawn from the rest. Both models come from one `train --folds K --keep-folds` on them,
-with the default recipe but for the number of epochs; nothing is chosen by the test part. Prints means over the seeds of the
-test metrics, and differences in pairs, with the least and the largest.
+with the default recipe but for the number of epochs; nothing is chosen by the test part. Prints means over the seeds of
+the test metrics, and differences in pairs, with the least and the largest.
 """
 
 from __future__ import annotations
