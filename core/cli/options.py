@@ -125,6 +125,9 @@ KEEP_FOLDS = option("keep_folds", bool, False, "With folds, keep the model of ea
 ENSEMBLE = option("ensemble", bool, False, "The mean of the models that train --keep-folds has kept, in place of the "
                   "adapter, and in a column `spread` how far they differ.")  # fmt: skip
 
+WATCH = option("watch", str | None, None, "Folder whose files are predicted, those too that appear in it, until "
+               "Ctrl-C; rows are appended to --out, and not written twice.")  # fmt: skip
+
 AGAIN = (
     option("resume", bool, False, "Go on with the unfinished run in --out, which must be there. Without it, too, the "
            "same command goes on; a finished comparison it extends by strategies."),

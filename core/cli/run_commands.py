@@ -89,6 +89,32 @@ def evaluate_command(commands: CommandLine) -> Verb:
     )
 
 
+def _watch(
+    commands: CommandLine, run: str, named: list[str], folder: str, out: str | None, timeline: str | None,
+    file_format: str | None, options: dict[str, Any],
+) -> None:  # fmt: skip
+    """`predict --watch`, until Ctrl-C."""
+    from graftwork.core.cli.interruption import ended_by_request
+    from graftwork.core.errors import OutputError, SettingsError
+    from graftwork.core.runs.watch import watch
+
+    if named:
+        raise SettingsError("--watch names the folder whose files are predicted: leave out the others")
+    if out is None:
+        raise OutputError("--watch appends to a CSV file: name it with --out")
+    asked = {"timeline": timeline, "format": file_format} | {
+        name: options[name] for name in ("abstain", "ensemble", "root", "path_column")
+    }
+    given = [f"--{name.replace('_', '-')}" for name, value in asked.items() if value]
+    if given:
+        raise SettingsError(f"--watch does not go together with {', '.join(given)}")
+    taken = ("weights", "outside", "batch_size", "device")
+    with ended_by_request() as wait:
+        done = watch(run, folder, commands.load_backbone, out, wait=wait,
+                     **{name: options[name] for name in taken if name in options})  # fmt: skip
+    print(f"{done.predicted} files predicted, {done.unreadable} could not be read: {out}; the same command goes on")
+
+
 def predict_command(commands: CommandLine) -> Verb:
     """Name, function and help of `predict`."""
 
@@ -101,7 +127,10 @@ def predict_command(commands: CommandLine) -> Verb:
 
         run, out, as_json = (options.pop(name) for name in ("run", "out", "json"))
         timeline, file_format = options.pop("timeline", None), options.pop("format", None)
-        named = options.pop("inputs")
+        named, folder = options.pop("inputs") or [], options.pop("watch")
+        if folder is not None:
+            _watch(commands, run, named, folder, out, timeline, file_format, options)
+            return
         runs = [run, *(name for name in named if on_hub(name) or os.path.isfile(os.path.join(name, RECORD)))]
         inputs = find_inputs([name for name in named if name not in runs], domain, root=options.pop("root"),
                              path_column=options.pop("path_column"))  # fmt: skip
@@ -134,10 +163,10 @@ def predict_command(commands: CommandLine) -> Verb:
             RUN,
             o.argument(
                 "inputs",
-                list[str],
+                list[str] | None,
                 "Files, patterns such as 'new/*.png', or tables with a column `path`; further runs among them predict "
                 "the same files.",
-            ),
+            ).replace(default=None),
             o.ROOT,
             o.PATH_COLUMN,
             o.WEIGHTS,
@@ -151,6 +180,7 @@ def predict_command(commands: CommandLine) -> Verb:
             *commands.mask_formats,
             o.ABSTAIN,
             o.ENSEMBLE,
+            o.WATCH,
             *(() if domain.monitor is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,
             o.BATCH_SIZE,

@@ -1,7 +1,8 @@
 """Is the mean of the models of the folds better than the one adapter that is trained on all rows?
 
     python examples/benchmarks/fold_ensembles.py scans.csv --weights mobilenetv2_100.safetensors --image-size 96
-    python examples/benchmarks/fold_ensembles.py digits.csv --domain audio --target digit --group speaker --labels 200
+    python examples/benchmarks/fold_ensembles.py digits.csv --domain audio --target digit --group speaker --draw-split \
+        --labels 150
 
 For every seed a test part is held out (the table's own where it has a split column; groups and near-duplicates stay
 together), and the labels are drawn from the rest. Both models come from one `train --folds K --keep-folds` on them,
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("manifest")
     parser.add_argument("--target", default=None)
     parser.add_argument("--group", default=None)
+    parser.add_argument("--draw-split", action="store_true", help="whatever a split column says")
     parser.add_argument("--domain", choices=("imaging", "audio"), default="imaging")
     parser.add_argument("--backbone", default=None, help="timm:mobilenetv2_100, or tiny:wav2vec2 for audio")
     parser.add_argument("--weights", default=None)
@@ -44,7 +46,13 @@ def main() -> None:
     torch.set_num_threads(1)
     domain = {"imaging": imaging, "audio": audio}[chosen.domain]
     task = "single-label" if chosen.domain == "audio" else None
-    manifest = domain.read_manifest(chosen.manifest, target=chosen.target, group=chosen.group, task=task)
+    manifest = domain.read_manifest(
+        chosen.manifest,
+        target=chosen.target,
+        group=chosen.group,
+        task=task,
+        split=None if chosen.draw_split else "split",
+    )
     if chosen.domain == "imaging":
         backbone = imaging.load_backbone(chosen.backbone or "timm:mobilenetv2_100", weights=chosen.weights,
                                          image_size=chosen.image_size)  # fmt: skip
