@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb, command_words
 from graftwork.core.cli.printed import print_corruptions, print_decisions, print_subgroups
@@ -131,6 +133,8 @@ def predict_command(commands: CommandLine) -> Verb:
         if folder is not None:
             _watch(commands, run, named, folder, out, timeline, file_format, options)
             return
+        if not named:
+            raise typer.BadParameter("Missing argument 'inputs'.")
         runs = [run, *(name for name in named if on_hub(name) or os.path.isfile(os.path.join(name, RECORD)))]
         inputs = find_inputs([name for name in named if name not in runs], domain, root=options.pop("root"),
                              path_column=options.pop("path_column"))  # fmt: skip
