@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class ClipClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
     """Classifies clips by accent, speaker or any other label by a graft on a pretrained backbone.
 
-    backbone, weights, max_seconds, pooling, window_seconds, window_overlap, trim_silence: as
+    backbone, weights, max_seconds, pooling, window_seconds, window_overlap, trim_silence, language: as
     `graftwork.audio.load_backbone` takes them; of recordings in windows, predictions are the mean of the windows'.
     strategy: what may change. order: grades from the lowest to the highest, where y has grades; None where its classes
     have no order. recipe: how to train, None for the defaults; its seed makes results repeatable, and each of its
@@ -56,6 +56,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         window_seconds: float | None = None,
         window_overlap: float | None = None,
         trim_silence: OnOff | None = None,
+        language: str | None = None,
         order: Sequence[Any] | None = None,
         recipe: Recipe | None = None,
         val_fraction: float = 0.2,
@@ -68,6 +69,7 @@ class ClipClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.window_seconds = window_seconds
         self.window_overlap = window_overlap
         self.trim_silence = trim_silence
+        self.language = language
         self.order = order
         self.recipe = recipe
         self.val_fraction = val_fraction
@@ -109,6 +111,7 @@ class ClipRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         window_seconds: float | None = None,
         window_overlap: float | None = None,
         trim_silence: OnOff | None = None,
+        language: str | None = None,
         recipe: Recipe | None = None,
         val_fraction: float = 0.2,
     ) -> None:
@@ -120,6 +123,7 @@ class ClipRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.window_seconds = window_seconds
         self.window_overlap = window_overlap
         self.trim_silence = trim_silence
+        self.language = language
         self.recipe = recipe
         self.val_fraction = val_fraction
 
@@ -162,6 +166,7 @@ class ClipFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         window_seconds: float | None = None,
         window_overlap: float | None = None,
         trim_silence: OnOff | None = None,
+        language: str | None = None,
         recipe: Recipe | None = None,
     ) -> None:
         self.backbone = backbone
@@ -172,6 +177,7 @@ class ClipFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.window_seconds = window_seconds
         self.window_overlap = window_overlap
         self.trim_silence = trim_silence
+        self.language = language
         self.recipe = recipe
 
     fit = estimator.fit_features

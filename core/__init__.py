@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from graftwork.core.runs.cross_validation import CrossValidation, cross_validate
     from graftwork.core.runs.embed import Embedded, embed
     from graftwork.core.runs.predict import predict, segment
+    from graftwork.core.runs.push import push
     from graftwork.core.runs.rank import Candidate, rank
     from graftwork.core.runs.report.document import report
     from graftwork.core.runs.stages import stages
@@ -87,6 +88,7 @@ _HOMES = {
     "read_vectors": "inference.vector_shards",
     "stages": "runs.stages",
     "predict": "runs.predict",
+    "push": "runs.push",
     "segment": "runs.predict",
     "evaluate_part": "inference.predict",
     "Comparison": "evaluation.comparison",
@@ -173,6 +175,7 @@ __all__ = [
     "parse_strategy",
     "predict",
     "predict_examples",
+    "push",
     "rank",
     "read_examples",
     "read_manifest",

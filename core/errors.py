@@ -21,7 +21,7 @@ class MissingPackageError(GraftworkError):
 
 
 class DownloadError(GraftworkError):
-    """Weights had to be fetched and could not be; the message says how to provide them by hand."""
+    """Weights or an adapter had to be fetched, or sent to the hub, and could not be; the message says what to do."""
 
 
 class BackboneError(GraftworkError):

@@ -21,6 +21,7 @@ from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.example import File
 from graftwork.core.inference.adapter import WEIGHTS, load_adapter
 from graftwork.core.inference.adapter_record import RECORD
+from graftwork.core.inference.hub import adapter_folder, on_hub
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.heads import Head
 from graftwork.core.progress import progress
@@ -53,13 +54,15 @@ def open_embedder(source: str, weights: str | None = None, pooling: str | None =
     its head. pooling: of a backbone, "mean+std" by default; a speaker encoder has an embedding of its own, and none.
     Raises AdapterError, BackboneError, SettingsError.
     """
-    if (Path(source) / RECORD).is_file():
+    if on_hub(source) or (Path(source) / RECORD).is_file():
         if pooling is not None:
             raise SettingsError("--pooling is for a backbone without training; a run keeps its own")
         adapter = load_adapter(source, load_backbone, weights)
         head = adapter.graft.head
         embed = head.embed if isinstance(head, Head) and head.record.angular else _as_it_is
-        return Embedder(adapter.backbone, embed, source, content_digests([File(str(Path(source) / WEIGHTS))])[0])
+        return Embedder(
+            adapter.backbone, embed, source, content_digests([File(str(adapter_folder(source) / WEIGHTS))])[0]
+        )
     backbone = load_backbone(source, weights=weights, pooling=pooling)
     if backbone.new_parameters:
         raise SettingsError(f"{source}: its pooling has to be learnt; give the folder of a run")

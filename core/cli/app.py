@@ -12,6 +12,7 @@ from graftwork.core.cli.cache_command import cache_command
 from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import accept_all_text
 from graftwork.core.cli.embed_command import embed_command
+from graftwork.core.cli.hub_command import push_command
 from graftwork.core.cli.inspection_commands import rank_command, stages_command
 from graftwork.core.cli.interruption import interruptible
 from graftwork.core.cli.listing_commands import backbones_command, check_command
@@ -45,7 +46,8 @@ def build_app(commands: CommandLine) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     shared = (backbones_command, check_command, stages_command, rank_command, train_command, compare_command,
-              evaluate_command, report_command, predict_command, embed_command, cache_command)  # fmt: skip
+              evaluate_command, report_command, predict_command, embed_command, push_command,
+              cache_command)  # fmt: skip
     for verb in (*shared, *commands.verbs):
         name, command, text = verb(commands)
         app.command(name, help=text, no_args_is_help=name not in ("backbones", "cache"))(command)

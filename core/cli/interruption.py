@@ -119,6 +119,24 @@ def interruptible(sentence: str, preempted: str = "") -> Iterator[None]:
 
 
 @contextmanager
+def ended_by_request() -> Iterator[Callable[[float], bool]]:
+    """While the block runs, Ctrl-C and requests to end do not end it: what it is given waits for so many seconds, and
+    says whether somebody has asked. For verbs that run until they are ended."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield asked.wait
+        return
+    wakeup = signal.set_wakeup_fd(-1)  # else `interruptible` hears of it as well
+    before = {number: signal.signal(number, _Handler(asked.set)) for number in (signal.SIGINT, *REQUESTS)}
+    try:
+        yield asked.wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+
+
+@contextmanager
 def _ending(status: int, sentence: str, unless: threading.Event | None = None) -> Iterator[None]:
     """Says so, waits as the block does, and ends this process with its workers, unless all is done meanwhile."""
     import psutil

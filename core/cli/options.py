@@ -120,10 +120,24 @@ DECISIONS = (
 ABSTAIN = option("abstain", float | None, None, "Decide only where a set of classes that misses the true one in at "
                  "most this share of the cases, as 0.1, holds a single class.")  # fmt: skip
 
+KEEP_FOLDS = option("keep_folds", bool, False, "With folds, keep the model of each: predict --ensemble then gives the "
+                    "mean of them all, and how far they differ.")  # fmt: skip
+ENSEMBLE = option("ensemble", bool, False, "The mean of the models that train --keep-folds has kept, in place of the "
+                  "adapter, and in a column `spread` how far they differ.")  # fmt: skip
+
+WATCH = option("watch", str | None, None, "Folder whose files are predicted, those too that appear in it, until "
+               "Ctrl-C; rows are appended to --out, and not written twice.")  # fmt: skip
+
 AGAIN = (
     option("resume", bool, False, "Go on with the unfinished run in --out, which must be there. Without it, too, the "
            "same command goes on; a finished comparison it extends by strategies."),
     option("restart", bool, False, "Remove the unfinished run in --out, and begin anew."),
+)  # fmt: skip
+
+TRACKING = (
+    option("log_to", Literal["tensorboard", "mlflow", "trackio", "wandb"] | None, None, "Log settings, history, "
+           "metrics with their intervals and plots to a tracker as well, on this machine."),
+    option("log_names", bool, False, "Log what names files of the data, too: the manifest, the command, the report."),
 )  # fmt: skip
 
 PARTS = ("folds", "leave_out", "repeats", "val_fraction", "test_fraction", "random_split", "near_duplicates",

@@ -19,9 +19,10 @@ def report_command(commands: CommandLine) -> Verb:
     """Name, command and help of `report`."""
 
     def report(**options: Any) -> None:
+        from graftwork.core.inference.hub import adapter_folder
         from graftwork.core.runs.report.document import report
 
-        run = Path(options["run"])
+        run = adapter_folder(options["run"])
         print(report(run, _adapter(commands, run, options["weights"]), domain=domain))
 
     domain = commands.domain
@@ -44,14 +45,15 @@ def _adapter(commands: CommandLine, run: Path, weights: str | None) -> "Adapter 
     where it cannot be loaded, which is said."""
     from graftwork.core.inference.adapter import load_adapter
     from graftwork.core.inference.adapter_record import RECORD
+    from graftwork.core.inference.hub import on_hub
     from graftwork.core.runs.report.document import judged
     from graftwork.core.runs.report.folder import RunFolder
 
     if commands.domain.explain is None:
         return None
     shown = judged(RunFolder(run))
-    place = Path(shown.run.get("run", shown.path))
-    if not (place / RECORD).is_file():
+    place = str(shown.run.get("run", shown.path))
+    if not on_hub(place) and not (Path(place) / RECORD).is_file():
         return None
     try:
         return load_adapter(place, commands.load_backbone, weights)

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from graftwork.core.cli import options as o
 from graftwork.core.cli.command_line import CommandLine, Verb, command_words
 from graftwork.core.cli.printed import print_corruptions, print_decisions, print_subgroups
 from graftwork.core.csv_cells import escaped
 
-RUN = o.argument("run", str, "Folder that train wrote.")
+RUN = o.argument("run", str, "Folder that train wrote, or hub:OWNER/NAME[@REVISION].")
 
 
 def evaluate_command(commands: CommandLine) -> Verb:
@@ -22,11 +24,12 @@ def evaluate_command(commands: CommandLine) -> Verb:
         from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.inference.adapter import load_adapter
         from graftwork.core.inference.adapter_record import read_record
+        from graftwork.core.inference.hub import adapter_folder
         from graftwork.core.runs.evaluate import evaluate_run
         from graftwork.core.runs.run_folder import claim_folder
 
         run, part, out = options["run"], options["part"], options["out"]
-        record = read_record(Path(run))
+        record = read_record(adapter_folder(run))
         if out is not None:
             claim_folder(Path(out))
         rows = read_domain_manifest(
@@ -88,19 +91,51 @@ def evaluate_command(commands: CommandLine) -> Verb:
     )
 
 
+def _watch(
+    commands: CommandLine, run: str, named: list[str], folder: str, out: str | None, timeline: str | None,
+    file_format: str | None, options: dict[str, Any],
+) -> None:  # fmt: skip
+    """`predict --watch`, until Ctrl-C."""
+    from graftwork.core.cli.interruption import ended_by_request
+    from graftwork.core.errors import OutputError, SettingsError
+    from graftwork.core.runs.watch import watch
+
+    if named:
+        raise SettingsError("--watch names the folder whose files are predicted: leave out the others")
+    if out is None:
+        raise OutputError("--watch appends to a CSV file: name it with --out")
+    asked = {"timeline": timeline, "format": file_format} | {
+        name: options[name] for name in ("abstain", "ensemble", "root", "path_column")
+    }
+    given = [f"--{name.replace('_', '-')}" for name, value in asked.items() if value]
+    if given:
+        raise SettingsError(f"--watch does not go together with {', '.join(given)}")
+    taken = ("weights", "outside", "batch_size", "device")
+    with ended_by_request() as wait:
+        done = watch(run, folder, commands.load_backbone, out, wait=wait,
+                     **{name: options[name] for name in taken if name in options})  # fmt: skip
+    print(f"{done.predicted} files predicted, {done.unreadable} could not be read: {out}; the same command goes on")
+
+
 def predict_command(commands: CommandLine) -> Verb:
     """Name, function and help of `predict`."""
 
     def predict(**options: Any) -> None:
         from graftwork.core.errors import OutputError, SettingsError
         from graftwork.core.inference.adapter_record import RECORD
+        from graftwork.core.inference.hub import on_hub
         from graftwork.core.inference.inputs import find_inputs
         from graftwork.core.runs.predict import learnt_masks, predict, segment
 
         run, out, as_json = (options.pop(name) for name in ("run", "out", "json"))
         timeline, file_format = options.pop("timeline", None), options.pop("format", None)
-        named = options.pop("inputs")
-        runs = [run, *(name for name in named if os.path.isfile(os.path.join(name, RECORD)))]
+        named, folder = options.pop("inputs") or [], options.pop("watch")
+        if folder is not None:
+            _watch(commands, run, named, folder, out, timeline, file_format, options)
+            return
+        if not named:
+            raise typer.BadParameter("Missing argument 'inputs'.")
+        runs = [run, *(name for name in named if on_hub(name) or os.path.isfile(os.path.join(name, RECORD)))]
         inputs = find_inputs([name for name in named if name not in runs], domain, root=options.pop("root"),
                              path_column=options.pop("path_column"))  # fmt: skip
         if not inputs:
@@ -132,10 +167,10 @@ def predict_command(commands: CommandLine) -> Verb:
             RUN,
             o.argument(
                 "inputs",
-                list[str],
+                list[str] | None,
                 "Files, patterns such as 'new/*.png', or tables with a column `path`; further runs among them predict "
                 "the same files.",
-            ),
+            ).replace(default=None),
             o.ROOT,
             o.PATH_COLUMN,
             o.WEIGHTS,
@@ -148,6 +183,8 @@ def predict_command(commands: CommandLine) -> Verb:
             *o.told(commands, [o.TIMELINE]),
             *commands.mask_formats,
             o.ABSTAIN,
+            o.ENSEMBLE,
+            o.WATCH,
             *(() if domain.monitor is None else (o.OUTSIDE,)),
             o.SKIP_UNREADABLE,
             o.BATCH_SIZE,

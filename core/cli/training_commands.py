@@ -28,7 +28,9 @@ def train_command(commands: CommandLine) -> Verb:
         result = train(backbone, manifest, strategy=options["strategy"], recipe=recipe, out=out,
                        resume=options["resume"], restart=options["restart"], by=names_in(options["by"]),
                        command=command_words(domain.name),
-                       **{name: options[name] for name in (*o.PARTS, *(one.name for one in o.DECISIONS))})  # fmt: skip
+                       **{name: options[name] for name in o.PARTS},
+                       keep_folds=options["keep_folds"],
+                       **{one.name: options[one.name] for one in (*o.DECISIONS, *o.TRACKING)})  # fmt: skip
         if not is_first():
             return
         if options["json"]:
@@ -61,11 +63,13 @@ def train_command(commands: CommandLine) -> Verb:
                 "What may change: " + "; ".join(f"{one.label}: {one.meaning}" for one in STRATEGIES.values()),
             ),
             *o.told(commands, o.DATA),
+            o.KEEP_FOLDS,
             o.BY,
             *o.DECISIONS,
             *commands.parameters,
             *o.told(commands, o.recipe_options()),
             *o.AGAIN,
+            *o.TRACKING,
             o.JSON,
             config_option(),
         ),
@@ -90,7 +94,8 @@ def compare_command(commands: CommandLine) -> Verb:
         comparison = compare(backbone, manifest, options["strategies"].split(","), tie_margin=options["tie_margin"],
                              recipe=recipe, out=out, resume=options["resume"], restart=options["restart"],
                              command=command_words(domain.name),
-                             **{name: options[name] for name in o.PARTS})  # fmt: skip
+                             **{name: options[name] for name in o.PARTS},
+                             **{one.name: options[one.name] for one in o.TRACKING})  # fmt: skip
         if comparison is None:
             return
         if options["json"]:
@@ -117,6 +122,7 @@ def compare_command(commands: CommandLine) -> Verb:
             *commands.parameters,
             *o.told(commands, o.recipe_options()),
             *o.AGAIN,
+            *o.TRACKING,
             o.JSON,
             config_option(),
         ),

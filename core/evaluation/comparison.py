@@ -80,6 +80,7 @@ class Comparison:
             "margin": self.margin,
             "cheapest": self.cheapest,
             "refused": self.refused,
+            "cautions": list(self.cautions),
             "strategies": [
                 vars(one) | {"metrics": _plain(one.metrics), "differences": _plain(one.differences)}
                 for one in self.results

@@ -48,7 +48,8 @@ class Evaluation:
     across; None unless every row has one class. groups: how many were resampled, None without groups. Of
     cross-validation, metrics that rank rows are means over folds; pooled: what one ranking of the predictions of all
     folds gives instead, which mixes the scales of several models; folds: all metrics of each. repeats: all metrics of
-    each, where folds were drawn several times; the confusion, `pooled` and `folds` are then those of the first.
+    each, where folds were drawn several times; the confusion, `pooled` and `folds` are then those of the first. doubts:
+    what is said of the predictions as they are, whatever the metrics.
     """
 
     task: Task
@@ -60,6 +61,7 @@ class Evaluation:
     folds: tuple[dict[str, float], ...] = ()
     pooled: dict[str, Interval] = field(default_factory=dict)
     repeats: tuple[dict[str, float], ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def _units(self) -> int:
@@ -99,7 +101,7 @@ class Evaluation:
             if len(self.classes) > 2:  # of two, scores are then undefined and say so themselves
                 found.append(_named(self.classes, truth == 0, NO_ROW))
             found.append(_named(self.classes, (truth > 0) & (predicted == 0), NEVER_PREDICTED))
-        found.append(self._lost_folds)
+        found += [self._lost_folds, *self.doubts]
         return tuple(one for one in found if one is not None)
 
     @property
@@ -258,8 +260,9 @@ def evaluate_predictions(
     pooled = intervals(task.measures(truth, expected, classes), len(expected), groups, classes_of=classes_of)
     matrix = task.confusion(truth, expected, classes)
     count = None if groups is None else len(set(groups))
+    doubts = task.doubts(expected, classes)
     if folds is None:
-        return Evaluation(task, tuple(classes), len(expected), count, pooled, matrix)
+        return Evaluation(task, tuple(classes), len(expected), count, pooled, matrix, doubts=doubts)
     every = [Repeat(expected, folds), *repeats]
     alone = [measured(task, classes, truth, one.predictions, one.folds) for one in every]
     values = fold_values(of_each_fold(folds, lambda rows: task.measures(truth[rows], expected[rows], classes)))
@@ -269,7 +272,7 @@ def evaluate_predictions(
                       between=between_repeats(once))  # fmt: skip
     ranked = {name: interval for name, interval in pooled.items() if name in averaged.names}
     return Evaluation(task, tuple(classes), len(expected), count, found, matrix, tuple(values), ranked,
-                      tuple(once) if repeats else ())  # fmt: skip
+                      tuple(once) if repeats else (), doubts)  # fmt: skip
 
 
 def _at_once(measure: Metrics, rows: int) -> dict[str, float]:

@@ -25,8 +25,9 @@ Floats = NDArray[np.float64]
 class Leakage:
     """apart, mixed: the evaluation with groups kept apart, and with rows of a group on both sides.
 
-    label_by_group: accuracy of naming every row's label by the commonest label of its group; None unless the task is
-    single labels. by_group, by_label: of both sets of predictions, the share of their variance that the group, and the
+    label_by_group: accuracy of naming every row's label by the commonest label of its group; commonest_label: by the
+    commonest of all rows, which the former exceeds where groups tell labels; None unless the task is single labels.
+    by_group, by_label: of both sets of predictions, the share of their variance that the group, and the
     true label, explain; with many rows of each, a model that only knows groups again has 1 for the group. None for
     text; by_label also unless the task is single labels.
     """
@@ -36,6 +37,7 @@ class Leakage:
     label_by_group: float | None
     by_group: tuple[Interval, Interval] | None
     by_label: tuple[Interval, Interval] | None
+    commonest_label: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; a share that is not defined is None."""
@@ -50,6 +52,7 @@ class Leakage:
             "random_split": self.mixed.to_json(),
             "control": {
                 "label_by_group_accuracy": self.label_by_group,
+                "commonest_label_accuracy": self.commonest_label,
                 "variance_by_group": both(self.by_group),
                 "variance_by_label": both(self.by_label),
             },
@@ -65,7 +68,8 @@ class Leakage:
         widths = [max(len(row[place]) for row in rows) for place in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         if self.label_by_group is not None:
-            lines.append(f"the group alone tells the label of {self.label_by_group:.1%} of the rows: "
+            beside = "" if self.commonest_label is None else f" (always the commonest one: {self.commonest_label:.1%})"
+            lines.append(f"the group alone tells the label of {self.label_by_group:.1%} of the rows{beside}: "
                          "only `groups apart` says what new groups can expect")  # fmt: skip
         return "\n".join(lines)
 
@@ -80,7 +84,7 @@ def find_leakage(apart: EvaluatedPart, mixed: EvaluatedPart) -> Leakage:
     if single:
         by_label = cast(tuple[Interval, Interval], tuple(explained(one, one.manifest.values.tolist()) for one in pair))
     return Leakage(apart.evaluation, mixed.evaluation, group_majority(apart.manifest) if single else None, by_group,
-                   by_label)  # fmt: skip
+                   by_label, majority(apart.manifest) if single else None)  # fmt: skip
 
 
 def explained(evaluated: EvaluatedPart, keys: Sequence[Hashable] | None = None) -> Interval:
@@ -125,6 +129,11 @@ def group_majority(manifest: Manifest) -> float:
     groups, labels = np.asarray(manifest.groups), np.asarray(manifest.values, dtype=np.int64)
     right = sum(int(np.bincount(labels[groups == group]).max()) for group in np.unique(groups))
     return right / len(labels)
+
+
+def majority(manifest: Manifest) -> float:
+    """Accuracy of calling every row by the commonest label."""
+    return float(np.bincount(np.asarray(manifest.values, dtype=np.int64)).max() / len(manifest))
 
 
 def _plain(number: float) -> float | None:

@@ -26,6 +26,7 @@ from graftwork.core.inference.adapter_record import (
     recipe_of,
     weights_source,
 )
+from graftwork.core.inference.hub import adapter_folder
 from graftwork.core.inference.inputs import Inputs, find_inputs
 from graftwork.core.inference.model_card import model_card
 from graftwork.core.inference.recorded_decisions import check_abstain, recorded_decisions
@@ -191,15 +192,16 @@ def make_adapter(
 
 @undisturbed()
 def load_adapter(folder: str | Path, load_backbone: Callable[..., Backbone], weights: str | None = None) -> Adapter:
-    """The adapter of that folder on its backbone, ready to predict.
+    """The adapter of that folder, or of `hub:OWNER/NAME[@REVISION]`, on its backbone, ready to predict.
 
     load_backbone: the domain's. weights: where the backbone's local weights are now, if they were local and
     have moved. Raises AdapterError if the folder is incomplete or of another version, or if the backbone's
-    frozen weights are not those that the adapter was trained on.
+    frozen weights are not those that the adapter was trained on; DownloadError if the hub cannot be reached.
     """
-    record = _as_written(Path(folder), read_record(Path(folder)))
+    place = adapter_folder(folder)
+    record = _as_written(place, read_record(place))
     check_options(folder, record, load_backbone)
-    return attach_adapter(folder, record, load_recorded_backbone(folder, record, load_backbone, weights))
+    return attach_adapter(place, record, load_recorded_backbone(place, record, load_backbone, weights))
 
 
 def load_recorded_backbone(

@@ -16,6 +16,8 @@ from graftwork.core.versions import advice_on_schema
 
 SCHEMA = 1
 RECORD = "adapter.json"
+FOLDS_KEPT = "folds_kept"
+"""The field that says how many models of folds lie beside the adapter, in the run's folder."""
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.example import Example, files_of
 from graftwork.core.files import atomic_write
+from graftwork.core.inference.ensemble import SPREAD, JoinedMaps
 from graftwork.core.model.graft import Graft
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
@@ -92,7 +93,7 @@ def draw_worst_and_best(graft: Graft, evaluated: EvaluatedPart, folder: Path, re
 @undisturbed()
 def segment_examples(
     graft: Graft, examples: Sequence[Example], out: Path, recipe: Recipe, *, training_summary: dict[str, Any],
-    skip_unreadable: bool, outside: OutsideMode, file_format: str | None = None,
+    skip_unreadable: bool, outside: OutsideMode, file_format: str | None = None, others: Sequence[Graft] = (),
 ) -> pd.DataFrame:  # fmt: skip
     """Writes the predicted mask of every example into the folder `out`, and a table `segmentations.csv` beside them.
 
@@ -100,7 +101,8 @@ def segment_examples(
     cannot be read have an `error` instead; without it they are all reported at the end, and the masks of the others
     are there. training_summary: what those of the training were like, {} where it is not known. outside: whether scans
     unlike them have the reason in a column `outside`, or count as unreadable. file_format: of the masks, where not the
-    segmenter's usual ones.
+    segmenter's usual ones. others: grafts whose probabilities are averaged with this one's; `spread` says how far they
+    differ.
 
     Raises OutputError for what is no folder to write into, UnreadableError.
     """
@@ -110,6 +112,11 @@ def segment_examples(
     runtime = start_runtime(recipe)
     runtime.place(graft).train(False)
     segmenter, apply = _segmenter(graft), patch_network(graft, runtime, recipe.rows_together)
+    joined = None
+    if others:
+        for other in others:
+            runtime.place(other).train(False)
+        apply = joined = JoinedMaps([apply, *(patch_network(one, runtime, recipe.rows_together) for one in others)])
     domain, monitor = graft.backbone.domain, None
     if domain.monitor is not None and training_summary:
         monitor = domain.monitor(graft.backbone.contract, {"": training_summary}, outside)
@@ -126,12 +133,14 @@ def segment_examples(
                     monitor.read(example)
                 with atomic_write(out / name) as temporary:
                     sizes = segmenter.segment(example, apply, temporary, runtime.device)
-                    rows.append({"path": path, "mask": name, **sizes})
+                    spread = {} if joined is None else {SPREAD: joined.spread()}
+                    rows.append({"path": path, "mask": name, **sizes, **spread})
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
                 rows.append({"path": path, "mask": None, "error": str(error)})
             advance(1, "")
-    runtime.release(graft)
+    for one in (graft, *others):
+        runtime.release(one)
     table = pd.DataFrame(rows)
     if monitor is not None and monitor.outside:
         log.warning(

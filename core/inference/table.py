@@ -42,11 +42,11 @@ class Predictions:
 
 def predict_table(
     groups: Iterable[GraftGroup], examples: Sequence[Example], recipe: Recipe, *, named: bool, skip_unreadable: bool,
-    outside: OutsideMode, abstain: float | None = None,
+    outside: OutsideMode, abstain: float | None = None, one_run: bool = False,
 ) -> Predictions:  # fmt: skip
     """Predictions of every graft for the examples; those that cannot be read have an `error` if they are skipped, else
     UnreadableError lists them all. named: whether columns begin with the graft's name. abstain: as of
-    `Adapter.predict`."""
+    `Adapter.predict`. one_run: the grafts are of one run, which reasons in `outside` need not name."""
     import pandas as pd
 
     paths = [str(example) for example in examples]
@@ -57,7 +57,7 @@ def predict_table(
     unread_windows: dict[str, str] = {}
     for group in groups:
         blocks = []
-        contract, monitor = group.backbone.contract, group.monitor(outside, named=named)
+        contract, monitor = group.backbone.contract, group.monitor(outside, named=named and not one_run)
         windows = _windows(examples, group)
         asked = list(dict.fromkeys(window for own in windows for window in own))
         all_windows += asked

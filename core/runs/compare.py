@@ -31,7 +31,7 @@ from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.strategies import Strategy, parse_strategy
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.provenance import provenance, write_costs
-from graftwork.core.runs.report.document import report_on_finished
+from graftwork.core.runs.report.document import REPORT, report_on_finished
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
 from graftwork.core.runs.run_folder import (
     FINISHED,
@@ -46,6 +46,7 @@ from graftwork.core.runs.run_folder import (
 )
 from graftwork.core.runs.run_folder import STRATEGIES as STRATEGIES_FIELD
 from graftwork.core.runs.setup import RandomSplit, Setup
+from graftwork.core.runs.tracking import LogOptions, LogTo, check_tracker, tracking, with_ends
 from graftwork.core.runs.train import Parts, prepared, run_settings_record, start_run, train_on
 from graftwork.core.types import NearDuplicatesMode
 
@@ -63,7 +64,8 @@ def compare(
     val_fraction: float = 0.2, test_fraction: float = 0.2, random_split: RandomSplit = "auto",
     near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
     skip_unreadable: bool = False, out: str | Path | None = None, resume: bool = False,
-    restart: bool = False, command: Sequence[str] | None = None,
+    restart: bool = False, log_to: LogTo | None = None, log_names: bool = False,
+    command: Sequence[str] | None = None,
 ) -> Comparison | None:  # fmt: skip
     """Trains every strategy on the same rows as `train` would, and says which is best, what is left of that on rows
     that did not choose it, which is as good for less, and what each costs.
@@ -71,8 +73,8 @@ def compare(
     A strategy that the backbone cannot carry, or whose training breaks off, is left out with its reason. tie_margin:
     how much less of the metric counts as good as the best. out: folder for a run per strategy, `comparison.json`,
     `comparison.png` and the report; by default nothing is kept; an unfinished comparison that is there goes on. resume:
-    there must be one, or a finished one, which is extended. restart: it is removed, and begun anew. Other arguments as
-    of `train`. None in all processes but the first.
+    there must be one, or a finished one, which is extended. restart: it is removed, and begun anew. log_to: gets a run
+    for every strategy and one for the comparison. Other arguments as of `train`. None in all processes but the first.
 
     Raises SettingsError for an unknown strategy, for one that is named twice, and where none can run; OutputError for
     a folder that holds something else; UnreadableError and ReportError as `train` does.
@@ -92,6 +94,8 @@ def compare(
     if twice:
         raise SettingsError(f"--strategies: {', '.join(twice)} is there more than once")
     parts, recipe = Parts(folds, val_fraction, test_fraction, random_split, leave_out, repeats), recipe or Recipe()
+    logged = LogOptions(log_to, log_names)
+    check_tracker(logged, None if out is None else Path(out))
     resume = out is not None and claim_comparison(Path(out), resume=resume, restart=restart)
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
@@ -106,18 +110,24 @@ def compare(
             runtime.wait()  # every process has looked at the folder before the first one writes into it
             if is_first():
                 mark(place, {STRATEGIES_FIELD: names, "manifest": manifest.source}, UNFINISHED)
-            comparison = _compare(setup, place, rows, parts, names, tie_margin)
+            comparison = _compare(setup, place, rows, parts, names, tie_margin, logged)
         if comparison is not None and out is not None:
             asked = {STRATEGIES_FIELD: names, "manifest": manifest.source, "best": comparison.best}
             known = provenance("compare", command, rows.examples.manifest.fingerprints())
             mark(place, asked | known, FINISHED)
             write_costs(place, started)
-            report_on_finished(place, _best_adapter(place, comparison.best, backbone), domain=backbone.domain)
+            with tracking(logged, place.resolve().name) as tracked:
+                tracked.begin(place, asked)
+                found = [with_ends(f"{one.strategy}/", one.metrics) for one in comparison.results]
+                tracked.values({name: value for one in found for name, value in one.items()}, comparison.cautions)
+                tracked.files(place, [PLOT])
+                report_on_finished(place, _best_adapter(place, comparison.best, backbone), domain=backbone.domain)
+                tracked.files(place, [REPORT])
         return comparison
 
 
 def _compare(
-    setup: Setup, out: Path, rows: Rows, parts: Parts, names: Sequence[str], margin: float
+    setup: Setup, out: Path, rows: Rows, parts: Parts, names: Sequence[str], margin: float, logged: LogOptions
 ) -> Comparison | None:
     settings = _settings(setup, rows, parts)
     known = {name: _known(out, name, settings) for name in names} if setup.resume else {}
@@ -128,7 +138,7 @@ def _compare(
             continue
         log.info("strategy %d of %d: %s", number, len(names), name)
         try:
-            _run(setup, out, rows, parts, name, settings)
+            _run(setup, out, rows, parts, name, settings, logged)
         except (SettingsError, TrainingError) as error:
             log.warning("%s: left out: %s", name, error)
             refused[name] = error
@@ -220,15 +230,17 @@ def _known(out: Path, strategy: str, settings: dict[str, Any]) -> Part | None:
     return part
 
 
-def _run(setup: Setup, out: Path, rows: Rows, parts: Parts, strategy: str, settings: dict[str, Any]) -> None:
+def _run(
+    setup: Setup, out: Path, rows: Rows, parts: Parts, strategy: str, settings: dict[str, Any], logged: LogOptions
+) -> None:
     """One strategy from start to end, in its own folder, and what it cost beside it."""
     folder = strategy_folder(out, strategy)
     resumed = setup.resume and run_state(folder) == UNFINISHED
     alone, started = reset_peak_memory(), time.monotonic()
-    asked = replace(setup, strategy=parse_strategy(strategy), folder=folder, resume=resumed)
-    with timed_passes() as passes:
+    with timed_passes() as passes, tracking(logged, f"{out.resolve().name}/{folder.name}") as tracked:
+        asked = replace(setup, strategy=parse_strategy(strategy), folder=folder, resume=resumed, tracked=tracked)
         result = train_on(asked, rows, parts)
-    seconds, peak = time.monotonic() - started, recent_peak_memory_mb()
+        seconds, peak = time.monotonic() - started, recent_peak_memory_mb()
     if is_first():
         part = Part(
             settings,

@@ -19,11 +19,12 @@ from graftwork.core.data.examples import Examples, Unreadable
 from graftwork.core.data.folds import Folds
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.patches import with_batch_size
-from graftwork.core.data.sentences import apart_in_sentences
+from graftwork.core.data.sentences import apart_in_sentences, sentence_caution, shared_sentences
 from graftwork.core.errors import OutputError
 from graftwork.core.evaluation.evaluation import EvaluatedPart, Evaluation, Repeat
 from graftwork.core.evaluation.leakage import Leakage, find_leakage
 from graftwork.core.files import plain_numbers, read_checked_json, write_checked_json
+from graftwork.core.inference.adapter_record import RECORD
 from graftwork.core.inference.predict import evaluate_part
 from graftwork.core.model.backbone import Backbone, suited
 from graftwork.core.model.plan import Plan
@@ -62,7 +63,8 @@ class CrossValidation:
     """part: every row with its out-of-fold prediction and fold, and their evaluation. best_epochs: of every fold; None
     where nothing is trained in epochs. leakage: what groups have to do with the score, where that was asked for.
     still_improving: number of folds whose last epoch was the best. left_out: examples that could not be read. ready:
-    all examples after the frozen stages, from which a run on every row may go on."""
+    all examples after the frozen stages, from which a run on every row may go on. cautions: sentences that the metrics
+    must not be read without."""
 
     part: EvaluatedPart
     best_epochs: tuple[int | None, ...]
@@ -70,6 +72,7 @@ class CrossValidation:
     leakage: Leakage | None = None
     left_out: tuple[Unreadable, ...] = ()
     ready: Examples | None = field(default=None, repr=False)
+    cautions: tuple[str, ...] = ()
 
     @property
     def evaluation(self) -> Evaluation:
@@ -132,14 +135,18 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
     plan = check_setup(setup, examples.manifest, folds, val_fraction, 0.0)
     manifest = examples.manifest
     numbers = [folds.numbers(manifest, setup.recipe.seed, repeat) for repeat in range(folds.repeats)]
-    warn_of_absent_classes([manifest.subset(number != fold) for number in numbers for fold in np.unique(number)])
+    apart = [(np.flatnonzero(number != fold), np.flatnonzero(number == fold)) for number in numbers
+             for fold in np.unique(number)]  # fmt: skip
+    cautions = warn_of_absent_classes([manifest.subset(inside) for inside, _ in apart])
+    cautions += sentence_caution([shared_sentences(manifest, inside, outside) for inside, outside in apart])
     ready = after_frozen_stages(setup, examples)
     predicted, best, improving = [], list[int | None](), 0
     for repeat, number in enumerate(numbers):
         if len(numbers) > 1:
             log.info("repeat %d of %d", repeat + 1, len(numbers))
         below = setup.below("folds") if repeat == 0 else setup.below(f"folds-{repeat + 1}")
-        again = replace(below, recipe=replace(below.recipe, seed=setup.recipe.seed + repeat))
+        recipe = replace(below.recipe, seed=setup.recipe.seed + repeat)
+        again = replace(below, recipe=recipe, keep_folds=setup.keep_folds and repeat == 0)
         predictions, epochs, unfinished = predict_folds(again, plan, ready, number, folds.names(manifest), val_fraction)
         predicted.append(predictions)
         best += epochs
@@ -151,10 +158,11 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
         log.info("the same folds with groups on both sides")
         mixed = without_groups(ready)
         number = folds.numbers(mixed.manifest, setup.recipe.seed)
-        found, _, _ = predict_folds(setup.below(MIXED), plan, mixed, number, folds.names(manifest), val_fraction)
+        below = replace(setup.below(MIXED), keep_folds=False)
+        found, _, _ = predict_folds(below, plan, mixed, number, folds.names(manifest), val_fraction)
         once = evaluate_part(OUT_OF_FOLD, manifest, predicted[0], numbers[0]) if others else part
         leakage = find_leakage(once, evaluate_part(OUT_OF_FOLD, manifest, found, number))
-    return CrossValidation(part, tuple(best), improving, leakage, examples.left_out, ready)
+    return CrossValidation(part, tuple(best), improving, leakage, examples.left_out, ready, cautions)
 
 
 def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) -> Recipe:
@@ -214,7 +222,8 @@ def _fold(
         run_settings(setup.backbone, rows, val, setup.strategy, recipe, setup.backbone.domain.augment, weights)
         | {"test data": evaluated.manifest.fingerprints()}
     ))  # fmt: skip
-    if setup.resume and path is not None and path.exists():
+    kept = setup.folder is None or not setup.keep_folds or (setup.folder / RECORD).is_file()
+    if setup.resume and path is not None and path.exists() and kept:
         return _finished_fold(path, made_from)
     run = run_setup(setup, rows, val)
     found = predict_with(run, evaluated, recipe)
@@ -226,6 +235,8 @@ def _fold(
         "predictions": plain_numbers(found),
     }
     if path is not None and is_first():
+        if setup.keep_folds:
+            run.adapter.save(path.parent)
         write_checked_json(path, result)
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graftwork.core.data.examples import Examples
+from graftwork.core.data.sentences import sentence_caution, shared_sentences
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.evaluation.leakage import Leakage, find_leakage
 from graftwork.core.inference.predict import evaluate_part
@@ -26,12 +27,14 @@ from graftwork.core.training.finetuning import Run
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """parts: the evaluated parts, the test last. learnt: the rows of the training part, after the frozen stages.
-    leakage: what groups have to do with the score, where that was asked for."""
+    leakage: what groups have to do with the score, where that was asked for. cautions: sentences that the metrics must
+    not be read without."""
 
     parts: tuple[EvaluatedPart, ...]
     run: Run
     learnt: Examples
     leakage: Leakage | None
+    cautions: tuple[str, ...] = ()
 
 
 def hold_out(setup: Setup, examples: Examples, val_fraction: float, test_fraction: float) -> HeldOut:
@@ -43,7 +46,8 @@ def hold_out(setup: Setup, examples: Examples, val_fraction: float, test_fractio
     if tested and plan.solver != "gradient":
         val_fraction = 0.0  # there is no epoch to choose: all rows but the test's are for training
     parts = part_rows(examples.manifest, recipe.seed, val_fraction, test_fraction)
-    warn_of_absent_classes([examples.manifest.subset(parts["train"])])
+    shared = shared_sentences(examples.manifest, parts["train"], parts["test" if len(parts["test"]) else "val"])
+    cautions = warn_of_absent_classes([examples.manifest.subset(parts["train"])]) + sentence_caution([shared])
     ready = after_frozen_stages(setup, examples)
     learnt = ready.subset(parts["train"])
     run = run_setup(setup, learnt, ready.subset(parts["val"]))
@@ -60,4 +64,4 @@ def hold_out(setup: Setup, examples: Examples, val_fraction: float, test_fractio
         rows = ready.subset(drawn["test"])
         found = predict_with(other, rows, recipe)
         leakage = find_leakage(evaluated[-1], evaluate_part("test", rows.manifest, found))
-    return HeldOut(tuple(evaluated), run, learnt, leakage)
+    return HeldOut(tuple(evaluated), run, learnt, leakage, cautions)

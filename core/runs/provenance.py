@@ -21,8 +21,8 @@ from graftwork.core.versions import version_of
 
 COSTS = "costs.json"
 
-WITHOUT_VALUE = ("--resume", "--restart", "--json", "--debug")
-WITH_VALUE = ("--out", "--device", "--cache", "--cache-limit", "--workers", "--checkpoint-minutes")
+WITHOUT_VALUE = ("--resume", "--restart", "--json", "--debug", "--log-names")
+WITH_VALUE = ("--out", "--device", "--cache", "--cache-limit", "--workers", "--checkpoint-minutes", "--log-to")
 """Flags that say where something is written or computed, not what: equal commands are written alike."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

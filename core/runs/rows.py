@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from graftwork.core.data.leaks import Leaks, find_leaks, refuse_leaks
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.near_duplicates import NearDuplicates, with_near_duplicates
 from graftwork.core.data.windows import cut_windows
+from graftwork.core.evaluation.evaluation import counted
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.types import InputMonitor, NearDuplicatesMode
 
@@ -23,17 +25,24 @@ log = logging.getLogger(__name__)
 class Rows:
     """examples: as read, of which splits keep near-duplicates together if that was asked for. monitor: what has
     measured them meanwhile; None where the domain has nothing that does. alike: the near-duplicates, None where nobody
-    has looked. leaks: what lies in different parts of a split column."""
+    has looked. leaks: what lies in different parts of a split column. lost_classes: of which no file could be read."""
 
     examples: Examples
     monitor: InputMonitor | None = None
     alike: NearDuplicates | None = None
     leaks: Leaks = field(default_factory=Leaks)
+    lost_classes: tuple[str, ...] = ()
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """Sentences that the metrics must not be read without."""
-        return (str(self.leaks),) if self.leaks else ()
+        found = [str(self.leaks)] if self.leaks else []
+        if self.lost_classes:
+            found.append(_lost(self.lost_classes, len(self.examples.manifest.classes)))
+        dropped = self.examples.manifest.dropped_rows
+        if dropped:
+            found.append(f"{counted(dropped, 'row')} of the table without a label, in no number here")
+        return tuple(found)
 
     def notes(self) -> dict[str, Any]:
         """What has to be known of the rows, as plain values."""
@@ -72,7 +81,9 @@ def read_rows(backbone: Backbone, manifest: Manifest, runtime: Runtime, options:
     unreadable: Literal["skip", "stop"] = "skip" if options.skip_unreadable else "stop"
     examples = read_examples(windows, monitor or backbone.contract, unreadable=unreadable, frames=backbone.frames)
     examples = replace(examples, contract=backbone.contract)
+    named = examples.manifest.classes
     examples = same_on_all_processes(_of_classes_with_rows(examples), runtime)
+    lost = tuple(name for name in named if name not in examples.manifest.classes)
     found, alike = with_near_duplicates(domain, examples.manifest, options.near_duplicates)
     examples = replace(examples, manifest=found)  # of those that can be read
     if alike is not None and alike.sets:
@@ -83,7 +94,7 @@ def read_rows(backbone: Backbone, manifest: Manifest, runtime: Runtime, options:
         refuse_leaks(apart, leaks)
     if leaks:
         log.warning("%s", leaks)
-    return Rows(examples, monitor, alike, leaks)
+    return Rows(examples, monitor, alike, leaks, lost)
 
 
 def _of_classes_with_rows(examples: Examples) -> Examples:
@@ -92,6 +103,10 @@ def _of_classes_with_rows(examples: Examples) -> Examples:
         return examples
     manifest, empty = examples.manifest.without_empty_classes()
     if empty:
-        log.warning("no file of %s can be read: the run learns %d classes, not %d", ", ".join(map(repr, empty)),
-                    len(manifest.classes), len(examples.manifest.classes))  # fmt: skip
+        log.warning("%s", _lost(empty, len(manifest.classes)))
     return replace(examples, manifest=manifest)
+
+
+def _lost(classes: Sequence[str], left: int) -> str:
+    return (f"no file of {', '.join(map(repr, classes))} can be read: the run learns {left} classes, not "
+            f"{left + len(classes)}")  # fmt: skip

@@ -31,8 +31,8 @@ STRATEGIES = "strategies"
 WRITTEN = (
     "checkpoint*.safetensors", "folds", "folds-[0-9]*", "calibration", "random_split", "round[0-9]*", "history.csv",
     "loss.png", "metrics.json", "predictions.csv", "evaluation.png", "cases.png", "data.json", "costs.json",
-    "learnt_rows.csv", "adapter.json", "adapter.safetensors", "report.html", "README.md", "config.json",
-    "model.safetensors", "preprocessor_config.json",
+    "learnt_rows.csv", "tensorboard", "wandb", "adapter.json", "adapter.safetensors", "report.html", "README.md",
+    "config.json", "model.safetensors", "preprocessor_config.json",
 )  # fmt: skip
 """What runs of all verbs write, beside their record."""
 

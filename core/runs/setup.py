@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,10 +26,11 @@ from graftwork.core.model.plan import Plan
 from graftwork.core.model.stage_outputs import stage_outputs
 from graftwork.core.model.strategies import Strategy
 from graftwork.core.recipe import Recipe
+from graftwork.core.runs.tracking import Tracking
 from graftwork.core.training.checkpoint import has_checkpoint
 from graftwork.core.training.feature_choice import check_features, reads_stages
-from graftwork.core.training.finetuning import Run, augmented, finetune, frozen_features
-from graftwork.core.training.history import write_history
+from graftwork.core.training.finetuning import Run, augmented, finetune, frozen_features, log_epoch
+from graftwork.core.training.history import HistoryRow, write_history
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class Setup:
     folder: where checkpoints and histories go; None for nowhere. resume: go on with what is kept there.
     restart: remove what is kept there. random_split:
     whether the model is also evaluated with groups on both sides; "auto" is where solving it again costs little.
+    keep_folds: the model of every fold is kept in its folder, as an adapter.
+    tracked: is told how the run in this folder goes; those below it tell nobody.
     """
 
     backbone: Backbone
@@ -53,10 +57,12 @@ class Setup:
     resume: bool = False
     restart: bool = False
     random_split: RandomSplit = "off"
+    tracked: Tracking | None = None
+    keep_folds: bool = False
 
     def below(self, *names: str) -> Setup:
         """The same in a folder further down."""
-        return self if self.folder is None else replace(self, folder=self.folder.joinpath(*names))
+        return self if self.folder is None else replace(self, folder=self.folder.joinpath(*names), tracked=None)
 
 
 def check_setup(
@@ -104,15 +110,18 @@ def _check_trainable(rows: Manifest, what: str) -> None:
         )
 
 
-def warn_of_absent_classes(parts: Sequence[Manifest]) -> None:
-    """Names the classes of which some training parts have no row."""
+def warn_of_absent_classes(parts: Sequence[Manifest]) -> tuple[str, ...]:
+    """A caution for every class of which some training parts have no row; each is said."""
+    found: list[str] = []
     if not parts or not parts[0].task.one_class:
-        return
+        return ()
     for place, name in enumerate(parts[0].classes):
         without = sum(not (np.asarray(part.values) == place).any() for part in parts)
         if without:
-            log.warning("%d of %d training parts have no row of %r: nothing is learnt of it there", without, len(parts),
-                        name)  # fmt: skip
+            where = "the training part has" if len(parts) == 1 else f"{without} of {len(parts)} training parts have"
+            found.append(f"{where} no row of {name!r}: nothing is learnt of it there")
+            log.warning("%s", found[-1])
+    return tuple(found)
 
 
 def sets_aside(plan: Plan, val_fraction: float) -> bool:
@@ -135,11 +144,22 @@ def run_setup(setup: Setup, rows: Examples, val: Examples | None) -> Run:
     """One training run; its history is written where the setup has a folder."""
     folder = setup.folder
     resume = setup.resume and folder is not None and has_checkpoint(folder)
-    run = finetune(setup.backbone, rows, val, strategy=setup.strategy, recipe=setup.recipe, checkpoints=folder,
-                   resume=resume)  # fmt: skip
+    learn = finetune if setup.tracked is None else partial(finetune, on_epoch=_told(setup.tracked))
+    run = learn(setup.backbone, rows, val, strategy=setup.strategy, recipe=setup.recipe, checkpoints=folder,
+                resume=resume)  # fmt: skip
     if folder is not None and is_first():
         write_history(folder, run.history)
     return run
+
+
+def _told(tracked: Tracking) -> Callable[[HistoryRow], None]:
+    """What tells a tracker of an epoch, beside the log."""
+
+    def tell(row: HistoryRow) -> None:
+        log_epoch(row)
+        tracked.epoch(row)
+
+    return tell
 
 
 def predict_with(run: Run, rows: Examples, recipe: Recipe) -> NDArray[np.float64]:

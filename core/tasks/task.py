@@ -97,6 +97,11 @@ def no_lines(values: Values, classes: Sequence[str]) -> list[str]:
     return []
 
 
+def no_doubts(predictions: Floats, classes: Sequence[str]) -> tuple[str, ...]:
+    """Nothing to say of predictions as they are."""
+    return ()
+
+
 def no_range(values: Values) -> None:
     """Targets that are no numbers have no range."""
 
@@ -181,6 +186,7 @@ class Task:
     metric_classes: values,
     predictions, classes, name of a metric -> the class of every row (rows,) that it depends on, and the predicted one
     where each class has to be predicted for the metric to say something.
+    doubts: predictions, classes -> sentences on what they look like, whatever the truth.
     confusion: values, predictions, classes -> counts, truth down, prediction across. panels: the plots. row_errors:
     values, predictions, classes -> how wrong every row (rows,) is, NaN where that is not defined; row_error: in words.
     """
@@ -228,6 +234,7 @@ class Task:
     metric_classes: Callable[[Values, Floats, Sequence[str], str], Sequence[NDArray[Any]]] = no_metric_classes
     confusion: Callable[[Values, Floats, Sequence[str]], NDArray[np.int64] | None] = no_confusion
     panels: Callable[[Drawn], list[Panel]]
+    doubts: Callable[[Floats, Sequence[str]], tuple[str, ...]] = no_doubts
     row_errors: Callable[[Values, Floats, Sequence[str]], Floats]
     row_error: str
 

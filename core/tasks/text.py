@@ -102,11 +102,24 @@ def _errors(truth: Values, predictions: Floats, classes: Sequence[str]) -> Float
     return _rates(truth, predictions, classes)["cer"]
 
 
+def _mostly_empty(predictions: Floats, classes: Sequence[str]) -> tuple[str, ...]:
+    """A sentence where most predicted texts hold nothing: then error rates near 1 say that nothing has been learnt yet,
+    not that words are wrong."""
+    empty = sum(not text for text in decode(predictions, classes))
+    if not empty or empty <= MOSTLY * len(predictions):
+        return ()
+    return (f"{empty} of {len(predictions)} predicted texts are empty: training has not got beyond silence, for which "
+            "more epochs or a higher --learning-rate are the first things to try",)  # fmt: skip
+
+
 def _panels(drawn: Drawn) -> list[Panel]:
     """How many transcripts have which word and character error rate; rates above 1 stand with 1."""
     rates = _rates(drawn.values, drawn.predictions, drawn.classes)
     return [rates_panel({name.upper(): np.minimum(values, 1.0) for name, values in rates.items()})]
 
+
+MOSTLY = 0.5
+"""Share of empty texts from which on that is said."""
 
 TEXT = Task(
     name="text",
@@ -128,6 +141,7 @@ TEXT = Task(
     read_columns=_read_columns,
     measures=_measures,
     panels=_panels,
+    doubts=_mostly_empty,
     row_errors=_errors,
     row_error="character error rate",
 )

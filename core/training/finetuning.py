@@ -92,7 +92,7 @@ def finetune(
     val_rows: choose the best epoch and stop the run early; without them the last epoch is kept. A probe
     needs none. augment: the random change used where the recipe turns augmentation on, by default that of the
     backbone's domain. checkpoints: a folder where the unfinished run is kept; `resume` takes up what is kept there.
-    on_epoch: is told every finished epoch.
+    on_epoch: is told every finished epoch, in place of the log.
 
     Raises BackboneError for weights that are no numbers, SettingsError for a strategy that the backbone cannot carry
     and features that it has not, UnreadableError for files, TrainingError if the loss stops being finite, OutputError
@@ -154,7 +154,7 @@ def finetune(
             log.info("every epoch draws %d patches of each of %d cases", each, len(rows))
         drawn = repeated(rows, each)
         history, best_epoch = train(graft, drawn, val, recipe=with_epochs_for_updates(recipe, drawn), runtime=runtime,
-                                    augment=augment, checkpoints=kept, on_epoch=on_epoch or _log_epoch)  # fmt: skip
+                                    augment=augment, checkpoints=kept, on_epoch=on_epoch or log_epoch)  # fmt: skip
     runtime.release(graft).train(False)
     proof = prove_frozen(before, graft)
     if checkpoints is not None and runtime.rank == 0:
@@ -270,5 +270,6 @@ def run_settings(
     }
 
 
-def _log_epoch(row: HistoryRow) -> None:
+def log_epoch(row: HistoryRow) -> None:
+    """A line for a finished epoch."""
     log.info("  ".join(f"{name} {value:g}" for name, value in row.items() if value is not None))

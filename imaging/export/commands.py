@@ -16,6 +16,7 @@ def export_command(commands: CommandLine) -> Verb:
     def export(**options: Any) -> None:
         from graftwork.core.errors import OutputError
         from graftwork.core.inference.adapter import CARD, load_adapter
+        from graftwork.core.inference.hub import adapter_folder
         from graftwork.imaging.backbones.loading import load_backbone
 
         place = Path(options["out"])
@@ -30,7 +31,7 @@ def export_command(commands: CommandLine) -> Verb:
         else:
             from graftwork.imaging.export.monai_bundle import export_bundle
 
-            card = Path(options["run"]) / CARD
+            card = adapter_folder(options["run"]) / CARD
             export_bundle(adapter, place, card.read_text(encoding="utf-8") if card.is_file() else None)
             print(f"MONAI bundle: {place}; docs/README.md says how to run it")
 

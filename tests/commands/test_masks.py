@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -350,3 +351,24 @@ def test_two_processes_learn_and_evaluate_the_masks_of_one(run, tmp_path):
     tables = [pd.read_csv(tmp_path / name / "predictions.csv") for name in ("one", "two")]
     assert len(tables[0]) == 4
     pd.testing.assert_frame_equal(*tables, atol=0.02)
+
+
+@pytest.mark.long(reason="trains three segmentation networks")
+def test_masks_of_an_ensemble_are_of_mean_probabilities_and_say_how_far_models_differ(run, tmp_path):
+    code, _, err = run("train", "table.csv", "--target", "mask", "--backbone", "slices:tiny:cnn2d", *NETWORK[4:],
+                       "--patches", 1, "--epochs", 3, "--folds", 2, "--keep-folds", "--out", "run")  # fmt: skip
+    assert code == 0, err
+    code, _, err = run("predict", "run", "0.nii.gz", "1.nii.gz", "--ensemble", "--out", "both")
+    assert code == 0, err
+    assert "of this mean there are none" in err
+    spread = pd.read_csv(tmp_path / "both" / "segmentations.csv")["spread"]
+    assert ((spread > 0) & (spread < 0.5)).all()
+    # Two models that are one differ nowhere, and give what that one gives.
+    shutil.copytree(tmp_path / "run" / "folds" / "1", tmp_path / "run" / "folds" / "2", dirs_exist_ok=True)
+    run("predict", "run", "0.nii.gz", "1.nii.gz", "--ensemble", "--out", "same")
+    run("predict", "run/folds/1", "0.nii.gz", "1.nii.gz", "--out", "one")
+    assert pd.read_csv(tmp_path / "same" / "segmentations.csv")["spread"].tolist() == pytest.approx([0, 0], abs=1e-6)
+    for name in ("0_mask.nii.gz", "1_mask.nii.gz"):
+        joined, single = (np.asarray(nibabel.load(tmp_path / folder / name).dataobj) for folder in ("same", "one"))
+        assert (single > 0).any()
+        np.testing.assert_array_equal(joined, single)

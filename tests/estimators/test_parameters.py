@@ -20,7 +20,8 @@ KINDS = (
     audio.ClipClassifier, audio.ClipRegressor, audio.ClipFeatures,
 )  # fmt: skip
 
-OF_MASKS = {"mask_values", "other_values", "patch_size", "overlap", "largest_component", "mask_order", "ignore_value"}
+OF_MASKS = {"mask_values", "other_values", "patch_size", "overlap", "largest_component", "mask_order", "ignore_value",
+            "mask_colours", "structures"}  # fmt: skip
 """Options of `load_backbone` that make it give maps: no estimator has a vector to learn from then."""
 
 
