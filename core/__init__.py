@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from graftwork.core.runs.report.document import report
     from graftwork.core.runs.stages import stages
     from graftwork.core.runs.train import TrainResult, train
+    from graftwork.core.runs.watch import watch
     from graftwork.core.training.finetuning import Run, finetune, frozen_features
     from graftwork.core.types import Features, InputContract, padding_mask
 
@@ -75,6 +76,7 @@ _HOMES = {
     "cross_validate": "runs.cross_validation",
     "TrainResult": "runs.train",
     "train": "runs.train",
+    "watch": "runs.watch",
     "check": "runs.check",
     "Overview": "runs.check",
     "frozen_features": "training.finetuning",
@@ -184,6 +186,7 @@ __all__ = [
     "segment",
     "stages",
     "train",
+    "watch",
     "with_near_duplicates",
 ]
 

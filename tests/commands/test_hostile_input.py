@@ -35,6 +35,7 @@ def test_special_files_in_a_table_are_refused_and_links_to_files_are_read(imagin
     assert all(f"no such file: '{name}'" in found.stderr for name in odd_files)
 
 
+@pytest.mark.long(reason="starts an interpreter for every special file")
 def test_special_files_that_are_named_to_predict_are_refused(imaging_bench, odd_files):
     bench = imaging_bench
     assert bench.train("--folds", 2).code == 0

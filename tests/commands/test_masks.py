@@ -63,10 +63,10 @@ def run(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow(reason="trains a segmentation network until it works")
 def test_masks_are_learnt_evaluated_and_written_where_the_scan_lies(run, tmp_path):
     code, out, err = run("train", "table.csv", "--target", "mask", "--backbone", "slices:tiny:cnn2d", *NETWORK[4:],
-                         "--patches", 1, "--epochs", 12, "--out", "run")  # fmt: skip
+                         "--patches", 1, "--epochs", 16, "--out", "run")  # fmt: skip
     assert code == 0, err
     numbers = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
-    assert numbers["dice"]["value"] > 0.8
+    assert numbers["dice"]["value"] > 0.8, numbers["dice"]
     assert numbers["dice_3"]["low"] <= numbers["dice_3"]["value"] <= numbers["dice_3"]["high"]
     assert all((tmp_path / "run" / name).stat().st_size > 5000 for name in ("evaluation.png", "cases.png"))
     evaluated = pd.read_csv(tmp_path / "run" / "predictions.csv")
@@ -146,6 +146,7 @@ def test_frozen_maps_are_stored_once_and_train_the_weights_that_they_train_witho
     assert "storing" not in err
 
 
+@pytest.mark.long(reason="trains six networks")
 def test_pieces_of_larger_scans_are_those_of_the_runs_own_seed_whatever_is_stored(run, tmp_path):
     options = ("--backbone", "slices:tiny:cnn2d", "--patch-size", "12", "--patches", 1, "--epochs", 2,
                "--batch-size", 4,

@@ -21,6 +21,7 @@ def folder_of_classes(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long(reason="starts three interpreters that import everything")
 @pytest.mark.slow(reason="starts three interpreters that import everything")
 def test_two_processes_write_once_what_one_writes(folder_of_classes):
     options = ["--backbone", "timm:mobilenetv2_050", "--weights", "random", "--image-size", "32", "--strategy",

@@ -86,6 +86,7 @@ def test_features_are_pickled_by_where_the_backbone_is(case: Any, tmp_path: Path
         type(model)().__setstate__(state | {"backbone_": state["backbone_"] | {"digest": "0" * 64}})
 
 
+@pytest.mark.long(reason="starts processes that import everything")
 def test_other_processes_give_the_same_scores(case: Any) -> None:
     for kind in ("Classifier", "Regressor"):
         model = case.make(kind)

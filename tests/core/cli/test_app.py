@@ -11,10 +11,11 @@ from graftwork.core.recipe import Recipe
 
 OF_THE_COMMAND_LINE = {
     "manifest", "backbone", "weights", "target", "group", "group_from", "task", "order", "vocabulary", "json", "inputs",
-    "run", "out", "by", "config", *(one.name for one in SOURCE),
+    "run", "out", "by", "config", "watch", *(one.name for one in SOURCE),
     *Recipe.__dataclass_fields__,
 }  # fmt: skip
-"""Options that become a manifest, a backbone or a recipe, say where files are, or what is printed."""
+"""Options that become a manifest, a backbone or a recipe, say where files are or what is printed, or call another
+function, as `core.watch`."""
 
 
 @pytest.mark.parametrize("verb", ["train", "compare", "rank", "stages", "predict"])
