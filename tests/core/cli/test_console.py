@@ -43,3 +43,14 @@ def test_bars_are_of_what_stdout_can_show(stdout):
     assert console.plain_bars("██ x") == "## x"
     stdout("utf-8")
     assert console.plain_bars("██ x") == "██ x"
+
+
+def test_an_id_that_is_wider_than_its_column_is_not_cut(monkeypatch, capsys):
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "timm:a_network_with_a_long_name_for_images"
+    console.print_table(["id", "note"], [(name, "a note that is as long as notes of networks are")])
+    said = capsys.readouterr().out
+    assert "…" not in said
+    _, *rows = said.splitlines()
+    assert "".join(line[: rows[0].index("a note")].strip() for line in rows) == name
