@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 pytestmark = [
     pytest.mark.xdist_group("several processes of speech"),  # one worker makes the folders that all the tests read
     pytest.mark.slow(reason="two interpreters start and train"),
+    pytest.mark.long(reason="two interpreters start and train; tests/core has the strategies"),
 ]
 
 SCRIPT = Path(__file__).with_name("two_processes.py")

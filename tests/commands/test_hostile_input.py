@@ -25,6 +25,7 @@ def odd_files(imaging_bench) -> list[str]:
     return [f"{name}{bench.suffix}" for name in ("pipe", "endless", "nowhere")]
 
 
+@pytest.mark.long(reason="starts an interpreter for every special file")
 def test_special_files_in_a_table_are_refused_and_links_to_files_are_read(imaging_bench, odd_files):
     bench = imaging_bench
     (bench.folder / f"link{bench.suffix}").symlink_to(bench.file(0))

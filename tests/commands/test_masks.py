@@ -129,6 +129,7 @@ def test_files_that_cannot_be_segmented_are_named_and_the_others_are_written(run
     assert not (tmp_path / "new.csv").exists()
 
 
+@pytest.mark.long(reason="trains three networks")
 def test_frozen_maps_are_stored_once_and_train_the_weights_that_they_train_without(run, tmp_path):
     volumes = [f"{number}.nii.gz" for number in range(CASES) if number % 2]  # each is a patch
     lines = ["path,mask,patient", *(f"{name},{name[0]}_m.nii.gz,p{name[0]}" for name in volumes)]
@@ -200,6 +201,7 @@ def test_true_masks_in_the_folder_of_predictions_are_not_lost(run, tmp_path):
     assert "masks are written into files, by one run at a time" in err
 
 
+@pytest.mark.long(reason="trains six networks")
 def test_strategies_are_compared_on_the_same_cases_in_folds(run, tmp_path):
     code, _, err = run("compare", "table.csv", "--target", "mask", *NETWORK, "--strategies", "knn,probe,partial:2",
                          "--folds", 2, "--patches", 1, "--epochs", 1, "--out", "compared")  # fmt: skip

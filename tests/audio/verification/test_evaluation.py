@@ -156,6 +156,7 @@ def test_more_speakers_make_narrower_intervals() -> None:
     assert few.high - few.low > 1.5 * (many.high - many.low)
 
 
+@pytest.mark.long(reason="simulates hundreds of trials")
 @pytest.mark.slow(reason="simulates some hundred sets of trials")
 @pytest.mark.parametrize("speakers", [10, 20])
 def test_intervals_of_an_eer_hold_it_as_often_as_they_say(speakers: int) -> None:

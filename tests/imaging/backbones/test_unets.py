@@ -12,7 +12,7 @@ from graftwork.imaging import load_backbone
 
 @pytest.mark.parametrize(("name", "size"), [
     ("unet-2d", 48), ("unet-3d", 32), ("segresnet-2d", 24), ("segresnet-3d", 16), ("segresnetds-2d", 32),
-    ("swinunetr-2d", 64), ("swinunetr-3d", 64),
+    ("swinunetr-2d", 64), pytest.param("swinunetr-3d", 64, marks=pytest.mark.long(reason="a large volume")),
 ])  # fmt: skip
 def test_stages_in_turn_are_the_network_without_its_last_layer(name, size):
     torch.manual_seed(0)
