@@ -18,7 +18,7 @@ NOTEBOOKS = {
     "text_sentiment.ipynb": 2,
 }
 """How many pictures each shows."""
-LONG = ("audio_accent.ipynb", "imaging_masks.ipynb", "text_sentiment.ipynb")
+LONG = ("audio_accent.ipynb", "imaging_masks.ipynb", "speaker_verification.ipynb", "text_sentiment.ipynb")
 GAINS = {
     "audio_accent.ipynb": r"^difference +auroc, new speakers +(.*)$",
     "imaging_brain_tumour.ipynb": r"^difference +auroc (.*), on",

@@ -20,7 +20,10 @@ NETWORKS = {
 SPELLED = [record.example for record in STRATEGIES.values()]
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=[
+    pytest.param(name, marks=pytest.mark.long(reason="volumes take longest")) if name == "3D CNN" else name
+    for name in NETWORKS
+])  # fmt: skip
 def network(request, tmp_path_factory):
     """A backbone with random weights, and ten generated examples of two classes whose brightness differs."""
     id, size = NETWORKS[request.param]
