@@ -101,14 +101,16 @@ def read_shard(path: Path) -> Shard:
         raise _damaged(path, error) from error
 
 
-def known_paths(shards: Sequence[Path]) -> set[str]:
-    """The paths that have vectors already. Raises UnreadableError for a damaged shard."""
+def known_paths(shards: Sequence[Path]) -> dict[str, float]:
+    """The paths that have vectors already, with the time of their shard, in seconds since the epoch. Raises
+    UnreadableError for a damaged shard."""
     import pyarrow.parquet
 
-    known: set[str] = set()
+    known: dict[str, float] = {}
     for path in shards:
         try:
-            known.update(pyarrow.parquet.read_table(path, columns=["path"])["path"].to_pylist())
+            paths = pyarrow.parquet.read_table(path, columns=["path"])["path"].to_pylist()
+            known |= dict.fromkeys(paths, path.stat().st_mtime)
         except (OSError, ValueError, KeyError, pyarrow.lib.ArrowException) as error:
             raise _damaged(path, error) from error
     return known

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from graftwork.core.data.content import content_digests
 from graftwork.core.data.examples import Examples, Unreadable, read_many, unequal, unreadable_report
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import SettingsError, UnreadableError
-from graftwork.core.example import Example, Text
+from graftwork.core.example import Example, File, Text
 from graftwork.core.inference.inputs import Inputs, find_inputs
 from graftwork.core.inference.vector_shards import Shard, begin_shards, known_paths, shard_number, write_shard
 from graftwork.core.model.backbone import FRAMES, MAPS, Backbone
@@ -66,7 +68,8 @@ def embed(
 
     inputs: as `predict` takes them. stage: by default the last. recipe: device, batch size and precision count.
     shard_rows: files of a shard; what is lost when a run is ended. Files that have a vector in `out` already are passed
-    over, so that the same call goes on, and one with more inputs adds to what is there. Several processes (torchrun)
+    over, so that the same call goes on, and one with more inputs adds to what is there; of those that have changed
+    since, that is said. Several processes (torchrun)
     share the work, each writing shards of its own. Recordings that the contract cuts have the mean of their windows.
     skip_unreadable: files that cannot be read are left out, and named in the result.
 
@@ -98,6 +101,7 @@ def embed(
     shards = begin_shards(place, about)
     known = known_paths(shards)
     todo = [example for example in examples if str(example) not in known]
+    _say_changed(examples, known)
     runtime.wait()  # all have looked before the first one writes
     first = 1 + max((shard_number(path) for path in shards), default=-1)
     blocks = [todo[start : start + shard_rows] for start in range(0, len(todo), shard_rows)]
@@ -119,6 +123,15 @@ def embed(
         log.warning("left out: %s", failure)
     return Embedded(rows, len(examples) - len(todo), tuple(unreadable), work.width if rows else 0,
                     time.monotonic() - started)  # fmt: skip
+
+
+def _say_changed(examples: Sequence[Example], known: Mapping[str, float]) -> None:
+    """Files that were written after their vectors: theirs are of what they held before."""
+    newer = [one for one in examples
+             if isinstance(one, File) and os.path.getmtime(one.path) > known.get(one.path, math.inf)]  # fmt: skip
+    if newer:
+        log.warning("%d files, the first %s, have changed since their vectors were computed, which stay as they are; "
+                    "name another --out to compute them anew", len(newer), newer[0])  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
