@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from graftwork.core.cli.command_line import CommandLine
-from graftwork.core.cli.options import SOURCE
+from graftwork.core.cli.options import source_options
 from graftwork.core.compute.device import choose_device, choose_precision
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.data.characters import CHECKPOINT, asked_classes, check_vocabulary
@@ -65,11 +65,6 @@ def asked_manifest(commands: CommandLine, options: Options, frame_head: FrameHea
     return with_mask_classes(domain, manifest, options.get("mask_values"), options.get("other_values"),
                              options.get("ignore_value"),
                              {name: options.get(name) for name in commands.mask_tables})  # fmt: skip
-
-
-def source_options(options: Options) -> dict[str, Any]:
-    """How a manifest is to be read, as keywords of `read_manifest`."""
-    return {parameter.name: options[parameter.name] for parameter in SOURCE}
 
 
 def further_columns(options: Options) -> tuple[str, ...]:

@@ -45,7 +45,6 @@ def check_command(commands: CommandLine) -> Verb:
     """Name, function and help of `check`."""
 
     def check(**options: Any) -> None:
-        from graftwork.core.cli.inputs import source_options
         from graftwork.core.data.mask_classes import check_one_way, held_values
         from graftwork.core.data.near_duplicates import with_near_duplicates
         from graftwork.core.data.people import read_domain_manifest
@@ -57,7 +56,7 @@ def check_command(commands: CommandLine) -> Verb:
         settings = {name: options[name] for name in commands.mask_settings}
         manifest = read_domain_manifest(domain, options["manifest"], target=options["target"], group=options["group"],
                                         group_from=options["group_from"], task=options["task"],
-                                        order=split_order(options["order"]), **source_options(options))  # fmt: skip
+                                        order=split_order(options["order"]), **o.source_options(options))  # fmt: skip
         held = held_values(domain, manifest, manifest.examples, settings) if manifest.task.in_files else None
         if held is not None:
             check_one_way(manifest, held)

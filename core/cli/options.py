@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -61,6 +61,13 @@ BLANK = option("blank", Literal["zero", "ignore"] | None, None, "What an empty c
                "--uncertain zero, as it is not mentioned.")  # fmt: skip
 SOURCE = (ROOT, PATH_COLUMN, FILES, MISSING_LABELS, UNCERTAIN, BLANK)
 """How a manifest is read, wherever one is."""
+
+
+def source_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command's options say of how a manifest is read, as keywords of `read_manifest`."""
+    return {parameter.name: options[parameter.name] for parameter in SOURCE}
+
+
 WEIGHTS = option("weights", str | None, None, "Local file with the backbone's weights, or 'random' for none.")
 JSON = option("json", bool, False, "Print the result as JSON.")
 DEVICE = option("device", str, "auto", "auto, cpu, cuda, cuda:1, …")

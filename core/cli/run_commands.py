@@ -20,7 +20,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
     """Name, function and help of `evaluate`."""
 
     def evaluate(**options: Any) -> None:
-        from graftwork.core.cli.inputs import names_in, source_options
+        from graftwork.core.cli.inputs import names_in
         from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.inference.adapter import load_adapter
         from graftwork.core.inference.adapter_record import read_record
@@ -36,7 +36,7 @@ def evaluate_command(commands: CommandLine) -> Verb:
             domain, options["manifest"], target=options["target"] or record["target"], group=options["group"],
             group_from=options["group_from"], task=record["task"], classes=record["classes"],
             split=None if part is None else "split", columns=names_in(options["by"]),
-            **source_options(options),
+            **o.source_options(options),
         )  # fmt: skip
         rows = rows if part is None else rows.part(part)
         found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,

@@ -20,6 +20,9 @@ from graftwork.core.example import ArchiveRow, Channels, Example, File, Series, 
 
 _BLOCK_BYTES = 1 << 20
 
+REMEMBERED = 1 << 21
+"""Digests that are kept in memory, of some 300 bytes each."""
+
 
 def content_digests(examples: Sequence[Example]) -> list[str]:
     """SHA-256 of every file's bytes, or of the row's bytes for rows of an archive, in the order given; for windows of a
@@ -68,18 +71,34 @@ def _digest_of_folder(folder: str, series: str | None) -> str:
 def _digest_of_file(path: str) -> str:
     """That of its bytes; of a header and its data, which lie in two files, of both."""
     try:
-        digests = [_digest_of_state(one, (state := os.stat(one)).st_mtime_ns, state.st_size)
-                   for one in (path, *companions(path))]  # fmt: skip
+        digests = [_digest_of_state(_Opened(one, os.stat(one))) for one in (path, *companions(path))]
         return digests[0] if len(digests) == 1 else _digest_of_texts(*sorted(digests))
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-@lru_cache(maxsize=1 << 18)
-def _digest_of_state(path: str, mtime_ns: int, size: int) -> str:
-    """Remembered for as long as the file has this time and size: folds ask for the same files again and again."""
+class _Opened:
+    """A file as it is now, whatever it is called: links to one file are equal, and are read once."""
+
+    __slots__ = ("path", "state")
+
+    def __init__(self, path: str, found: os.stat_result) -> None:
+        self.path = path
+        # The time of the last change of any kind also tells a new file in the place of a removed one.
+        self.state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    def __hash__(self) -> int:
+        return hash(self.state)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Opened) and self.state == other.state
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _digest_of_state(file_now: _Opened) -> str:
+    """Remembered for as long as the file stays as it is: folds ask for the same files again and again."""
     total = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(file_now.path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
             total.update(block)
     return total.hexdigest()

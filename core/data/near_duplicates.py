@@ -81,6 +81,8 @@ def with_near_duplicates(
 
 def joined(count: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     """The number of each one's set (count,): pairs share a set, and so do all that pairs connect."""
+    if not pairs:
+        return np.arange(count, dtype=np.int64)
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

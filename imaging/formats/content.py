@@ -16,7 +16,7 @@ import numpy as np
 from graftwork.core.data.content import content_digests
 from graftwork.core.data.reading_threads import in_threads
 from graftwork.core.errors import MissingPackageError, UnreadableError
-from graftwork.core.example import Example
+from graftwork.core.example import Example, ending
 from graftwork.core.progress import progress
 from graftwork.imaging.formats.orientation import plane_of
 from graftwork.imaging.formats.scan_files import read_scan
@@ -44,19 +44,41 @@ class DecodedScan:
 
 def decoded_scans(examples: Sequence[Example]) -> list[DecodedScan]:
     """Every scan in the order given. Raises UnreadableError as `decoded_digests` does."""
-    of_bytes = content_digests(examples)
-    found = []
-    digest = dict(zip(examples, of_bytes, strict=True))
-    with progress("comparing scans", len(examples)) as advance:
-        for one in in_threads(lambda example: _decoded(example, digest[example]), examples):
-            found.append(one)
+    contents = [_Content(example, digest) for example, digest in zip(examples, content_digests(examples), strict=True)]
+    different = list(dict.fromkeys(contents))
+    found: dict[_Content, DecodedScan] = {}
+    content_of = {one.example: one for one in different}
+    with progress("comparing scans", len(different)) as advance:
+        for content, one in zip(
+            different,
+            in_threads(lambda example: _decoded(content_of[example]), [content.example for content in different]),
+            strict=True,
+        ):
+            found[content] = one
             advance(1, "")
-    return found
+    return [found[content] for content in contents]
+
+
+class _Content:
+    """What bytes an example has and how they are to be read, wherever they lie: equal ones are decoded once."""
+
+    __slots__ = ("example", "key")
+
+    def __init__(self, example: Example, of_bytes: str) -> None:
+        self.example = example
+        self.key = (of_bytes, type(example), ending(str(example)))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Content) and self.key == other.key
 
 
 @lru_cache(maxsize=1 << 18)
-def _decoded(example: Example, of_bytes: str) -> DecodedScan:
-    """Remembered for as long as the file has these bytes: folds ask for the same files again and again."""
+def _decoded(content: _Content) -> DecodedScan:
+    """Remembered by its bytes: folds ask for the same files again and again."""
+    example, of_bytes = content.example, content.key[0]
     try:
         scan = read_scan(example)
     except (UnreadableError, MissingPackageError):

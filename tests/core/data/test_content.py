@@ -110,3 +110,22 @@ def test_digests_are_by_the_formulas_that_stores_and_lists_of_learnt_rows_were_w
     named = [name.replace("|", f"|{tmp_path}/").replace("#mask=", f"#mask={tmp_path}/") for name in named]
     assert content_digests(named) == list(expected.values())
     assert content.content_digests([Text("größer")]) == [sha256("größer")]
+
+
+def test_a_file_of_the_same_size_and_time_under_the_same_name_is_another_one(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one")
+    before, known = content_digests([str(path)]), path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(known.st_atime_ns, known.st_mtime_ns))
+    assert content_digests([str(path)]) == [hashlib.sha256(b"two").hexdigest()] != before
+
+
+def test_links_to_one_file_are_read_once(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"one")
+    os.link(tmp_path / "a.bin", tmp_path / "b.bin")
+    (tmp_path / "c.bin").symlink_to(tmp_path / "a.bin")
+    before = content._digest_of_state.cache_info().misses
+    found = content_digests([str(tmp_path / name) for name in ("a.bin", "b.bin", "c.bin")])
+    assert found == [hashlib.sha256(b"one").hexdigest()] * 3
+    assert content._digest_of_state.cache_info().misses == before + 1

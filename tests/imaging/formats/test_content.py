@@ -12,6 +12,7 @@ from graftwork.core.example import as_examples
 from graftwork.core.runs.check import check
 from graftwork.core.runs.learnt_rows import find_overlap, write_learnt_rows
 from graftwork.imaging import read_manifest
+from graftwork.imaging.formats import content
 from graftwork.imaging.formats.content import decoded_digests
 
 
@@ -102,3 +103,16 @@ def test_a_run_knows_scans_again_under_other_bytes_and_by_lists_without_pixels(t
     lines = [line.rsplit(",", 1)[0] for line in (tmp_path / "learnt_rows.csv").read_text().splitlines()]
     (tmp_path / "learnt_rows.csv").write_text("\n".join(lines))
     assert find_overlap(tmp_path, manifest.subset([0, 1, 4, 5])).training == 1
+
+
+def test_files_of_the_same_bytes_are_decoded_once(tmp_path, picture, monkeypatch):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(picture).save(tmp_path / name)
+    Image.fromarray(picture + 1).save(tmp_path / "c.png")
+    content._decoded.cache_clear()
+    read, decode = [], content.read_scan
+    monkeypatch.setattr(content, "read_scan", lambda example: read.append(str(example)) or decode(example))
+    paths = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png", "b.png")]
+    found = decoded_digests(as_examples(paths))
+    assert found[0] == found[1] == found[3] != found[2]
+    assert read == [paths[0], paths[2]]
