@@ -28,8 +28,10 @@ USER_ERROR = 2
 
 QUIET = ("-q", "--quiet")
 
-INTERRUPTED = "interrupted; the same train, compare or pretrain goes on from its last checkpoint"
-PREEMPTED = "asked to end; the same train, compare or pretrain goes on from where it stands (exit status 75)"
+INTERRUPTED = "interrupted; the same train, compare, pretrain, embed or predict goes on from what is kept"
+PREEMPTED = (
+    "asked to end; the same train, compare, pretrain, embed or predict goes on from what is kept (exit status 75)"
+)
 
 
 def build_app(commands: CommandLine) -> typer.Typer:

@@ -23,6 +23,7 @@ from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.example import Example, files_of
 from graftwork.core.files import atomic_write
 from graftwork.core.inference.ensemble import SPREAD, JoinedMaps
+from graftwork.core.inference.unfinished import Found, Unfinished
 from graftwork.core.model.graft import Graft
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
@@ -94,6 +95,7 @@ def draw_worst_and_best(graft: Graft, evaluated: EvaluatedPart, folder: Path, re
 def segment_examples(
     graft: Graft, examples: Sequence[Example], out: Path, recipe: Recipe, *, training_summary: dict[str, Any],
     skip_unreadable: bool, outside: OutsideMode, file_format: str | None = None, others: Sequence[Graft] = (),
+    unfinished: Unfinished | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Writes the predicted mask of every example into the folder `out`, and a table `segmentations.csv` beside them.
 
@@ -102,7 +104,7 @@ def segment_examples(
     are there. training_summary: what those of the training were like, {} where it is not known. outside: whether scans
     unlike them have the reason in a column `outside`, or count as unreadable. file_format: of the masks, where not the
     segmenter's usual ones. others: grafts whose probabilities are averaged with this one's; `spread` says how far they
-    differ.
+    differ. unfinished: where every row is kept when its mask is written, and what an earlier start has kept.
 
     Raises OutputError for what is no folder to write into, UnreadableError.
     """
@@ -122,12 +124,20 @@ def segment_examples(
         monitor = domain.monitor(graft.backbone.contract, {"": training_summary}, outside)
     segmenter = segmenter if file_format is None else segmenter.with_format(file_format)
     names = segmenter.names(examples)
-    _check_free(out, names)
+    known = {} if unfinished is None else _known(unfinished, examples, names, out)
+    _check_free(out, [name for example, name in zip(examples, names, strict=True) if example not in known])
     rows: list[dict[str, Any]] = []
     failures = []
     with progress("segmenting", len(examples)) as advance:
         for example, name in zip(examples, names, strict=True):
             path = str(example)
+            if example in known:
+                found = known[example]
+                rows.append({"path": path, **(found.row or {})})
+                if found.outside is not None and monitor is not None:
+                    monitor.outside[path] = found.outside
+                advance(1, "")
+                continue
             try:
                 if monitor is not None:
                     monitor.read(example)
@@ -135,6 +145,9 @@ def segment_examples(
                     sizes = segmenter.segment(example, apply, temporary, runtime.device)
                     spread = {} if joined is None else {SPREAD: joined.spread()}
                     rows.append({"path": path, "mask": name, **sizes, **spread})
+                if unfinished is not None and len(examples) > 1 and runtime.rank == 0:
+                    reason = None if monitor is None else monitor.outside.get(path)
+                    unfinished.keep("", [(example, Found(_plain(rows[-1]), None, reason))])
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
                 rows.append({"path": path, "mask": None, "error": str(error)})
@@ -155,6 +168,20 @@ def segment_examples(
     if failures:
         log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(examples))
     return table
+
+
+def _known(
+    unfinished: Unfinished, examples: Sequence[Example], names: Sequence[str], out: Path
+) -> dict[Example, Found]:
+    """What an earlier start has kept, where its mask is there still."""
+    return {example: found for example, name in zip(examples, names, strict=True)
+            if (found := unfinished.find("", example)) is not None and (found.row or {}).get("mask") == name
+            and (out / name).is_file()}  # fmt: skip
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as JSON has it: without its path, and with None for what is not defined."""
+    return {name: None if value != value else value for name, value in row.items() if name != "path"}
 
 
 def check_mask_folder(out: Path) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graftwork.core.compute.allocator import give_back_freed_memory
+from graftwork.core.compute.runtime import Runtime
 from graftwork.core.data.examples import Examples, Unreadable, read_many, unequal, unreadable_report
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.windows import join_table, timeline
 from graftwork.core.errors import UnreadableError
 from graftwork.core.example import Example
 from graftwork.core.inference.together import GraftGroup, predict_together
+from graftwork.core.inference.unfinished import Found, Unfinished
 from graftwork.core.recipe import Recipe
-from graftwork.core.types import InputContract, OutsideMode
+from graftwork.core.types import InputContract, InputMonitor, OutsideMode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +46,12 @@ class Predictions:
 
 def predict_table(
     groups: Iterable[GraftGroup], examples: Sequence[Example], recipe: Recipe, *, named: bool, skip_unreadable: bool,
-    outside: OutsideMode, abstain: float | None = None, one_run: bool = False,
+    outside: OutsideMode, abstain: float | None = None, one_run: bool = False, unfinished: Unfinished | None = None,
 ) -> Predictions:  # fmt: skip
     """Predictions of every graft for the examples; those that cannot be read have an `error` if they are skipped, else
     UnreadableError lists them all. named: whether columns begin with the graft's name. abstain: as of
-    `Adapter.predict`. one_run: the grafts are of one run, which reasons in `outside` need not name."""
+    `Adapter.predict`. one_run: the grafts are of one run, which reasons in `outside` need not name. unfinished: where
+    every block of files is kept when it is done, and what an earlier start has kept."""
     import pandas as pd
 
     paths = [str(example) for example in examples]
@@ -55,27 +60,35 @@ def predict_table(
     tables: list[pd.DataFrame] = []
     all_windows: list[Example] = []
     unread_windows: dict[str, str] = {}
-    for group in groups:
-        blocks = []
+    for number, group in enumerate(groups):
         contract, monitor = group.backbone.contract, group.monitor(outside, named=named and not one_run)
         windows = _windows(examples, group)
         asked = list(dict.fromkeys(window for own in windows for window in own))
         all_windows += asked
         group = group.for_many() if len(asked) >= MANY else group
         named_windows = [[str(window) for window in own] for own in windows]
-        failed: dict[str, str] = {}
-        for start in range(0, len(asked), BLOCK):
-            part = asked[start : start + BLOCK]
+        known = {} if unfinished is None else _known(unfinished, str(number), asked, group.runtime)
+        blocks, failed = _known_table(known, monitor)
+        todo = [window for window in asked if window not in known]
+        for start in range(0, len(todo), BLOCK):
+            part = todo[start : start + BLOCK]
             block, wrong = _predict_block(group, monitor or contract, part, recipe, skip_unreadable,
                                           failed_before=bool(reasons or failed), named=named)  # fmt: skip
             blocks.append(block)
             failed |= wrong
+            whole = skip_unreadable or not (reasons or failed)
+            if unfinished is not None and whole and len(asked) > BLOCK and group.runtime.rank == 0:
+                unfinished.keep(str(number), _to_keep(part, block, wrong, monitor))
+            give_back_freed_memory()
         # Grafts over other backbones read the same file in their own way, and may fail for another reason.
         _add_reasons(reasons, _reasons(paths, named_windows, failed))
         _add_reasons(unread_windows, failed)
         for path, reason in ({} if monitor is None else monitor.outside).items():
             unlike[path] = f"{unlike[path]}; {reason}" if path in unlike else reason
         found = pd.concat(blocks, ignore_index=True)
+        if known:
+            found = found.set_index("path").reindex([path for path in map(str, asked) if path not in failed])
+            found = found.reset_index()
         tables.append(found)
         cut = any(own != [path] for path, own in zip(paths, named_windows, strict=True))
         if cut:
@@ -92,6 +105,38 @@ def predict_table(
         log.warning("%d of %d files are unlike the training's: see the column `outside`", len(unlike), len(paths))
         table["outside"] = table["path"].map(unlike)
     return Predictions(table, timeline(tables, unread_windows, all_windows, examples))
+
+
+def _known(unfinished: Unfinished, by: str, asked: Sequence[Example], runtime: Runtime) -> dict[Example, Found]:
+    """What is known already of the examples; nothing where processes do not know the same, as without a common disk."""
+    known = {example: found for example in asked if (found := unfinished.find(by, example)) is not None}
+    own = zlib.crc32("\n".join(map(str, known)).encode()) % 2**16  # exact as float32, also summed
+    if runtime.total(float(runtime.total(own) != own * runtime.processes)):
+        return {}
+    return known
+
+
+def _known_table(
+    known: dict[Example, Found], monitor: InputMonitor | None
+) -> tuple[list[pd.DataFrame], dict[str, str]]:
+    """The rows that are known, and why the other ones could not be read; what is outside is told to the monitor."""
+    import pandas as pd
+
+    rows = [{"path": str(example), **found.row} for example, found in known.items() if found.row is not None]
+    if monitor is not None:
+        monitor.outside |= {str(one): found.outside for one, found in known.items() if found.outside is not None}
+    failed = {str(example): found.error for example, found in known.items() if found.error is not None}
+    return [pd.DataFrame(rows)] if rows else [], failed
+
+
+def _to_keep(
+    examples: Sequence[Example], block: pd.DataFrame, wrong: dict[str, str], monitor: InputMonitor | None
+) -> list[tuple[Example, Found]]:
+    rows = {str(row.pop("path")): {str(name): value for name, value in row.items()}
+            for row in block.to_dict("records")}  # fmt: skip
+    outside = {} if monitor is None else monitor.outside
+    return [(example, Found(rows.get(name), wrong.get(name), outside.get(name)))
+            for example, name in zip(examples, map(str, examples), strict=True)]  # fmt: skip
 
 
 def _decided(found: pd.DataFrame, group: GraftGroup, abstain: float | None, *, named: bool) -> pd.DataFrame:

@@ -32,6 +32,7 @@ from graftwork.core.inference.recorded_decisions import check_abstain, recorded_
 from graftwork.core.inference.segmentation import check_mask_folder, segment_examples
 from graftwork.core.inference.table import predict_table
 from graftwork.core.inference.together import GraftGroup, group_grafts
+from graftwork.core.inference.unfinished import Unfinished, take_up
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.graft import Graft
 from graftwork.core.tasks import find_task
@@ -84,10 +85,23 @@ def predict(
     examples = find_inputs(inputs, groups[0].backbone.domain)
     if not examples:
         raise SettingsError("nothing to predict: name files behind the runs")
+    unfinished = _taken_up(out, folders, outside, batch_size, device)
     found = predict_table(groups, examples, recipe, named=len(folders) > 1, skip_unreadable=skip_unreadable,
-                          outside=outside, abstain=abstain)  # fmt: skip
+                          outside=outside, abstain=abstain, unfinished=unfinished)  # fmt: skip
     _write_tables((timeline, found.windows), (out, found.table))
+    if unfinished is not None:
+        unfinished.remove()
     return found.table
+
+
+def _taken_up(
+    out: str | Path | None, runs: Sequence[str | Path], outside: OutsideMode, batch_size: int, device: str
+) -> Unfinished | None:
+    """What an earlier start has kept beside the table; None where no table is written."""
+    if out is None:
+        return None
+    settings = {"names": run_names(runs), "outside": outside, "batch_size": batch_size, "device": device}
+    return take_up(Path(out), runs, settings)
 
 
 def _write_tables(*tables: tuple[str | Path | None, pd.DataFrame]) -> None:
@@ -126,10 +140,13 @@ def _predict_ensemble(
     examples = find_inputs(inputs, first.backbone.domain)
     if not examples:
         raise SettingsError("nothing to predict: name files behind the runs")
+    unfinished = _taken_up(out, folds, outside, batch_size, device)
     found = predict_table(groups, examples, recipe, named=True, skip_unreadable=skip_unreadable, outside=outside,
-                          one_run=True)  # fmt: skip
+                          one_run=True, unfinished=unfinished)  # fmt: skip
     table = joined_table(found.table, run_names(folds), task, classes)
     _write_tables((out, table))
+    if unfinished is not None:
+        unfinished.remove()
     return table
 
 
@@ -162,18 +179,19 @@ def segment(
     """Writes the mask that a run predicts for every input into the folder `out`; see `Adapter.segment`. load_backbone,
     weights, ensemble: as of `predict`."""
     check_mask_folder(Path(out))
-    if ensemble:
-        folders = kept_folds(run)
-        first, *others = [load_adapter(folder, load_backbone, weights) for folder in folders]
-        examples = find_inputs(inputs, first.backbone.domain)
-        seen = read_record(Path(run)).get("seen") or {}
-        return segment_examples(first.graft, examples, Path(out), first.prediction_recipe(device, batch_size),
-                                training_summary=seen, skip_unreadable=skip_unreadable, outside=outside,
-                                file_format=file_format, others=[one.graft for one in others])  # fmt: skip
-    return load_adapter(run, load_backbone, weights).segment(
-        inputs, out, batch_size=batch_size, device=device, skip_unreadable=skip_unreadable, outside=outside,
-        file_format=file_format,
-    )  # fmt: skip
+    folders = kept_folds(run) if ensemble else [run]
+    first, *others = [load_adapter(folder, load_backbone, weights) for folder in folders]
+    if first.task.output != "maps":
+        raise SettingsError(f"this run predicts {first.record['target']!r}, which is no mask: use predict")
+    settings = {"outside": outside, "batch_size": batch_size, "device": device, "format": file_format}
+    unfinished = take_up(Path(out), folders, settings)
+    seen = (read_record(Path(run)) if ensemble else first.record).get("seen") or {}
+    table = segment_examples(first.graft, find_inputs(inputs, first.backbone.domain), Path(out),
+                             first.prediction_recipe(device, batch_size), training_summary=seen,
+                             skip_unreadable=skip_unreadable, outside=outside, file_format=file_format,
+                             others=[one.graft for one in others], unfinished=unfinished)  # fmt: skip
+    unfinished.remove()
+    return table
 
 
 def learnt_masks(run: str | Path) -> bool:

@@ -20,9 +20,11 @@ from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.examples import read_examples
 from graftwork.core.data.patches import fixed_patches, in_patches
 from graftwork.core.data.views import all_views
+from graftwork.core.errors import OutputError
 from graftwork.core.recipe import Recipe
 from graftwork.imaging import load_backbone, read_manifest
 from graftwork.imaging.cli import COMMANDS
+from graftwork.imaging.segmentation.segmenter import PatchSegmenter
 
 CASES = 10
 NETWORK = ("--backbone", "monai:segresnet-3d", "--weights", "random", "--patch-size", "16", "--intensity", "window:0:1",
@@ -147,6 +149,30 @@ def test_frozen_maps_are_stored_once_and_train_the_weights_that_they_train_witho
     assert "storing" not in err
 
 
+def _check_that_it_goes_on(run, tmp_path, monkeypatch):
+    """Ended at its third scan of five, the same command segments the two that have no mask."""
+    scans, segmented = [f"{number}.nii.gz" for number in range(5)], []
+
+    def segment(self, example, *arguments, inner=PatchSegmenter.segment):
+        if len(segmented) == 2:
+            raise OutputError("ended")
+        segmented.append(os.path.basename(str(example)))
+        return inner(self, example, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PatchSegmenter, "segment", segment)
+        assert run("predict", "run", *scans, "--out", "masks")[0] != 0
+    assert segmented == scans[:2]
+    (tmp_path / "masks" / "0_mask.nii.gz").unlink()
+    written = (tmp_path / "masks" / "1_mask.nii.gz").stat().st_mtime_ns
+    assert run("predict", "run", *scans, "--out", "masks")[0] == 0
+    assert (tmp_path / "masks" / "1_mask.nii.gz").stat().st_mtime_ns == written
+    assert not (tmp_path / "masks.unfinished").exists()
+    assert run("predict", "run", *scans, "--out", "whole")[0] == 0
+    for name in ("segmentations.csv", *(f"{number}_mask.nii.gz" for number in range(5))):
+        assert (tmp_path / "masks" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
 @pytest.mark.long(reason="trains six networks")
 def test_pieces_of_larger_scans_are_those_of_the_runs_own_seed_whatever_is_stored(run, tmp_path):
     options = ("--backbone", "slices:tiny:cnn2d", "--patch-size", "12", "--patches", 1, "--epochs", 2,
@@ -182,7 +208,7 @@ def test_validation_pieces_are_the_same_with_and_without_a_store(run, tmp_path):
     assert not torch.equal(torch.stack(other.tensors), torch.stack(fixed.tensors))
 
 
-def test_true_masks_in_the_folder_of_predictions_are_not_lost(run, tmp_path):
+def test_true_masks_in_the_folder_of_predictions_are_not_lost(run, tmp_path, monkeypatch):
     assert (
         run("train", "table.csv", "--target", "mask", *NETWORK, "--patches", 1, "--epochs", 1, "--out", "run")[0] == 0
     )
@@ -193,6 +219,7 @@ def test_true_masks_in_the_folder_of_predictions_are_not_lost(run, tmp_path):
     assert (tmp_path / "1_mask.nii.gz").read_bytes() == b"by hand"
     for _ in range(2):  # what it wrote itself may be written again
         assert run("predict", "run", "1.nii.gz", "--out", "new")[0] == 0
+    _check_that_it_goes_on(run, tmp_path, monkeypatch)
     rows = [f"{number}.nii.gz,{'ab'[number % 2]}" for number in range(CASES)]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
     assert run("train", "labels.csv", "--backbone", "i3d:tiny:cnn2d", "--image-size", 16, "--out", "labels")[0] == 0

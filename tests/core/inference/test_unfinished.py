@@ -1,0 +1,126 @@
+"""A prediction that was ended goes on where it stood; what its files or models are no longer is found anew."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from graftwork.core.errors import UnreadableError
+from graftwork.core.inference import table
+from graftwork.core.inference.unfinished import ENDING
+from graftwork.core.runs.predict import predict
+from graftwork.core.training.finetuning import finetune
+
+
+class EndedError(BaseException):
+    pass
+
+
+@pytest.fixture
+def run(backbone, examples, recipe, tmp_path):
+    finetune(backbone, examples, strategy="probe", recipe=recipe).adapter.save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def paths(manifest, monkeypatch):
+    monkeypatch.setattr(table, "BLOCK", 2)
+    return list(manifest.paths[:7])
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The names of the files that were read for predictions."""
+    names, inner = [], table._predict_block
+
+    def block(group, contract, examples, *arguments, **options):
+        names.extend(os.path.basename(str(example)) for example in examples)
+        return inner(group, contract, examples, *arguments, **options)
+
+    monkeypatch.setattr(table, "_predict_block", block)
+    return names
+
+
+@pytest.fixture
+def ended(run, paths, load_backbone, monkeypatch, tmp_path):
+    """A prediction that was ended in its third block of two files."""
+    inner, done = table._predict_block, []
+
+    def block(*arguments, **options):
+        if len(done) == 2:
+            raise EndedError
+        done.append(0)
+        return inner(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(table, "_predict_block", block)
+        with pytest.raises(EndedError):
+            predict(run, paths, load_backbone, out=tmp_path / "p.csv", device="cpu")
+    assert not (tmp_path / "p.csv").exists()
+    return tmp_path / "p.csv"
+
+
+def names(paths):
+    return [os.path.basename(path) for path in paths]
+
+
+def test_the_same_call_goes_on_and_writes_the_same_bytes(ended, run, paths, load_backbone, read, tmp_path):
+    predict(run, paths, load_backbone, out=ended, device="cpu")
+    assert read == names(paths[4:])
+    predict(run, paths, load_backbone, out=tmp_path / "whole.csv", device="cpu")
+    assert ended.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert [one.name for one in tmp_path.iterdir() if one.name.endswith(ENDING)] == []
+
+
+def test_a_file_that_has_changed_is_predicted_anew(ended, run, paths, load_backbone, read):
+    np.save(paths[1], np.load(paths[1]) + 1)
+    found = predict(run, paths, load_backbone, out=ended, device="cpu")
+    assert read == names([paths[1], *paths[4:]])
+    assert found["path"].tolist() == paths
+
+
+@pytest.mark.parametrize("change", ["adapter", "batch size", "damage"])
+def test_what_is_of_another_prediction_is_not_taken(ended, run, paths, load_backbone, read, caplog, change):
+    kept = ended.with_name(ended.name + ENDING)
+    if change == "adapter":
+        record = json.loads((run / "adapter.json").read_text())
+        record.pop("sha256")
+        (run / "adapter.json").write_text(json.dumps(record | {"note": "another"}))
+    if change == "damage":
+        for part in kept.glob("part-*"):
+            part.write_text(part.read_text().replace("prediction", "predictiom", 1))
+    predict(run, paths, load_backbone, out=ended, device="cpu", batch_size=3 if change == "batch size" else 16)
+    assert read == names(paths)
+    assert ("what it held is predicted again" if change == "damage" else "is of another prediction") in caplog.text
+    assert not kept.exists()
+
+
+def test_after_a_file_that_cannot_be_read_the_others_are_not_predicted_again(run, paths, load_backbone, read, tmp_path):
+    broken, good = paths[5], tmp_path / "good.npy"
+    shutil.move(broken, good)
+    with open(broken, "wb") as file:
+        file.write(b"no array")
+    with pytest.raises(UnreadableError, match=os.path.basename(broken)):
+        predict(run, paths, load_backbone, out=tmp_path / "p.csv", device="cpu")
+    shutil.move(good, broken)
+    read.clear()
+    found = predict(run, paths, load_backbone, out=tmp_path / "p.csv", device="cpu")
+    assert read == names(paths[4:])
+    assert found["prediction"].notna().all()
+
+
+def test_files_that_were_skipped_stay_skipped(run, paths, load_backbone, monkeypatch, read, tmp_path):
+    with open(paths[0], "wb") as file:
+        file.write(b"no array")
+    options = {"out": tmp_path / "p.csv", "device": "cpu", "skip_unreadable": True}
+    with monkeypatch.context() as patched:
+        patched.setattr("graftwork.core.runs.predict._write_tables", lambda *tables: (_ for _ in ()).throw(EndedError))
+        with pytest.raises(EndedError):
+            predict(run, paths, load_backbone, **options)
+    read.clear()
+    found = predict(run, paths, load_backbone, **options)
+    assert read == []
+    assert found["error"].notna().tolist() == [True] + [False] * 6
+    assert found["prediction"].isna().tolist() == [True] + [False] * 6
