@@ -147,6 +147,9 @@ TRACKING = (
     option("log_names", bool, False, "Log what names files of the data, too: the manifest, the command, the report."),
 )  # fmt: skip
 
+VECTORS = option("vectors", str | None, None, "Folder that `embed` wrote for this backbone with the same options: "
+                 "probe and knn learn from its vectors, and no file is decoded.")  # fmt: skip
+
 PARTS = ("folds", "leave_out", "repeats", "val_fraction", "test_fraction", "random_split", "near_duplicates",
          "allow_leaks", "skip_unreadable")  # fmt: skip
 """Those of DATA that `train` and `compare` take beside the manifest, as their Python functions do."""

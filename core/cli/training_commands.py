@@ -29,7 +29,7 @@ def train_command(commands: CommandLine) -> Verb:
                        resume=options["resume"], restart=options["restart"], by=names_in(options["by"]),
                        command=command_words(domain.name),
                        **{name: options[name] for name in o.PARTS},
-                       keep_folds=options["keep_folds"],
+                       keep_folds=options["keep_folds"], vectors=options["vectors"],
                        **{one.name: options[one.name] for one in (*o.DECISIONS, *o.TRACKING)})  # fmt: skip
         if not is_first():
             return
@@ -64,6 +64,7 @@ def train_command(commands: CommandLine) -> Verb:
             ),
             *o.told(commands, o.DATA),
             o.KEEP_FOLDS,
+            o.VECTORS,
             o.BY,
             *o.DECISIONS,
             *commands.parameters,

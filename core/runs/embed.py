@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.core.activation_cache.frozen_pass import Pass, outputs
+from graftwork.core.compute.allocator import give_back_freed_memory
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import Runtime, start_runtime
 from graftwork.core.data.content import content_digests
@@ -168,6 +169,8 @@ def _vectors(
     for places, tensors in _read(work, [window for own in windows for window in own], owners, wrong):
         for place, vector in zip(places, _run(work, tensors), strict=True):
             sums.setdefault(owners[place], []).append(vector)
+        del tensors
+        give_back_freed_memory()  # the C library does not use all of it again: a long run would grow
     unreadable += [Unreadable(str(example), reason) for example, reason in wrong.items()]
     for example in dict.fromkeys(owners):
         if example not in wrong:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from graftwork.core.activation_cache.activations import same_on_all_processes
@@ -16,6 +17,7 @@ from graftwork.core.data.near_duplicates import NearDuplicates, with_near_duplic
 from graftwork.core.data.windows import cut_windows
 from graftwork.core.evaluation.evaluation import counted
 from graftwork.core.model.backbone import Backbone
+from graftwork.core.runs.vector_rows import vector_examples
 from graftwork.core.types import InputMonitor, NearDuplicatesMode
 
 log = logging.getLogger(__name__)
@@ -61,30 +63,36 @@ class RowOptions:
     """skip_unreadable: leave out files that cannot be read, and with them the classes of which nothing is left.
     near_duplicates: whether splits keep files that hold nearly the same "together", or they are found for the "report"
     only, or not looked for ("ignore"). allow_leaks: go on where a split column has a group, or files that hold the same
-    or nearly the same, in several parts. leave_out: a column whose values are parts in this sense."""
+    or nearly the same, in several parts. leave_out: a column whose values are parts in this sense. vectors: a folder
+    that `embed` wrote, whose vectors stand for the files; near-duplicates are not looked for then."""
 
     skip_unreadable: bool = False
     near_duplicates: NearDuplicatesMode = "together"
     allow_leaks: bool = False
     leave_out: str | None = None
+    vectors: str | Path | None = None
 
 
 def read_rows(backbone: Backbone, manifest: Manifest, runtime: Runtime, options: RowOptions) -> Rows:
-    """Reads every example, or its windows where the backbone asks for these.
+    """Reads every example, or its windows where the backbone asks for these, or its vector where these are kept.
 
-    Raises UnreadableError that lists all files that cannot be read, if they are not to be left out; ManifestError that
-    lists what leaks between the parts of a split column, if it is not allowed to.
+    Raises what `vector_examples` raises; UnreadableError that lists all files that cannot be read, if they are not to
+    be left out; ManifestError that lists what leaks between the parts of a split column, if it is not allowed to.
     """
-    domain = backbone.domain
-    monitor = None if domain.monitor is None else domain.monitor(backbone.contract, {}, "flag")
-    windows = cut_windows(domain, manifest, backbone.contract)
-    unreadable: Literal["skip", "stop"] = "skip" if options.skip_unreadable else "stop"
-    examples = read_examples(windows, monitor or backbone.contract, unreadable=unreadable, frames=backbone.frames)
-    examples = replace(examples, contract=backbone.contract)
+    domain, monitor, near_duplicates = backbone.domain, None, options.near_duplicates
+    if options.vectors is not None:
+        examples, near_duplicates = vector_examples(backbone, manifest, options.vectors), "ignore"
+        log.info("%d vectors are from %s; nearly the same files are not looked for", len(examples), options.vectors)
+    else:
+        monitor = None if domain.monitor is None else domain.monitor(backbone.contract, {}, "flag")
+        windows = cut_windows(domain, manifest, backbone.contract)
+        unreadable: Literal["skip", "stop"] = "skip" if options.skip_unreadable else "stop"
+        examples = read_examples(windows, monitor or backbone.contract, unreadable=unreadable, frames=backbone.frames)
+        examples = replace(examples, contract=backbone.contract)
     named = examples.manifest.classes
     examples = same_on_all_processes(_of_classes_with_rows(examples), runtime)
     lost = tuple(name for name in named if name not in examples.manifest.classes)
-    found, alike = with_near_duplicates(domain, examples.manifest, options.near_duplicates)
+    found, alike = with_near_duplicates(domain, examples.manifest, near_duplicates)
     examples = replace(examples, manifest=found)  # of those that can be read
     if alike is not None and alike.sets:
         log.info("%s", alike)

@@ -42,6 +42,7 @@ from graftwork.core.runs.rows import RowOptions, Rows, read_rows
 from graftwork.core.runs.run_folder import FINISHED, check_same_run, goes_on, mark, write_evaluated, writing_run
 from graftwork.core.runs.setup import RandomSplit, Setup, check_setup, run_setup
 from graftwork.core.runs.tracking import PLOTS, LogOptions, LogTo, check_tracker, tracking
+from graftwork.core.runs.vector_rows import recipe_for_vectors
 from graftwork.core.training.finetuning import Run
 from graftwork.core.training.history import not_finished
 from graftwork.core.types import NearDuplicatesMode
@@ -117,8 +118,8 @@ def train(
     near_duplicates: NearDuplicatesMode = "together", allow_leaks: bool = False,
     skip_unreadable: bool = False, by: Sequence[str] = (), sensitivity: float | None = None,
     specificity: float | None = None, youden: bool = False, positive: str | None = None,
-    recalibrate: Recalibrate = "off", out: str | Path | None = None, resume: bool = False,
-    restart: bool = False, log_to: LogTo | None = None, log_names: bool = False,
+    recalibrate: Recalibrate = "off", vectors: str | Path | None = None, out: str | Path | None = None,
+    resume: bool = False, restart: bool = False, log_to: LogTo | None = None, log_names: bool = False,
     command: Sequence[str] | None = None,
 ) -> TrainResult:  # fmt: skip
     """Adapts the backbone to the manifest's rows and evaluates the result, with intervals.
@@ -131,7 +132,8 @@ def train(
     of the rows that choose the best epoch, and that are kept for the test. random_split: with groups, evaluate a second
     time with rows of a group on both sides; "auto" where that costs little. near_duplicates, allow_leaks,
     skip_unreadable: as of `RowOptions`. by: columns that the manifest was read with, of whose values each is evaluated.
-    sensitivity, specificity, youden, positive, recalibrate: as of `DecisionOptions`. out: folder for adapter, metrics,
+    sensitivity, specificity, youden, positive, recalibrate: as of `DecisionOptions`. vectors: a
+    folder that `embed` wrote, whose vectors stand for the files: none is decoded. out: folder for adapter, metrics,
     predictions, plots and the report; by default nothing is written. An unfinished run of the same settings that is
     there goes on. resume: there must be one. restart: it is removed, and begun anew. log_to: a tracker that gets
     settings, history, metrics with their intervals and plots as well, on this machine; log_names: it gets names of
@@ -160,9 +162,11 @@ def train(
     runtime = start_run(recipe)
     backbone, manifest, recipe = prepared(backbone, manifest, recipe, parts)
     check_decisions(options, manifest)
-    row_options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out)
-    rows = read_rows(backbone, manifest, runtime, row_options)
     asked = parse_strategy(strategy) if isinstance(strategy, str) else strategy
+    if vectors is not None:
+        recipe = recipe_for_vectors(backbone, manifest, asked, recipe)
+    row_options = RowOptions(skip_unreadable, near_duplicates, allow_leaks, leave_out, vectors)
+    rows = read_rows(backbone, manifest, runtime, row_options)
     setup = Setup(backbone, asked, recipe, place, resume, restart, random_split, keep_folds=keep_folds)
     with tracking(logged, "" if place is None else place.resolve().name) as tracked:
         result = train_on(dataclasses.replace(setup, tracked=tracked), rows, parts, by, options, command)

@@ -57,6 +57,10 @@ def test_it_goes_on_where_it_was_ended_and_adds_what_is_new(imaging_bench, monke
     assert once["path"].tolist() == other["path"].tolist()
     assert once["digest"].tolist() == other["digest"].tolist()
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
+    assert bench.train("--vectors", "anew", "--folds", "3", out="on_vectors").code == 0
+    assert bench.train("--features", "last", "--folds", "3", "--near-duplicates", "ignore", out="on_files").code == 0
+    learnt = [(bench.folder / run / "predictions.csv").read_text() for run in ("on_vectors", "on_files")]
+    assert learnt[0] == learnt[1]
     shutil.copy(bench.folder / bench.file(0), bench.folder / "new.png")
     assert json.loads(embedded(bench, "--json", inputs=("table.csv", "new.png")).out)["rows"] == 1
     more, longer = core.read_vectors(bench.folder / "vectors")
