@@ -1,10 +1,12 @@
-"""The README's commands and snippets, run as they stand, on generated files and with a stand-in for the hub's cache."""
+"""What the README and the pages on jobs show, run as it stands: the README on the files that the tutorials make, the
+pages on generated ones and with a stand-in for the hub's cache."""
 
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -20,6 +22,7 @@ from graftwork import audio
 from tests.options_table import options_table, written
 
 README = Path(__file__).parent.parent / "README.md"
+DOCS = README.parent / "docs"
 FORKED = Path(__file__).parent / "forked_commands.py"
 SPEECH = {
     "model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -28,13 +31,19 @@ SPEECH = {
 }  # fmt: skip
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+def blocks(page: Path, kind: str) -> list[str]:
+    """The blocks of a page that are marked as of that kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's blocks of commands."""
+    return [line for block in blocks(page, "sh") for line in block.splitlines() if line]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with the files that the README speaks of, and a hub cache with random weights."""
+    """A working folder with the files that the pages speak of, and a hub cache with random weights."""
     folder = tmp_path_factory.mktemp("readme")
     generator = np.random.default_rng(0)
     for table, count in (("scans", 24), ("test", 12)):
@@ -112,32 +121,85 @@ def run(texts: list[str], folder: Path) -> list[str]:
     return [left["out"] for left in found]
 
 
+def tutorial_script(page: str) -> str:
+    """The program of a tutorial that makes its files."""
+    return blocks(DOCS / "tutorials" / f"{page}.md", "python")[0]
+
+
+def without_numbers(text: str) -> str:
+    """The text with every number as 0, and one space for many: other machines round otherwise."""
+    return re.sub(r" +", " ", re.sub(r"-?\d+(\.\d+)?", "0", text))
+
+
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
-def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line]
-    shown = dict(zip(lines, run(lines, place), strict=True))
-    assert len(shown) == 31
-    evaluated = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
+def test_what_the_readme_shows_runs_and_prints_what_it_shows(tmp_path: Path) -> None:
+    made, lines = [tutorial_script("scans"), tutorial_script("clips")], commands(README)
+    outputs = run([*made, *lines, *blocks(README, "python")], tmp_path)[len(made) :]
+    assert len(lines) == 3
+    printed = without_numbers("\n".join(outputs))
+    shown = "\n".join(blocks(README, "text")).splitlines()
+    assert len(shown) > 10
+    assert [line for line in shown if without_numbers(line) not in printed] == []
+    assert "probability_tumour" in outputs[-1]
+    assert "auroc" in outputs[-1]
+    written = (tmp_path / "predictions.csv").read_text()
+    assert written.startswith("path,prediction,probability_healthy,probability_tumour")
+
+
+QUICK = ("grades", "verification", "transcripts", "pretrain")
+LONG = ("runs", "masks", "clips", "strategies", "decide", "backbones", "python")
+"""Pages on jobs whose commands and snippets are run as they stand; the other pages' are parsed by `test_docs.py`."""
+
+
+def check_pages(pages: Sequence[str], place: Path) -> None:
+    """Runs the commands and snippets of pages in turn, and looks at what they have printed and written."""
+    paths = {page: DOCS / "howto" / f"{page}.md" for page in pages}
+    texts = [text for path in paths.values() for text in (*commands(path), *blocks(path, "python"))]
+    shown = dict(zip(texts, run(texts, place), strict=True))
     measures = {"text": "wer", "mask": "dice"}
-    for line, out in evaluated.items():
-        target = line.partition("--target ")[2].partition(" ")[0]
-        assert measures.get(target, "auroc") in out
-    assert (place / "masks" / "0_mask.nii.gz").is_file()
+    for line, out in shown.items():
+        if re.match(r"graftwork-\w+ (train|evaluate) ", line):
+            target = line.partition("--target ")[2].partition(" ")[0]
+            assert measures.get(target, "auroc") in out
     assert all("EER" in out for line, out in shown.items() if " trials " in line)
-    assert (place / "predictions.csv").read_text().startswith("path,prediction,probability_healthy,probability_tumour")
-    assert (place / "tumour.onnx").stat().st_size > 1000
-    assert (place / "accent.onnx").stat().st_size > 1000
-    assert (place / "tumour-bundle" / "configs" / "inference.json").is_file()
-    assert (place / "explained" / "1_explained.png").stat().st_size > 1000
-    assert (place / "runs" / "tumour" / "evaluation.png").stat().st_size > 1000
-    assert "runs/tumour/report.html" in shown["graftwork-imaging report runs/tumour"]
+    for page, path in paths.items():
+        for name, smallest in WRITTEN.get(page, {}).items():
+            assert (place / name).stat().st_size > smallest
+        for text, said in zip(blocks(path, "python"), PRINTED.get(page, ()), strict=True):
+            assert said in shown[text]
 
 
-@pytest.mark.slow(reason="runs whole programs, each in a process of its own")
-def test_the_snippets_run(place: Path) -> None:
-    expected = ("probability_tumour", "auroc is the mean over folds", "0.", "probability", "['")
-    for shown, printed in zip(expected, run(blocks("python"), place), strict=True):
-        assert shown in printed
+WRITTEN = {
+    "runs": {"predictions.csv": 50, "tumour.onnx": 1000, "tumour-bundle/configs/inference.json": 10,
+             "explained/1_explained.png": 1000, "runs/tumour/evaluation.png": 1000, "runs/tumour/report.html": 1000},
+    "clips": {"accent.onnx": 1000},
+    "masks": {"masks/0_mask.nii.gz": 10, "runs/organ/cases.png": 1000},
+}  # fmt: skip
+PRINTED = {"python": ("probability_tumour", "auroc is the mean over folds", "0.", "probability", "['")}
+
+
+@pytest.mark.slow(reason="runs whole commands, each in a process of its own")
+def test_pages_of_few_seconds_run_as_they_stand(place: Path) -> None:
+    check_pages(QUICK, place)
+
+
+@pytest.mark.long(reason="trains, compares and exports networks of the usual size")
+@pytest.mark.slow(reason="runs whole commands, each in a process of its own")
+@pytest.mark.parametrize("page", LONG)
+def test_a_page_of_more_than_seconds_runs_as_it_stands(page: str, place: Path) -> None:
+    check_pages([page], place)
+
+
+def test_the_pages_that_are_run_show_all_that_the_command_lines_are_for() -> None:
+    shown = [line for page in (*QUICK, *LONG) for line in commands(DOCS / "howto" / f"{page}.md")]
+    assert len(shown) == 32
+    verbs = {line.split()[1] for line in shown}
+    assert verbs >= {"check", "train", "evaluate", "report", "predict", "explain", "export", "compare", "stages",
+                     "rank", "trials", "enroll", "verify", "identify", "transcribe", "pretrain"}  # fmt: skip
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 220
 
 
 def test_the_strategies_named_are_the_ones_there_are() -> None:
