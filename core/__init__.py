@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from graftwork.core.runs.report.document import report
     from graftwork.core.runs.stages import stages
     from graftwork.core.runs.train import TrainResult, train
+    from graftwork.core.runs.tune import tune
+    from graftwork.core.runs.tuning import Tuning
     from graftwork.core.runs.watch import watch
     from graftwork.core.training.finetuning import Run, finetune, frozen_features
     from graftwork.core.types import Features, InputContract, padding_mask
@@ -76,6 +78,8 @@ _HOMES = {
     "cross_validate": "runs.cross_validation",
     "TrainResult": "runs.train",
     "train": "runs.train",
+    "tune": "runs.tune",
+    "Tuning": "runs.tuning",
     "watch": "runs.watch",
     "check": "runs.check",
     "Overview": "runs.check",
@@ -157,6 +161,7 @@ __all__ = [
     "Subgroups",
     "Text",
     "TrainResult",
+    "Tuning",
     "WithMask",
     "check",
     "compare",
@@ -186,6 +191,7 @@ __all__ = [
     "segment",
     "stages",
     "train",
+    "tune",
     "watch",
     "with_near_duplicates",
 ]

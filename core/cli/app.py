@@ -19,8 +19,9 @@ from graftwork.core.cli.listing_commands import backbones_command, check_command
 from graftwork.core.cli.report_command import report_command
 from graftwork.core.cli.run_commands import evaluate_command, predict_command
 from graftwork.core.cli.training_commands import compare_command, train_command
+from graftwork.core.cli.tune_command import tune_command
 from graftwork.core.errors import GraftworkError
-from graftwork.core.progress import silence
+from graftwork.core.progress import StderrHandler, silence
 from graftwork.core.versions import version_of
 
 USER_ERROR = 2
@@ -28,8 +29,8 @@ USER_ERROR = 2
 
 QUIET = ("-q", "--quiet")
 
-INTERRUPTED = "interrupted; the same train, compare or pretrain goes on from its last checkpoint"
-PREEMPTED = "asked to end; the same train, compare or pretrain goes on from where it stands (exit status 75)"
+INTERRUPTED = "interrupted; the same train, compare, tune or pretrain goes on from its last checkpoint"
+PREEMPTED = "asked to end; the same train, compare, tune or pretrain goes on from where it stands (exit status 75)"
 
 
 def build_app(commands: CommandLine) -> typer.Typer:
@@ -46,7 +47,7 @@ def build_app(commands: CommandLine) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     shared = (backbones_command, check_command, stages_command, rank_command, train_command, compare_command,
-              evaluate_command, report_command, predict_command, embed_command, push_command,
+              tune_command, evaluate_command, report_command, predict_command, embed_command, push_command,
               cache_command)  # fmt: skip
     for verb in (*shared, *commands.verbs):
         name, command, text = verb(commands)
@@ -76,7 +77,7 @@ def run_app(commands: CommandLine) -> None:
     debug, quiet = "--debug" in sys.argv[1:], any(word in sys.argv[1:] for word in QUIET)
     if quiet:
         silence()
-    handler = logging.StreamHandler()
+    handler = StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("graftwork")
     log.addHandler(handler)
