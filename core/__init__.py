@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from graftwork.core.runs.tune import tune
     from graftwork.core.runs.tuning import Tuning
     from graftwork.core.runs.watch import watch
+    from graftwork.core.serving.server import make_server, serve
     from graftwork.core.training.finetuning import Run, finetune, frozen_features
     from graftwork.core.types import Features, InputContract, padding_mask
 
@@ -79,6 +80,8 @@ _HOMES = {
     "TrainResult": "runs.train",
     "train": "runs.train",
     "tune": "runs.tune",
+    "make_server": "serving.server",
+    "serve": "serving.server",
     "Tuning": "runs.tuning",
     "watch": "runs.watch",
     "check": "runs.check",
@@ -177,6 +180,7 @@ __all__ = [
     "frozen_features",
     "load_adapter",
     "make_plan",
+    "make_server",
     "padding_mask",
     "parse_example",
     "parse_strategy",
@@ -189,6 +193,7 @@ __all__ = [
     "read_vectors",
     "report",
     "segment",
+    "serve",
     "stages",
     "train",
     "tune",

@@ -18,6 +18,7 @@ from graftwork.core.cli.interruption import interruptible
 from graftwork.core.cli.listing_commands import backbones_command, check_command
 from graftwork.core.cli.report_command import report_command
 from graftwork.core.cli.run_commands import evaluate_command, predict_command
+from graftwork.core.cli.serve_command import serve_command
 from graftwork.core.cli.training_commands import compare_command, train_command
 from graftwork.core.cli.tune_command import tune_command
 from graftwork.core.errors import GraftworkError
@@ -47,8 +48,8 @@ def build_app(commands: CommandLine) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     shared = (backbones_command, check_command, stages_command, rank_command, train_command, compare_command,
-              tune_command, evaluate_command, report_command, predict_command, embed_command, push_command,
-              cache_command)  # fmt: skip
+              tune_command, evaluate_command, report_command, predict_command, serve_command, embed_command,
+              push_command, cache_command)  # fmt: skip
     for verb in (*shared, *commands.verbs):
         name, command, text = verb(commands)
         app.command(name, help=text, no_args_is_help=name not in ("backbones", "cache"))(command)
