@@ -12,6 +12,7 @@ from graftwork.core.cli.cache_command import cache_command
 from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import accept_all_text
 from graftwork.core.cli.embed_command import embed_command
+from graftwork.core.cli.help_text import FoldedHelp
 from graftwork.core.cli.hub_command import push_command
 from graftwork.core.cli.inspection_commands import rank_command, stages_command
 from graftwork.core.cli.interruption import interruptible
@@ -52,7 +53,7 @@ def build_app(commands: CommandLine) -> typer.Typer:
               push_command, cache_command)  # fmt: skip
     for verb in (*shared, *commands.verbs):
         name, command, text = verb(commands)
-        app.command(name, help=text, no_args_is_help=name not in ("backbones", "cache"))(command)
+        app.command(name, cls=FoldedHelp, help=text, no_args_is_help=name not in ("backbones", "cache"))(command)
     app.callback()(_main)
     return app
 
