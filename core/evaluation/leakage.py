@@ -60,7 +60,9 @@ class Leakage:
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [("", "groups apart", "random split")]
-        rows += [(name, _short(self.apart.metrics[name]), _short(self.mixed.metrics[name])) for name in self.apart.metrics]
+        rows += [
+            (name, _short(self.apart.metrics[name]), _short(self.mixed.metrics[name])) for name in self.apart.metrics
+        ]
         if self.by_group is not None:
             rows.append(("predictions explained by group", *map(_short, self.by_group)))
         if self.by_label is not None:
