@@ -68,7 +68,8 @@ def lines(title: str, group: list[Row], verbs: bool) -> list[str]:
     head = ["option", "of", "default", "meaning"] if verbs else ["option", "default", "meaning"]
     table = ["", f"**{title}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in group:
-        meaning = row.meaning.replace("|", "\\|")
+        # Signs that mean emphasis or a link in Markdown, but for the one link that is meant.
+        meaning = row.meaning if row.meaning in SAID_ABOVE.values() else re.sub(r"([|\[\]*_])", r"\\\1", row.meaning)
         of = [", ".join(f"`{verb}`" for verb in row.verbs)] if verbs else []
         table.append(f"| {' | '.join([f'`{row.flag}`', *of, row.default, meaning])} |".replace("|  |", "| |"))
     return table

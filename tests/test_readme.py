@@ -23,6 +23,7 @@ from tests.options_table import options_table, written
 
 README = Path(__file__).parent.parent / "README.md"
 DOCS = README.parent / "docs"
+HOWTO = DOCS / "howto"
 FORKED = Path(__file__).parent / "forked_commands.py"
 SPEECH = {
     "model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -109,14 +110,15 @@ def fill_cache(hub: Path) -> None:
     audio.save_backbone(audio.new_backbone(SPEECH), clips / "snapshots" / ("0" * 40))
 
 
-def run(texts: list[str], folder: Path) -> list[str]:
-    """What each of these lines or snippets prints, run in that folder in this order."""
-    settings = {**os.environ, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, str(FORKED)], cwd=folder, env=settings, input=json.dumps(texts),
-                          capture_output=True, text=True, check=False)  # fmt: skip
+def run(texts: Sequence[tuple[Path, str]], hub: Path) -> list[str]:
+    """What each of these lines or snippets prints, run in its folder in this order. hub: in place of the cache."""
+    settings = {**os.environ, "HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
+    asked = json.dumps([(str(folder), text) for folder, text in texts])
+    done = subprocess.run([sys.executable, str(FORKED)], env=settings, input=asked, capture_output=True, text=True,
+                          check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    for text, left in zip(texts, found, strict=True):
+    for (_, text), left in zip(texts, found, strict=True):
         assert left["code"] == 0, f"{text}\n{left['out']}\n{left['err']}"
     return [left["out"] for left in found]
 
@@ -131,18 +133,36 @@ def without_numbers(text: str) -> str:
     return re.sub(r" +", " ", re.sub(r"-?\d+(\.\d+)?", "0", text))
 
 
+def texts_of(page: Path) -> list[str]:
+    """A page's commands, and then its snippets."""
+    return [*commands(page), *blocks(page, "python")]
+
+
+@pytest.fixture(scope="module")
+def first_hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("first-hour")
+
+
+@pytest.fixture(scope="module")
+def printed(place: Path, first_hour: Path) -> dict[str, str]:
+    """What everything prints that takes seconds, the README's in `first_hour`; packages are loaded once for all."""
+    made = [tutorial_script("scans"), tutorial_script("clips")]
+    texts = [*((first_hour, text) for text in (*made, *texts_of(README))),
+             *((place, text) for page in QUICK for text in texts_of(HOWTO / f"{page}.md"))]  # fmt: skip
+    return dict(zip([text for _, text in texts], run(texts, place / "hub"), strict=True))
+
+
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
-def test_what_the_readme_shows_runs_and_prints_what_it_shows(tmp_path: Path) -> None:
-    made, lines = [tutorial_script("scans"), tutorial_script("clips")], commands(README)
-    outputs = run([*made, *lines, *blocks(README, "python")], tmp_path)[len(made) :]
-    assert len(lines) == 3
-    printed = without_numbers("\n".join(outputs))
+def test_what_the_readme_shows_runs_and_prints_what_it_shows(printed: dict[str, str], first_hour: Path) -> None:
+    outputs = [printed[text] for text in texts_of(README)]
+    assert len(commands(README)) == 3
+    whole = without_numbers("\n".join(outputs))
     shown = "\n".join(blocks(README, "text")).splitlines()
     assert len(shown) > 10
-    assert [line for line in shown if without_numbers(line) not in printed] == []
+    assert [line for line in shown if without_numbers(line) not in whole] == []
     assert "probability_tumour" in outputs[-1]
     assert "auroc" in outputs[-1]
-    written = (tmp_path / "predictions.csv").read_text()
+    written = (first_hour / "predictions.csv").read_text()
     assert written.startswith("path,prediction,probability_healthy,probability_tumour")
 
 
@@ -151,22 +171,20 @@ LONG = ("runs", "masks", "clips", "strategies", "decide", "backbones", "python")
 """Pages on jobs whose commands and snippets are run as they stand; the other pages' are parsed by `test_docs.py`."""
 
 
-def check_pages(pages: Sequence[str], place: Path) -> None:
-    """Runs the commands and snippets of pages in turn, and looks at what they have printed and written."""
-    paths = {page: DOCS / "howto" / f"{page}.md" for page in pages}
-    texts = [text for path in paths.values() for text in (*commands(path), *blocks(path, "python"))]
-    shown = dict(zip(texts, run(texts, place), strict=True))
+def check_page(page: str, place: Path, shown: dict[str, str]) -> None:
+    """Looks at what a page's commands and snippets have printed and written."""
+    path = HOWTO / f"{page}.md"
     measures = {"text": "wer", "mask": "dice"}
-    for line, out in shown.items():
+    for line in commands(path):
         if re.match(r"graftwork-\w+ (train|evaluate) ", line):
             target = line.partition("--target ")[2].partition(" ")[0]
-            assert measures.get(target, "auroc") in out
-    assert all("EER" in out for line, out in shown.items() if " trials " in line)
-    for page, path in paths.items():
-        for name, smallest in WRITTEN.get(page, {}).items():
-            assert (place / name).stat().st_size > smallest
-        for text, said in zip(blocks(path, "python"), PRINTED.get(page, ()), strict=True):
-            assert said in shown[text]
+            assert measures.get(target, "auroc") in shown[line]
+        if " trials " in line:
+            assert "EER" in shown[line]
+    for name, smallest in WRITTEN.get(page, {}).items():
+        assert (place / name).stat().st_size > smallest
+    for text, said in zip(blocks(path, "python"), PRINTED.get(page, ()), strict=True):
+        assert said in shown[text]
 
 
 WRITTEN = {
@@ -179,19 +197,21 @@ PRINTED = {"python": ("probability_tumour", "auroc is the mean over folds", "0."
 
 
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
-def test_pages_of_few_seconds_run_as_they_stand(place: Path) -> None:
-    check_pages(QUICK, place)
+def test_pages_of_few_seconds_run_as_they_stand(place: Path, printed: dict[str, str]) -> None:
+    for page in QUICK:
+        check_page(page, place, printed)
 
 
 @pytest.mark.long(reason="trains, compares and exports networks of the usual size")
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
 @pytest.mark.parametrize("page", LONG)
 def test_a_page_of_more_than_seconds_runs_as_it_stands(page: str, place: Path) -> None:
-    check_pages([page], place)
+    texts = texts_of(HOWTO / f"{page}.md")
+    check_page(page, place, dict(zip(texts, run([(place, text) for text in texts], place / "hub"), strict=True)))
 
 
 def test_the_pages_that_are_run_show_all_that_the_command_lines_are_for() -> None:
-    shown = [line for page in (*QUICK, *LONG) for line in commands(DOCS / "howto" / f"{page}.md")]
+    shown = [line for page in (*QUICK, *LONG) for line in commands(HOWTO / f"{page}.md")]
     assert len(shown) == 32
     verbs = {line.split()[1] for line in shown}
     assert verbs >= {"check", "train", "evaluate", "report", "predict", "explain", "export", "compare", "stages",
