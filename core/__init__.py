@@ -51,7 +51,10 @@ if TYPE_CHECKING:
     from graftwork.core.runs.report.document import report
     from graftwork.core.runs.stages import stages
     from graftwork.core.runs.train import TrainResult, train
+    from graftwork.core.runs.tune import tune
+    from graftwork.core.runs.tuning import Tuning
     from graftwork.core.runs.watch import watch
+    from graftwork.core.serving.server import make_server, serve
     from graftwork.core.training.finetuning import Run, finetune, frozen_features
     from graftwork.core.types import Features, InputContract, padding_mask
 
@@ -76,6 +79,10 @@ _HOMES = {
     "cross_validate": "runs.cross_validation",
     "TrainResult": "runs.train",
     "train": "runs.train",
+    "tune": "runs.tune",
+    "make_server": "serving.server",
+    "serve": "serving.server",
+    "Tuning": "runs.tuning",
     "watch": "runs.watch",
     "check": "runs.check",
     "Overview": "runs.check",
@@ -157,6 +164,7 @@ __all__ = [
     "Subgroups",
     "Text",
     "TrainResult",
+    "Tuning",
     "WithMask",
     "check",
     "compare",
@@ -172,6 +180,7 @@ __all__ = [
     "frozen_features",
     "load_adapter",
     "make_plan",
+    "make_server",
     "padding_mask",
     "parse_example",
     "parse_strategy",
@@ -184,8 +193,10 @@ __all__ = [
     "read_vectors",
     "report",
     "segment",
+    "serve",
     "stages",
     "train",
+    "tune",
     "watch",
     "with_near_duplicates",
 ]

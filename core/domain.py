@@ -80,6 +80,8 @@ class Domain:
     UnreadableError for what cannot be read.
     explain: a small PNG of an example with what an adapter looks at in it; None where nothing explains. Raises
     SettingsError for adapters of which it cannot say that.
+    overlay: a small PNG of an example with the outlines of a mask that was written for it, given what its classes are
+    called, the background first; None where there are no masks.
     checklists: what studies of this domain are reported by, names of `core.runs.report.checklists.CHECKLISTS`.
     hub_model: OWNER/NAME on the Hugging Face hub of what a backbone's id loads; None for others, and where the hub has
     none.
@@ -104,6 +106,7 @@ class Domain:
     corruptions: tuple[Corruption, ...] = ()
     preview: Callable[[Example], bytes] | None = None
     explain: Callable[[Any, Example], bytes] | None = None
+    overlay: Callable[[Example, Path, Sequence[str]], bytes] | None = None
     checklists: tuple[str, ...] = ("TRIPOD+AI",)
     hub_model: Callable[[str], str | None] | None = None
     pipeline_tags: Mapping[TaskName, str] = field(default_factory=dict)

@@ -83,15 +83,15 @@ LOCK = f"{OURS}lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """While the block runs, no other process may enter one with this folder, which is made if it is not there.
 
-    The system lets go of the lock of a process that was killed. Raises OutputError where another process has it, or
-    where the folder cannot be written to.
+    wait: until the other one has left its block. The system lets go of the lock of a process that was killed. Raises
+    OutputError where another process has it, or where the folder cannot be written to.
     """
     from filelock import FileLock, Timeout
 
-    lock, made = FileLock(folder / LOCK, timeout=0), not folder.exists()
+    lock, made = FileLock(folder / LOCK, timeout=-1 if wait else 0), not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()

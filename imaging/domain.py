@@ -66,6 +66,11 @@ def _explain(adapter: Any, example: Example) -> bytes:
     return picture
 
 
+def _overlay(example: Example, mask: Path, names: Sequence[str]) -> bytes:
+    picture: bytes = import_module("graftwork.imaging.explanation.overlays").mask_preview(example, mask, names)
+    return picture
+
+
 def _hub_model(backbone: str) -> str | None:
     """`timm:` and `hf:`, also within `slices:` and its kin."""
     from graftwork.core.names import hub_name
@@ -139,6 +144,7 @@ DOMAIN = Domain(
     corruptions=CORRUPTIONS,
     preview=_preview,
     explain=_explain,
+    overlay=_overlay,
     checklists=("CLAIM 2024", "TRIPOD+AI"),
     hub_model=_hub_model,
     pipeline_tags={

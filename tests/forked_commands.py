@@ -1,5 +1,5 @@
 """Runs lines of the two command lines and snippets of Python in turn, each in a process forked from one that has loaded
-the packages: `python tests/forked_commands.py < texts.json` prints what each has left, also as JSON."""
+the packages: `python tests/forked_commands.py < texts.json`, pairs of a folder and a text, prints what each left."""
 
 import glob
 import json
@@ -29,13 +29,14 @@ def words(line: str) -> list[str]:
             for found in (sorted(glob.glob(word)) if glob.has_magic(word) else []) or [word]]  # fmt: skip
 
 
-def run(text: str) -> dict[str, object]:
-    """Exit status and both streams of one line, or of a snippet of Python, run in a process of its own."""
+def run(text: str, folder: str = ".") -> dict[str, object]:
+    """Exit status and both streams of one line, or of a snippet of Python, run in a process of its own, there."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
+            os.chdir(folder)
             _run_and_exit(text)
         _, status = os.waitpid(child, 0)
         for stream in (out, err):
@@ -64,4 +65,4 @@ def _run_and_exit(text: str) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps([run(text) for text in json.load(sys.stdin)]))
+    print(json.dumps([run(text, folder) for folder, text in json.load(sys.stdin)]))

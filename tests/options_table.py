@@ -1,4 +1,4 @@
-"""The README's table of options, drawn from the command lines. `python tests/options_table.py` writes it there."""
+"""The table of options, drawn from the command lines: `python tests/options_table.py` writes it."""
 
 import inspect
 import re
@@ -14,11 +14,11 @@ from graftwork.core.cli.app import build_app
 from graftwork.core.recipe import Recipe
 from graftwork.imaging import cli as imaging
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "options.md"
 BEGIN, END = "<!-- options: begin -->\n", "<!-- options: end -->\n"
 
-SAID_ABOVE = {"strategy": "What may change: see Strategies."}
-"""Options whose help is a table that the README has elsewhere."""
+SAID_ABOVE = {"strategy": "What may change: [strategies](strategies.md)."}
+"""Options whose help is a table elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def lines(title: str, group: list[Row], verbs: bool) -> list[str]:
     head = ["option", "of", "default", "meaning"] if verbs else ["option", "default", "meaning"]
     table = ["", f"**{title}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in group:
-        meaning = row.meaning.replace("|", "\\|")
+        # Signs that mean emphasis or a link in Markdown, but for the one link that is meant.
+        meaning = row.meaning if row.meaning in SAID_ABOVE.values() else re.sub(r"([|\[\]*_])", r"\\\1", row.meaning)
         of = [", ".join(f"`{verb}`" for verb in row.verbs)] if verbs else []
         table.append(f"| {' | '.join([f'`{row.flag}`', *of, row.default, meaning])} |".replace("|  |", "| |"))
     return table
@@ -98,10 +99,10 @@ def options_table() -> str:
 
 
 def written() -> str:
-    """The table as the README has it."""
-    return re.search(f"{BEGIN}(.*?){END}", README.read_text(encoding="utf-8"), flags=re.DOTALL)[1]  # type: ignore[index]
+    """The table as the page has it."""
+    return re.search(f"{BEGIN}(.*?){END}", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)[1]  # type: ignore[index]
 
 
 if __name__ == "__main__":
-    README.write_text(README.read_text(encoding="utf-8").replace(BEGIN + written(), BEGIN + options_table()),
+    PAGE.write_text(PAGE.read_text(encoding="utf-8").replace(BEGIN + written(), BEGIN + options_table()),
                       encoding="utf-8")  # fmt: skip

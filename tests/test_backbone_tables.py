@@ -1,4 +1,4 @@
-"""The README's two tables of backbones: every source that can be loaded stands in both."""
+"""The two tables of backbones in the documentation: every source that can be loaded stands in both."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import pytest
 
 from graftwork import audio, imaging
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SOURCES, WEIGHTS = (README.partition(head)[2].partition("\n\n")[0] for head in (
+PAGE = (Path(__file__).parent.parent / "docs" / "howto" / "backbones.md").read_text(encoding="utf-8")
+SOURCES, WEIGHTS = (PAGE.partition(head)[2].partition("\n\n")[0] for head in (
     "| source | what |\n", "| name | where from | licence | trained on | layout tested with |\n"))  # fmt: skip
 WITHOUT_WEIGHTS = {"i3d", "acs", "slices"}
 """They make networks of other rows take volumes."""

@@ -1,10 +1,12 @@
-"""The README's commands and snippets, run as they stand, on generated files and with a stand-in for the hub's cache."""
+"""What the README and the pages on jobs show, run as it stands: the README on the files that the tutorials make, the
+pages on generated ones and with a stand-in for the hub's cache."""
 
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -20,6 +22,8 @@ from graftwork import audio
 from tests.options_table import options_table, written
 
 README = Path(__file__).parent.parent / "README.md"
+DOCS = README.parent / "docs"
+HOWTO = DOCS / "howto"
 FORKED = Path(__file__).parent / "forked_commands.py"
 SPEECH = {
     "model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -28,13 +32,19 @@ SPEECH = {
 }  # fmt: skip
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+def blocks(page: Path, kind: str) -> list[str]:
+    """The blocks of a page that are marked as of that kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's blocks of commands."""
+    return [line for block in blocks(page, "sh") for line in block.splitlines() if line]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with the files that the README speaks of, and a hub cache with random weights."""
+    """A working folder with the files that the pages speak of, and a hub cache with random weights."""
     folder = tmp_path_factory.mktemp("readme")
     generator = np.random.default_rng(0)
     for table, count in (("scans", 24), ("test", 12)):
@@ -100,44 +110,116 @@ def fill_cache(hub: Path) -> None:
     audio.save_backbone(audio.new_backbone(SPEECH), clips / "snapshots" / ("0" * 40))
 
 
-def run(texts: list[str], folder: Path) -> list[str]:
-    """What each of these lines or snippets prints, run in that folder in this order."""
-    settings = {**os.environ, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, str(FORKED)], cwd=folder, env=settings, input=json.dumps(texts),
-                          capture_output=True, text=True, check=False)  # fmt: skip
+def run(texts: Sequence[tuple[Path, str]], hub: Path) -> list[str]:
+    """What each of these lines or snippets prints, run in its folder in this order. hub: in place of the cache."""
+    settings = {**os.environ, "HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
+    asked = json.dumps([(str(folder), text) for folder, text in texts])
+    done = subprocess.run([sys.executable, str(FORKED)], env=settings, input=asked, capture_output=True, text=True,
+                          check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    for text, left in zip(texts, found, strict=True):
+    for (_, text), left in zip(texts, found, strict=True):
         assert left["code"] == 0, f"{text}\n{left['out']}\n{left['err']}"
     return [left["out"] for left in found]
 
 
+def tutorial_script(page: str) -> str:
+    """The program of a tutorial that makes its files."""
+    return blocks(DOCS / "tutorials" / f"{page}.md", "python")[0]
+
+
+def without_numbers(text: str) -> str:
+    """The text with every number as 0, and one space for many: other machines round otherwise."""
+    return re.sub(r" +", " ", re.sub(r"-?\d+(\.\d+)?", "0", text))
+
+
+def texts_of(page: Path) -> list[str]:
+    """A page's commands, and then its snippets."""
+    return [*commands(page), *blocks(page, "python")]
+
+
+@pytest.fixture(scope="module")
+def first_hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("first-hour")
+
+
+@pytest.fixture(scope="module")
+def printed(place: Path, first_hour: Path) -> dict[str, str]:
+    """What everything prints that takes seconds, the README's in `first_hour`; packages are loaded once for all."""
+    made = [tutorial_script("scans"), tutorial_script("clips")]
+    texts = [*((first_hour, text) for text in (*made, *texts_of(README))),
+             *((place, text) for page in QUICK for text in texts_of(HOWTO / f"{page}.md"))]  # fmt: skip
+    return dict(zip([text for _, text in texts], run(texts, place / "hub"), strict=True))
+
+
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
-def test_the_commands_run_in_the_order_in_which_they_are_read(place: Path) -> None:
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line]
-    shown = dict(zip(lines, run(lines, place), strict=True))
-    assert len(shown) == 31
-    evaluated = {line: out for line, out in shown.items() if " train " in line or " evaluate " in line}
+def test_what_the_readme_shows_runs_and_prints_what_it_shows(printed: dict[str, str], first_hour: Path) -> None:
+    outputs = [printed[text] for text in texts_of(README)]
+    assert len(commands(README)) == 3
+    whole = without_numbers("\n".join(outputs))
+    shown = "\n".join(blocks(README, "text")).splitlines()
+    assert len(shown) > 10
+    assert [line for line in shown if without_numbers(line) not in whole] == []
+    assert "probability_tumour" in outputs[-1]
+    assert "auroc" in outputs[-1]
+    written = (first_hour / "predictions.csv").read_text()
+    assert written.startswith("path,prediction,probability_healthy,probability_tumour")
+
+
+QUICK = ("grades", "verification", "transcripts", "pretrain")
+LONG = ("runs", "masks", "clips", "strategies", "decide", "backbones", "python")
+"""Pages on jobs whose commands and snippets are run as they stand; the other pages' are parsed by `test_docs.py`."""
+
+
+def check_page(page: str, place: Path, shown: dict[str, str]) -> None:
+    """Looks at what a page's commands and snippets have printed and written."""
+    path = HOWTO / f"{page}.md"
     measures = {"text": "wer", "mask": "dice"}
-    for line, out in evaluated.items():
-        target = line.partition("--target ")[2].partition(" ")[0]
-        assert measures.get(target, "auroc") in out
-    assert (place / "masks" / "0_mask.nii.gz").is_file()
-    assert all("EER" in out for line, out in shown.items() if " trials " in line)
-    assert (place / "predictions.csv").read_text().startswith("path,prediction,probability_healthy,probability_tumour")
-    assert (place / "tumour.onnx").stat().st_size > 1000
-    assert (place / "accent.onnx").stat().st_size > 1000
-    assert (place / "tumour-bundle" / "configs" / "inference.json").is_file()
-    assert (place / "explained" / "1_explained.png").stat().st_size > 1000
-    assert (place / "runs" / "tumour" / "evaluation.png").stat().st_size > 1000
-    assert "runs/tumour/report.html" in shown["graftwork-imaging report runs/tumour"]
+    for line in commands(path):
+        if re.match(r"graftwork-\w+ (train|evaluate) ", line):
+            target = line.partition("--target ")[2].partition(" ")[0]
+            assert measures.get(target, "auroc") in shown[line]
+        if " trials " in line:
+            assert "EER" in shown[line]
+    for name, smallest in WRITTEN.get(page, {}).items():
+        assert (place / name).stat().st_size > smallest
+    for text, said in zip(blocks(path, "python"), PRINTED.get(page, ()), strict=True):
+        assert said in shown[text]
 
 
-@pytest.mark.slow(reason="runs whole programs, each in a process of its own")
-def test_the_snippets_run(place: Path) -> None:
-    expected = ("probability_tumour", "auroc is the mean over folds", "0.", "probability", "['")
-    for shown, printed in zip(expected, run(blocks("python"), place), strict=True):
-        assert shown in printed
+WRITTEN = {
+    "runs": {"predictions.csv": 50, "tumour.onnx": 1000, "tumour-bundle/configs/inference.json": 10,
+             "explained/1_explained.png": 1000, "runs/tumour/evaluation.png": 1000, "runs/tumour/report.html": 1000},
+    "clips": {"accent.onnx": 1000},
+    "masks": {"masks/0_mask.nii.gz": 10, "runs/organ/cases.png": 1000},
+}  # fmt: skip
+PRINTED = {"python": ("probability_tumour", "auroc is the mean over folds", "0.", "probability", "['")}
+
+
+@pytest.mark.slow(reason="runs whole commands, each in a process of its own")
+def test_pages_of_few_seconds_run_as_they_stand(place: Path, printed: dict[str, str]) -> None:
+    for page in QUICK:
+        check_page(page, place, printed)
+
+
+@pytest.mark.long(reason="trains, compares and exports networks of the usual size")
+@pytest.mark.slow(reason="runs whole commands, each in a process of its own")
+@pytest.mark.parametrize("page", LONG)
+def test_a_page_of_more_than_seconds_runs_as_it_stands(page: str, place: Path) -> None:
+    texts = texts_of(HOWTO / f"{page}.md")
+    check_page(page, place, dict(zip(texts, run([(place, text) for text in texts], place / "hub"), strict=True)))
+
+
+def test_the_pages_that_are_run_show_all_that_the_command_lines_are_for() -> None:
+    shown = [line for page in (*QUICK, *LONG) for line in commands(HOWTO / f"{page}.md")]
+    assert len(shown) == 32
+    verbs = {line.split()[1] for line in shown}
+    assert verbs >= {"check", "train", "evaluate", "report", "predict", "explain", "export", "compare", "stages",
+                     "rank", "trials", "enroll", "verify", "identify", "transcribe", "pretrain"}  # fmt: skip
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 220
 
 
 def test_the_strategies_named_are_the_ones_there_are() -> None:

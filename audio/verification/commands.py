@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.core.cli import options as o
-from graftwork.core.cli.command_line import CommandLine, Verb
+from graftwork.core.cli.command_line import CommandLine, Verb, command_words
 from graftwork.core.cli.console import print_table
 from graftwork.core.csv_cells import escaped
 
@@ -177,7 +177,7 @@ def trials_command(commands: CommandLine) -> Verb:
     def trials(**options: Any) -> None:
         from graftwork.audio.verification.trial_evaluation import trials
 
-        evaluated = trials(**_arguments(options))
+        evaluated = trials(**_arguments(options), command=command_words(commands.domain.name))
         if options["json"]:
             print(json.dumps(evaluated.to_json(), indent=2))
             return

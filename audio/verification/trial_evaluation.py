@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,8 @@ from graftwork.core.data.table_files import TABLES
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.files import atomic_write, write_json
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.run_folder import claim_folder
+from graftwork.core.runs.provenance import provenance, write_costs
+from graftwork.core.runs.run_folder import FINISHED, claim_folder, mark
 from graftwork.core.tasks import SINGLE_LABEL
 
 log = logging.getLogger(__name__)
@@ -97,14 +100,15 @@ def trials(
     pooling: str | None = None,
     batch_size: int = 16,
     device: str = "auto",
+    command: Sequence[str] | None = None,
 ) -> TrialEvaluation:
     """Evaluates embeddings for verification: EER, minDCF, actual DCF, Cllr and minCllr with intervals by speaker.
 
     trials: a list of lines `1 one.wav other.wav`, whose paths are relative to `folder`, or a table of which all pairs
     are tried. Where speakers are known, clips are also compared with averages of several clips, as `verify` and
     `identify` do, with open-set identification (DIR at a false-alarm rate). cohort: adds AS-norm, and its mean is taken
-    from every vector. cost: of minDCF and the actual DCF. out: a new folder for scores, metrics, calibration
-    and a DET curve.
+    from every vector. cost: of minDCF and the actual DCF. out: a new folder for scores, metrics, calibration, a DET
+    curve and the record of what was asked for. command: words of the command line that asks for this, for the record.
 
     Pairs of clips that sound exactly the same are left out and named. Raises TrialsError, before anything is embedded,
     where no target trial or no non-target trial is left; ManifestError for a list or table that cannot be used.
@@ -113,6 +117,7 @@ def trials(
     >>> print(evaluated.results["cosine"].eer)  # doctest: +SKIP
     0.010 [0.002, 0.061]
     """
+    started = time.monotonic()
     if out is not None:
         claim_folder(Path(out))
     asked = read_pairs(trials, speaker, folder)
@@ -147,6 +152,13 @@ def trials(
     evaluation = TrialEvaluation(tried, scores, results, profiles, calibration, identical, clips.left_out)
     if out is not None:
         write_trial_evaluation(evaluation, Path(out))
+        known = clips.manifest.fingerprints()
+        record = {"run": embedder.backbone.id if isinstance(source, Embedder) else source, "trials": tried.source,
+                  "cohort": cohort, "speaker": speaker, "cost": asdict(cost), "rows": len(clips.manifest),
+                  "examples": known,
+                  "backbone": {"id": embedder.backbone.id, "digest": embedder.digest}}  # fmt: skip
+        mark(Path(out), record | provenance("trials", command, known), FINISHED)
+        write_costs(Path(out), started)
     return evaluation
 
 

@@ -12,15 +12,18 @@ from graftwork.core.cli.cache_command import cache_command
 from graftwork.core.cli.command_line import CommandLine
 from graftwork.core.cli.console import accept_all_text
 from graftwork.core.cli.embed_command import embed_command
+from graftwork.core.cli.help_text import FoldedHelp
 from graftwork.core.cli.hub_command import push_command
 from graftwork.core.cli.inspection_commands import rank_command, stages_command
 from graftwork.core.cli.interruption import interruptible
 from graftwork.core.cli.listing_commands import backbones_command, check_command
 from graftwork.core.cli.report_command import report_command
 from graftwork.core.cli.run_commands import evaluate_command, predict_command
+from graftwork.core.cli.serve_command import serve_command
 from graftwork.core.cli.training_commands import compare_command, train_command
+from graftwork.core.cli.tune_command import tune_command
 from graftwork.core.errors import GraftworkError
-from graftwork.core.progress import silence
+from graftwork.core.progress import StderrHandler, silence
 from graftwork.core.versions import version_of
 
 USER_ERROR = 2
@@ -28,10 +31,9 @@ USER_ERROR = 2
 
 QUIET = ("-q", "--quiet")
 
-INTERRUPTED = "interrupted; the same train, compare, pretrain, embed or predict goes on from what is kept"
-PREEMPTED = (
-    "asked to end; the same train, compare, pretrain, embed or predict goes on from what is kept (exit status 75)"
-)
+WHAT_GOES_ON = "the same train, compare, tune, pretrain, embed or predict goes on from what is kept"
+INTERRUPTED = f"interrupted; {WHAT_GOES_ON}"
+PREEMPTED = f"asked to end; {WHAT_GOES_ON} (exit status 75)"
 
 
 def build_app(commands: CommandLine) -> typer.Typer:
@@ -48,11 +50,11 @@ def build_app(commands: CommandLine) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     shared = (backbones_command, check_command, stages_command, rank_command, train_command, compare_command,
-              evaluate_command, report_command, predict_command, embed_command, push_command,
-              cache_command)  # fmt: skip
+              tune_command, evaluate_command, report_command, predict_command, serve_command, embed_command,
+              push_command, cache_command)  # fmt: skip
     for verb in (*shared, *commands.verbs):
         name, command, text = verb(commands)
-        app.command(name, help=text, no_args_is_help=name not in ("backbones", "cache"))(command)
+        app.command(name, cls=FoldedHelp, help=text, no_args_is_help=name not in ("backbones", "cache"))(command)
     app.callback()(_main)
     return app
 
@@ -78,7 +80,7 @@ def run_app(commands: CommandLine) -> None:
     debug, quiet = "--debug" in sys.argv[1:], any(word in sys.argv[1:] for word in QUIET)
     if quiet:
         silence()
-    handler = logging.StreamHandler()
+    handler = StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("graftwork")
     log.addHandler(handler)

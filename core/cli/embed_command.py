@@ -33,7 +33,7 @@ def embed_command(commands: CommandLine) -> Verb:
             o.option("out", str, Parameter.empty, "Folder for the shards, Parquet files with path, digest and vector."),
             o.option("backbone", str, commands.default_backbone, "Backbone id, as `backbones` lists them."),
             o.WEIGHTS,
-            *commands.parameters,
+            *(one for one in commands.parameters if not o.of_masks(one)),
             o.option("stage", str | None, None, "Stage whose output is kept, pooled over space or time; by default the "
                      "last."),
             o.option("shard_rows", int, 10_000, "Files of a shard: what is lost when a run is ended, and then computed "

@@ -80,7 +80,7 @@ def names_in(text: str | None) -> tuple[str, ...]:
 
 def _domain_options(commands: CommandLine, options: Options) -> dict[str, Any]:
     """What was given of the domain's own options."""
-    given = {parameter.name: options[parameter.name] for parameter in commands.parameters}
+    given = {parameter.name: options.get(parameter.name) for parameter in commands.parameters}
     return {name: value for name, value in given.items() if value is not None}
 
 

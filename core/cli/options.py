@@ -166,6 +166,11 @@ FROM_TABLES = {
 TIMELINE = option("timeline", str | None, None, "CSV file for every window of recordings that the run cuts.")
 
 
+def of_masks(parameter: Parameter) -> bool:
+    """Whether an option of a domain is of masks alone."""
+    return any(getattr(one, "rich_help_panel", None) == "Masks" for one in parameter.annotation.__metadata__)
+
+
 def told(commands: CommandLine, parameters: Iterable[Parameter]) -> list[Parameter]:
     """Those of the options that say something in the domain."""
     return [parameter for parameter in parameters if parameter.name not in commands.omitted]

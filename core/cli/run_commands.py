@@ -21,11 +21,13 @@ def evaluate_command(commands: CommandLine) -> Verb:
 
     def evaluate(**options: Any) -> None:
         from graftwork.core.cli.inputs import names_in
+        from graftwork.core.compute.runtime import start_runtime
         from graftwork.core.data.people import read_domain_manifest
         from graftwork.core.inference.adapter import load_adapter
-        from graftwork.core.inference.adapter_record import read_record
+        from graftwork.core.inference.adapter_record import prediction_recipe, read_record
         from graftwork.core.inference.hub import adapter_folder
         from graftwork.core.runs.evaluate import evaluate_run
+        from graftwork.core.runs.predict import kept_folds, open_groups
         from graftwork.core.runs.run_folder import claim_folder
 
         run, part, out = options["run"], options["part"], options["out"]
@@ -39,11 +41,15 @@ def evaluate_command(commands: CommandLine) -> Verb:
             **o.source_options(options),
         )  # fmt: skip
         rows = rows if part is None else rows.part(part)
+        models: list[Any] = []
+        if options["ensemble"]:
+            recipe = prediction_recipe([record], options["device"], options["batch_size"])
+            models = open_groups(kept_folds(run), commands.load_backbone, options["weights"], start_runtime(recipe))
         found = evaluate_run(run, load_adapter(run, commands.load_backbone, options["weights"]), rows,
                              part=part or "test", skip_unreadable=options["skip_unreadable"], out=out,
                              by=names_in(options["by"]), corruptions=options["corruptions"],
                              batch_size=options["batch_size"], device=options["device"],
-                             command=command_words(domain.name))  # fmt: skip
+                             command=command_words(domain.name), ensemble=models)  # fmt: skip
         if options["json"]:
             print(json.dumps(found.to_json(), indent=2, sort_keys=True))
         else:
@@ -66,6 +72,12 @@ def evaluate_command(commands: CommandLine) -> Verb:
             o.GROUP_FROM,
             *o.SOURCE,
             o.BY,
+            o.option(
+                "ensemble",
+                bool,
+                False,
+                "The mean of the models that train --keep-folds has kept, in place of the adapter.",
+            ),
             o.option(
                 "corruptions",
                 bool,

@@ -60,11 +60,13 @@ class Leakage:
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [("", "groups apart", "random split")]
-        rows += [(name, str(self.apart.metrics[name]), str(self.mixed.metrics[name])) for name in self.apart.metrics]
+        rows += [
+            (name, _short(self.apart.metrics[name]), _short(self.mixed.metrics[name])) for name in self.apart.metrics
+        ]
         if self.by_group is not None:
-            rows.append(("predictions explained by group", *map(str, self.by_group)))
+            rows.append(("predictions explained by group", *map(_short, self.by_group)))
         if self.by_label is not None:
-            rows.append(("predictions explained by label", *map(str, self.by_label)))
+            rows.append(("predictions explained by label", *map(_short, self.by_label)))
         widths = [max(len(row[place]) for row in rows) for place in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         if self.label_by_group is not None:
@@ -72,6 +74,11 @@ class Leakage:
             lines.append(f"the group alone tells the label of {self.label_by_group:.1%} of the rows{beside}: "
                          "only `groups apart` says what new groups can expect")  # fmt: skip
         return "\n".join(lines)
+
+
+def _short(found: Interval) -> str:
+    """Without the reason where there is no interval, which `metrics.json` has: two of them fill no narrow terminal."""
+    return f"{found.value:.3f} (no interval)" if np.isnan(found.low) and not np.isnan(found.value) else str(found)
 
 
 def find_leakage(apart: EvaluatedPart, mixed: EvaluatedPart) -> Leakage:

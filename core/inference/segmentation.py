@@ -39,16 +39,25 @@ TABLE, PLOT = "segmentations.csv", "cases.png"
 
 
 def mask_scores(
-    graft: Graft, manifest: Manifest, runtime: Runtime, batch_size: int = 16, segmenter: Segmenter | None = None
+    graft: Graft,
+    manifest: Manifest,
+    runtime: Runtime,
+    batch_size: int = 16,
+    segmenter: Segmenter | None = None,
+    others: Sequence[Graft] = (),
 ) -> NDArray[np.float64]:
     """Measures of the predicted mask of every row, (rows, classes without the background, measures); NaN where a
-    measure is not defined. segmenter: in place of the backbone's. The graft is on the runtime's device; each process
-    evaluates its share.
+    measure is not defined. segmenter: in place of the backbone's. others: grafts whose probabilities are averaged with
+    this one's. All are on the runtime's device; each process evaluates its share.
 
     Raises UnreadableError or ContractError for a file that can no longer be read as it was.
     """
     graft.train(False)  # whoever comes from training has left it learning
     segmenter, run = segmenter or _segmenter(graft), patch_network(graft, runtime, batch_size)
+    if others:
+        for other in others:
+            other.train(False)
+        run = JoinedMaps([run, *(patch_network(one, runtime, batch_size) for one in others)])
     rows = runtime.share(range(len(manifest)))
     width = (len(manifest.classes) - 1) * len(MEASURES)
     found = torch.empty((len(rows), width), dtype=torch.float64)

@@ -129,7 +129,7 @@ def compare(
 def _compare(
     setup: Setup, out: Path, rows: Rows, parts: Parts, names: Sequence[str], margin: float, logged: LogOptions
 ) -> Comparison | None:
-    settings = _settings(setup, rows, parts)
+    settings = settings_of(setup, rows, parts)
     known = {name: _known(out, name, settings) for name in names} if setup.resume else {}
     refused: dict[str, SettingsError | TrainingError] = {}
     for number, name in enumerate(names, start=1):
@@ -203,7 +203,7 @@ def _remove_comparison(out: Path) -> None:
     remove_run(out)
 
 
-def _settings(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any]:
+def settings_of(setup: Setup, rows: Rows, parts: Parts) -> dict[str, Any]:
     """What was asked for, but for the strategy and the places that a resumed run may change; flat."""
     record = run_settings_record(setup, rows, parts)
     record.pop("strategy")
@@ -249,7 +249,7 @@ def _run(
             peak,
             alone,
             result.adapter.record["parameters"],
-            _part_to_json(result.parts[-1]),
+            part_to_json(result.parts[-1]),
             sum(passes),
             len(passes),
             [one for one in result.cautions if one not in rows.cautions],
@@ -257,7 +257,8 @@ def _run(
         write_checked_json(_part_path(out, strategy), vars(part))
 
 
-def _part_to_json(evaluated: EvaluatedPart) -> dict[str, Any]:
+def part_to_json(evaluated: EvaluatedPart) -> dict[str, Any]:
+    """An evaluated part as plain values: rows, truth, predictions, folds."""
     manifest = evaluated.manifest
     return {
         "part": evaluated.part,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+OnFold = Callable[[int, NDArray[np.int64], NDArray[np.float64]], None]
+"""`on_fold(fold, rows, predictions)`, with the numbers of the fold's rows (rows,) and their predictions (rows, …)."""
 
 OUT_OF_FOLD = "out-of-fold"
 """What the rows are called that a model predicted which did not see their fold."""
@@ -126,11 +129,13 @@ def cross_validate(
     return replace(cross_validate_setup(setup, examples, drawn, val_fraction), ready=None)
 
 
-def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fraction: float) -> CrossValidation:
+def cross_validate_setup(
+    setup: Setup, examples: Examples, folds: Folds, val_fraction: float, on_fold: OnFold | None = None
+) -> CrossValidation:
     """Evaluates every row by a model that did not see its fold.
 
-    Within each fold a validation part is set aside from the training rows to choose the epoch. Raises SettingsError for
-    what cannot work.
+    Within each fold a validation part is set aside from the training rows to choose the epoch. on_fold: is told of
+    every fold of the first repeat; what it raises ends the evaluation. Raises SettingsError for what cannot work.
     """
     plan = check_setup(setup, examples.manifest, folds, val_fraction, 0.0)
     manifest = examples.manifest
@@ -147,7 +152,8 @@ def cross_validate_setup(setup: Setup, examples: Examples, folds: Folds, val_fra
         below = setup.below("folds") if repeat == 0 else setup.below(f"folds-{repeat + 1}")
         recipe = replace(below.recipe, seed=setup.recipe.seed + repeat)
         again = replace(below, recipe=recipe, keep_folds=setup.keep_folds and repeat == 0)
-        predictions, epochs, unfinished = predict_folds(again, plan, ready, number, folds.names(manifest), val_fraction)
+        predictions, epochs, unfinished = predict_folds(again, plan, ready, number, folds.names(manifest), val_fraction,
+                                                        on_fold if repeat == 0 else None)  # fmt: skip
         predicted.append(predictions)
         best += epochs
         improving += unfinished
@@ -176,10 +182,11 @@ def with_epochs_of_folds(recipe: Recipe, best_epochs: tuple[int | None, ...]) ->
 
 
 def predict_folds(
-    setup: Setup, plan: Plan, ready: Examples, number: NDArray[np.int64], names: Sequence[str], val_fraction: float
-) -> tuple[NDArray[np.float64], list[int | None], int]:
+    setup: Setup, plan: Plan, ready: Examples, number: NDArray[np.int64], names: Sequence[str], val_fraction: float,
+    on_fold: OnFold | None = None,
+) -> tuple[NDArray[np.float64], list[int | None], int]:  # fmt: skip
     """The prediction of every row by a model that did not see its fold, the folds' best epochs, and in how many folds
-    the last one was the best. number: the fold of every row (rows,). names: of the folds."""
+    the last one was the best. number: the fold of every row (rows,). names: of the folds. on_fold: is told of each."""
     found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
     best: list[int | None] = []
     improving = 0
@@ -191,6 +198,8 @@ def predict_folds(
         log.info("fold %s of %d done", name, len(names))
         values = np.asarray(result["predictions"], dtype=np.float64)
         found[fold] = (outside, values)
+        if on_fold is not None:
+            on_fold(fold, outside, values)
         best.append(result["best_epoch"])
         improving += bool(result.get("still_improving"))
     # Transcripts of different folds are rows of different length, zeros behind.

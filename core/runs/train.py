@@ -194,10 +194,11 @@ def prepared(backbone: Backbone, manifest: Manifest, recipe: Recipe, parts: Part
 
 def train_on(
     setup: Setup, rows: Rows, parts: Parts, by: Sequence[str] = (), options: DecisionOptions | None = None,
-    command: Sequence[str] | None = None,
+    command: Sequence[str] | None = None, known: tuple[str, ...] = (),
 ) -> TrainResult:  # fmt: skip
     """Trains and evaluates on rows that have been read, and writes into the setup's folder, if it has one, all but the
-    report. by, command: as of `train`. options: of its decisions."""
+    report. by, command: as of `train`. options: of its decisions. known: cautions that its metrics must not be read
+    without, beside those that are found."""
     started = time.monotonic()
     examples, out = rows.examples, setup.folder
     for column in by:
@@ -221,7 +222,9 @@ def train_on(
             found = cross_validate_setup(setup, examples, drawn, parts.val_fraction)
             final = dataclasses.replace(setup, recipe=with_epochs_of_folds(setup.recipe, found.best_epochs))
             run = run_setup(final, found.ready or examples, None)
-            cautions = rows.cautions + found.cautions + not_finished(found.still_improving, len(found.best_epochs))
+            cautions = (
+                known + rows.cautions + found.cautions + not_finished(found.still_improving, len(found.best_epochs))
+            )
             if parts.keep_folds:
                 run.adapter.record[FOLDS_KEPT] = len(found.part.evaluation.folds)
                 cautions += (SINGLE_MODELS,)
@@ -229,7 +232,7 @@ def train_on(
         else:
             held_out = hold_out(setup, examples, parts.val_fraction, parts.test_fraction)
             learnt_rows = held_out.learnt
-            cautions = rows.cautions + held_out.cautions + not_finished(held_out.run.still_improving, 1)
+            cautions = known + rows.cautions + held_out.cautions + not_finished(held_out.run.still_improving, 1)
             run = held_out.run
             result = TrainResult(held_out.parts, run, held_out.leakage, examples.left_out, cautions)
         evaluated, report = decide(setup, options or DecisionOptions(), result.parts, learnt_rows)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.core.example import File
 from graftwork.core.files import atomic_write
 from graftwork.imaging.explanation.saliency import Saliency, explain
+from graftwork.imaging.formats.scan_files import read_scan
+from graftwork.imaging.segmentation.overlays import fullest_slice, shown_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,6 +71,36 @@ def saliency_preview(adapter: Adapter, example: Example) -> bytes:
                   None if flat else _aspect(found, axis))  # fmt: skip
     held = io.BytesIO()
     figure.savefig(held, format="png", dpi=110, facecolor="black", metadata={"Software": None})
+    return held.getvalue()
+
+
+def mask_preview(example: Example, mask: Path, names: Sequence[str]) -> bytes:
+    """A small PNG of an example with the outlines of a mask file in its geometry, one colour a class; of a volume the
+    slice across the first axis with most of the mask, the middle one where there is none. names: what the classes are
+    called, the background first. Raises UnreadableError."""
+    from matplotlib.figure import Figure
+
+    scan = read_scan(example)
+    classes = np.rint(read_scan(File(str(mask))).values[0]).astype(np.int64)
+    shown = scan.values.mean(0) if scan.rgb else scan.values[0]
+    low, high = shown_range(scan, shown, classes > 0)
+    aspect = 1.0
+    if classes.ndim == 3:
+        place = fullest_slice(classes, 0)
+        shown, classes = (np.take(one, place, 0)[::-1] for one in (shown, classes))  # the front upwards
+        if scan.spacing_mm is not None:
+            aspect = scan.spacing_mm[1] / scan.spacing_mm[2]
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect)
+    for number, name in enumerate(names[1:], start=1):
+        if (classes == number).any():
+            axes.contour(classes == number, [0.5], colors=f"C{number}", linewidths=1)
+        axes.plot([], [], color=f"C{number}", label=name)
+    axes.set_axis_off()
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=90, metadata={"Software": None})
     return held.getvalue()
 
 

@@ -402,3 +402,9 @@ def test_masks_of_an_ensemble_are_of_mean_probabilities_and_say_how_far_models_d
         joined, single = (np.asarray(nibabel.load(tmp_path / folder / name).dataobj) for folder in ("same", "one"))
         assert (single > 0).any()
         np.testing.assert_array_equal(joined, single)
+    measured = []
+    for words in (("run", "table.csv", "--ensemble"), ("run/folds/1", "table.csv")):
+        code, out, err = run("evaluate", *words, "--target", "mask", "--device", "cpu", "--json")
+        assert code == 0, err
+        measured.append(json.loads(out)["test"]["dice"]["value"])
+    assert measured[0] == pytest.approx(measured[1], abs=1e-6)

@@ -55,7 +55,11 @@ def test_all_pairs_of_a_table_are_evaluated_with_intervals_by_speaker(bench):
         assert "over speakers" in eer["method"] or "as many rows as speakers" in eer["method"]
         assert 0 <= found[kind]["min_cllr"]["value"] <= found[kind]["cllr"]["value"] + 1e-9
     written = {path.name for path in (bench.folder / "evaluated").iterdir()}
-    assert written == {"scores.csv", "metrics.json", "calibration.json", "det.png"}
+    assert written == {"scores.csv", "metrics.json", "calibration.json", "det.png", "run.json", "costs.json"}
+    record = json.loads((bench.folder / "evaluated" / "run.json").read_text())
+    assert (record["verb"], record["state"]) == ("trials", "finished")
+    assert record["command"].startswith("graftwork-audio trials ")
+    assert record["rows"] == 30
     assert json.loads((bench.folder / "evaluated" / "metrics.json").read_text()) == found
     assert len((bench.folder / "evaluated" / "scores.csv").read_text().splitlines()) == 436
     (profiles,) = found["profiles"]
@@ -249,7 +253,7 @@ def test_what_python_offers_has_the_defaults_of_the_command_line():
                 continue
             own = parameters[name].default
             assert own == option.default, (function, name)
-        assert set(parameters) - set(asked) <= {"cost", "unreadable"}
+        assert set(parameters) - set(asked) <= {"cost", "unreadable", "command"}
         assert (
             not set(asked) - set(parameters) - {"out", "json", "p_target", "c_miss", "c_false_alarm", "skip_unreadable"}
         )

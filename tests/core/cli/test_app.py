@@ -35,3 +35,14 @@ def test_the_options_of_a_verb_are_arguments_of_its_function_with_the_same_defau
 def test_every_verb_has_a_function(commands):
     verbs = {one.name for one in build_app(commands).registered_commands} - {"backbones", "cache"}
     assert verbs <= set(core.__all__)
+
+
+def test_help_cuts_no_word_on_a_narrow_terminal(commands, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        build_app(commands)(["compare", "--help"])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    words = "".join(line.rstrip(" │").split("  ")[-1] for line in said.splitlines())
+    assert "none,mild,moderate,severe" in words
+    assert "knn,probe,partial:1,lora,full,scratch" in words

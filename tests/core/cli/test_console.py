@@ -1,6 +1,7 @@
 """Results where stdout is not UTF-8."""
 
 import io
+import re
 import sys
 
 import pytest
@@ -45,12 +46,42 @@ def test_bars_are_of_what_stdout_can_show(stdout):
     assert console.plain_bars("██ x") == "██ x"
 
 
-def test_an_id_that_is_wider_than_its_column_is_not_cut(monkeypatch, capsys):
+@pytest.fixture
+def terminal(monkeypatch):
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
-    monkeypatch.setenv("COLUMNS", "40")
-    name = "timm:a_network_with_a_long_name_for_images"
-    console.print_table(["id", "note"], [(name, "a note that is as long as notes of networks are")])
-    said = capsys.readouterr().out
-    assert "…" not in said
-    _, *rows = said.splitlines()
-    assert "".join(line[: rows[0].index("a note")].strip() for line in rows) == name
+    return lambda width: monkeypatch.setenv("COLUMNS", str(width))
+
+
+def plain(text):
+    """Without the codes for bold."""
+    return re.sub(r"\x1b\[\d*m", "", text)
+
+
+NAME = "timm:a_network_with_a_long_name_for_images"
+
+
+def test_an_id_that_is_wider_than_its_column_stands_whole_above_the_rest(terminal, capsys):
+    terminal(60)
+    console.print_table(["id", "licence", "note"], [(NAME, "apache-2.0", "a note that is as long as notes are")])
+    assert capsys.readouterr().out.splitlines() == [
+        NAME, "  licence apache-2.0; note a note that is as long as notes", "  are",
+    ]  # fmt: skip
+
+
+def test_intervals_are_never_broken(terminal, capsys):
+    rows = [("partial:1", "0.987 [0.952, 0.997]", "-0.012 [-0.020, 0.001]"), ("probe", "0.9 (no interval)", "best")]
+    for width in (38, 60, 80):
+        terminal(width)
+        console.print_table(["strategy", "auroc", "difference to the best"], rows)
+        said = plain(capsys.readouterr().out)
+        assert "0.987 [0.952, 0.997]" in said
+        assert "-0.012 [-0.020, 0.001]" in said
+        assert max(map(len, said.splitlines())) <= width
+
+
+def test_a_table_that_fits_is_one(terminal, capsys):
+    terminal(80)
+    console.print_table(["id", "note"], [(NAME, "short")])
+    head, row = plain(capsys.readouterr().out).splitlines()
+    assert head.split() == ["id", "note"]
+    assert row.index("short") == head.index("note")

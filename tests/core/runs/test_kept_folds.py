@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
+from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.data.tables import read_manifest
 from graftwork.core.domain import Domain
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.inference.adapter import load_adapter
 from graftwork.core.inference.ensemble import JoinedMaps, joined_table
 from graftwork.core.recipe import Recipe
-from graftwork.core.runs.predict import predict
+from graftwork.core.runs.evaluate import evaluate_run
+from graftwork.core.runs.predict import kept_folds, open_groups, predict
 from graftwork.core.runs.train import train
 from graftwork.core.tasks import find_task
 
@@ -59,6 +61,26 @@ def test_an_ensemble_is_the_mean_of_its_folds_and_says_how_far_they_differ(make_
     assert found["spread"].max() > 0
     assert list(found["path"]) == files
     assert list(found) == ["path", "prediction", *chances, "spread"]
+
+
+def test_an_ensemble_is_evaluated_on_rows_of_its_own(make_run, load_backbone, table, tmp_path):
+    run, truth = make_run(), read_manifest(table)
+    rows = truth.subset(np.arange(0, 60, 7))
+    files = [str(path) for path in rows.paths]
+    groups = open_groups(kept_folds(run), load_backbone, None, start_runtime(RECIPE))
+    adapter = load_adapter(run, load_backbone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("graftwork.core.runs.evaluate.report_on_finished", lambda *given, **named: None)
+        found = evaluate_run(run, adapter, rows, ensemble=groups, device="cpu", out=tmp_path / "out")
+    expected = predict(run, files, load_backbone, ensemble=True, device="cpu")
+    chances = expected[[f"probability_{name}" for name in "abc"]].to_numpy()
+    np.testing.assert_allclose(found.part.predictions, chances, atol=1e-6)
+    right = (expected["prediction"].to_numpy() == np.array(rows.targets)).mean()
+    assert found.part.evaluation.metrics["accuracy"].value == pytest.approx(right)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["models"] == 3
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["models"] == 3
+    with pytest.raises(SettingsError, match="--corruptions are of a single model"):
+        evaluate_run(run, adapter, rows, ensemble=groups, corruptions=True)
 
 
 def test_numbers_have_their_mean_and_several_labels_a_spread_each(make_run, files, load_backbone):
