@@ -69,7 +69,9 @@ def add_gradients(
                     total += _backward(context, piece, [share[place] for place in part], weight, done)
             return total, pieces
         except torch.OutOfMemoryError as error:
-            if len(parts) == len(share) or not alone or runtime.processes > 1:
+            # Where processes wait for each other in the middle of a batch, one cannot go through it again alone.
+            tied = runtime.processes > 1 and (context.graft.sharded or bool(context.graft.batch_norm_stages))
+            if len(parts) == len(share) or not alone or tied:
                 raise TrainingError(
                     f"a batch of {counted(len(share), 'example')}, in {counted(len(parts), 'piece')}, does not fit in "
                     "the device's memory: lower --batch-size (and raise --accumulate by as much), use --recompute on, "
