@@ -28,6 +28,7 @@ from graftwork.core.model.graft import Graft
 from graftwork.core.model.sharding import copy_whole, sharded, wants_shards
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
+from graftwork.core.training.batch_memory import pieces_that_fit
 from graftwork.core.training.checkpoint import CheckpointClock, TrainingState, load_checkpoint, save_checkpoint
 from graftwork.core.training.gradient_check import GradientCheck
 from graftwork.core.training.gradients import LoopContext, add_gradients
@@ -100,6 +101,8 @@ def train(
                      sum(-(-len(one) // recipe.accumulate) for one in batches), targets,
                      row_weights(rows.manifest, recipe), augment, recipe, runtime, GradientCheck(graft))  # fmt: skip
     state, best = TrainingState(), dict[str, Tensor]()
+    if checkpoints is None or not checkpoints.resume:
+        state = replace(state, pieces=pieces_that_fit(context))
     if checkpoints is not None and checkpoints.resume:
         state, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
         log.info("resuming in epoch %d at batch %d", state.epoch + 1, state.batch + 1)
