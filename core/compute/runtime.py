@@ -197,6 +197,12 @@ def processes_here() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def cores_here() -> int:
+    """This process' share of the cores that it may use: a cluster may give it fewer than the machine has."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, usable // processes_here())
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes files and prints results."""
     return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0

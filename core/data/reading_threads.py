@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
 from typing import TypeAlias, TypeVar
 
+from graftwork.core.compute.runtime import cores_here
 from graftwork.core.example import Example
 
 Result = TypeVar("Result")
@@ -17,8 +17,8 @@ Spread: TypeAlias = Callable[[Callable[[Example], Result], Sequence[Example]], I
 
 
 def in_threads(function: Callable[[Example], Result], examples: Sequence[Example]) -> Iterator[Result]:
-    """What the function gives for every example, in order, by as many threads as there are cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    """What the function gives for every example, in order, by as many threads as the process has cores."""
+    with ThreadPoolExecutor(cores_here()) as pool:
         yield from each(function, examples, pool.map, set())
 
 

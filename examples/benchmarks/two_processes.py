@@ -4,12 +4,12 @@
 
 Trains every strategy on every task with the packaged backbones, 20 updates on small generated scans and clips, once
 alone and once under torchrun, on the CPU. A row of the table is a task and a strategy; its figures are the largest
-absolute differences. Random changes of examples are off, and the packaged backbones have no dropout, which is drawn
-anew in every process. `--only masks` leaves out all rows whose name does not contain that.
+absolute differences. Random changes of examples and dropout, which is drawn anew in every process, are off.
+`--only masks` leaves out all rows whose name does not contain that.
 
-`--compare shards`: two processes with whole weights against two that divide them (`--fsdp on`). `--compare halves`: one
-process against itself with every batch in two halves, which shows what rounding alone does; a BatchNorm that learns has
-less to average there, so that only rows without one can be read.
+`--compare shards`: two processes with whole weights against two that divide them (`--fsdp on`). `--compare order`: one
+process against itself with the rows of every batch in reverse order, which shows what rounding alone does: AdamW makes
+a step of its own size of a gradient that is nothing but rounding.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from graftwork import audio, core, imaging
 from graftwork.core.compute.runtime import is_first, start_runtime
 from graftwork.core.data.examples import read_examples
+from graftwork.core.training import loop
 
 ROWS = 53
 RECIPE = core.Recipe(epochs=4, batch_size=8, device="cpu", workers=0, patience=99, augment="off", views=1)
@@ -44,7 +45,7 @@ DIVIDED = ("lora", "norm", "full", "lpft")
 SIDES = {
     "processes": ((1, RECIPE), (2, RECIPE)),
     "shards": ((2, RECIPE), (2, replace(RECIPE, fsdp="on"))),
-    "halves": ((1, RECIPE), (1, replace(RECIPE, batch_size=4, accumulate=2))),
+    "order": ((1, RECIPE), (1, RECIPE)),
 }
 """What is compared: processes and recipe of both sides."""
 
@@ -123,6 +124,9 @@ def learn_all(out: Path, only: str, compare: str) -> None:
     """What each process does: every task with every strategy, then pretraining."""
     recipe = SIDES[compare][int(out.name)][1]
     strategies = DIVIDED if compare == "shards" else STRATEGIES
+    if compare == "order" and out.name == "1":
+        drawn = loop.epoch_batches
+        loop.epoch_batches = lambda *given: [batch[::-1].copy() for batch in drawn(*given)]
     runtime = start_runtime(recipe)
     if is_first():
         out.mkdir(parents=True)
@@ -155,7 +159,17 @@ def backbone_of(manifest: core.Manifest) -> core.Backbone:
         return imaging.load_backbone("tiny:cnn2d", image_size=32, mask_values="0,1")
     if str(manifest.inputs[0]).endswith(".png"):
         return imaging.load_backbone("tiny:cnn2d", image_size=32)
-    return audio.load_backbone("tiny:wav2vec2", pooling="none" if manifest.task.output == "frames" else None)
+    return without_dropout(
+        audio.load_backbone("tiny:wav2vec2", pooling="none" if manifest.task.output == "frames" else None)
+    )
+
+
+def without_dropout(backbone: core.Backbone) -> core.Backbone:
+    """The backbone with the dropout of its attention off; it has no other."""
+    for module in backbone.network.modules():
+        if isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0  # type: ignore[assignment]
+    return backbone
 
 
 def learn(out: Path, only: str, name: str, manifest: core.Manifest, strategy: str, recipe: core.Recipe) -> None:
@@ -174,7 +188,7 @@ def learn(out: Path, only: str, name: str, manifest: core.Manifest, strategy: st
 
 def pretrain(out: Path, clips: core.Manifest) -> None:
     """Twenty updates of pretraining, speakers and channels included."""
-    backbone = audio.load_backbone("tiny:wav2vec2")
+    backbone = without_dropout(audio.load_backbone("tiny:wav2vec2"))
     asked = audio.Pretraining(units=("mfcc", "layer1"), updates=10, clusters=4, batch_seconds=4, crop_seconds=0.5,
                               speaker_weight=0.2, channels="on", device="cpu")  # fmt: skip
     made, history = audio.pretrain(backbone, read_examples(clips, backbone.contract), asked, out / "rounds",
