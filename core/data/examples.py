@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal, overload
@@ -23,7 +22,7 @@ from graftwork.core.compute.preemption import ignore_requests
 from graftwork.core.compute.runtime import cores_here, processes_here
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.memory_mapped import MappedTensors
-from graftwork.core.data.reading_threads import each
+from graftwork.core.data.reading_threads import each, reading_threads
 from graftwork.core.errors import (
     ContractError,
     GraftworkError,
@@ -188,7 +187,7 @@ def read_many(
         except EXAMPLE_ERRORS as error:
             return error
 
-    with progress(description, len(examples)) as advance, ThreadPoolExecutor(cores_here()) as pool:
+    with progress(description, len(examples)) as advance, reading_threads() as pool:
         start, largest = 0, 0
         while start < len(examples):
             # Of the first block nobody knows yet how large its examples are.

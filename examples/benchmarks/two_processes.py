@@ -173,13 +173,13 @@ def without_dropout(backbone: core.Backbone) -> core.Backbone:
 
 
 def learn(out: Path, only: str, name: str, manifest: core.Manifest, strategy: str, recipe: core.Recipe) -> None:
-    """Twenty updates on 40 of the rows; writes what is learnt, and predictions of the others."""
+    """Twenty updates on 40 of the rows; writes what is learnt after the last, and predictions of the others."""
     if only not in name:
         return
     train, val = manifest.subset(range(40)), manifest.subset(range(40, ROWS))
-    run = core.finetune(backbone_of(manifest), train, val, strategy=strategy, recipe=recipe)
+    run = core.finetune(backbone_of(manifest), train, strategy=strategy, recipe=recipe)
     if manifest.task.output == "maps":
-        predictions = np.zeros(0)  # masks are classes alone; the losses below are those of the validation part
+        predictions = np.zeros(0)  # masks are classes alone
     else:
         predictions = run.adapter.predict(val).select_dtypes("number").to_numpy().ravel()
     if is_first():

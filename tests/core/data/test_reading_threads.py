@@ -7,7 +7,7 @@ import torch
 
 from graftwork.core.compute.runtime import cores_here
 from graftwork.core.data.examples import read_many
-from graftwork.core.data.reading_threads import in_threads
+from graftwork.core.data.reading_threads import in_threads, reading_threads
 from graftwork.core.example import as_examples
 
 PATHS = [f"{number}.{('png', 'dcm', 'NII.gz', 'png#mask=a.png')[number % 4]}" for number in range(40)]
@@ -78,3 +78,19 @@ def test_processes_of_a_machine_share_the_cores_that_they_may_use(monkeypatch):
     assert cores_here() == 3
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "40")
     assert cores_here() == 1
+
+
+def test_threads_that_read_compute_alone_and_others_as_before():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with reading_threads() as pool:
+            assert list(pool.map(lambda _: torch.get_num_threads(), range(8))) == [1] * 8
+            assert torch.get_num_threads() == 3
+        later = []
+        thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert later == [3]
+    finally:
+        torch.set_num_threads(before)
