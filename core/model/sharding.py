@@ -81,8 +81,19 @@ class _Unit(nn.Module):
 
     def forward(self, values: Tensor, skips: tuple[Tensor, ...], beside: _Beside) -> Any:
         """Tensors stand apart, where FSDP finds them; what stays on the CPU goes past it."""
+        # A stage may change its input in place, which what FSDP has put around it cannot bear.
+        values, skips = _copied(values), tuple(map(_copied, skips))
         found = self.compute(Features(values, beside.lengths, skips, beside.masks))
-        return found.values, found.skips, _Beside(found.lengths, found.masks)
+        return _own(found.values), tuple(map(_own, found.skips)), _Beside(found.lengths, found.masks)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.requires_grad else tensor
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor, and of a view a copy: FSDP would not see the gradient of one that the next stage changes in place."""
+    return tensor.clone() if tensor._is_view() else tensor
 
 
 class _Beside:

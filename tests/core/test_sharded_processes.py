@@ -51,10 +51,14 @@ def test_divided_weights_become_those_of_whole_ones(learnt, strategy, how):
     same(learnt, f"{strategy}-whole", f"{strategy}-{how}")
 
 
+def test_a_view_that_the_next_stage_changes_in_place_keeps_its_gradient(learnt):
+    same(learnt, "full-views-off", "full-views-on")
+
+
 def test_weights_are_divided_and_that_is_said(learnt):
     for rank in (0, 1):
         said = (learnt / f"said-{rank}.txt").read_text()
-        assert said.count("MB are divided among 2 processes, 0.0 MB are whole in each") == 10
+        assert said.count("MB are divided among 2 processes, 0.0 MB are whole in each") == 11
 
 
 def test_what_cannot_be_divided_is_refused_by_name(learnt):

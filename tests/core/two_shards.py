@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from graftwork.core import Manifest, Recipe, finetune
 from graftwork.core.compute.runtime import is_first, start_runtime
 from graftwork.core.errors import SettingsError
+from graftwork.core.types import Features
 from tests.core.conftest import on_a_small_device, tiny_backbone
 
 RECIPE = Recipe(epochs=4, batch_size=7, device="cpu", workers=0, learning_rate=0.01, patience=99, fsdp="off",
@@ -39,6 +40,20 @@ def manifest(folder):
         if is_first():
             np.save(path, values.astype(np.float32))
     return Manifest("generated", tuple(paths), "single-label", "label", ("a", "b"), labels)
+
+
+def with_views():
+    """A backbone whose second stage gives a view, which the third changes in place."""
+
+    def view(network, features):
+        return Features((network.layer1(features.values) + 0).transpose(2, 3))
+
+    def change(network, features):
+        return Features(network.layer10(features.values.mul_(2)))
+
+    made = tiny_backbone(dropout=0.0)
+    first, second, third, last = made.stages
+    return replace(made, stages=(first, replace(second, run=view), replace(third, run=change), last))
 
 
 def main(folder):
@@ -72,6 +87,8 @@ def main(folder):
             except EndedError:
                 runtime.wait()
             write(f"{strategy}-{name}", learn(strategy, fsdp=after, checkpoints=place, resume=True))
+    for fsdp in ("off", "on"):
+        write(f"full-views-{fsdp}", learn("full", fsdp=fsdp, backbone=with_views(), head_start="random"))
     plain = tiny_backbone(norm=False, dropout=0.0)
     write("full-plain", learn("full", backbone=plain, head_start="random"))
     small = on_a_small_device(plain, 2, [], learning=True) if runtime.rank == 1 else plain
