@@ -60,6 +60,10 @@ class TrainingError(GraftworkError):
     """Training cannot go on: the loss is not finite, or nothing is left to train on."""
 
 
+class ProcessLostError(GraftworkError):
+    """One of several processes has ended while others still needed it; the run goes on from its last checkpoint."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong in a manifest.

@@ -15,12 +15,13 @@ Augmentation = Literal["auto", "on", "off"]
 HeadStart = Literal["auto", "probe", "random"]
 Switch = Literal["on", "off"]
 Compile = Literal["auto", "on", "off"]
+Fsdp = Literal["auto", "on", "off"]
 StoreType = Literal["float32", "float16", "bfloat16"]
 
 ROWS_TOGETHER = 16
 """Rows per forward pass where nobody says how many, and they are no masks of volumes."""
 
-EXECUTION_FIELDS = ("device", "workers", "cache", "cache_limit", "checkpoint_minutes")
+EXECUTION_FIELDS = ("device", "workers", "cache", "cache_limit", "checkpoint_minutes", "fsdp")
 """Fields of a recipe that say where a run is computed, not what: a resumed run may change them."""
 
 
@@ -124,6 +125,11 @@ class Recipe:
         "torch.compile: on compiles frozen and learning stages (of clips the learning ones), auto the frozen "
         "ones where it repays.",
     )
+    fsdp: Fsdp = _setting(
+        "auto",
+        "Of several processes (torchrun): on divides weights, gradients and optimiser among them (FSDP2), off keeps "
+        "all in each; auto: on where they do not fit otherwise.",
+    )
     workers: int = _setting(2, "Processes that read files that do not fit in memory.")
     checkpoint_minutes: float = _setting(
         5.0,
@@ -181,6 +187,7 @@ class Recipe:
             "lora_alpha": (0 < self.lora_alpha < math.inf, "a finite number above 0"),
             "deterministic": _one_of(self.deterministic, Switch),
             "compile": _one_of(self.compile, Compile),
+            "fsdp": _one_of(self.fsdp, Fsdp),
             "cache": (self.cache not in ("off", "none", "no"), "a folder; views 0 computes without a cache"),
             "cache_dtype": _one_of(self.cache_dtype, StoreType),
         }

@@ -36,8 +36,9 @@ from graftwork.audio.pretraining.masked_crops import (
 )
 from graftwork.audio.pretraining.network import Pretrainer
 from graftwork.audio.pretraining.units import SPECTRAL, units_of_round
+from graftwork.core.compute.communication import agreement
 from graftwork.core.compute.global_state import undisturbed
-from graftwork.core.compute.preemption import PreemptedError, asked_to_end, leaving_by_itself
+from graftwork.core.compute.preemption import PreemptedError, ask_oneself, asked_to_end, leaving_by_itself
 from graftwork.core.compute.runtime import Runtime, seed_everything, start_runtime
 from graftwork.core.data.examples import Examples
 from graftwork.core.errors import SettingsError, TrainingError
@@ -200,7 +201,7 @@ def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bo
         log.warning("no checkpoint of round %d was kept before the run ended (one is every %g minutes): it begins "
                     "again at update 1", task.round + 1, settings.checkpoint_minutes)  # fmt: skip
     every = max(1, settings.updates // REPORTS)
-    clock = CheckpointClock(60 * settings.checkpoint_minutes)
+    clock, agree = CheckpointClock(60 * settings.checkpoint_minutes), agreement(runtime.processes)
     ahead = ((update, _crops(task, update)) for update in range(position.update, settings.updates))
     with leaving_by_itself(), progress(f"round {task.round + 1} of {len(settings.units)}", settings.updates) as advance:
         advance(position.update, "")
@@ -219,12 +220,15 @@ def _round(task: _Task, place: Path, history: tuple[HistoryRow, ...], resume: bo
                 log.info("update %d: train loss %.3f, held-out loss %.3f, masked units right %.3f", update + 1,
                          row["train_loss"], row["val_loss"], row["val_unit_accuracy"])  # fmt: skip
                 position = replace(position, history=(*position.history, row), loss_sum=0.0, loss_weight=0.0)
-            if runtime.rank == 0 and (clock.due() or asked_to_end() or update + 1 == settings.updates):
+            due, asked = agree((runtime.rank == 0 and clock.due(), asked_to_end()))
+            if runtime.rank == 0 and (due or asked or update + 1 == settings.updates):
                 began = time.monotonic()
                 save_checkpoint(place, about, position, model, {}, optimiser, runtime.scaler)
                 clock.saved(began)
-                if asked_to_end():
-                    raise PreemptedError
+            if asked:
+                ask_oneself()
+                runtime.wait()  # until it is written
+                raise PreemptedError
     return position.history
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from graftwork.audio.pretraining.masked_crops import Grid, cepstra_of, grid_of
 from graftwork.core.compute.runtime import Runtime
 from graftwork.core.data.batches import pass_batches
 from graftwork.core.data.examples import Examples, load_batches
+from graftwork.core.data.reading_threads import reading_threads
 from graftwork.core.errors import OutputError, SettingsError
 from graftwork.core.files import DamagedFileError
 from graftwork.core.model.backbone import Backbone
@@ -105,7 +105,7 @@ def _spectral(backbone: Backbone, clips: Examples, source: str) -> list[Frames]:
         samples = clips.tensor(row)
         return mfcc_frames(samples, grid) if source == "mfcc" else cepstra_of(samples, grid).numpy()
 
-    with progress("MFCC", len(clips)) as advance, ThreadPoolExecutor() as pool_of_threads:
+    with progress("MFCC", len(clips)) as advance, reading_threads() as pool_of_threads:
         found = []
         for frames in pool_of_threads.map(one, range(len(clips))):
             found.append(frames)

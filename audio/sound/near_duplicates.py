@@ -6,9 +6,7 @@ sample by sample: only one recording has the same waveform twice.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from graftwork.audio.sound.waveform import duration_of, read_waveform
 from graftwork.core.data.content import content_digests
-from graftwork.core.data.reading_threads import in_threads
+from graftwork.core.data.reading_threads import in_threads, reading_threads
 from graftwork.core.data.similar_vectors import Floats, in_cells, similar_rows, unit, whitening
 from graftwork.core.errors import GraftworkError
 from graftwork.core.example import Example, File, Span, span_of
@@ -120,7 +118,7 @@ def similar_fingerprints(all_of_them: Sequence[Fingerprint | None]) -> list[tupl
     def same(pair: NDArray[np.int64]) -> bool:
         return correlation(known[int(pair[0])].waveform, known[int(pair[1])].waveform) >= LEAST_CORRELATION
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with reading_threads() as pool:
         return [(int(pair[0]), int(pair[1])) for pair, agree in zip(pairs, pool.map(same, pairs), strict=True) if agree]
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from graftwork.core.compute.communication import communicating
+
 
 class SharedBatchStatistics(TorchFunctionMode):
     """Inside, `torch.nn.functional.batch_norm` in training takes mean and variance over all processes' examples.
@@ -36,7 +38,8 @@ class _Sum(torch.autograd.Function):
 
 def _all_reduced(value: Tensor) -> Tensor:
     summed = value.clone(memory_format=torch.contiguous_format)
-    torch.distributed.all_reduce(summed)
+    with communicating():
+        torch.distributed.all_reduce(summed)
     return summed
 
 

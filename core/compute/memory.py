@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from graftwork.core.compute.allocator import give_back_freed_memory
+from graftwork.core.compute.runtime import processes_here
 
 
 def peak_memory_mb() -> float:
@@ -21,6 +22,16 @@ def peak_device_memory_mb() -> float | None:
     """Largest memory of tensors on this process' GPU since `reset_peak_memory`, in MiB; None where it has used none."""
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     return peak / (1 << 20) if peak else None
+
+
+def free_bytes(device: torch.device) -> int:
+    """This process' share of what is free on the device now: those of a machine share its memory and its GPUs."""
+    if device.type == "cuda":
+        sharing = -(-processes_here() // torch.cuda.device_count())
+        return torch.cuda.mem_get_info(device)[0] // sharing
+    import psutil
+
+    return int(psutil.virtual_memory().available) // processes_here()
 
 
 def reset_peak_memory() -> bool:

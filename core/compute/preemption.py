@@ -62,6 +62,14 @@ def asked_to_end() -> bool:
     return request is not None and request.asked.is_set()
 
 
+def ask_oneself() -> None:
+    """Of several processes another one was asked to end: so is this one from now on. Where nobody listens, nothing
+    happens."""
+    request = _REQUEST.get()
+    if request is not None and not request.asked.is_set():
+        signal.raise_signal(signal.SIGTERM)  # the handler does all that a request from elsewhere would do
+
+
 def ignore_requests() -> None:
     """From now on nobody is heard who wants this process to end."""
     for number in REQUESTS:

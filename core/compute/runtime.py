@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.core.compute.batch_statistics import SharedBatchStatistics
+from graftwork.core.compute.communication import communicating
 from graftwork.core.compute.determinism import Determinism
 from graftwork.core.compute.device import choose_device, choose_precision
 from graftwork.core.compute.overlap import to_host
+from graftwork.core.compute.shards import clip_norm, is_sharded
 from graftwork.core.errors import SettingsError
 from graftwork.core.recipe import Recipe
 from graftwork.core.types import Features
@@ -109,24 +111,26 @@ class Runtime:
         afterwards. In fp16 an update whose gradients overflow is passed over, and later losses are scaled by less."""
         self.scaler.unscale_(optimiser)
         if norm > 0:
-            nn.utils.clip_grad_norm_(parameters, norm)
+            clip_norm(parameters, norm)
         self.scaler.step(optimiser)
         self.scaler.update()
         optimiser.zero_grad()
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Adds up the processes' gradients. The same tensors must learn in all of them; a gradient that is missing in
-        one, because it had no row, counts as zero."""
+        one, because it had no row, counts as zero. Those of tensors in parts are summed already."""
         if self.processes == 1:
             return
         import torch.distributed as dist
 
+        parameters = [parameter for parameter in parameters if not is_sharded(parameter)]
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         for bucket in _buckets([parameter.grad for parameter in parameters if parameter.grad is not None]):
             flat: Any = torch.cat([gradient.reshape(-1) for gradient in bucket])
-            dist.all_reduce(flat)
+            with communicating():
+                dist.all_reduce(flat)
             for gradient, summed in zip(bucket, flat.split([one.numel() for one in bucket]), strict=True):
                 gradient.copy_(summed.view_as(gradient))
 
@@ -135,16 +139,20 @@ class Runtime:
         return SharedBatchStatistics() if self.processes > 1 else nullcontext()
 
     def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
-        """Gives every process the first one's values: of buffers that each has moved by its own share."""
+        """Gives every process the first one's values: of buffers that each has moved by its own share. Tensors in parts
+        are the same everywhere."""
         if self.processes > 1:
             import torch.distributed as dist
 
-            for tensor in tensors:
-                dist.broadcast(tensor, 0)
+            with communicating():
+                for tensor in tensors:
+                    if not is_sharded(tensor):
+                        dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
         """Until every process is here."""
-        self.accelerator.wait_for_everyone()
+        with communicating():
+            self.accelerator.wait_for_everyone()
 
     def share(self, index: Sequence[int]) -> Sequence[int]:
         """This process' part of a batch of row numbers."""
@@ -154,13 +162,14 @@ class Runtime:
         """Sum of a number over the processes."""
         if self.processes == 1:
             return value
-        summed = self.accelerator.reduce(torch.tensor(value, device=self.device, dtype=torch.float32), "sum")
-        return float(summed)
+        with communicating():
+            return float(self.accelerator.reduce(torch.tensor(value, device=self.device, dtype=torch.float32), "sum"))
 
     def sum_later(self, value: Tensor) -> Callable[[], float]:
         """Begins to sum a number on the device over the processes; called, the result waits for the sum alone, not for
         what the device was given afterwards."""
-        summed = to_host(value if self.processes == 1 else self.accelerator.reduce(value, "sum"))
+        with communicating():
+            summed = to_host(value if self.processes == 1 else self.accelerator.reduce(value, "sum"))
         return lambda: float(summed())
 
     def gather(self, rows: Sequence[int], values: Tensor, count: int) -> Tensor:
@@ -168,7 +177,8 @@ class Runtime:
         if self.processes > 1:
             from accelerate.utils import gather_object
 
-            pieces = gather_object([(list(rows), values.cpu())])
+            with communicating():
+                pieces = gather_object([(list(rows), values.cpu())])
             rows = [row for piece in pieces for row in piece[0]]
             values = joined([piece[1] for piece in pieces])
         ordered = torch.empty((count, *values.shape[1:]), dtype=values.dtype)
@@ -185,6 +195,12 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 def processes_here() -> int:
     """How many processes of this run share the machine, as torchrun says; 1 without it."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def cores_here() -> int:
+    """This process' share of the cores that it may use: a cluster may give it fewer than the machine has."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, usable // processes_here())
 
 
 def is_first() -> bool:

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal, overload
@@ -20,10 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from graftwork.core.compute.overlap import made_ahead, page_locked
 from graftwork.core.compute.preemption import ignore_requests
-from graftwork.core.compute.runtime import processes_here
+from graftwork.core.compute.runtime import cores_here, processes_here
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.memory_mapped import MappedTensors
-from graftwork.core.data.reading_threads import each
+from graftwork.core.data.reading_threads import each, reading_threads
 from graftwork.core.errors import (
     ContractError,
     GraftworkError,
@@ -43,6 +42,11 @@ MEMORY_SHARE = 0.25
 
 EXAMPLE_ERRORS = (UnreadableError, ContractError, MissingPackageError)
 """What reading one example may raise that says nothing about the others: a decoder may be missing for this file."""
+
+READ_AHEAD_BYTES = 2**28
+"""So much may be read ahead, as tensors, by the largest so far; at least `FEWEST_AHEAD` examples a thread are."""
+
+FEWEST_AHEAD = 4
 
 _READ_AHEAD = 64
 _HANDING_OVER_SECONDS = 1e-3
@@ -183,15 +187,21 @@ def read_many(
         except EXAMPLE_ERRORS as error:
             return error
 
-    with progress(description, len(examples)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(examples), _READ_AHEAD):
-            block = examples[start : start + _READ_AHEAD]
+    with progress(description, len(examples)) as advance, reading_threads() as pool:
+        start, largest = 0, 0
+        while start < len(examples):
+            # Of the first block nobody knows yet how large its examples are.
+            fewest = FEWEST_AHEAD * cores_here()
+            count = max(READ_AHEAD_BYTES // largest, fewest) if largest else fewest
+            block = examples[start : start + min(count, _READ_AHEAD)]
+            start += len(block)
             began = time.perf_counter()
             first = read(block[0])
             spread = map if time.perf_counter() - began < _HANDING_OVER_SECONDS else pool.map
             results = chain([first], each(read, block[1:], spread, known))
             for example, result in zip(block, results, strict=True):
                 advance(1, "")
+                largest = max(largest, result.nbytes if isinstance(result, Tensor) else 1)
                 yield example, result
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TypeAlias, TypeVar
 
+import torch
+
+from graftwork.core.compute.runtime import cores_here
 from graftwork.core.example import Example
 
 Result = TypeVar("Result")
@@ -17,9 +20,20 @@ Spread: TypeAlias = Callable[[Callable[[Example], Result], Sequence[Example]], I
 
 
 def in_threads(function: Callable[[Example], Result], examples: Sequence[Example]) -> Iterator[Result]:
-    """What the function gives for every example, in order, by as many threads as there are cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    """What the function gives for every example, in order, by as many threads as the process has cores."""
+    with reading_threads() as pool:
         yield from each(function, examples, pool.map, set())
+
+
+@contextmanager
+def reading_threads() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as the process has cores. Each computes alone, where torch would begin a team for every one."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(cores_here(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)  # for threads that begin later, which take what was set last
 
 
 def each(

@@ -23,27 +23,40 @@ from graftwork.core.types import Features
 def graft_outputs(graft: Graft, examples: Examples, runtime: Runtime, recipe: Recipe, description: str = "") -> Tensor:
     """Head outputs (rows, outputs), float32 on the CPU; the graft is left in evaluation mode.
 
-    With several processes each computes its share and all get everything. A description shows a bar.
+    With several processes each computes its share and all get everything; where the graft's tensors are in parts, all
+    compute equally many batches. A description shows a bar.
     Raises TrainingError for an output that is not finite, and for an example that does not fit in the device's memory.
     """
     graft.train(False)
     task = examples.manifest.task
 
     def begin(piece: Features) -> Callable[[], Tensor]:
-        with torch.inference_mode(), runtime.autocast():
+        # What inference mode makes of shards could not be learnt from afterwards.
+        with torch.no_grad() if graft.sharded else torch.inference_mode(), runtime.autocast():
             return to_host(answer(task, graft, runtime.send(piece), examples.stage))
 
     rows = runtime.share(range(len(examples)))
     batches = pass_batches(examples, rows, recipe)
     found = [torch.empty((0, graft.head.outputs))]
-    loaded = load_batches(examples, batches, workers=runtime.workers, pin=runtime.pins)
+    fillers = _missing_batches(examples, len(batches), runtime, recipe) if graft.sharded else []
+    loaded = load_batches(examples, [*batches, *fillers], workers=runtime.workers, pin=runtime.pins)
     with progress(description, len(rows)) as advance:
-        begun = ((len(batch), in_pieces(begin, batch)) for batch in loaded)
-        for count, pieces in each_after_the_next(begun, runtime.device):
-            found += [piece() for piece in pieces]
-            advance(count, "")
+        begun = ((len(batch), [begin(batch)] if graft.sharded else in_pieces(begin, batch)) for batch in loaded)
+        for number, (count, pieces) in enumerate(each_after_the_next(begun, runtime.device)):
+            answers = [piece() for piece in pieces]
+            if number < len(batches):
+                found += answers
+                advance(count, "")
     gathered = runtime.gather([row for batch in batches for row in batch], joined(found), len(examples))
     return finite_outputs(gathered, examples)
+
+
+def _missing_batches(examples: Examples, own: int, runtime: Runtime, recipe: Recipe) -> list[list[int]]:
+    """Batches of one row for a process that has fewer than another: it takes part in making the weights whole, and its
+    answers to these are dropped."""
+    rows = range(len(examples))
+    counts = [len(pass_batches(examples, rows[rank :: runtime.processes], recipe)) for rank in range(runtime.processes)]
+    return [[0]] * (max(counts) - own)
 
 
 def answer(task: Task, graft: Graft, features: Features, start: int) -> Tensor:

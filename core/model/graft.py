@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from graftwork.core.compute.shards import fill
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import AdapterError, SettingsError
 from graftwork.core.model.backbone import FRAMES, MAPS, Backbone, named_tensors
@@ -53,6 +54,7 @@ class Graft(nn.Module):
         # Running a BatchNorm again would move its statistics twice.
         self.batch_norm_stages = {stage.name for stage in backbone.stages if any(map(stage.holds, batch_norms))}
         self.frontier = plan.phases[0].frontier
+        self.sharded = False  # whether every process has a part of its tensors only
         self._folded: Backbone | None = None
         trainable = set(plan.trainable)
         for name, parameter in self.network.named_parameters():
@@ -165,7 +167,7 @@ def _copy(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], said: str) -
             raise AdapterError(f"{name}: expected shape {tuple(value.shape)}, found {tuple(tensors[name].shape)}")
     with torch.no_grad():
         for name, value in own.items():
-            value.copy_(tensors[name])
+            fill(value, tensors[name])
 
 
 WANTED = {"vector": "one vector an example", "frames": "frames (speech backbones: --pooling none)",

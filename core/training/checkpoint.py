@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from graftwork.core.compute.runtime import is_first
+from graftwork.core.compute.shards import fill, whole
 from graftwork.core.errors import OutputError
 from graftwork.core.files import DamagedFileError
 from graftwork.core.tensor_files import read_tensors, write_tensors
@@ -73,12 +74,18 @@ def save_checkpoint(
     scaler: torch.amp.GradScaler,
 ) -> None:
     """Writes the folder's newest checkpoint; the newest so far becomes the one before. settings: what the run depends
-    on; a resume must be given the same."""
-    tensors = {f"now.{name}": value.detach() for name, value in graft.learnt().items()}
+    on; a resume must be given the same. Where tensors are in parts all processes call it, and the first one writes."""
+    tensors: dict[str, Tensor] = {f"now.{name}": value.detach() for name, value in graft.learnt().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for name, parameter in _optimised(optimiser).items():
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser.{key}.{name}"] = torch.as_tensor(value)
+    for name, value in tensors.items():
+        gathered = whole(value)
+        if is_first():
+            tensors[name] = gathered
+    if not is_first():
+        return
     state = {"schema": SCHEMA, "settings": settings, "position": _state_json(progress),
              "scaler": scaler.state_dict()}  # fmt: skip
     if (folder / NAME).exists():
@@ -208,7 +215,9 @@ def _as_begun(key: str, value: Tensor, parameter: Tensor) -> Tensor:
     """
     if key == "step":
         return value if not parameter.is_cuda else value.to(parameter.device)
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    made = torch.zeros_like(parameter, dtype=value.dtype)
+    fill(made, value)
+    return made
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

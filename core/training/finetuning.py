@@ -136,6 +136,8 @@ def finetune(
         if recipe.head_start != "auto":
             log.warning("--head-start %s is not used: %s has no training that could start there", recipe.head_start,
                         graft.plan.strategy)  # fmt: skip
+        if recipe.fsdp == "on":
+            log.warning("--fsdp on is not used: %s has no training whose weights could be divided", graft.plan.strategy)
         solve_head(graft, rows, recipe, runtime, augment)
     else:
         kept = None

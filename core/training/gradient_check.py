@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
+from graftwork.core.compute.shards import nonzero_counts
 from graftwork.core.errors import TrainingError
 from graftwork.core.model.graft import Graft
 
@@ -34,8 +34,8 @@ class GradientCheck:
         """
         if len(self.proven) == len(learning):
             return
-        counts = [torch.count_nonzero(own.grad) for _, own in learning if own.grad is not None]
-        counted = iter(torch.stack(counts).tolist() if counts else [])  # all at once: the CPU waits for the device once
+        counts = [own.grad for _, own in learning if own.grad is not None]
+        counted = iter(nonzero_counts(counts).tolist() if counts else [])  # at once: the CPU waits for the device once
         found = {name: own.grad is not None and bool(next(counted)) for name, own in learning}
         if counts and not any(found.values()):
             return  # a loss of nothing, as of rows that a solved head tells without doubt, says nothing of the network

@@ -45,6 +45,11 @@ class LoopContext:
     runtime: Runtime
     proof: GradientCheck
 
+    @property
+    def tied(self) -> bool:
+        """Whether processes wait for each other in the middle of a batch, so that none can go through it otherwise."""
+        return self.runtime.processes > 1 and (self.graft.sharded or bool(self.graft.batch_norm_stages))
+
 
 def add_gradients(
     context: LoopContext, features: Features, share: Sequence[int], weight: float, done: float, pieces: int, *,
@@ -69,7 +74,7 @@ def add_gradients(
                     total += _backward(context, piece, [share[place] for place in part], weight, done)
             return total, pieces
         except torch.OutOfMemoryError as error:
-            if len(parts) == len(share) or not alone or runtime.processes > 1:
+            if len(parts) == len(share) or not alone or context.tied:
                 raise TrainingError(
                     f"a batch of {counted(len(share), 'example')}, in {counted(len(parts), 'piece')}, does not fit in "
                     "the device's memory: lower --batch-size (and raise --accumulate by as much), use --recompute on, "
@@ -91,7 +96,7 @@ def _backward(context: LoopContext, features: Features, share: Sequence[int], we
     """Adds the gradients of these rows; returns the sum of their losses. No graph outlives it, if it fails neither."""
     with context.runtime.batch_statistics():
         with _batch_norm_explained(len(share)):
-            loss = _loss(context, features, share, done)
+            loss = summed_loss(context, features, share, done)
         context.runtime.backward(loss / weight)
     return loss.detach()
 
@@ -111,7 +116,7 @@ def _batch_norm_explained(rows: int) -> Iterator[None]:
         ) from error
 
 
-def _loss(context: LoopContext, features: Any, share: Any, done: float) -> Tensor:
+def summed_loss(context: LoopContext, features: Features, share: Sequence[int], done: float) -> Tensor:
     """Sum of the weighted losses of this process' rows of a batch, after the fraction `done` of all updates."""
     runtime, head = context.runtime, context.graft.head
     index = torch.as_tensor(share)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork.core.compute.runtime import cores_here
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.splits import fold_numbers
 from graftwork.core.errors import TrainingError
@@ -164,7 +164,7 @@ def _best(data: Data, problem: LinearProblem, folds: NDArray[np.int64], weights:
 
     starts: list[LinearSolution | None] = [None] * len(parts)
     best, at_best, strength, falls = -np.inf, np.full(len(parts), -np.inf), INVERSE_L2_STRENGTHS[0], 0
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(FOLDS, os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(FOLDS, cores_here())) as pool:
         # Separable classes have no finite optimum at weak strengths; held-out scores decide, not convergence.
         warnings.filterwarnings("ignore", message="lbfgs failed to converge")
         for candidate in INVERSE_L2_STRENGTHS if parts else ():

@@ -9,14 +9,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.compute.preemption import PreemptedError, asked_to_end, leaving_by_itself
+from graftwork.core.compute.communication import agreement
+from graftwork.core.compute.preemption import PreemptedError, ask_oneself, asked_to_end, leaving_by_itself
 from graftwork.core.compute.runtime import Runtime
 from graftwork.core.data.batches import epoch_batches
 from graftwork.core.data.examples import Examples, epoch_augment, load_batches
@@ -24,8 +25,10 @@ from graftwork.core.errors import SettingsError, TrainingError
 from graftwork.core.evaluation.evaluation import point_metrics
 from graftwork.core.inference.outputs import graft_outputs
 from graftwork.core.model.graft import Graft
+from graftwork.core.model.sharding import copy_whole, sharded, wants_shards
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
+from graftwork.core.training.batch_memory import pieces_that_fit
 from graftwork.core.training.checkpoint import CheckpointClock, TrainingState, load_checkpoint, save_checkpoint
 from graftwork.core.training.gradient_check import GradientCheck
 from graftwork.core.training.gradients import LoopContext, add_gradients
@@ -42,6 +45,7 @@ from graftwork.core.types import Augment
 log = logging.getLogger(__name__)
 
 OnEpoch = Callable[[HistoryRow], None]
+Due = Literal["go on", "keep", "leave"]
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,18 @@ def train(
     """
     batches = [epoch_batches(rows, recipe, epoch) for epoch in range(recipe.epochs)]
     fewest = min((len(batch) for one in batches for batch in one), default=runtime.processes)
-    if fewest < runtime.processes and graft.batch_norm_stages:
-        # A process without rows would leave the others waiting for its part of the statistics.
-        raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows, and BatchNorm needs all of "
+    divided = wants_shards(graft, recipe, runtime)
+    if fewest < runtime.processes and (graft.batch_norm_stages or divided):
+        # A process without rows would leave the others waiting for its part of the statistics, or of the weights.
+        needs = "--fsdp" if divided else "BatchNorm"
+        raise SettingsError(f"{runtime.processes} processes share a batch of {fewest} rows, and {needs} needs all of "
                             "them: raise --batch-size, or use fewer processes")  # fmt: skip
-    runtime.place(graft)
+    if divided:
+        kept, graft = graft, sharded(graft, runtime)
+        runtime = replace(runtime, channels_last=False)  # shards are cut from tensors in the ordinary format
+    else:
+        kept = graft
+        runtime.place(graft)
     # What each process has solved for itself may differ in the last digits.
     runtime.copy_from_first([value.detach() for value in graft.learnt().values()])
     optimiser = build_optimiser(graft, recipe)
@@ -90,6 +101,8 @@ def train(
                      sum(-(-len(one) // recipe.accumulate) for one in batches), targets,
                      row_weights(rows.manifest, recipe), augment, recipe, runtime, GradientCheck(graft))  # fmt: skip
     state, best = TrainingState(), dict[str, Tensor]()
+    if checkpoints is None or not checkpoints.resume:
+        state = replace(state, pieces=pieces_that_fit(context))
     if checkpoints is not None and checkpoints.resume:
         state, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
         log.info("resuming in epoch %d at batch %d", state.epoch + 1, state.batch + 1)
@@ -100,19 +113,22 @@ def train(
 
     clock = CheckpointClock(checkpoints.every_seconds if checkpoints else math.inf)
 
-    def due(epoch_ends: bool = False) -> bool:
-        return clock.due(epoch_ends=epoch_ends) or asked_to_end()
+    agree = agreement(runtime.processes)
 
-    def keep(now: TrainingState) -> None:
-        """Keeps the run, and leaves where somebody wants the process to end. The first one leaves for all: another
-        would leave it waiting for gradients."""
-        if runtime.rank > 0:
-            return
-        if checkpoints is not None:
+    def due(epoch_ends: bool = False) -> Due:
+        """What all processes do after this update, so that none waits for the gradients of another."""
+        write, leave = agree((runtime.rank == 0 and clock.due(epoch_ends=epoch_ends), asked_to_end()))
+        return "leave" if leave else "keep" if write else "go on"
+
+    def keep(now: TrainingState, what: Due) -> None:
+        """Keeps the run, which the first process writes, and leaves where somebody wants a process to end."""
+        if checkpoints is not None and (runtime.rank == 0 or graft.sharded):
             began = time.monotonic()
             save_checkpoint(checkpoints.folder, checkpoints.settings, now, graft, best, optimiser, runtime.scaler)
             clock.saved(began)
-        if asked_to_end():
+        if what == "leave":
+            ask_oneself()
+            runtime.wait()  # until it is written
             raise PreemptedError
 
     with leaving_by_itself():
@@ -136,11 +152,13 @@ def train(
             state = replace(state, epoch=state.epoch + 1, batch=0, loss_sum=0.0, loss_weight=0.0,
                                history=(*state.history, row))  # fmt: skip
             on_epoch(row)
-            if due(epoch_ends=True):
-                keep(state)
+            if (what := due(epoch_ends=True)) != "go on":
+                keep(state, what)
     context.proof.close()
     if best:  # without an epoch the graft is as it was
         graft.restore(best)
+    if graft is not kept:
+        copy_whole(graft, kept)
     return state.history, state.best_epoch + 1
 
 
@@ -162,7 +180,7 @@ def _remember(graft: Graft, best: dict[str, Tensor]) -> None:
 
 
 def _epoch(
-    context: LoopContext, state: TrainingState, due: Callable[[], bool], keep: Callable[[TrainingState], None]
+    context: LoopContext, state: TrainingState, due: Callable[[], Due], keep: Callable[[TrainingState, Due], None]
 ) -> TrainingState:
     """One epoch from the state's batch on; the result's loss sums are the whole epoch's."""
     recipe, runtime = context.recipe, context.runtime
@@ -210,9 +228,9 @@ def _epoch(
             # The loss of the batch before is looked at while the device works on this one.
             state = _add_known_losses(context, state, pending, batches, leave=1)
             advance(1, f"loss {state.loss_sum / known:.3f}" if known > 0 else "")
-            if last and due():
+            if last and (what := due()) != "go on":
                 state = _add_known_losses(context, state, pending, batches, leave=0)
-                keep(state)
+                keep(state, what)
     return _add_known_losses(context, state, pending, batches, leave=0)
 
 

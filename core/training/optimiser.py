@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from graftwork.core.compute.shards import is_sharded
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.model.graft import Graft
 from graftwork.core.model.plan import Phase
@@ -17,8 +18,10 @@ from graftwork.core.tasks.linear_models import balanced_weights
 
 
 def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over the plan's rate groups, which keep their names; one fused kernel for all tensors of a group."""
+    """AdamW over the plan's rate groups, which keep their names; one fused kernel for all tensors of a group, where all
+    are whole or all are in parts."""
     parameters = graft.tensors()
+    kinds = {is_sharded(parameters[name]) for group in graft.plan.groups for name in group.tensors}
     groups = [
         {
             "params": [parameters[name] for name in group.tensors],
@@ -29,7 +32,7 @@ def build_optimiser(graft: Graft, recipe: Recipe) -> torch.optim.AdamW:
         }
         for group in graft.plan.groups
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=len(kinds) == 1)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, phase: Phase, recipe: Recipe, update: int, updates: int) -> float:

@@ -8,7 +8,6 @@ its details.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from graftwork.core.compute.runtime import cores_here
 from graftwork.core.data.similar_vectors import Floats, in_cells, similar_rows, unit, whitening
 from graftwork.core.example import Example
 from graftwork.imaging.formats.content import decoded_scans
@@ -77,7 +77,7 @@ def _similar_planes(pictures: NDArray[np.uint8]) -> set[tuple[int, int]]:
 
     found: list[NDArray[np.float64]] = []
     asked = list(product(range(len(MARGINS)), (False, True)))
-    with ThreadPoolExecutor(os.cpu_count()) as pool, threadpool_limits(1, user_api="blas"):
+    with ThreadPoolExecutor(cores_here()) as pool, threadpool_limits(1, user_api="blas"):
         for across in range(len(MARGINS)):
             waves = _across(pictures, across)
             found += pool.map(lambda one, waves=waves, across=across: search(waves, across, *one), asked)

@@ -89,6 +89,16 @@ def test_a_loop_that_keeps_where_it_stands_is_waited_for(last, said):
     assert (process.returncode, out, err) == (75, "kept\n", "asked to end\n" + said)
 
 
+def test_a_process_whose_neighbour_was_asked_leaves_as_if_it_were():
+    code = HEAD + (
+        "    from graftwork.core.compute.preemption import PreemptedError, ask_oneself, leaving_by_itself\n"
+        "    with leaving_by_itself():\n"
+        "        ask_oneself(); print('kept'); raise PreemptedError"
+    )
+    done = subprocess.run([sys.executable, "-u", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (75, "kept\n", "asked to end\n")
+
+
 def test_a_child_that_is_ended_ends_nobody_else():
     code = HEAD + (
         "    import os, signal\n"

@@ -1,5 +1,6 @@
 """Who is asked to end, and when that is heeded."""
 
+import signal
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from graftwork.core.compute.preemption import (
     EndRequest,
     PreemptedError,
+    ask_oneself,
     asked_to_end,
     leaving_by_itself,
     listening_to,
@@ -52,3 +54,15 @@ print("here")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "here\n")
+
+
+def test_who_hears_that_another_was_asked_is_asked_as_well(monkeypatch):
+    """Where somebody listens; else the signal would end the process with its own status."""
+    ask_oneself()
+    request, heard = EndRequest(), []
+    monkeypatch.setattr(signal, "raise_signal", heard.append)
+    with listening_to(request):
+        ask_oneself()
+        request.asked.set()
+        ask_oneself()
+    assert heard == [signal.SIGTERM]

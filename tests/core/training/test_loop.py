@@ -423,7 +423,7 @@ def test_what_learns_is_compiled_for_every_kind_of_target(monkeypatch, task, com
     if compile == "on":
         course.graft.outputs = None
     with pytest.raises(AskedError):
-        gradients._loss(course, Features(torch.zeros(2, 1)), [0, 1], 0.0)
+        gradients.summed_loss(course, Features(torch.zeros(2, 1)), [0, 1], 0.0)
     assert len(asked) == 1
 
 
