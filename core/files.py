@@ -138,6 +138,8 @@ def read_checked_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise DamagedFileError("it is nested too deeply") from error
+    except ValueError as error:  # no UTF-8, or no JSON
+        raise DamagedFileError(f"it is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise DamagedFileError("expected an object")
     return as_written(value)

@@ -13,11 +13,13 @@ def serve_command(commands: CommandLine) -> Verb:
 
     def serve(**options: Any) -> None:
         from graftwork.core.cli.interruption import ended_by_request
-        from graftwork.core.serving.server import serve
+        from graftwork.core.serving.server import make_server, serve
 
         run = options.pop("run")
+        server = make_server(run, commands.load_backbone, **options)
+        print(f"{server.address} shows {run}, until Ctrl-C", flush=True)
         with ended_by_request() as wait:
-            serve(run, commands.load_backbone, wait=wait, **options)
+            serve(server, wait)
 
     domain = commands.domain
     return (

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from graftwork.core.compute.allocator import give_back_freed_memory
-from graftwork.core.compute.runtime import processes_here
+from graftwork.core.compute.cores import processes_here
 
 
 def peak_memory_mb() -> float:

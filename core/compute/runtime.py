@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from graftwork.core.compute.batch_statistics import SharedBatchStatistics
 from graftwork.core.compute.communication import communicating
+from graftwork.core.compute.cores import processes_here
 from graftwork.core.compute.determinism import Determinism
 from graftwork.core.compute.device import choose_device, choose_precision
 from graftwork.core.compute.overlap import to_host
@@ -190,17 +191,6 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     """Parts (rows, width) below each other; narrower ones, as of short transcripts, get zeros behind."""
     width = max(part.shape[1] for part in parts)
     return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
-
-
-def processes_here() -> int:
-    """How many processes of this run share the machine, as torchrun says; 1 without it."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def cores_here() -> int:
-    """This process' share of the cores that it may use: a cluster may give it fewer than the machine has."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable // processes_here())
 
 
 def is_first() -> bool:

@@ -29,8 +29,24 @@ def companions(path: str) -> tuple[str, ...]:
 
 def data_file(path: str) -> str | None:
     """The file that a MetaImage or NRRD header names for its data; None where these are in the file, or in several."""
-    with open(path, "rb") as stream:
-        found = _DATA_FILE.search(stream.read(_HEADER_BYTES))
-    if found is None or found[1].upper().split()[0] in (b"LOCAL", b"LIST") or b"%" in found[1]:
+    named = named_data(path)
+    if named is None or named.upper().split()[0] == "LIST" or "%" in named:
         return None
-    return os.path.join(os.path.dirname(path), os.fsdecode(found[1]))
+    return os.path.join(os.path.dirname(path), named)
+
+
+def named_data(path: str) -> str | None:
+    """What a MetaImage or NRRD header names in the place of data of its own, as it is written; None where these follow.
+    Raises ValueError for a header without an end."""
+    with open(path, "rb") as stream:
+        head = stream.read(_HEADER_BYTES)
+    found = _DATA_FILE.search(head)
+    if head.startswith(b"NRRD"):
+        ends = [place for place in (head.find(b"\n\n"), head.find(b"\r\n\r\n")) if place >= 0]
+        if not ends and len(head) == _HEADER_BYTES:
+            raise ValueError(f"its header is longer than {_HEADER_BYTES} bytes")
+        found = _DATA_FILE.search(head[: min(ends, default=len(head)) + 1])
+    elif found is None and len(head) == _HEADER_BYTES:
+        raise ValueError(f"it does not say within {_HEADER_BYTES} bytes where its data are")
+    named = None if found is None else os.fsdecode(found[1])
+    return None if named is None or named.upper() == "LOCAL" else named

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from graftwork.core.compute.cores import cores_here, processes_here
 from graftwork.core.compute.overlap import made_ahead, page_locked
 from graftwork.core.compute.preemption import ignore_requests
-from graftwork.core.compute.runtime import cores_here, processes_here
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.memory_mapped import MappedTensors
 from graftwork.core.data.reading_threads import each, reading_threads

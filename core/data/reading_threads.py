@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TypeAlias, TypeVar
 
-import torch
-
-from graftwork.core.compute.runtime import cores_here
+from graftwork.core.compute.cores import cores_here
 from graftwork.core.example import Example
 
 Result = TypeVar("Result")
@@ -28,12 +27,33 @@ def in_threads(function: Callable[[Example], Result], examples: Sequence[Example
 @contextmanager
 def reading_threads() -> Iterator[ThreadPoolExecutor]:
     """As many threads as the process has cores. Each computes alone, where torch would begin a team for every one."""
-    threads = torch.get_num_threads()
+    threads = _torch_threads()
     try:
-        with ThreadPoolExecutor(cores_here(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(cores_here(), initializer=_compute_alone) as pool:
             yield pool
     finally:
-        torch.set_num_threads(threads)  # for threads that begin later, which take what was set last
+        if threads is not None:
+            _set_torch_threads(threads)  # for threads that begin later, which take what was set last
+
+
+def _compute_alone() -> None:
+    if _torch_threads() is not None:
+        _set_torch_threads(1)
+
+
+def _torch_threads() -> int | None:
+    """None where torch is not loaded, as in `check` of pictures, which does not wait for it."""
+    if "torch" not in sys.modules:
+        return None
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _set_torch_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
 
 
 def each(

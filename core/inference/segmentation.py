@@ -23,7 +23,7 @@ from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.example import Example, files_of
 from graftwork.core.files import atomic_write
 from graftwork.core.inference.ensemble import SPREAD, JoinedMaps
-from graftwork.core.inference.unfinished import Found, Unfinished
+from graftwork.core.inference.unfinished import Found, Unfinished, file_state
 from graftwork.core.model.graft import Graft
 from graftwork.core.progress import progress
 from graftwork.core.recipe import Recipe
@@ -134,15 +134,17 @@ def segment_examples(
     segmenter = segmenter if file_format is None else segmenter.with_format(file_format)
     names = segmenter.names(examples)
     known = {} if unfinished is None else _known(unfinished, examples, names, out)
-    _check_free(out, [name for example, name in zip(examples, names, strict=True) if example not in known])
+    _check_free(out, names, frozenset() if unfinished is None else unfinished.files)
+    if unfinished is not None and len(examples) > 1 and runtime.rank == 0:
+        unfinished.begin(names)  # before the first of them is there
     rows: list[dict[str, Any]] = []
     failures = []
     with progress("segmenting", len(examples)) as advance:
         for example, name in zip(examples, names, strict=True):
-            path = str(example)
+            path, state = str(example), [] if unfinished is None else file_state(example)
             if example in known:
                 found = known[example]
-                rows.append({"path": path, **(found.row or {})})
+                rows.append({"path": path, **found.row})
                 if found.outside is not None and monitor is not None:
                     monitor.outside[path] = found.outside
                 advance(1, "")
@@ -156,7 +158,7 @@ def segment_examples(
                     rows.append({"path": path, "mask": name, **sizes, **spread})
                 if unfinished is not None and len(examples) > 1 and runtime.rank == 0:
                     reason = None if monitor is None else monitor.outside.get(path)
-                    unfinished.keep("", [(example, Found(_plain(rows[-1]), None, reason))])
+                    unfinished.keep("", [(example, state, Found(_plain(rows[-1]), reason))])
             except EXAMPLE_ERRORS as error:
                 failures.append(Unreadable(path, str(error)))
                 rows.append({"path": path, "mask": None, "error": str(error)})
@@ -184,7 +186,7 @@ def _known(
 ) -> dict[Example, Found]:
     """What an earlier start has kept, where its mask is there still."""
     return {example: found for example, name in zip(examples, names, strict=True)
-            if (found := unfinished.find("", example)) is not None and (found.row or {}).get("mask") == name
+            if (found := unfinished.find("", example)) is not None and found.row.get("mask") == name
             and (out / name).is_file()}  # fmt: skip
 
 
@@ -199,18 +201,18 @@ def check_mask_folder(out: Path) -> None:
         raise OutputError(f"{out}: --out must be a folder for masks, this is a file; the table goes into it")
 
 
-def _check_free(folder: Path, names: Sequence[str]) -> None:
+def _check_free(folder: Path, names: Sequence[str], begun: frozenset[str] = frozenset()) -> None:
     """Raises OutputError where a mask would take the place of a file that an earlier prediction did not write: the true
-    masks are often called so."""
+    masks are often called so. begun: what one that was ended may have written."""
     import pandas as pd
 
-    table, own = folder / TABLE, set[str]()
+    table, own = folder / TABLE, set(begun)
     try:
         if table.is_file():
             found = unescaped(pd.read_csv(table, dtype=str))
             if "mask" not in found:
                 raise ValueError(f"expected a column 'mask', found {', '.join(map(repr, found))}")
-            own = set(found["mask"].dropna())
+            own |= set(found["mask"].dropna())
     except (OSError, ValueError) as error:
         raise OutputError(f"{table}: does not say which masks an earlier prediction wrote ({error}); name another "
                           "--out, or delete it") from error  # fmt: skip

@@ -18,7 +18,7 @@ from graftwork.core.data.windows import join_table, timeline
 from graftwork.core.errors import UnreadableError
 from graftwork.core.example import Example
 from graftwork.core.inference.together import GraftGroup, predict_together
-from graftwork.core.inference.unfinished import Found, Unfinished
+from graftwork.core.inference.unfinished import FileState, Found, Unfinished, file_state
 from graftwork.core.recipe import Recipe
 from graftwork.core.types import InputContract, InputMonitor, OutsideMode
 
@@ -68,17 +68,18 @@ def predict_table(
         group = group.for_many() if len(asked) >= MANY else group
         named_windows = [[str(window) for window in own] for own in windows]
         known = {} if unfinished is None else _known(unfinished, str(number), asked, group.runtime)
-        blocks, failed = _known_table(known, monitor)
+        blocks, failed = _known_table(known, monitor), dict[str, str]()
         todo = [window for window in asked if window not in known]
         for start in range(0, len(todo), BLOCK):
             part = todo[start : start + BLOCK]
+            states = [file_state(one) for one in part] if unfinished is not None else []
             block, wrong = _predict_block(group, monitor or contract, part, recipe, skip_unreadable,
                                           failed_before=bool(reasons or failed), named=named)  # fmt: skip
             blocks.append(block)
             failed |= wrong
             whole = skip_unreadable or not (reasons or failed)
             if unfinished is not None and whole and len(asked) > BLOCK and group.runtime.rank == 0:
-                unfinished.keep(str(number), _to_keep(part, block, wrong, monitor))
+                unfinished.keep(str(number), _to_keep(part, states, block, monitor))
             give_back_freed_memory()
         # Grafts over other backbones read the same file in their own way, and may fail for another reason.
         _add_reasons(reasons, _reasons(paths, named_windows, failed))
@@ -116,27 +117,25 @@ def _known(unfinished: Unfinished, by: str, asked: Sequence[Example], runtime: R
     return known
 
 
-def _known_table(
-    known: dict[Example, Found], monitor: InputMonitor | None
-) -> tuple[list[pd.DataFrame], dict[str, str]]:
-    """The rows that are known, and why the other ones could not be read; what is outside is told to the monitor."""
+def _known_table(known: dict[Example, Found], monitor: InputMonitor | None) -> list[pd.DataFrame]:
+    """The rows that are known, as one table or none; what is outside is told to the monitor."""
     import pandas as pd
 
-    rows = [{"path": str(example), **found.row} for example, found in known.items() if found.row is not None]
     if monitor is not None:
         monitor.outside |= {str(one): found.outside for one, found in known.items() if found.outside is not None}
-    failed = {str(example): found.error for example, found in known.items() if found.error is not None}
-    return [pd.DataFrame(rows)] if rows else [], failed
+    rows = [{"path": str(example), **found.row} for example, found in known.items()]
+    return [pd.DataFrame(rows)] if rows else []
 
 
 def _to_keep(
-    examples: Sequence[Example], block: pd.DataFrame, wrong: dict[str, str], monitor: InputMonitor | None
-) -> list[tuple[Example, Found]]:
+    examples: Sequence[Example], states: Sequence[FileState], block: pd.DataFrame, monitor: InputMonitor | None
+) -> list[tuple[Example, FileState, Found]]:
+    """What was found of a block, without what could not be read: its reason may have gone by the next start."""
     rows = {str(row.pop("path")): {str(name): value for name, value in row.items()}
             for row in block.to_dict("records")}  # fmt: skip
     outside = {} if monitor is None else monitor.outside
-    return [(example, Found(rows.get(name), wrong.get(name), outside.get(name)))
-            for example, name in zip(examples, map(str, examples), strict=True)]  # fmt: skip
+    return [(example, state, Found(rows[str(example)], outside.get(str(example))))
+            for example, state in zip(examples, states, strict=True) if str(example) in rows]  # fmt: skip
 
 
 def _decided(found: pd.DataFrame, group: GraftGroup, abstain: float | None, *, named: bool) -> pd.DataFrame:

@@ -85,23 +85,30 @@ def predict(
     examples = find_inputs(inputs, groups[0].backbone.domain)
     if not examples:
         raise SettingsError("nothing to predict: name files behind the runs")
-    unfinished = _taken_up(out, folders, outside, batch_size, device)
+    runtime = start_runtime(recipe)
+    settings = {"outside": outside, "batch_size": batch_size, "device": device}
+    unfinished = None if out is None else _taken_up(runtime, out, folders, settings)
     found = predict_table(groups, examples, recipe, named=len(folders) > 1, skip_unreadable=skip_unreadable,
                           outside=outside, abstain=abstain, unfinished=unfinished)  # fmt: skip
     _write_tables((timeline, found.windows), (out, found.table))
-    if unfinished is not None:
-        unfinished.remove()
+    _finished(runtime, unfinished)
     return found.table
 
 
-def _taken_up(
-    out: str | Path | None, runs: Sequence[str | Path], outside: OutsideMode, batch_size: int, device: str
-) -> Unfinished | None:
-    """What an earlier start has kept beside the table; None where no table is written."""
-    if out is None:
-        return None
-    settings = {"names": run_names(runs), "outside": outside, "batch_size": batch_size, "device": device}
-    return take_up(Path(out), runs, settings)
+def _taken_up(runtime: Runtime, out: str | Path, runs: Sequence[str | Path], settings: dict[str, Any]) -> Unfinished:
+    """What an earlier start has kept beside `out`. One process removes what is of another prediction, before the others
+    look."""
+    settings = settings | {"names": run_names(runs)}
+    first = take_up(Path(out), runs, settings) if runtime.rank == 0 else None
+    runtime.wait()
+    return first or take_up(Path(out), runs, settings)
+
+
+def _finished(runtime: Runtime, unfinished: Unfinished | None) -> None:
+    """Removes what was kept, once all processes are through."""
+    runtime.wait()
+    if unfinished is not None and runtime.rank == 0:
+        unfinished.remove()
 
 
 def _write_tables(*tables: tuple[str | Path | None, pd.DataFrame]) -> None:
@@ -140,13 +147,14 @@ def _predict_ensemble(
     examples = find_inputs(inputs, first.backbone.domain)
     if not examples:
         raise SettingsError("nothing to predict: name files behind the runs")
-    unfinished = _taken_up(out, folds, outside, batch_size, device)
+    runtime = start_runtime(recipe)
+    settings = {"outside": outside, "batch_size": batch_size, "device": device}
+    unfinished = None if out is None else _taken_up(runtime, out, folds, settings)
     found = predict_table(groups, examples, recipe, named=True, skip_unreadable=skip_unreadable, outside=outside,
                           one_run=True, unfinished=unfinished)  # fmt: skip
     table = joined_table(found.table, run_names(folds), task, classes)
     _write_tables((out, table))
-    if unfinished is not None:
-        unfinished.remove()
+    _finished(runtime, unfinished)
     return table
 
 
@@ -184,13 +192,14 @@ def segment(
     if first.task.output != "maps":
         raise SettingsError(f"this run predicts {first.record['target']!r}, which is no mask: use predict")
     settings = {"outside": outside, "batch_size": batch_size, "device": device, "format": file_format}
-    unfinished = take_up(Path(out), folders, settings)
+    runtime = start_runtime(first.prediction_recipe(device, batch_size))
+    unfinished = _taken_up(runtime, out, folders, settings)
     seen = (read_record(Path(run)) if ensemble else first.record).get("seen") or {}
     table = segment_examples(first.graft, find_inputs(inputs, first.backbone.domain), Path(out),
                              first.prediction_recipe(device, batch_size), training_summary=seen,
                              skip_unreadable=skip_unreadable, outside=outside, file_format=file_format,
                              others=[one.graft for one in others], unfinished=unfinished)  # fmt: skip
-    unfinished.remove()
+    _finished(runtime, unfinished)
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import tempfile
 import threading
 from collections.abc import Callable
@@ -13,10 +14,9 @@ from typing import Any
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import start_runtime
 from graftwork.core.errors import GraftworkError
-from graftwork.core.example import Example
+from graftwork.core.example import Example, File
 from graftwork.core.inference.adapter import Adapter, load_adapter
 from graftwork.core.inference.hub import adapter_folder
-from graftwork.core.inference.inputs import find_inputs
 from graftwork.core.inference.recorded_decisions import check_abstain
 from graftwork.core.inference.table import predict_table
 from graftwork.core.inference.together import group_grafts
@@ -53,7 +53,7 @@ def answer(answerer: Answerer, path: Path) -> dict[str, Any]:
     """
     domain, adapter = answerer.adapter.backbone.domain, answerer.adapter
     with answerer.lock:
-        (example,) = find_inputs([str(path)], domain)
+        example = File(str(path))  # never more than that: a table would name other files of this machine
         found = _segmented(answerer, example) if adapter.task.output == "maps" else _predicted(answerer, example)
         # What cannot be drawn says nothing against the prediction.
         try:
@@ -70,12 +70,14 @@ def _predicted(answerer: Answerer, example: Example) -> dict[str, Any]:
     adapter = answerer.adapter
     recipe = adapter.prediction_recipe(answerer.device)
     runtime = start_runtime(recipe)
-    runtime.place(adapter.graft).train(False)
-    about_rows = adapter.record.get("seen") or {}
-    group = group_grafts(adapter.backbone, runtime, [("", adapter.graft, about_rows, adapter.decisions)])
-    found = predict_table([group], [example], recipe, named=False, skip_unreadable=False, outside="flag",
-                          abstain=answerer.abstain)  # fmt: skip
-    runtime.release(adapter.graft)
+    try:
+        runtime.place(adapter.graft).train(False)
+        about_rows = adapter.record.get("seen") or {}
+        group = group_grafts(adapter.backbone, runtime, [("", adapter.graft, about_rows, adapter.decisions)])
+        found = predict_table([group], [example], recipe, named=False, skip_unreadable=False, outside="flag",
+                              abstain=answerer.abstain)  # fmt: skip
+    finally:
+        runtime.release(adapter.graft)
     windows = found.windows.drop(columns="path")
     windows = windows[windows["start_s"].notna()]  # a clip that is not cut has no windows
     return {"kind": "table", "columns": _plain(found.table.drop(columns="path").iloc[0].to_dict()),
@@ -85,19 +87,22 @@ def _predicted(answerer: Answerer, example: Example) -> dict[str, Any]:
 def _segmented(answerer: Answerer, example: Example) -> dict[str, Any]:
     adapter = answerer.adapter
     with tempfile.TemporaryDirectory(prefix="graftwork-") as folder:
-        table = adapter.segment([str(example)], folder, device=answerer.device)
-        row = table.iloc[0].to_dict()
-        overlay = adapter.backbone.domain.overlay
+        table = adapter.segment([example], folder, device=answerer.device)
+        row = table.iloc[0].drop("path").to_dict()
+        overlay, drawn, note = adapter.backbone.domain.overlay, None, ""
         mask = Path(folder) / str(row.pop("mask"))
-        drawn = None if overlay is None else _base64(overlay(example, mask, adapter.classes))
-    row.pop("path")
-    return {"kind": "mask", "columns": _plain(row), "picture": drawn}
+        try:
+            drawn = None if overlay is None else _base64(overlay(example, mask, adapter.classes))
+        except GraftworkError as error:
+            note = str(error)
+    return {"kind": "mask", "columns": _plain(row), "picture": drawn, "note": note}
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    """Values as JSON has them; what is missing is None."""
-    return {str(name): None if value != value else value.item() if hasattr(value, "item") else value
-            for name, value in row.items()}  # fmt: skip
+    """Values as JSON has them; what is missing, or no finite number, is None."""
+    plain = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in plain.items()}  # fmt: skip
 
 
 def _base64(picture: bytes) -> str:

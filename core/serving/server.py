@@ -25,19 +25,19 @@ from graftwork.core.serving.page import page
 
 log = logging.getLogger(__name__)
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
+LOCAL = ("127.0.0.1", "localhost")
 PORT = 8765
 MOST_MB = 512.0
 """Largest file that is taken."""
 
-TOGETHER = 8
-"""Requests that are taken at a time; others are told to come again."""
+MAX_REQUESTS = 8
+"""That are taken at a time; others are told to come again."""
 
-SECONDS = 30.0
+TIMEOUT_S = 30.0
 """Without a byte for so long, a request is dropped."""
 
-_AWHILE = 3600.0
-_PIECE = 1 << 20
+_WAIT_S = 3600.0
+_CHUNK_BYTES = 1 << 20
 _NAME_LENGTH = 100
 
 
@@ -48,7 +48,7 @@ class PageServer(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, answerer: Answerer, most_bytes: int) -> None:
         self.answerer, self.most_bytes, self.local = answerer, most_bytes, host in LOCAL
-        self.taken = threading.BoundedSemaphore(TOGETHER)
+        self.taken = threading.BoundedSemaphore(MAX_REQUESTS)
         super().__init__((host, port), PageHandler)
 
     @property
@@ -82,21 +82,15 @@ def make_server(
     return server
 
 
-def serve(
-    run: str | Path, load_backbone: Callable[..., Backbone], *, host: str = "127.0.0.1", port: int = PORT,
-    max_mb: float = MOST_MB, abstain: float | None = None, weights: str | None = None, device: str = "auto",
-    wait: Callable[[float], bool] | None = None,
-) -> None:  # fmt: skip
-    """Shows a run as a page until Ctrl-C, and prints its address. wait: waits for so many seconds, and says whether
-    somebody has asked to end. Other arguments and errors as of `make_server`."""
-    with make_server(run, load_backbone, host=host, port=port, max_mb=max_mb, abstain=abstain, weights=weights,
-                     device=device) as server:  # fmt: skip
+def serve(server: PageServer, wait: Callable[[float], bool] | None = None) -> None:
+    """Answers until Ctrl-C, and closes the server. wait: waits for so many seconds, and says whether somebody has asked
+    to end."""
+    with server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        print(f"{server.address} shows {run}, until Ctrl-C", flush=True)
         wait = wait or threading.Event().wait
         try:
-            while not wait(_AWHILE):
+            while not wait(_WAIT_S):
                 pass
         finally:
             server.shutdown()
@@ -108,7 +102,7 @@ class PageHandler(BaseHTTPRequestHandler):
 
     server: PageServer
     server_version, sys_version = "graftwork", ""
-    timeout = SECONDS  # of the socket
+    timeout = TIMEOUT_S  # of the socket
 
     def do_GET(self) -> None:
         """The page."""
@@ -141,29 +135,44 @@ class PageHandler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                       {"error": f"expected at most {limit:g} MB, found {int(length) / 1e6:.1f} MB: serve it with a "
                                 "larger --max-mb"})  # fmt: skip
+            self._drop(int(length))
             return
         if not self.server.taken.acquire(blocking=False):
             self._say(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "other files are being read: try again in a moment"})
+            self._drop(int(length))
             return
         try:
             self._predict(unquote(self.headers["X-Filename"]), int(length))
         finally:
             self.server.taken.release()
 
+    def _drop(self, length: int) -> None:
+        """Reads what is sent and not taken, up to a bound: a connection that is closed before is an error to a browser,
+        which then does not show the answer."""
+        self.close_connection = True
+        left = min(length, 2 * self.server.most_bytes)
+        while left > 0 and (piece := self.rfile.read(min(left, _CHUNK_BYTES))):
+            left -= len(piece)
+
     def _predict(self, name: str, length: int) -> None:
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", Path(name).name)[-_NAME_LENGTH:].lstrip(".") or "file"
         with tempfile.TemporaryDirectory(prefix="graftwork-") as folder:
             path = Path(folder) / safe
             with path.open("wb") as file:
-                while length and (piece := self.rfile.read(min(length, _PIECE))):
+                while length and (piece := self.rfile.read(min(length, _CHUNK_BYTES))):
                     file.write(piece)
                     length -= len(piece)
             status, found = HTTPStatus.BAD_REQUEST, {"error": "the file did not come whole"}
             if not length:
                 try:
                     status, found = HTTPStatus.OK, answer(self.server.answerer, path)
+                    found["note"] = found["note"].replace(f"{folder}/", "")
                 except GraftworkError as error:
                     status, found = HTTPStatus.UNPROCESSABLE_ENTITY, {"error": str(error).replace(f"{folder}/", "")}
+                except Exception:
+                    log.exception("a file could not be answered for")
+                    status = HTTPStatus.INTERNAL_SERVER_ERROR
+                    found = {"error": "the program failed on this file: the terminal says how"}
         self._say(status, found)
 
     def _known_host(self) -> bool:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork.core.compute.runtime import cores_here
+from graftwork.core.compute.cores import cores_here
 from graftwork.core.data.manifest import Manifest
 from graftwork.core.data.splits import fold_numbers
 from graftwork.core.errors import TrainingError

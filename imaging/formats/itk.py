@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.core.data.companions import HEADERS, companions
+from graftwork.core.data.companions import HEADERS, companions, named_data
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.imaging.formats.memory import check_room
@@ -39,6 +40,7 @@ def read_itk(path: str) -> Scan:
     if path.lower().endswith(HEADERS) and not companions(path):
         raise UnreadableError(f"{path}: is a header whose one file of data is not there; copy it too, or save both as "
                               "one file")  # fmt: skip
+    _refuse_data_elsewhere(path)
     with decoding(path, "cannot be read by SimpleITK"):
         reader = SimpleITK.ImageFileReader()
         reader.SetFileName(path)
@@ -55,6 +57,20 @@ def read_itk(path: str) -> Scan:
     if values.ndim < 4 or not _says_where(image, path):
         return replace(scan, spacing_mm=spacing)
     return turned(scan, _affine(image))
+
+
+def _refuse_data_elsewhere(path: str) -> None:
+    """A file that somebody has sent must not bring in others of this machine: data are in the file, or beside it."""
+    with decoding(path, "its header cannot be read"):
+        named = named_data(path)
+    if named is None:
+        return
+    if not path.lower().endswith(HEADERS):
+        raise UnreadableError(f"{path}: names another file for its data, {named!r}; save both as one file, or call it "
+                              ".mhd or .nhdr")  # fmt: skip
+    if os.path.isabs(named) or ".." in re.split(r"[/\\\\]", named):
+        raise UnreadableError(f"{path}: names data outside its folder, {named!r}; put both into one folder, and name "
+                              "the file alone")  # fmt: skip
 
 
 def _channels_first(stored: NDArray[Any], image: Any, path: str) -> NDArray[np.float32]:

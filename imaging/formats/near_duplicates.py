@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from graftwork.core.compute.runtime import cores_here
+from graftwork.core.compute.cores import cores_here
 from graftwork.core.data.similar_vectors import Floats, in_cells, similar_rows, unit, whitening
 from graftwork.core.example import Example
 from graftwork.imaging.formats.content import decoded_scans

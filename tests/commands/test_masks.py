@@ -163,6 +163,9 @@ def _check_that_it_goes_on(run, tmp_path, monkeypatch):
         patched.setattr(PatchSegmenter, "segment", segment)
         assert run("predict", "run", *scans, "--out", "masks")[0] != 0
     assert segmented == scans[:2]
+    shutil.copytree(tmp_path / "masks", tmp_path / "other")
+    shutil.copytree(tmp_path / "masks.unfinished", tmp_path / "other.unfinished")
+    assert run("predict", "run", *scans, "--out", "other", "--batch-size", 2)[0] == 0
     (tmp_path / "masks" / "0_mask.nii.gz").unlink()
     written = (tmp_path / "masks" / "1_mask.nii.gz").stat().st_mtime_ns
     assert run("predict", "run", *scans, "--out", "masks")[0] == 0

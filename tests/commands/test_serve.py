@@ -137,10 +137,15 @@ def test_a_recording_has_its_windows(servers, runs):
         assert one["probability_low"] + one["probability_high"] == pytest.approx(1)
 
 
+SECRET = (b"ObjectType = Image\nNDims = 2\nDimSize = 4 4\nElementType = MET_UCHAR\n"
+          b"ElementDataFile = /etc/passwd\n")  # fmt: skip
+
 HOSTILE = (
     ("scans", b"", "empty.png"), ("scans", b"\x89PNG\r\n\x1a\n" + b"x" * 50, "broken.png"),
     ("scans", b"x" * 500, "../../../etc/passwd.dcm"), ("scans", b"<script>alert(1)</script>", "<b>.nii.gz"),
-    ("scans", b"x" * 99, "nosuffix"),
+    ("scans", b"x" * 99, "nosuffix"), ("scans", b"path\n/etc/hostname\n", "a.csv"),
+    ("scans", b"path\n/etc/hostname\n/etc/passwd\n", "two.tsv"), ("scans", SECRET, "a.mhd"), ("scans", SECRET, "a.mha"),
+    ("scans", b"NRRD0004\ntype: uchar\ndimension: 2\nsizes: 4 4\nencoding: raw\ndata file: /etc/passwd\n\n", "a.nrrd"),
     *(pytest.param(*one, marks=pytest.mark.long) for one in (
         ("masks", b"\x1f\x8b" + b"x" * 99, "case.nii.gz"), ("clips", b"RIFF", "a.wav"), ("clips", b"x" * 999, "*.mp3"),
     )),

@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from graftwork.core.compute.runtime import cores_here
+from graftwork.core.compute.cores import cores_here
 from graftwork.core.data.examples import read_many
 from graftwork.core.data.reading_threads import in_threads, reading_threads
 from graftwork.core.example import as_examples

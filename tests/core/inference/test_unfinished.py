@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from graftwork.core.errors import UnreadableError
+from graftwork.core.errors import OutputError, UnreadableError
+from graftwork.core.example import File
 from graftwork.core.inference import table
-from graftwork.core.inference.unfinished import ENDING
+from graftwork.core.inference.unfinished import ENDING, file_state
 from graftwork.core.runs.predict import predict
 from graftwork.core.training.finetuning import finetune
 
@@ -25,9 +26,11 @@ def run(backbone, examples, recipe, tmp_path):
 
 
 @pytest.fixture
-def paths(manifest, monkeypatch):
+def paths(manifest, monkeypatch, tmp_path):
+    """Copies: what is changed here, other tests read."""
     monkeypatch.setattr(table, "BLOCK", 2)
-    return list(manifest.paths[:7])
+    (tmp_path / "copies").mkdir()
+    return [shutil.copy(path, tmp_path / "copies") for path in manifest.paths[:7]]
 
 
 @pytest.fixture
@@ -81,20 +84,47 @@ def test_a_file_that_has_changed_is_predicted_anew(ended, run, paths, load_backb
     assert found["path"].tolist() == paths
 
 
-@pytest.mark.parametrize("change", ["adapter", "batch size", "damage"])
+@pytest.mark.parametrize("change", ["adapter", "batch size", "damage", "cut part", "cut about", "other part"])
 def test_what_is_of_another_prediction_is_not_taken(ended, run, paths, load_backbone, read, caplog, change):
     kept = ended.with_name(ended.name + ENDING)
     if change == "adapter":
         record = json.loads((run / "adapter.json").read_text())
         record.pop("sha256")
         (run / "adapter.json").write_text(json.dumps(record | {"note": "another"}))
-    if change == "damage":
-        for part in kept.glob("part-*"):
+    for part in kept.glob("part-*"):
+        if change == "damage":
             part.write_text(part.read_text().replace("prediction", "predictiom", 1))
+        if change == "cut part":
+            part.write_bytes(part.read_bytes()[:9])
+        if change == "other part":
+            part.write_text("{}")
+    if change == "cut about":
+        (kept / "about.json").write_bytes(b"\xff")
     predict(run, paths, load_backbone, out=ended, device="cpu", batch_size=3 if change == "batch size" else 16)
     assert read == names(paths)
-    assert ("what it held is predicted again" if change == "damage" else "is of another prediction") in caplog.text
+    of_parts = change in ("damage", "cut part", "other part")
+    assert ("what it held is predicted again" if of_parts else "is of another prediction") in caplog.text
     assert not kept.exists()
+
+
+def test_a_folder_of_that_name_with_something_else_in_it_is_left_alone(run, paths, load_backbone, tmp_path):
+    own = tmp_path / "p.csv.unfinished" / "notes.txt"
+    own.parent.mkdir()
+    own.write_text("mine")
+    with pytest.raises(OutputError, match="cannot be removed"):
+        predict(run, paths, load_backbone, out=tmp_path / "p.csv", device="cpu")
+    assert own.read_text() == "mine"
+
+
+def test_a_header_whose_data_have_changed_is_another_file(tmp_path):
+    (tmp_path / "scan.hdr").write_bytes(b"header")
+    (tmp_path / "scan.img").write_bytes(b"one")
+    before = file_state(File(str(tmp_path / "scan.hdr")))
+    (tmp_path / "scan.img").write_bytes(b"other")
+    assert file_state(File(str(tmp_path / "scan.hdr"))) != before
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "gone").symlink_to(tmp_path / "nowhere")
+    assert len(file_state(File(str(tmp_path / "series")))) == 1
 
 
 def test_after_a_file_that_cannot_be_read_the_others_are_not_predicted_again(run, paths, load_backbone, read, tmp_path):
@@ -111,7 +141,7 @@ def test_after_a_file_that_cannot_be_read_the_others_are_not_predicted_again(run
     assert found["prediction"].notna().all()
 
 
-def test_files_that_were_skipped_stay_skipped(run, paths, load_backbone, monkeypatch, read, tmp_path):
+def test_files_that_were_skipped_are_read_again_and_no_other(run, paths, load_backbone, monkeypatch, read, tmp_path):
     with open(paths[0], "wb") as file:
         file.write(b"no array")
     options = {"out": tmp_path / "p.csv", "device": "cpu", "skip_unreadable": True}
@@ -121,6 +151,6 @@ def test_files_that_were_skipped_stay_skipped(run, paths, load_backbone, monkeyp
             predict(run, paths, load_backbone, **options)
     read.clear()
     found = predict(run, paths, load_backbone, **options)
-    assert read == []
+    assert read == names(paths[:1])
     assert found["error"].notna().tolist() == [True] + [False] * 6
     assert found["prediction"].isna().tolist() == [True] + [False] * 6

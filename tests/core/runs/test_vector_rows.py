@@ -1,19 +1,24 @@
 """Heads that learn from vectors that were computed before: the same as from files, which are not decoded."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from graftwork.core.errors import OutputError, SettingsError
+from graftwork.core.example import File
 from graftwork.core.recipe import Recipe
 from graftwork.core.runs.embed import embed
 from graftwork.core.runs.train import train
 
 
 @pytest.fixture
-def files(manifest):
-    return replace(manifest, groups=None)
+def files(manifest, tmp_path):
+    """Copies: what is changed here, other tests read."""
+    (tmp_path / "copies").mkdir()
+    copies = [File(shutil.copy(path, tmp_path / "copies")) for path in manifest.paths]
+    return replace(manifest, groups=None, examples=tuple(copies))
 
 
 @pytest.fixture
