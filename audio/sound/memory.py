@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psutil
-
+from graftwork.core.compute.host_memory import available_bytes
 from graftwork.core.errors import ContractError
 
 _ASKED_FROM = 10_000_000
@@ -30,7 +29,7 @@ def refuse_too_long(path: object, seconds: float, needed_bytes: float) -> None:
     """Raises ContractError, with what to do, for a clip that needs more memory than the machine has."""
     if needed_bytes < _ASKED_FROM:
         return
-    free = psutil.virtual_memory().available
+    free = available_bytes()
     if needed_bytes > free:
         free = max(free, _memory_of_devices())
     if needed_bytes > free:

@@ -81,7 +81,8 @@ def tune_command(commands: CommandLine) -> Verb:
         "Search for the strategy and its settings by folds, and train with the best (extra `tune`: Optuna).\n\n"
         "Searched are strategies, learning rate, epochs (up to `--epochs`), rank of lora, random changes"
         + (" and image size" if sized else "")
-        + "; trials below the median of the others after as many folds end early. The same command goes on with the "
+        + "; a trial whose mean over its folds so far has never been above the median of the others' ends early. "
+        "The same command goes on with the "
         "search in `--out`, and several processes that are given it share the work. Rows whose split column says test "
         "are left out. What is printed last is corrected for the choice: publish that.\n\n"
         f"Example: `graftwork-{domain.name} tune {domain.example}s.csv --trials 40 --folds 5 --out runs/tuned`",

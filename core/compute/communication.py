@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from textwrap import shorten
 from typing import Any
 
@@ -31,6 +32,14 @@ def communicating() -> Iterator[None]:
         ) from error
 
 
+@lru_cache(maxsize=1)
+def _group_on_cpu(world: Any) -> Any:
+    """One for all that this set of processes has to say: each has threads and connections of its own."""
+    import torch.distributed as dist
+
+    return dist.new_group(backend="gloo")
+
+
 def agreement(processes: int) -> Agree:
     """A way for so many processes to decide the same. All of them have to ask for it, and to call it equally often.
 
@@ -40,7 +49,7 @@ def agreement(processes: int) -> Agree:
     import torch.distributed as dist
 
     with communicating():
-        group: Any = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        group = None if dist.get_backend() == "gloo" else _group_on_cpu(dist.group.WORLD)
 
     def agree(answers: Sequence[bool]) -> tuple[bool, ...]:
         flags = torch.tensor(answers, dtype=torch.int32)

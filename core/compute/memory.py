@@ -10,6 +10,7 @@ import torch
 
 from graftwork.core.compute.allocator import give_back_freed_memory
 from graftwork.core.compute.cores import processes_here
+from graftwork.core.compute.host_memory import available_bytes
 
 
 def peak_memory_mb() -> float:
@@ -29,9 +30,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         sharing = -(-processes_here() // torch.cuda.device_count())
         return torch.cuda.mem_get_info(device)[0] // sharing
-    import psutil
-
-    return int(psutil.virtual_memory().available) // processes_here()
+    return available_bytes() // processes_here()
 
 
 def reset_peak_memory() -> bool:

@@ -169,8 +169,10 @@ class Runtime:
     def sum_later(self, value: Tensor) -> Callable[[], float]:
         """Begins to sum a number on the device over the processes; called, the result waits for the sum alone, not for
         what the device was given afterwards."""
-        with communicating():
-            summed = to_host(value if self.processes == 1 else self.accelerator.reduce(value, "sum"))
+        if self.processes > 1:
+            with communicating():
+                value = self.accelerator.reduce(value, "sum")
+        summed = to_host(value)
         return lambda: float(summed())
 
     def gather(self, rows: Sequence[int], values: Tensor, count: int) -> Tensor:

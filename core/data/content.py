@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
+from graftwork.core.compute.host_memory import available_bytes
 from graftwork.core.data.companions import companions
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import UnreadableError
@@ -117,7 +117,7 @@ def check_array(archive: str, name: str) -> None:
             version = np.lib.format.read_magic(stream)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(stream)
-    needed, free = math.prod(shape) * dtype.itemsize, psutil.virtual_memory().available
+    needed, free = math.prod(shape) * dtype.itemsize, available_bytes()
     if needed > free:
         raise UnreadableError(f"{archive}: {name} claims {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB of memory are "
                               "free: is it damaged?")  # fmt: skip

@@ -11,13 +11,13 @@ from itertools import chain
 from typing import Any, Literal, overload
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from graftwork.core.compute.cores import cores_here, processes_here
+from graftwork.core.compute.host_memory import available_bytes
 from graftwork.core.compute.overlap import made_ahead, page_locked
 from graftwork.core.compute.preemption import ignore_requests
 from graftwork.core.data.manifest import Manifest
@@ -120,7 +120,7 @@ def read_examples(
     frames: how many a backbone gives of an example, where text is to be learnt by it: an example that has too few for
     its transcript cannot be used either.
     """
-    share = psutil.virtual_memory().available * MEMORY_SHARE / processes_here()
+    share = available_bytes() * MEMORY_SHARE / processes_here()
     limit = share if memory_limit_bytes is None else memory_limit_bytes
     kept: list[Tensor] = []
     good: list[int] = []

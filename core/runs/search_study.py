@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
 JOURNAL = "trials.journal"
 FIRST_TRIALS = 5
-"""Finished trials before any is ended early, and before the sampler learns from them."""
+"""Finished trials before any is ended early. The sampler learns from so many beside the first of every strategy."""
+
+CLOCK_SECONDS = 60.0
+"""A process of the same number that began so much later is another one."""
 
 ASKED, OWNER, CHOICE, REASON, INTERVAL = "asked", "owner", "choice", "reason", "interval"
 """Attributes of the study, and of its trials."""
+
+BEST_BEGUN = "best begun"
+"""Attribute of the study: the trial with whose settings the last training has begun."""
 
 SAME = "same as"
 """Attribute of a trial that chose what an earlier one had chosen: it counts as no trial."""
@@ -67,9 +73,9 @@ def open_study(folder: Path, space: SearchSpace, asked: dict[str, Any]) -> optun
         raise OutputError(f"{path}: cannot be read ({error}); name another --out") from error
     begun = study.user_attrs.get(ASKED)
     if begun is None:
-        study.set_user_attr(ASKED, asked)
         for point in space.first_points():
             study.enqueue_trial(point)
+        study.set_user_attr(ASKED, asked)  # last: without it they are asked for once more
     elif begun != asked:
         changed = sorted(name for name in begun.keys() | asked.keys() if begun.get(name) != asked.get(name))
         raise OutputError(f"{folder}: the search had another {', '.join(changed)}; ask for the same, or name another "
@@ -120,6 +126,14 @@ def ended_trials(study: optuna.Study) -> list[Trial]:
     return found
 
 
+def give_up(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Marks a trial that was interrupted as failed, and asks for what it had chosen once more."""
+    import optuna
+
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    study.enqueue_trial(dict(trial.params))
+
+
 def _ask_again(study: optuna.Study) -> None:
     """Trials of processes that have ended are marked as failed, and what they had chosen is asked for once more."""
     import optuna
@@ -146,7 +160,8 @@ def _has_ended(owner: list[Any] | None) -> bool:
     if machine != platform.node():
         return False
     try:
-        return bool(psutil.Process(number).create_time() != began)
+        # Times are counted from the machine's start, which its clock may set anew meanwhile.
+        return bool(abs(psutil.Process(number).create_time() - began) > CLOCK_SECONDS)
     except psutil.NoSuchProcess:
         return True
 

@@ -43,11 +43,10 @@ MIXED = "random_split"
 class Setup:
     """How models are trained: a strategy on a backbone by a recipe.
 
-    folder: where checkpoints and histories go; None for nowhere. resume: go on with what is kept there.
-    restart: remove what is kept there. random_split:
-    whether the model is also evaluated with groups on both sides; "auto" is where solving it again costs little.
-    keep_folds: the model of every fold is kept in its folder, as an adapter.
-    tracked: is told how the run in this folder goes; those below it tell nobody.
+    folder: where checkpoints and histories go; None for nowhere. resume: go on with what is kept there. restart: remove
+    what is kept there. random_split: whether the model is also evaluated with groups on both sides; "auto" is where
+    solving it again costs little. keep_folds: the model of every fold is kept in its folder, as an adapter. tracked: is
+    told how the run in this folder goes; those below it tell nobody.
     """
 
     backbone: Backbone

@@ -30,15 +30,17 @@ from graftwork.core.runs.compare import part_to_json, settings_of
 from graftwork.core.runs.cross_validation import cross_validate_setup
 from graftwork.core.runs.report.document import report_on_finished
 from graftwork.core.runs.rows import RowOptions, Rows, read_rows
-from graftwork.core.runs.run_folder import FINISHED, claim_folder, remove_run, run_record, run_state
+from graftwork.core.runs.run_folder import FINISHED, UNFINISHED, claim_folder, remove_run, run_record, run_state
 from graftwork.core.runs.search_space import Choice, SearchSpace
 from graftwork.core.runs.search_study import (
+    BEST_BEGUN,
     INTERVAL,
     JOURNAL,
     REASON,
     SAME,
     ask,
     ended_trials,
+    give_up,
     open_study,
     same_before,
 )
@@ -84,7 +86,8 @@ def tune(
 
     Every strategy begins with the recipe's own settings; Optuna's TPE sampler goes on from there with learning rate,
     epochs (from a quarter of the recipe's to all of them), rank of `lora`, random changes, and image size. A trial
-    whose mean metric after a fold is below the median of the others' after as many ends early. Rows whose split says
+    whose metric, as a mean over its folds so far, has never been above the median of the others' after as many folds
+    ends early (Optuna's MedianPruner). Rows whose split says
     test are left out, and no file of theirs is opened.
 
     trials: how many in all, those of earlier calls and of other processes with the same `out` among them. seconds: no
@@ -243,6 +246,9 @@ def _run_trial(search: Search, trial: optuna.Trial, choice: Choice) -> None:
         trial.set_user_attr(REASON, str(error))
         search.study.tell(trial, state=state.FAIL)
         return
+    except BaseException:  # somebody interrupts a search in a notebook, whose process lives on
+        give_up(search.study, trial)
+        raise
     write_checked_json(_part_path(search.out, trial.number), part_to_json(found.part))
     trial.set_user_attr(INTERVAL, str(metric))
     search.study.tell(trial, metric.value)
@@ -293,13 +299,15 @@ def _train_best(search: Search, tuning: Tuning, command: Sequence[str] | None) -
     before = read_json(written).get("best") if written.exists() else None
     if run_state(folder) == FINISHED and before == tuning.best:
         return None
-    if run_record(folder) is not None:
+    resume = run_state(folder) == UNFINISHED and search.study.user_attrs.get(BEST_BEGUN) == tuning.best
+    if not resume and run_record(folder) is not None:
         remove_run(folder)
+    search.study.set_user_attr(BEST_BEGUN, tuning.best)
     frozen = search.study.get_trials(deepcopy=False)[tuning.best]
     choice = search.space.choose(optuna.trial.FixedTrial(frozen.params))
     backbone, rows = search.load(choice.image_size)
     log.info("training with the settings of trial %d", tuning.best)
-    setup = Setup(backbone, parse_strategy(choice.strategy), choice.recipe, folder, random_split="auto")
+    setup = Setup(backbone, parse_strategy(choice.strategy), choice.recipe, folder, resume, random_split="auto")
     caution = f"these settings were chosen by the metrics below. {said}"
     result = train_on(setup, rows, replace(search.parts, random_split="auto"), command=command, known=(caution,))
     report_on_finished(folder, result.adapter)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from graftwork.core.compute.memory import free_bytes
 from graftwork.core.compute.runtime import seed_everything
 from graftwork.core.data.examples import epoch_augment, load_batches
-from graftwork.core.training.gradients import LoopContext, summed_loss
+from graftwork.core.training.gradients import LoopContext, batch_norm_explained, summed_loss
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,13 @@ def pieces_that_fit(context: LoopContext) -> int:
     before = [buffer.clone() for buffer in context.graft.moving_buffers()]
     context.graft.train(True)
     seed_everything(context.recipe.seed)
-    each = saved_bytes(lambda: summed_loss(context, features, chosen, 0.0), context.graft) * PEAK / len(chosen)
-    for buffer, value in zip(context.graft.moving_buffers(), before, strict=True):
-        buffer.copy_(value)
+    try:
+        with batch_norm_explained(len(chosen)):
+            kept = saved_bytes(lambda: summed_loss(context, features, chosen, 0.0), context.graft)
+    finally:
+        for buffer, value in zip(context.graft.moving_buffers(), before, strict=True):
+            buffer.copy_(value)
+    each = kept * PEAK / len(chosen)
     pieces = 1
     while pieces < most and each * -(-most // pieces) > free:
         pieces *= 2

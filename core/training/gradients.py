@@ -95,14 +95,14 @@ def add_gradients(
 def _backward(context: LoopContext, features: Features, share: Sequence[int], weight: float, done: float) -> Tensor:
     """Adds the gradients of these rows; returns the sum of their losses. No graph outlives it, if it fails neither."""
     with context.runtime.batch_statistics():
-        with _batch_norm_explained(len(share)):
+        with batch_norm_explained(len(share)):
             loss = summed_loss(context, features, share, done)
         context.runtime.backward(loss / weight)
     return loss.detach()
 
 
 @contextmanager
-def _batch_norm_explained(rows: int) -> Iterator[None]:
+def batch_norm_explained(rows: int) -> Iterator[None]:
     """Raises SettingsError where BatchNorm has one number a channel to learn its statistics from, as torch puts it."""
     try:
         yield

@@ -100,13 +100,12 @@ def train(
     context = LoopContext(graft, model, optimiser, rows, batches,
                      sum(-(-len(one) // recipe.accumulate) for one in batches), targets,
                      row_weights(rows.manifest, recipe), augment, recipe, runtime, GradientCheck(graft))  # fmt: skip
-    state, best = TrainingState(), dict[str, Tensor]()
-    if checkpoints is None or not checkpoints.resume:
-        state = replace(state, pieces=pieces_that_fit(context))
+    best, pieces = dict[str, Tensor](), pieces_that_fit(context)
+    state = TrainingState(pieces=pieces)
     if checkpoints is not None and checkpoints.resume:
         state, best = load_checkpoint(checkpoints.folder, checkpoints.settings, graft, optimiser, runtime.scaler)
+        state = replace(state, pieces=max(state.pieces, pieces))  # it may go on with less memory than it began with
         log.info("resuming in epoch %d at batch %d", state.epoch + 1, state.batch + 1)
-
     elif val is not None and graft.plan.head_start == "probe":
         state = _before_any_update(context, state, val, best)
         on_epoch(state.history[0])

@@ -7,8 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 
-import psutil
-
+from graftwork.core.compute.host_memory import available_bytes
 from graftwork.core.errors import UnreadableError
 from graftwork.imaging.scan import times
 
@@ -28,7 +27,7 @@ def check_room(shape: Sequence[int], path: str, kind: str = "voxels", *, whole: 
     can: whole says that all values lie in it, none in a file beside it."""
     if any(length < 1 for length in shape):
         raise UnreadableError(f"{path}: its header claims {times(shape)} {kind}: is it damaged?")
-    needed, free = math.prod(shape) * BYTES, psutil.virtual_memory().available
+    needed, free = math.prod(shape) * BYTES, available_bytes()
     held = os.path.getsize(path) if whole else math.inf
     if needed > max(BYTES_ANYWAY, PACKED * held):
         raise UnreadableError(f"{path}: its header claims {times(shape)} {kind}, more than {held:,} bytes can hold: "

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from graftwork.core.cli.app import PREEMPTED
 from graftwork.core.training.checkpoint import NAME
 from tests.commands.torchrun import ask, finish, start, wait_for, workers
 
@@ -65,7 +66,7 @@ def ask_in_training(place, kind, out, whom):
     began = time.monotonic()
     _, said = finish(process)
     assert time.monotonic() - began < 20
-    assert said.count("asked to end; the same train, compare or pretrain goes on") == 1
+    assert said.count(PREEMPTED) == 1
     assert "left with" not in said
     assert not (place / out / LEARNT[kind]).exists()
     if whom != "torchrun":  # which says no more once it is ended itself

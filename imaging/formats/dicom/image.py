@@ -6,8 +6,7 @@ import zlib
 from dataclasses import replace
 from typing import Any
 
-import psutil
-
+from graftwork.core.compute.host_memory import available_bytes
 from graftwork.core.data.decoding import decoding
 from graftwork.core.errors import MissingPackageError, UnreadableError
 from graftwork.imaging.formats.dicom.geometry import placed_frames, placed_slice
@@ -81,7 +80,7 @@ def _check_deflated(path: str) -> None:
             return
         stream.seek(132)  # behind the mark
         read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)  # which alone is not deflated
-        inflate, unpacked, free = zlib.decompressobj(-zlib.MAX_WBITS), 0, psutil.virtual_memory().available
+        inflate, unpacked, free = zlib.decompressobj(-zlib.MAX_WBITS), 0, available_bytes()
         pending = stream.read(_BLOCK_BYTES)
         while pending:
             unpacked += len(inflate.decompress(pending, _BLOCK_BYTES))

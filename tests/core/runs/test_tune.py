@@ -18,6 +18,7 @@ from graftwork.core.errors import MissingPackageError, OutputError, SettingsErro
 from graftwork.core.runs import search_study
 from graftwork.core.runs import tune as module
 from graftwork.core.runs.compare import compare
+from graftwork.core.runs.run_folder import UNFINISHED, mark
 from graftwork.core.runs.search_space import SearchSpace
 from graftwork.core.runs.search_study import OWNER, ask, ended_trials, open_study
 from graftwork.core.runs.tune import tune
@@ -59,6 +60,45 @@ def test_the_best_is_corrected_as_a_comparison_of_the_same_settings_corrects_it(
     assert list(pd.read_csv(tmp_path / "tuned" / "trials.csv")["strategy"]) == ["knn", "probe"]
     assert (tmp_path / "tuned" / "search.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "tuned" / "tuning.json").read_text())["corrected"]["value"] == found.corrected.value
+    written = (tmp_path / "tuned" / "best" / "adapter.safetensors").stat().st_mtime_ns
+    assert search(["knn", "probe"], 2).trials == found.trials
+    assert (tmp_path / "tuned" / "best" / "adapter.safetensors").stat().st_mtime_ns == written
+
+
+class EndedError(BaseException):
+    pass
+
+
+@with_optuna
+def test_a_trial_that_somebody_interrupts_is_asked_for_again_by_the_same_process(search, monkeypatch):
+    monkeypatch.setattr(module, "_train_best", lambda *given: None)
+
+    def interrupted(*given, **named):
+        raise EndedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "cross_validate_setup", interrupted)
+        with pytest.raises(EndedError):
+            search(["knn", "probe"], 2)
+    found = search(["knn", "probe"], 2)
+    assert sorted(one.params["strategy"] for one in found.trials) == ["knn", "probe"]
+    assert [one.state for one in found.trials] == ["finished", "finished"]
+
+
+@with_optuna
+def test_the_training_of_the_best_goes_on_where_it_was_ended(search, monkeypatch):
+    resumed = []
+
+    def ended(setup, *given, **named):
+        resumed.append(setup.resume)
+        mark(setup.folder, {}, UNFINISHED)
+        raise EndedError
+
+    monkeypatch.setattr(module, "train_on", ended)
+    for _ in range(2):
+        with pytest.raises(EndedError):
+            search(["knn"], 1)
+    assert resumed == [False, True]
 
 
 @with_optuna
