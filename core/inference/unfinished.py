@@ -99,7 +99,8 @@ def take_up(out: Path, runs: Sequence[str | Path], settings: dict[str, Any]) -> 
         record = read_checked_json(folder / ABOUT)
     except (OSError, DamagedFileError):
         record = {}
-    files = frozenset(map(str, record.pop("files", ())))
+    files = record.pop("files", [])
+    files = frozenset(map(str, files if isinstance(files, list) else []))
     kept = Unfinished(folder, about, files)
     if record != about:
         log.warning("%s: what is kept there is of another prediction, and is removed", folder)
@@ -110,12 +111,19 @@ def take_up(out: Path, runs: Sequence[str | Path], settings: dict[str, Any]) -> 
     for path in folder.glob(PART):
         try:
             part = read_checked_json(path)
-            kept.known.update({(part["by"], name): (state, Found(row, outside))
+            kept.known.update({(str(part["by"]), str(name)): (state, Found(_checked(row), outside))
                                for name, state, row, outside in part["found"]})  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s: cannot be read (%s); what it held is predicted again", path, error)
     log.info("going on: %d results of an earlier start are in %s", len(kept.known), folder)
     return kept
+
+
+def _checked(row: Any) -> dict[str, Any]:
+    """Raises ValueError for what is no row."""
+    if not isinstance(row, dict):
+        raise ValueError(f"expected a row, found {type(row).__name__}")
+    return row
 
 
 def file_state(example: Example) -> FileState:

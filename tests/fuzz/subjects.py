@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,15 +30,20 @@ from graftwork.audio.verification.trials import read_trials
 from graftwork.core.activation_cache import tensor_store
 from graftwork.core.data.characters import read_vocabulary
 from graftwork.core.errors import ContractError, UnreadableError
-from graftwork.core.example import as_examples
+from graftwork.core.example import File, as_examples
 from graftwork.core.files import write_json
+from graftwork.core.inference.unfinished import Found, file_state, take_up
 from graftwork.core.inference.vector_shards import Shard, begin_shards, known_paths, shard_files, write_shard
 from graftwork.core.runs.run_folder import run_record, run_state
 from graftwork.core.training.checkpoint import NAME, TrainingState, load_checkpoint, save_checkpoint
 from graftwork.imaging.formats.content import decoded_digests
+from graftwork.imaging.formats.dicom.segmentation_output import write_segmentation
+from graftwork.imaging.formats.dicom.structures import read_structures, structures_on
+from graftwork.imaging.formats.scan_files import read_scan
 from graftwork.imaging.preprocessing.contract import ImageContract
-from graftwork.imaging.segmentation.mask_files import mask_values
+from graftwork.imaging.segmentation.mask_files import mask_values, read_mask
 from tests.fuzz.damage import Damage, of_bytes, of_checked_json, of_gzip, of_json, of_safetensors, of_text
+from tests.imaging.dicom_series import series, structure_set
 
 Use = Callable[[Path], object]
 
@@ -59,9 +66,12 @@ class Subject:
 def every_subject(folder: Path) -> list[Subject]:
     """All of them, made in this folder."""
     rng = np.random.default_rng(0)
-    return [*_scans(folder / "scans", rng), *_sounds(folder / "sounds", rng), *_tables(folder / "tables", rng),
-            *_networks(folder / "networks"), *_runs(folder / "runs"), *_verification(folder / "speakers", rng),
-            *_vectors(folder / "vectors", rng), *_own(folder / "own")]  # fmt: skip
+    return [
+        *_scans(folder / "scans", rng), *_drawn(folder / "drawn"), *_sounds(folder / "sounds", rng),
+        *_tables(folder / "tables", rng), *_networks(folder / "networks"), *_runs(folder / "runs"),
+        *_verification(folder / "speakers", rng), *_vectors(folder / "vectors", rng),
+        *_unfinished(folder / "predictions"), *_own(folder / "own"),
+    ]  # fmt: skip
 
 
 def _scans(folder: Path, rng: np.random.Generator) -> list[Subject]:
@@ -95,6 +105,30 @@ def _scans(folder: Path, rng: np.random.Generator) -> list[Subject]:
     files = [file for file in sorted(folder.iterdir()) if file.suffix != ".img"]  # the other half of pair.hdr
     return [Subject(f"{file.name} {name}", file, of_gzip if file.suffix in (".gz", ".mgz") else of_bytes, use, 0.3)
             for file in files for name, use in uses.items() if _reads(use, file)]  # fmt: skip
+
+
+def _drawn(folder: Path) -> list[Subject]:
+    """Structures and segments of a DICOM series, in folders of their own."""
+    scan = read_scan(series(folder / "ct", (3, 8, 9)))
+    angles = 2 * np.pi * np.arange(9) / 9
+    ring = np.column_stack([-14 + 5 * np.cos(angles), -25 + 4 * np.sin(angles), np.full(9, 43.0)])
+    (folder / "structures").mkdir()
+    structures = structure_set(
+        folder / "structures" / "rs.dcm", {"liver": [ring], "tumour": [ring + np.array([0, 0, 3])]}
+    )
+    segments = folder / "segments" / "seg.dcm"
+    segments.parent.mkdir()
+    classes = np.zeros(scan.spatial_shape, dtype=np.int64)
+    classes[:, 2:5, 3:6] = 1
+    write_segmentation(segments, classes, ("rest", "liver"), scan, as_examples([str(folder / "ct")])[0])
+    found = [Subject("structures on a scan", structures, of_bytes,
+                     lambda path: structures_on(read_structures(str(path)), str(path), scan)),
+             Subject("structures as values", structures, of_bytes, lambda path: mask_values([str(path)])),
+             Subject("segments on a scan", segments, of_bytes, lambda path: read_mask(str(path), scan, (0, 1))),
+             Subject("segments as values", segments, of_bytes, lambda path: mask_values([str(path)]))]  # fmt: skip
+    for one in found:
+        one.use(one.file)
+    return found
 
 
 def _reads(use: Use, file: Path) -> bool:
@@ -285,6 +319,25 @@ def _verification(folder: Path, rng: np.random.Generator) -> list[Subject]:
     return [Subject("profiles.safetensors", folder / "profiles.safetensors", of_safetensors, identify),
             Subject("calibration.json", folder / "calibration.json", of_json, decide),
             Subject("trials.txt", folder / "trials.txt", of_text, read_trials)]  # fmt: skip
+
+
+def _unfinished(folder: Path) -> list[Subject]:
+    """What is kept of a prediction that was ended."""
+    run, example = folder / "run", File(str(folder / "scan.npy"))
+    run.mkdir(parents=True)
+    (run / "adapter.json").write_text("{}")
+    (folder / "scan.npy").write_bytes(b"scan")
+    kept = take_up(folder / "p.csv", [run], {"device": "cpu"})
+    kept.keep("0", [(example, file_state(example), Found({"prediction": "a", "probability_a": 0.5}))])
+
+    def go_on(path: Path) -> object:
+        with tempfile.TemporaryDirectory() as copy:  # what is of another prediction is removed
+            shutil.copytree(path.parent, Path(copy) / path.parent.name)
+            found = take_up(Path(copy) / "p.csv", [run], {"device": "cpu"}).find("0", example)
+        return None if found is None else dict(found.row)
+
+    return [Subject(f"unfinished {file.name.partition('-')[0]}", file, of_checked_json, go_on)
+            for file in kept.folder.iterdir()]  # fmt: skip
 
 
 def _vectors(folder: Path, rng: np.random.Generator) -> list[Subject]:
