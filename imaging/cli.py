@@ -68,7 +68,8 @@ INTENSITY = Annotated[
     typer.Option(
         "--intensity",
         help="How values are scaled: auto (8/16-bit images by their full range, NIfTI, DICOM and float TIFF by "
-        "quantiles), range, quantile, quantile:LOW:HIGH in per cent, window:LOW:HIGH (CT, in HU), zscore. "
+        "quantiles), range, quantile, quantile:LOW:HIGH in per cent, foreground[:LOW:HIGH] (quantiles of "
+        "what is not background, for MR with much air), window:LOW:HIGH (CT, in HU), zscore. "
         "Default: auto; zscore for medicalnet.",
     ),
 ]

@@ -12,17 +12,24 @@ from numpy.typing import NDArray
 from graftwork.core.errors import ContractError, SettingsError
 from graftwork.imaging.scan import Scan
 
-Kind = Literal["auto", "range", "quantile", "window", "zscore"]
+Kind = Literal["auto", "range", "quantile", "foreground", "window", "zscore"]
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
 SAMPLE = 1_000_000
 """Quantiles of larger scans are taken from every k-th value, with k so that about this many remain."""
 
-FORMS = "auto, range, quantile, quantile:LOW:HIGH (per cent), window:LOW:HIGH (for CT in Hounsfield units), zscore"
+FORMS = (
+    "auto, range, quantile, quantile:LOW:HIGH (per cent), foreground, foreground:LOW:HIGH (per cent of what is not "
+    "background), window:LOW:HIGH (for CT in Hounsfield units), zscore"
+)
+
+BACKGROUND_SHARE = 0.1
+"""From so many voxels of the lowest value on, that value is the background."""
 
 
 @dataclass(frozen=True)
 class Intensity:
-    """How values are scaled; `low` and `high` in per cent for `quantile`, in the scan's units for `window`."""
+    """How values are scaled; `low` and `high` in per cent for `quantile` and `foreground`, in the scan's units for
+    `window`."""
 
     kind: Kind
     low: float = math.nan
@@ -35,6 +42,9 @@ def parse_intensity(text: str) -> Intensity:
     auto: `range` for 8- and 16-bit pictures, `quantile` for everything else (NIfTI, DICOM, float TIFF).
     range: the whole range of the picture's type becomes [0, 1].
     quantile: the 0.5 % and 99.5 % quantiles of the scan become 0 and 1; values beyond are clipped.
+    foreground: the same quantiles of the voxels that are not background alone, for MR with much air, where few voxels
+    of the whole are tissue and a bright lesion would be clipped. Background is the lowest value where a tenth of the
+    voxels have it (skull-stripped, padded), else what is at most the mean of all.
     window: LOW and HIGH become 0 and 1; values beyond are clipped. `window:-1000:400` suits lungs in CT.
     zscore: mean 0 and standard deviation 1 over the whole scan; the backbone's mean and std are then not used.
     Raises SettingsError for any other text.
@@ -42,9 +52,9 @@ def parse_intensity(text: str) -> Intensity:
     kind, *numbers = text.strip().lower().split(":")
     if kind in ("auto", "range", "zscore") and not numbers:
         return Intensity(kind)  # type: ignore[arg-type]
-    if kind == "quantile" and not numbers:
-        return Intensity("quantile", LOW_PERCENT, HIGH_PERCENT)
-    if kind not in ("quantile", "window") or len(numbers) != 2:
+    if kind in ("quantile", "foreground") and not numbers:
+        return Intensity(kind, LOW_PERCENT, HIGH_PERCENT)  # type: ignore[arg-type]
+    if kind not in ("quantile", "foreground", "window") or len(numbers) != 2:
         raise SettingsError(f"intensity {text!r} is not known; expected one of: {FORMS}")
     try:
         low, high = float(numbers[0]), float(numbers[1])
@@ -52,16 +62,16 @@ def parse_intensity(text: str) -> Intensity:
         raise SettingsError(f"intensity {text!r}: {':'.join(numbers)} are not two numbers; expected {FORMS}") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise SettingsError(f"intensity {text!r}: LOW must be below HIGH, and both finite")
-    if kind == "quantile" and not (low >= 0 and high <= 100):
+    if kind != "window" and not (low >= 0 and high <= 100):
         raise SettingsError(f"intensity {text!r}: quantiles are per cents, from 0 to 100")
-    return Intensity("quantile" if kind == "quantile" else "window", low, high)
+    return Intensity(kind, low, high)  # type: ignore[arg-type]
 
 
 def scale_intensity(scan: Scan, intensity: Intensity) -> NDArray[np.float32]:
     """The scan's values under a rule: in [0, 1], or with mean 0 and standard deviation 1 for `zscore`.
 
     The scan is left as it is. Channels that are measurements of their own (a fourth NIfTI axis) are scaled
-    one by one for `quantile` and `zscore`; red, green and blue together, so that hues stay. Raises ContractError
+    one by one for `quantile`, `foreground` and `zscore`; red, green and blue together, so that hues stay. Raises ContractError
     where `range` is asked of a scan whose type has none.
     """
     kind = intensity.kind
@@ -91,13 +101,25 @@ def _quantile(values: NDArray[np.float32], intensity: Intensity) -> NDArray[np.f
     percents = (LOW_PERCENT, HIGH_PERCENT) if math.isnan(intensity.low) else (intensity.low, intensity.high)
     # "K" flattens in memory order, without the copy that a transposed picture would need.
     sample = values.ravel(order="K")
-    low, high = np.percentile(sample[:: max(1, sample.size // SAMPLE)], percents)
+    sample = sample[:: max(1, sample.size // SAMPLE)]
+    if intensity.kind == "foreground":
+        sample = _foreground(sample)
+    low, high = np.percentile(sample, percents)
     if high <= low:
         # Nearly all values are equal (a small bright object on black): the extremes still tell them apart.
         low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.zeros_like(values)
     return np.clip(_unit(values, float(low), float(high)), 0, 1)
+
+
+def _foreground(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Those that are not background; all where there is nothing else."""
+    lowest = values.min()
+    share = np.count_nonzero(values == lowest) / values.size
+    limit = float(lowest) if share >= BACKGROUND_SHARE else float(values.mean(dtype=np.float64))
+    found = values[values > limit]
+    return found if found.size else values
 
 
 def _zscore(values: NDArray[np.float32]) -> NDArray[np.float32]:
