@@ -71,8 +71,8 @@ def scale_intensity(scan: Scan, intensity: Intensity) -> NDArray[np.float32]:
     """The scan's values under a rule: in [0, 1], or with mean 0 and standard deviation 1 for `zscore`.
 
     The scan is left as it is. Channels that are measurements of their own (a fourth NIfTI axis) are scaled
-    one by one for `quantile`, `foreground` and `zscore`; red, green and blue together, so that hues stay. Raises ContractError
-    where `range` is asked of a scan whose type has none.
+    one by one for `quantile`, `foreground` and `zscore`; red, green and blue together, so that hues stay. Raises
+    ContractError where `range` is asked of a scan whose type has none.
     """
     kind = intensity.kind
     if kind == "auto":

@@ -54,7 +54,17 @@ def test_every_window_is_read_back(low, width):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "windw:0:1", "window", "window:5:1", "window:a:b", "window:0:inf", "quantile:-1:50", "range:1:2", "foreground:0:101"],
+    [
+        "",
+        "windw:0:1",
+        "window",
+        "window:5:1",
+        "window:a:b",
+        "window:0:inf",
+        "quantile:-1:50",
+        "range:1:2",
+        "foreground:0:101",
+    ],
 )
 def test_intensities_that_mean_nothing_are_refused(text):
     with pytest.raises(SettingsError, match="intensity"):
