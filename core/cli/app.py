@@ -31,7 +31,7 @@ USER_ERROR = 2
 
 QUIET = ("-q", "--quiet")
 
-WHAT_GOES_ON = "the same train, compare, tune, pretrain, embed or predict goes on from what is kept"
+WHAT_GOES_ON = "the same train, compare, tune, pretrain, embed or predict goes on from what it has kept, if anything"
 INTERRUPTED = f"interrupted; {WHAT_GOES_ON}"
 PREEMPTED = f"asked to end; {WHAT_GOES_ON} (exit status 75)"
 

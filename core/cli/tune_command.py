@@ -21,6 +21,10 @@ IMAGE_SIZES = o.option("image_sizes", str | None, None, "Image sizes that are se
                        "each needs a pass through the frozen stages of its own.")  # fmt: skip
 
 
+FOLDS = o.option("folds", int | None, None, "Parts of the cross-validation, 5 by default; rows that a split column "
+                 "calls test are left out.")  # fmt: skip
+
+
 def tune_command(commands: CommandLine) -> Verb:
     """Name, function and help of `tune`."""
 
@@ -65,14 +69,15 @@ def tune_command(commands: CommandLine) -> Verb:
             o.MANIFEST,
             o.option("out", str, Parameter.empty, "Folder of the search, and of a run with the best settings."),
             o.option("trials", int | None, None, "Trials in all, those of earlier calls and of other processes with "
-                     "the same --out among them."),
+                     "the same --out among them; these or --seconds are needed."),
             o.option("seconds", float | None, None, "No trial begins later than so many seconds after the call."),
             o.option("strategies", str, "knn,probe,partial:1,lora,full",
                      "Strategies that are searched, separated by commas."),
             *((IMAGE_SIZES,) if sized else ()),
             o.option("backbone", str, commands.default_backbone, "Backbone id, as `backbones` lists them."),
             o.WEIGHTS,
-            *(one for one in o.told(commands, o.DATA) if one.name not in NOT_SEARCHED),
+            FOLDS,
+            *(one for one in o.told(commands, o.DATA) if one.name not in (*NOT_SEARCHED, "folds")),
             *commands.parameters,
             *o.told(commands, o.recipe_options()),
             o.JSON,

@@ -39,6 +39,8 @@ def corrected_choice(
     if not len(values):
         return Interval(np.nan, np.nan, np.nan, "no resample defines it")
     low, high = np.quantile(values, [0.025, 0.975])
+    if low == high:  # as of models that make no mistake: it says nothing of how sure that is
+        return Interval(float(values.mean()), np.nan, np.nan, "nothing varies")
     return Interval(float(values.mean()), float(low), float(high), METHOD)
 
 

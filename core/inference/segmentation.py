@@ -21,7 +21,7 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.example import Example, files_of
-from graftwork.core.files import atomic_write
+from graftwork.core.files import atomic_write, remove_leftovers
 from graftwork.core.inference.ensemble import SPREAD, JoinedMaps
 from graftwork.core.inference.unfinished import Found, Unfinished, file_state
 from graftwork.core.model.graft import Graft
@@ -136,6 +136,8 @@ def segment_examples(
     known = {} if unfinished is None else _known(unfinished, examples, names, out)
     _check_free(out, names, frozenset() if unfinished is None else unfinished.files)
     if unfinished is not None and len(examples) > 1 and runtime.rank == 0:
+        if known:
+            remove_leftovers(out)  # what was being written when an earlier start was killed
         unfinished.begin(names)  # before the first of them is there
     rows: list[dict[str, Any]] = []
     failures = []

@@ -42,7 +42,7 @@ class Found:
 @dataclass(frozen=True, eq=False)
 class Unfinished:
     """The folder in which parts are kept. about: what they depend on beside the examples. files: names that an earlier
-    start may have written, of this prediction or another. known: what parts hold, by the name of what found it and the
+    start may have written. known: what parts hold, by the name of what found it and the
     example's, each with the state of the example's files then."""
 
     folder: Path
@@ -82,11 +82,10 @@ class Unfinished:
 
 
 def take_up(out: Path, runs: Sequence[str | Path], settings: dict[str, Any]) -> Unfinished:
-    """What was kept of the prediction that would be written to `out`, by the same adapters under the same settings;
-    what is there of another is removed, which is said.
+    """What was kept of the prediction that would be written to `out`, by the same adapters under the same settings.
 
-    settings: plain values that results depend on. Raises OutputError for a folder that cannot be read or removed, or
-    holds something else.
+    settings: plain values that results depend on. Raises OutputError for a folder that holds what is of another
+    prediction, or something else.
     """
     about = {"versions": {name: version_of(name) for name in ("graftwork", "torch")}, "settings": settings,
              "adapters": [_adapter_digests(adapter_folder(run)) for run in runs]}  # fmt: skip
@@ -100,14 +99,10 @@ def take_up(out: Path, runs: Sequence[str | Path], settings: dict[str, Any]) -> 
     except (OSError, DamagedFileError):
         record = {}
     files = record.pop("files", [])
-    files = frozenset(map(str, files if isinstance(files, list) else []))
-    kept = Unfinished(folder, about, files)
     if record != about:
-        log.warning("%s: what is kept there is of another prediction, and is removed", folder)
-        kept.remove()
-        if files:
-            kept.begin()  # what may have been written stays known
-        return kept
+        raise OutputError(f"{folder}: holds what is kept of another prediction, or something else: give the same runs "
+                          "and options to go on, name another --out, or remove that folder")  # fmt: skip
+    kept = Unfinished(folder, about, frozenset(map(str, files if isinstance(files, list) else [])))
     for path in folder.glob(PART):
         try:
             part = read_checked_json(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +114,21 @@ def known_paths(shards: Sequence[Path]) -> dict[str, float]:
         except (OSError, ValueError, KeyError, pyarrow.lib.ArrowException) as error:
             raise _damaged(path, error) from error
     return known
+
+
+def digests_of(shards: Sequence[Path], paths: Collection[str]) -> dict[str, str]:
+    """The digest that each of these paths has in the last shard that holds it. Raises UnreadableError for a damaged
+    shard."""
+    import pyarrow.parquet
+
+    found: dict[str, str] = {}
+    for path in shards:
+        try:
+            table = pyarrow.parquet.read_table(path, columns=["path", "digest"]).to_pydict()
+        except (OSError, ValueError, KeyError, pyarrow.lib.ArrowException) as error:
+            raise _damaged(path, error) from error
+        found |= {name: digest for name, digest in zip(table["path"], table["digest"], strict=True) if name in paths}
+    return found
 
 
 def _damaged(path: Path, error: Exception) -> UnreadableError:

@@ -25,7 +25,14 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import SettingsError, UnreadableError
 from graftwork.core.example import Example, File, Text
 from graftwork.core.inference.inputs import Inputs, find_inputs
-from graftwork.core.inference.vector_shards import Shard, begin_shards, known_paths, shard_number, write_shard
+from graftwork.core.inference.vector_shards import (
+    Shard,
+    begin_shards,
+    digests_of,
+    known_paths,
+    shard_number,
+    write_shard,
+)
 from graftwork.core.model.backbone import FRAMES, MAPS, Backbone
 from graftwork.core.model.stage_outputs import with_every_stage
 from graftwork.core.recipe import Recipe
@@ -102,7 +109,7 @@ def embed(
     shards = begin_shards(place, about)
     known = known_paths(shards)
     todo = [example for example in examples if str(example) not in known]
-    _say_changed(examples, known)
+    _say_changed(examples, known, shards)
     runtime.wait()  # all have looked before the first one writes
     first = 1 + max((shard_number(path) for path in shards), default=-1)
     blocks = [todo[start : start + shard_rows] for start in range(0, len(todo), shard_rows)]
@@ -126,13 +133,17 @@ def embed(
                     time.monotonic() - started)  # fmt: skip
 
 
-def _say_changed(examples: Sequence[Example], known: Mapping[str, float]) -> None:
-    """Files that were written after their vectors: theirs are of what they held before."""
+def _say_changed(examples: Sequence[Example], known: Mapping[str, float], shards: Sequence[Path]) -> None:
+    """Files that were written after their vectors, and hold something else now: theirs are of what they held before."""
     newer = [one for one in examples
              if isinstance(one, File) and os.path.getmtime(one.path) > known.get(one.path, math.inf)]  # fmt: skip
-    if newer:
-        log.warning("%d files, the first %s, have changed since their vectors were computed, which stay as they are; "
-                    "name another --out to compute them anew", len(newer), newer[0])  # fmt: skip
+    if not newer:
+        return
+    before = digests_of(shards, {one.path for one in newer})
+    changed = [one for one, digest in zip(newer, content_digests(newer), strict=True) if digest != before[one.path]]
+    if changed:
+        log.warning("%d of the files, the first %s, hold something else than when their vectors were computed, which "
+                    "stay as they are; name another --out to compute them anew", len(changed), changed[0])  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

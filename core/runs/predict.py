@@ -96,12 +96,10 @@ def predict(
 
 
 def _taken_up(runtime: Runtime, out: str | Path, runs: Sequence[str | Path], settings: dict[str, Any]) -> Unfinished:
-    """What an earlier start has kept beside `out`. One process removes what is of another prediction, before the others
-    look."""
-    settings = settings | {"names": run_names(runs)}
-    first = take_up(Path(out), runs, settings) if runtime.rank == 0 else None
+    """What an earlier start has kept beside `out`; every process looks before the first one writes."""
+    found = take_up(Path(out), runs, settings | {"names": run_names(runs)})
     runtime.wait()
-    return first or take_up(Path(out), runs, settings)
+    return found
 
 
 def _finished(runtime: Runtime, unfinished: Unfinished | None) -> None:

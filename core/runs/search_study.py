@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graftwork.core.errors import MissingPackageError, OutputError
+from graftwork.core.files import WRITING
 from graftwork.core.runs.search_space import Choice, SearchSpace
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def open_study(folder: Path, space: SearchSpace, asked: dict[str, Any]) -> optun
             pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST_TRIALS),
         )  # fmt: skip
     except (ValueError, KeyError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in WRITING:
+            raise
         raise OutputError(f"{path}: cannot be read ({error}); name another --out") from error
     begun = study.user_attrs.get(ASKED)
     if begun is None:

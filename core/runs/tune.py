@@ -20,7 +20,7 @@ from graftwork.core.data.windows import has_windows, join_windows
 from graftwork.core.errors import BackboneError, OutputError, SettingsError, TrainingError
 from graftwork.core.evaluation.evaluation import measured, point_metrics
 from graftwork.core.evaluation.selection import corrected_choice
-from graftwork.core.files import locked, read_checked_json, read_json, write_checked_json, write_json
+from graftwork.core.files import WRITING, locked, read_checked_json, read_json, write_checked_json, write_json
 from graftwork.core.model.backbone import Backbone
 from graftwork.core.model.graft import plan_run
 from graftwork.core.model.strategies import parse_strategy
@@ -44,7 +44,7 @@ from graftwork.core.runs.search_study import (
     open_study,
     same_before,
 )
-from graftwork.core.runs.setup import Setup
+from graftwork.core.runs.setup import Setup, check_setup
 from graftwork.core.runs.train import Parts, TrainResult, prepared, start_run, train_on
 from graftwork.core.runs.tuning import Tuning, draw_search, settings_text, write_trials
 from graftwork.core.types import NearDuplicatesMode
@@ -131,13 +131,21 @@ def tune(
     trained, refused = _trained(own, names, recipe, rows)
     space = SearchSpace(tuple(name for name in names if name not in refused), frozenset(trained), recipe,
                         tuple(image_sizes), own.domain.augment is not None)  # fmt: skip
-    asked = settings_of(Setup(own, parse_strategy(names[0]), recipe), rows, parts) | space.to_json()
-    with locked(out, wait=True):
-        study = open_study(out, space, asked)
-    search = Search(study, space, parts, out, load)
-    _run_trials(search, recipe.seed, trials, None if seconds is None else started + seconds)
-    with locked(out, wait=True):
-        return _finish(search, command)
+    first_setup = Setup(own, parse_strategy(space.strategies[0]), recipe)
+    check_setup(first_setup, rows.examples.manifest, parts.drawn, val_fraction, 0.0)
+    asked = settings_of(replace(first_setup, strategy=parse_strategy(names[0])), rows, parts) | space.to_json()
+    try:
+        with locked(out, wait=True):
+            study = open_study(out, space, asked)
+        search = Search(study, space, parts, out, load)
+        _run_trials(search, recipe.seed, trials, None if seconds is None else started + seconds)
+        with locked(out, wait=True):
+            return _finish(search, command)
+    except OSError as error:
+        if error.errno not in WRITING:
+            raise
+        raise OutputError(f"{out / JOURNAL}: cannot be written ({error.strerror}); make room, and the same search goes "
+                          "on") from error  # fmt: skip
 
 
 def _checked(
@@ -222,6 +230,7 @@ def _run_trial(search: Search, trial: optuna.Trial, choice: Choice) -> None:
         examples, drawn = rows.examples, search.parts.drawn
         assert drawn is not None
         setup = Setup(backbone, parse_strategy(choice.strategy), choice.recipe)
+        count = len(drawn.names(examples.manifest))
 
         def on_fold(fold: int, own: NDArray[np.int64], predictions: NDArray[np.float64]) -> None:
             value = _metric(examples.manifest.subset(own), predictions)
@@ -229,7 +238,7 @@ def _run_trial(search: Search, trial: optuna.Trial, choice: Choice) -> None:
                 return
             values.append(value)
             trial.report(float(np.mean(values)), fold)
-            if trial.should_prune():
+            if len(values) < count and trial.should_prune():  # after the last fold nothing would be spared
                 raise optuna.TrialPruned
 
         found = cross_validate_setup(setup, examples, drawn, search.parts.val_fraction, on_fold)

@@ -9,18 +9,23 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graftwork.core.compute.global_state import undisturbed
 from graftwork.core.compute.runtime import start_runtime
-from graftwork.core.errors import GraftworkError
+from graftwork.core.errors import GraftworkError, SettingsError, UnreadableError
 from graftwork.core.example import Example, File
 from graftwork.core.inference.adapter import Adapter, load_adapter
+from graftwork.core.inference.adapter_record import read_record
 from graftwork.core.inference.hub import adapter_folder
 from graftwork.core.inference.recorded_decisions import check_abstain
 from graftwork.core.inference.table import predict_table
 from graftwork.core.inference.together import group_grafts
 from graftwork.core.model.backbone import Backbone
+from graftwork.core.tasks import find_task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,8 @@ def open_answerer(
     abstain: float | None = None, device: str = "auto",
 ) -> Answerer:  # fmt: skip
     """Loads a run. Raises what `load_adapter` does, SettingsError where it cannot abstain."""
+    if abstain is not None and find_task(read_record(adapter_folder(run))["task"]).output == "maps":
+        raise SettingsError("--abstain: of masks every voxel has its class")
     adapter = load_adapter(run, load_backbone, weights)
     check_abstain(abstain, {str(run): adapter.decisions})
     return Answerer(adapter, adapter_folder(run).resolve().name, abstain, device)
@@ -74,10 +81,11 @@ def _predicted(answerer: Answerer, example: Example) -> dict[str, Any]:
         runtime.place(adapter.graft).train(False)
         about_rows = adapter.record.get("seen") or {}
         group = group_grafts(adapter.backbone, runtime, [("", adapter.graft, about_rows, adapter.decisions)])
-        found = predict_table([group], [example], recipe, named=False, skip_unreadable=False, outside="flag",
+        found = predict_table([group], [example], recipe, named=False, skip_unreadable=True, outside="flag",
                               abstain=answerer.abstain)  # fmt: skip
     finally:
         runtime.release(adapter.graft)
+    _refuse_unreadable(found.table)
     windows = found.windows.drop(columns="path")
     windows = windows[windows["start_s"].notna()]  # a clip that is not cut has no windows
     return {"kind": "table", "columns": _plain(found.table.drop(columns="path").iloc[0].to_dict()),
@@ -87,7 +95,8 @@ def _predicted(answerer: Answerer, example: Example) -> dict[str, Any]:
 def _segmented(answerer: Answerer, example: Example) -> dict[str, Any]:
     adapter = answerer.adapter
     with tempfile.TemporaryDirectory(prefix="graftwork-") as folder:
-        table = adapter.segment([example], folder, device=answerer.device)
+        table = adapter.segment([example], folder, device=answerer.device, skip_unreadable=True)
+        _refuse_unreadable(table)
         row = table.iloc[0].drop("path").to_dict()
         overlay, drawn, note = adapter.backbone.domain.overlay, None, ""
         mask = Path(folder) / str(row.pop("mask"))
@@ -96,6 +105,12 @@ def _segmented(answerer: Answerer, example: Example) -> dict[str, Any]:
         except GraftworkError as error:
             note = str(error)
     return {"kind": "mask", "columns": _plain(row), "picture": drawn, "note": note}
+
+
+def _refuse_unreadable(table: pd.DataFrame) -> None:
+    """Raises UnreadableError with the reason alone: who looks at a page has no options."""
+    if "error" in table and isinstance(table["error"].iloc[0], str):
+        raise UnreadableError(table["error"].iloc[0])
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:

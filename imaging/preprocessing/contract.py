@@ -170,7 +170,7 @@ class ImageContract:
             count = int(scan.values.size - np.isfinite(scan.values).sum())
             raise UnreadableError(f"{scan.path}: {count} of {scan.values.size} values are not finite numbers")
         if low == high:
-            raise UnreadableError(f"{scan.path}: every value is {low:g}: an empty image has nothing to learn from")
+            raise UnreadableError(f"{scan.path}: every value is {low:g}: an empty image shows nothing")
 
 
 def resize(values: Tensor, size: Sequence[int]) -> Tensor:

@@ -163,14 +163,14 @@ def _check_that_it_goes_on(run, tmp_path, monkeypatch):
         patched.setattr(PatchSegmenter, "segment", segment)
         assert run("predict", "run", *scans, "--out", "masks")[0] != 0
     assert segmented == scans[:2]
-    shutil.copytree(tmp_path / "masks", tmp_path / "other")
-    shutil.copytree(tmp_path / "masks.unfinished", tmp_path / "other.unfinished")
-    assert run("predict", "run", *scans, "--out", "other", "--batch-size", 2)[0] == 0
+    assert run("predict", "run", *scans, "--out", "masks", "--batch-size", 2)[0] == 2
+    (tmp_path / "masks" / ".graftwork-left.nii.gz").touch()
     (tmp_path / "masks" / "0_mask.nii.gz").unlink()
     written = (tmp_path / "masks" / "1_mask.nii.gz").stat().st_mtime_ns
     assert run("predict", "run", *scans, "--out", "masks")[0] == 0
     assert (tmp_path / "masks" / "1_mask.nii.gz").stat().st_mtime_ns == written
     assert not (tmp_path / "masks.unfinished").exists()
+    assert not (tmp_path / "masks" / ".graftwork-left.nii.gz").exists()
     assert run("predict", "run", *scans, "--out", "whole")[0] == 0
     for name in ("segmentations.csv", *(f"{number}_mask.nii.gz" for number in range(5))):
         assert (tmp_path / "masks" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

@@ -84,13 +84,25 @@ def test_a_file_that_has_changed_is_predicted_anew(ended, run, paths, load_backb
     assert found["path"].tolist() == paths
 
 
-@pytest.mark.parametrize("change", ["adapter", "batch size", "damage", "cut part", "cut about", "other part"])
-def test_what_is_of_another_prediction_is_not_taken(ended, run, paths, load_backbone, read, caplog, change):
+@pytest.mark.parametrize("change", ["adapter", "batch size", "cut about"])
+def test_what_is_kept_of_another_prediction_is_neither_taken_nor_lost(ended, run, paths, load_backbone, change):
     kept = ended.with_name(ended.name + ENDING)
+    before = len(list(kept.iterdir()))
     if change == "adapter":
         record = json.loads((run / "adapter.json").read_text())
         record.pop("sha256")
         (run / "adapter.json").write_text(json.dumps(record | {"note": "another"}))
+    if change == "cut about":
+        (kept / "about.json").write_bytes(b"\xff")
+    with pytest.raises(OutputError, match="holds what is kept of another prediction, or something else: give the same"):
+        predict(run, paths, load_backbone, out=ended, device="cpu", batch_size=3 if change == "batch size" else 16)
+    assert len(list(kept.iterdir())) == before
+    assert not ended.exists()
+
+
+@pytest.mark.parametrize("change", ["damage", "cut part", "other part"])
+def test_a_part_that_cannot_be_read_is_predicted_again(ended, run, paths, load_backbone, read, caplog, change):
+    kept = ended.with_name(ended.name + ENDING)
     for part in kept.glob("part-*"):
         if change == "damage":
             part.write_text(part.read_text().replace("prediction", "predictiom", 1))
@@ -98,12 +110,9 @@ def test_what_is_of_another_prediction_is_not_taken(ended, run, paths, load_back
             part.write_bytes(part.read_bytes()[:9])
         if change == "other part":
             part.write_text("{}")
-    if change == "cut about":
-        (kept / "about.json").write_bytes(b"\xff")
-    predict(run, paths, load_backbone, out=ended, device="cpu", batch_size=3 if change == "batch size" else 16)
+    predict(run, paths, load_backbone, out=ended, device="cpu")
     assert read == names(paths)
-    of_parts = change in ("damage", "cut part", "other part")
-    assert ("what it held is predicted again" if of_parts else "is of another prediction") in caplog.text
+    assert "what it held is predicted again" in caplog.text
     assert not kept.exists()
 
 
@@ -111,7 +120,7 @@ def test_a_folder_of_that_name_with_something_else_in_it_is_left_alone(run, path
     own = tmp_path / "p.csv.unfinished" / "notes.txt"
     own.parent.mkdir()
     own.write_text("mine")
-    with pytest.raises(OutputError, match="cannot be removed"):
+    with pytest.raises(OutputError, match="or something else"):
         predict(run, paths, load_backbone, out=tmp_path / "p.csv", device="cpu")
     assert own.read_text() == "mine"
 
