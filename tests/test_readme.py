@@ -152,6 +152,7 @@ def printed(place: Path, first_hour: Path) -> dict[str, str]:
     return dict(zip([text for _, text in texts], run(texts, place / "hub"), strict=True))
 
 
+@pytest.mark.xdist_group("readme")  # both look at what the same commands have printed
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
 def test_what_the_readme_shows_runs_and_prints_what_it_shows(printed: dict[str, str], first_hour: Path) -> None:
     outputs = [printed[text] for text in texts_of(README)]
@@ -196,6 +197,7 @@ WRITTEN = {
 PRINTED = {"python": ("probability_tumour", "auroc is the mean over folds", "0.", "probability", "['")}
 
 
+@pytest.mark.xdist_group("readme")  # both look at what the same commands have printed
 @pytest.mark.slow(reason="runs whole commands, each in a process of its own")
 def test_pages_of_few_seconds_run_as_they_stand(place: Path, printed: dict[str, str]) -> None:
     for page in QUICK:

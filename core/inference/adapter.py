@@ -214,6 +214,10 @@ def load_recorded_backbone(
     seed_everything(recipe_of(Path(folder), record).seed)
     try:
         return load_backbone(about["id"], weights=source, **about["options"])
+    except BackboneError as error:
+        if weights is not None:
+            raise
+        raise AdapterError(f"{folder}: the backbone that it was trained on cannot be loaded ({error})") from error
     except UnreadableError as error:
         if weights is not None or source in (None, "random"):
             raise
@@ -253,8 +257,13 @@ def attach_adapter(folder: str | Path, record: dict[str, Any], backbone: Backbon
                            f"({changed}); train it again")  # fmt: skip
     recipe = recipe_of(place, record)
     rows = len(tensors["head.vectors"]) if "head.vectors" in tensors else 0
-    graft = make_graft(with_recorded_features(backbone, record), parse_strategy(record["strategy"]), recipe,
-                       record["task"], tuple(record["classes"]), rows)  # fmt: skip
+    try:
+        graft = make_graft(with_recorded_features(backbone, record), parse_strategy(record["strategy"]), recipe,
+                           record["task"], tuple(record["classes"]), rows)  # fmt: skip
+    except SettingsError as error:
+        raise AdapterError(
+            f"{place / RECORD}: is of no graft that can be made here ({error}); train it anew"
+        ) from error
     found = whole_digest(graft.frozen_digests())
     if found != about["frozen_digest"]:
         raise AdapterError(

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_every_stage_is_evaluated_shown_and_written(bench):
     done = bench.run("stages", "table.csv", *bench.backbone, "--folds", 3, "--out", "depth")
@@ -26,6 +28,7 @@ def test_every_stage_is_evaluated_shown_and_written(bench):
     assert "is not empty" in refused.err
 
 
+@pytest.mark.long(reason="seven seconds, for which tests of stages and rank stand")
 def test_the_last_stage_has_the_score_of_a_trained_probe_and_so_has_the_ranking(bench):
     chosen = dict(zip(bench.backbone[::2], bench.backbone[1::2], strict=True))
     id, weights = chosen.pop("--backbone"), chosen.pop("--weights", None)

@@ -59,6 +59,7 @@ def test_folds_stages_and_check_take_grades(graded):
     assert "quadratic_kappa" in staged.out
 
 
+@pytest.mark.long(reason="six seconds")
 def test_grades_are_exported_and_explained(imaging_bench):
     bench = imaging_bench
     rows = [(bench.file(number), ("none", "mild", "severe")[number % 3]) for number in range(24)]

@@ -65,6 +65,7 @@ def test_a_command_begun_again_goes_on_and_another_is_refused(bench, cut_short):
     assert "resuming in epoch 2 at batch 1" in done.err
 
 
+@pytest.mark.long(reason="seven seconds")
 def test_a_run_begun_anew_is_as_if_there_had_been_none(bench, cut_short):
     cut_short("--strategy", "partial:1", "--epochs", 2)
     assert bench.train("--restart", out="run").code == 0

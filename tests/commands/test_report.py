@@ -20,6 +20,7 @@ def test_a_run_ends_with_a_report_that_can_be_written_again(bench):
     assert file.read_bytes() == first
 
 
+@pytest.mark.long(reason="five seconds")
 def test_an_evaluation_ends_with_a_report(imaging_bench):
     bench = imaging_bench
     assert bench.train("--test-fraction", 0.5, "--val-fraction", 0).code == 0
@@ -38,11 +39,14 @@ def test_a_comparison_ends_with_a_report(imaging_bench):
     assert done.code == 0, done.err
     text = (bench.folder / "both" / "report.html").read_text()
     corrected = json.loads((bench.folder / "both" / "comparison.json").read_text())["corrected"]
-    assert f"{corrected['value']:.3f} [{corrected['low']:.3f}, {corrected['high']:.3f}]" in text
+    assert corrected["low"] is None  # both are right about every row: nothing says how sure that is
+    assert f"{corrected['value']:.3f}" in text
+    assert "nothing varies" in text
     assert bench.run("report", "both").code == 0
     assert (bench.folder / "both" / "report.html").read_text() == text
 
 
+@pytest.mark.long(reason="four seconds")
 def test_where_the_weights_are_gone_the_report_has_no_maps_and_says_why(imaging_bench):
     bench = imaging_bench
     assert bench.train("--folds", 2).code == 0

@@ -35,6 +35,7 @@ def test_leaving_out_sites_with_subgroups_of_scanners(imaging_bench):
 
 
 @pytest.mark.reports
+@pytest.mark.long(reason="nine seconds, for which tests of repeats stand")
 def test_repeats_in_train_and_compare(audio_bench):
     bench = audio_bench
     ran = bench.run("train", bench.table, *bench.backbone, "--folds", "2", "--repeats", "2", "--out", "run")

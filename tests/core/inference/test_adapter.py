@@ -193,3 +193,14 @@ def test_adapters_without_digests_are_still_read(save, load_backbone, examples, 
     np.testing.assert_array_equal(
         predict_examples(loaded, examples, device="cpu"), predict_examples(adapter, examples, device="cpu")
     )
+
+
+def test_a_record_of_what_cannot_be_made_names_its_file(backbone, examples, recipe, load_backbone, tmp_path):
+    finetune(backbone, examples, strategy="probe", recipe=recipe).adapter.save(tmp_path)
+    whole = json.loads((tmp_path / "adapter.json").read_text())
+    whole.pop("sha256")
+    for name, value, said in (("strategy", "=1+1", r"adapter\.json: is of no graft that can be made here \(unknown strategy"),
+                              ("backbone", whole["backbone"] | {"id": "nowhere"}, "cannot be loaded")):  # fmt: skip
+        (tmp_path / "adapter.json").write_text(json.dumps(whole | {name: value}))
+        with pytest.raises(AdapterError, match=f"{tmp_path.name}.*{said}"):
+            load_adapter(tmp_path, load_backbone)
