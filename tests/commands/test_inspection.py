@@ -5,6 +5,7 @@ import json
 import pytest
 
 
+@pytest.mark.long(reason="fifteen seconds, for which core/runs/test_stages.py stands")
 def test_every_stage_is_evaluated_shown_and_written(bench):
     done = bench.run("stages", "table.csv", *bench.backbone, "--folds", 3, "--out", "depth")
     assert done.code == 0, done.err

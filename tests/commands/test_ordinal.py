@@ -49,6 +49,7 @@ def test_every_kind_of_strategy_learns_grades(graded, strategy):
     assert "quadratic_kappa" in done.out
 
 
+@pytest.mark.long(reason="six seconds")
 def test_folds_stages_and_check_take_grades(graded):
     order = ("--target", "grade", "--task", "ordinal", "--order", ORDER)
     assert train(graded, "--order", ORDER, "--folds", "3").code == 0

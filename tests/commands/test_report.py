@@ -7,6 +7,7 @@ import pytest
 pytestmark = pytest.mark.reports
 
 
+@pytest.mark.long(reason="eight seconds; a comparison's report stays")
 def test_a_run_ends_with_a_report_that_can_be_written_again(bench):
     assert bench.train("--folds", 2).code == 0
     file = bench.folder / "run" / "report.html"

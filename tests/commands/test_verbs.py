@@ -194,6 +194,7 @@ def test_predictions_do_not_depend_on_the_batch(trained):
     assert chances(1) == pytest.approx(chances(24), abs=1e-5)
 
 
+@pytest.mark.long(reason="eight seconds, for which test_preemption.py stands")
 def test_a_finished_run_is_not_resumed_and_an_unfinished_one_is(bench):
     assert "found no run" in bench.train("--resume").err
     assert bench.train("--strategy", "partial:1", "--epochs", 1, "--folds", 2).code == 0

@@ -103,6 +103,7 @@ def test_backbones_with_other_stages_are_kept_apart(backbone, make_backbone, own
     assert key_of(make_backbone(), own_recipe) == keys[0]
 
 
+@pytest.mark.long(reason="four seconds")
 def test_what_was_found_is_written_and_equal_commands_give_equal_bytes(load_backbone, table, own_recipe, tmp_path):
     backbone, manifest = load_backbone("tiny:net"), read_manifest(table)
     for name in ("one", "two"):
