@@ -21,7 +21,7 @@ from graftwork.core.data.manifest import Manifest
 from graftwork.core.errors import OutputError, UnreadableError
 from graftwork.core.evaluation.evaluation import EvaluatedPart
 from graftwork.core.example import Example, files_of
-from graftwork.core.files import atomic_write, remove_leftovers
+from graftwork.core.files import LOCK, OURS, atomic_write
 from graftwork.core.inference.ensemble import SPREAD, JoinedMaps
 from graftwork.core.inference.unfinished import Found, Unfinished, file_state
 from graftwork.core.model.graft import Graft
@@ -117,8 +117,6 @@ def segment_examples(
 
     Raises OutputError for what is no folder to write into, UnreadableError.
     """
-    import pandas as pd
-
     check_mask_folder(out)
     runtime = start_runtime(recipe)
     runtime.place(graft).train(False)
@@ -136,9 +134,7 @@ def segment_examples(
     known = {} if unfinished is None else _known(unfinished, examples, names, out)
     _check_free(out, names, frozenset() if unfinished is None else unfinished.files)
     if unfinished is not None and len(examples) > 1 and runtime.rank == 0:
-        if known:
-            remove_leftovers(out)  # what was being written when an earlier start was killed
-        unfinished.begin(names)  # before the first of them is there
+        _begin(unfinished, names, out)
     rows: list[dict[str, Any]] = []
     failures = []
     with progress("segmenting", len(examples)) as advance:
@@ -167,20 +163,36 @@ def segment_examples(
             advance(1, "")
     for one in (graft, *others):
         runtime.release(one)
-    table = pd.DataFrame(rows)
-    if monitor is not None and monitor.outside:
-        log.warning(
-            "%d of %d files are unlike the training's: see the column `outside`", len(monitor.outside), len(examples)
-        )
-        table["outside"] = table["path"].map(monitor.outside)
-    with atomic_write(out / TABLE) as temporary:
-        escaped(table).to_csv(temporary, index=False, float_format="%.9g")
+    table = _write_table(out, rows, {} if monitor is None else monitor.outside)
     if failures and not skip_unreadable:
         rest = f"\nthe others' masks are in {out}" if len(failures) < len(examples) else ""
         raise UnreadableError(unreadable_report(failures) + rest)
     if failures:
         log.warning("%d of %d files could not be read: see the column `error`", len(failures), len(examples))
     return table
+
+
+def _write_table(out: Path, rows: Sequence[dict[str, Any]], outside: dict[str, str]) -> pd.DataFrame:
+    """`segmentations.csv`, with what is unlike the training's by path."""
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    if outside:
+        log.warning("%d of %d files are unlike the training's: see the column `outside`", len(outside), len(rows))
+        table["outside"] = table["path"].map(outside)
+    with atomic_write(out / TABLE) as temporary:
+        escaped(table).to_csv(temporary, index=False, float_format="%.9g")
+    return table
+
+
+def _begin(unfinished: Unfinished, names: Sequence[str], out: Path) -> None:
+    """Keeps the names of the masks before the first of them is there, and removes what a killed start was writing: in
+    this folder alone, others may be writing in those below."""
+    if unfinished.files:
+        for path in out.glob(f"{OURS}*"):
+            if path.is_file() and path.name != LOCK:
+                path.unlink(missing_ok=True)
+    unfinished.begin(names)
 
 
 def _known(

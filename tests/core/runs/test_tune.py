@@ -70,7 +70,7 @@ class EndedError(BaseException):
 
 
 @with_optuna
-def test_a_trial_that_somebody_interrupts_is_asked_for_again_by_the_same_process(search, monkeypatch):
+def test_a_trial_that_somebody_interrupts_is_asked_for_again_by_the_same_process(search, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_train_best", lambda *given: None)
 
     def interrupted(*given, **named):
@@ -80,6 +80,8 @@ def test_a_trial_that_somebody_interrupts_is_asked_for_again_by_the_same_process
         patched.setattr(module, "cross_validate_setup", interrupted)
         with pytest.raises(EndedError):
             search(["knn", "probe"], 2)
+    journal = (tmp_path / "tuned" / "trials.journal").read_text()
+    assert '"state":3' in journal, "the interrupted trial is FAIL, not RUNNING"
     found = search(["knn", "probe"], 2)
     assert sorted(one.params["strategy"] for one in found.trials) == ["knn", "probe"]
     assert [one.state for one in found.trials] == ["finished", "finished"]
