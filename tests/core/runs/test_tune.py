@@ -152,6 +152,16 @@ def test_a_trial_below_the_median_of_the_others_ends_after_a_fold(search, tmp_pa
 
 
 @with_optuna
+def test_no_trial_ends_early_behind_its_last_fold(search, monkeypatch):
+    monkeypatch.setattr(module, "_train_best", lambda *given: None)
+    monkeypatch.setattr(search_study, "FIRST_TRIALS", 1)
+    values = iter([0.5, 1.3, 0.5, 1.3, 0.6, 0.6])  # the last is above the median after one fold, and below after two
+    monkeypatch.setattr(module, "_metric", lambda *given: next(values))
+    found = search(["probe", "knn", "bias"], 3)
+    assert [one.state for one in found.trials] == ["finished"] * 3
+
+
+@with_optuna
 def test_the_image_size_is_searched_with_a_backbone_for_each(search, load_backbone, monkeypatch):
     monkeypatch.setattr(module, "_train_best", lambda *given: None)
     loaded = []
